@@ -1,0 +1,53 @@
+"""The port between the limiter and its counters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Hit(NamedTuple):
+    """One change of one counter.
+
+    Attributes:
+        key: Name of the counter, its window's start included; so a counter lives for one window.
+        amount: Hits to add; 0 only reads, a negative amount gives hits back.
+        limit: Count above which the hit is over its limit. Backends may use it to skip counting what is over anyway.
+        expires_at: Unix second in which the window ends; the counter may be forgotten from then on.
+        window_seconds: Length of the window.
+    """
+
+    key: bytes
+    amount: int
+    limit: int
+    expires_at: int
+    window_seconds: int
+
+
+class CounterBackend(Protocol):
+    """Counters, shared by all who use the same backend.
+
+    A counter that was never hit is 0. Counters are independent: nothing is promised about several hits of one call but
+    their order where they name the same counter.
+    """
+
+    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+        """Apply *hits* and return the count after each, in their order, as if they were applied one by one.
+
+        Each hit is atomic, also against other processes: of n hits of 1 on a new counter, exactly one returns each of
+        1 … n. A negative amount takes the counter to 0 at the least. A counter over its `limit` may be counted
+        imprecisely, but stays over. A counter is gone at the latest some minutes after `expires_at`.
+
+        Raises:
+            BackendError: The counts could not be had in time; some of the hits may have been counted all the same.
+        """
+
+    async def ping(self) -> None:
+        """Return when the counters can be reached.
+
+        Raises:
+            BackendError: They cannot; the text says why.
+        """
+
+    async def aclose(self) -> None:
+        """Release connections and memory; safe to call twice. No call may follow but this one."""

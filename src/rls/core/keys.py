@@ -1,0 +1,60 @@
+"""Counter keys: the names of counters in a backend. A wire format: every version of `rls` in a mesh must agree on it.
+
+A key is `<prefix>r1|<domain>|<key>=<value>|…|<window seconds>|<window start>`, so it says what it counts. It is
+injective: `%`, `|`, `=`, `~`, `{`, `}` and control characters are percent-escaped, a counter shared by all values of a
+wildcard is written `key~pattern`, and a value longer than 128 bytes is written `key#sha256`. No hash tag can appear,
+neither ours nor one chosen by a client, so counters spread evenly over a cluster's slots.
+
+The compatible format is that of envoyproxy/ratelimit, so that both can share one Redis during a migration. It is
+ambiguous (keys and values run into each other, and the window's length is not in it); use it no longer than needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from hashlib import sha256
+
+from rls.core.model import Entry
+
+LONGEST_PLAIN_VALUE = 128
+_ESCAPES = {code: f"%{code:02X}" for code in (*range(0x21), *map(ord, "%|=~#{}"), 0x7F)}
+
+
+class KeyFormat(StrEnum):
+    """How counters are named."""
+
+    V1 = "v1"
+    COMPAT = "compat"
+
+
+def counter_key(
+    format: KeyFormat,
+    prefix: str,
+    domain: str,
+    entries: Sequence[Entry],
+    shared: Sequence[str | None],
+    window_seconds: int,
+) -> bytes:
+    """The key of a counter without its window's start, which is appended in decimal digits."""
+    if format is KeyFormat.COMPAT:
+        pairs = "".join(
+            f"{entry.key}_{entry.value if pattern is None else pattern}_"
+            for entry, pattern in zip(entries, shared, strict=True)
+        )
+        return f"{prefix}{domain}_{pairs}".encode()
+    parts = "".join(
+        _pair(entry.key, entry.value) if pattern is None else f"{_escape(entry.key)}~{_escape(pattern)}|"
+        for entry, pattern in zip(entries, shared, strict=True)
+    )
+    return f"{prefix}r1|{_escape(domain)}|{parts}{window_seconds}|".encode()
+
+
+def _pair(key: str, value: str) -> str:
+    if len(value) > LONGEST_PLAIN_VALUE:
+        return f"{_escape(key)}#{sha256(value.encode()).hexdigest()}|"
+    return f"{_escape(key)}={_escape(value)}|"
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES)

@@ -1,0 +1,76 @@
+"""Descriptor → rule.
+
+The entries of a descriptor are walked from the left; at each level the exact value wins over wildcards (in the order of
+the file), and these over the key alone. There is no way back up: an exact match that leads nowhere ends the search. The
+rule is that of the node where the last entry ends.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rls.core.model import Entry
+from rls.core.rules import Domain, Node, Rule
+
+
+class Match(NamedTuple):
+    """The rule that applies to a descriptor.
+
+    Attributes:
+        rule: The rule.
+        shared: For each entry the wildcard's text where all values of that wildcard share one counter, else None.
+        label: The rule's metric label: its path, with values of the request only where `detailed_metric` or
+            `value_to_metric` ask for them.
+        has_values: Whether the label holds values of the request, so that a subscriber must bound their number.
+    """
+
+    rule: Rule
+    shared: tuple[str | None, ...]
+    label: str
+    has_values: bool
+
+
+def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
+    """Find the rule for *entries*; None where none applies."""
+    node = domain.root
+    steps: list[tuple[Node, str | None]] = []
+    for entry in entries:
+        step = _step(node, entry)
+        if step is None:
+            return None
+        steps.append(step)
+        node = step[0]
+    rule = node.rule
+    if rule is None:
+        return None
+    shared = tuple(pattern if step.share_threshold else None for step, pattern in steps)
+    label, has_values = _label(rule, steps, entries)
+    return Match(rule, shared, label, has_values)
+
+
+def _step(node: Node, entry: Entry) -> tuple[Node, str | None] | None:
+    """The child that *entry* leads to, and the text of the wildcard that matched, "" for a default, None for neither."""
+    child = node.exact.get(entry)
+    if child is not None:
+        return child, None
+    for wildcard, child in node.wildcards.get(entry.key, ()):
+        if wildcard.matches(entry.value):
+            return child, wildcard.text
+    child = node.defaults.get(entry.key)
+    return None if child is None else (child, "")
+
+
+def _label(rule: Rule, steps: list[tuple[Node, str | None]], entries: tuple[Entry, ...]) -> tuple[str, bool]:
+    if not rule.detailed_metric and not any(step.value_to_metric for step, _ in steps):
+        return rule.path, False
+    parts = []
+    has_values = False
+    for (step, pattern), entry in zip(steps, entries, strict=True):
+        # The pattern's text wins over both flags, as in the reference: a shared counter has one metric.
+        runtime = rule.detailed_metric or (step.value_to_metric and pattern is not None)
+        if step.share_threshold or not runtime:
+            parts.append(step.text)
+        else:
+            has_values = True
+            parts.append(f"{entry.key}_{entry.value}" if entry.value or rule.detailed_metric else entry.key)
+    return ".".join(parts), has_values

@@ -1,0 +1,92 @@
+"""The words of Envoy's RateLimitService v3, as plain values (rls.proto, ratelimit.proto)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+UINT32_MAX = 0xFFFF_FFFF
+LONGEST_WINDOW_SECONDS = 100 * 31_536_000
+"""A century: any longer, and a counter's expiry would leave the range of a Redis TTL."""
+
+
+class Code(IntEnum):
+    """RateLimitResponse.Code. UNKNOWN (0) is never answered: Envoy lets it pass."""
+
+    OK = 1
+    OVER_LIMIT = 2
+
+
+class Unit(IntEnum):
+    """RateLimitResponse.RateLimit.Unit, with its numbers. A month is 30 days, a year 365, counted from the epoch."""
+
+    SECOND = 1
+    MINUTE = 2
+    HOUR = 3
+    DAY = 4
+    MONTH = 5
+    YEAR = 6
+    WEEK = 7
+
+    @property
+    def seconds(self) -> int:
+        """Length of one unit."""
+        return _SECONDS[self]
+
+
+_SECONDS = {
+    Unit.SECOND: 1,
+    Unit.MINUTE: 60,
+    Unit.HOUR: 3600,
+    Unit.DAY: 86_400,
+    Unit.WEEK: 604_800,
+    Unit.MONTH: 2_592_000,
+    Unit.YEAR: 31_536_000,
+}
+
+
+class RateLimit(NamedTuple):
+    """*requests_per_unit* hits (uint32) in each window of *unit_multiplier* units; 0 refuses every hit."""
+
+    requests_per_unit: int
+    unit: Unit
+    unit_multiplier: int = 1
+    name: str = ""
+
+    @property
+    def window_seconds(self) -> int:
+        """Length of the window."""
+        return _SECONDS[self.unit] * self.unit_multiplier
+
+
+class Entry(NamedTuple):
+    """One key and value of a request's descriptor."""
+
+    key: str
+    value: str
+
+
+class Descriptor(NamedTuple):
+    """One descriptor of a request.
+
+    *limit* overrides the rules; *hits_addend* overrides the request's (0 only looks); *is_negative_hits* gives hits
+    back instead of taking them.
+    """
+
+    entries: tuple[Entry, ...]
+    limit: RateLimit | None = None
+    hits_addend: int | None = None
+    is_negative_hits: bool = False
+
+    @property
+    def text(self) -> str:
+        """Its entries for people, as `key=value,key=value`."""
+        return ",".join(f"{key}={value}" for key, value in self.entries)
+
+
+class Request(NamedTuple):
+    """RateLimitRequest: a domain and its descriptors; a *hits_addend* of 0 means 1."""
+
+    domain: str
+    descriptors: tuple[Descriptor, ...]
+    hits_addend: int = 0

@@ -1,0 +1,111 @@
+"""Rules: what a configuration says, compiled into a read-only trie per domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from rls.core.model import RateLimit
+
+Metadata: TypeAlias = Mapping[str, "MetadataValue"]
+MetadataValue: TypeAlias = "None | bool | int | float | str | Sequence[MetadataValue] | Metadata"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """What is enforced where a path of entries ends. Compared and hashed by identity: one rule, one object.
+
+    Attributes:
+        domain: Domain it belongs to.
+        path: Its place in the configuration, as the reference writes it: each level's `key` or `key_value`, joined by
+            dots. Unique in a domain unless keys hold dots or underscores; fit to be a metric label.
+        limit: The rate limit; None where the rule is *unlimited*.
+        name: `rate_limit.name`; what `replaces` refers to. "" where none was given.
+        replaces: Names of the rules that this one takes out of the same request.
+        metadata: Free-form values for the response's dynamic metadata; None where none were given.
+    """
+
+    domain: str
+    path: str
+    limit: RateLimit | None
+    name: str = ""
+    replaces: frozenset[str] = frozenset()
+    shadow_mode: bool = False
+    quota_mode: bool = False
+    detailed_metric: bool = False
+    metadata: Metadata | None = None
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether it matches without counting."""
+        return self.limit is None
+
+    @property
+    def label(self) -> str:
+        """What users know the rule by: its name, else its path."""
+        return self.name or self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """A value pattern in which `*` stands for any text, the empty one included; nothing else is special."""
+
+    text: str
+    pieces: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Wildcard:
+        """Split *text*, which holds at least one `*`."""
+        return cls(text, tuple(text.split("*")))
+
+    def matches(self, value: str) -> bool:
+        """Whether *value* begins with the first piece, ends with the last and has the others in order between."""
+        first, *middle, last = self.pieces
+        if len(value) < sum(map(len, self.pieces)) or not value.startswith(first) or not value.endswith(last):
+            return False
+        at, end = len(first), len(value) - len(last)
+        for piece in middle:
+            found = value.find(piece, at, end)
+            if found < 0:
+                return False
+            at = found + len(piece)
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One level of a domain's trie. Filled while loading, read-only afterwards.
+
+    Attributes:
+        exact: Children with a value, by key and value; wildcards stand here too, under their literal text.
+        wildcards: Children whose value holds a `*`, by key, in the order of the file.
+        defaults: Children without a value, by key.
+        rule: The rule of a descriptor that ends here.
+        share_threshold: Whether all values that this node's wildcard matches share one counter.
+        value_to_metric: Whether the matched value becomes part of the rule's metric label.
+        text: `key` or `key_value`, as in `Rule.path`.
+    """
+
+    text: str = ""
+    exact: dict[tuple[str, str], Node] = field(default_factory=dict)
+    wildcards: dict[str, list[tuple[Wildcard, Node]]] = field(default_factory=dict)
+    defaults: dict[str, Node] = field(default_factory=dict)
+    rule: Rule | None = None
+    share_threshold: bool = False
+    value_to_metric: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Domain:
+    """One domain: its trie, and what holds for the whole of it."""
+
+    name: str
+    root: Node
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleSet:
+    """All domains that are in force at one time."""
+
+    domains: Mapping[str, Domain] = field(default_factory=dict)

@@ -1,0 +1,65 @@
+"""The errors of `rls`, and nothing else: who is at fault is the type, what to do about it is an attribute."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class RlsError(Exception):
+    """An expected failure: its text is for users. Anything else that is raised is a bug."""
+
+
+class Place(NamedTuple):
+    """Where in a configuration something stands; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Problem(NamedTuple):
+    """One mistake in a configuration: where it stands, what is wrong and what was expected."""
+
+    place: Place
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class ConfigError(RlsError):
+    """One or more mistakes in the rules' YAML, in the order of their places."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class SettingsError(RlsError):
+    """A flag or an environment variable that cannot be used."""
+
+
+class RequestError(RlsError):
+    """A request that no configuration could answer: the caller's fault (gRPC INVALID_ARGUMENT)."""
+
+
+class NotLoaded(RlsError):
+    """No rules have been loaded yet (gRPC UNAVAILABLE)."""
+
+
+class BackendError(RlsError):
+    """The counters could not be had (gRPC UNAVAILABLE).
+
+    `transient` tells whether the same call may succeed a moment later.
+    """
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class Overloaded(RlsError):
+    """There is more work than can be done in time (gRPC RESOURCE_EXHAUSTED); the call was not counted."""

@@ -1,0 +1,56 @@
+"""What happens in a server, told to whoever observes it: metrics, logs, traces."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from rls.core.decide import Decision
+from rls.core.plan import Plan
+from rls.core.rules import RuleSet
+from rls.errors import Problem
+
+
+class Decided(NamedTuple):
+    """A request was answered, *seconds* after its plan was ready."""
+
+    decision: Decision
+    seconds: float
+
+
+class BackendFailed(NamedTuple):
+    """What was planned for a request could not be counted, and *seconds* were spent on it."""
+
+    plan: Plan
+    reason: str
+    seconds: float
+
+
+class RulesLoaded(NamedTuple):
+    """New rules are in force since *at* (Unix seconds); *files* names what they were read from."""
+
+    rules: RuleSet
+    files: tuple[str, ...]
+    at: float
+
+
+class RulesRejected(NamedTuple):
+    """A configuration has mistakes; of the files that hold them, the last good rules stay."""
+
+    problems: tuple[Problem, ...]
+    at: float
+
+
+class Observer(Protocol):
+    """Is told of events, in the loop's thread, at once: it must not block and must not raise."""
+
+    def decided(self, event: Decided) -> None:
+        """A request was answered."""
+
+    def backend_failed(self, event: BackendFailed) -> None:
+        """A request could not be counted."""
+
+    def rules_loaded(self, event: RulesLoaded) -> None:
+        """New rules are in force."""
+
+    def rules_rejected(self, event: RulesRejected) -> None:
+        """A configuration has mistakes."""

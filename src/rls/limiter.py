@@ -1,0 +1,132 @@
+"""The limiter: plan → hit → decide, under the rules that are in force."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from rls.backends.base import CounterBackend, Hit
+from rls.core.decide import Decision, Modes, decide
+from rls.core.model import Request
+from rls.core.plan import Counting, Plan, plan
+from rls.core.rules import RuleSet
+from rls.core.window import window_start
+from rls.errors import BackendError, NotLoaded, Problem
+from rls.events import BackendFailed, Decided, Observer, RulesLoaded, RulesRejected
+
+
+FOREVER = sys.maxsize
+
+
+class Limiter:
+    """Answers requests under one set of rules at a time.
+
+    Attributes:
+        rules: The rules in force. What was prepared belongs to the rules that it was prepared under.
+        problems: Mistakes that the last load found; empty when all of it is in force.
+        loaded: Whether any rules have been loaded.
+    """
+
+    def __init__(
+        self,
+        backend: CounterBackend,
+        *,
+        counting: Counting | None = None,
+        modes: Modes | None = None,
+        observers: Sequence[Observer] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.rules = RuleSet()
+        self.problems: tuple[Problem, ...] = ()
+        self.loaded = False
+        self.counting = counting or Counting()
+        self.modes = modes or Modes()
+        self._backend = backend
+        self._observers = tuple(observers)
+        self._clock = clock
+
+    def load(self, rules: RuleSet, files: tuple[str, ...] = (), problems: tuple[Problem, ...] = ()) -> None:
+        """Put *rules* in force, whole; *problems* are the mistakes for which parts of a configuration are missing."""
+        self.rules = rules
+        self.problems = problems
+        self.loaded = True
+        for observer in self._observers:
+            observer.rules_loaded(RulesLoaded(rules, files, self._clock()))
+
+    def reject(self, problems: tuple[Problem, ...]) -> None:
+        """Keep the rules in force, and say why."""
+        self.problems = problems
+        for observer in self._observers:
+            observer.rules_rejected(RulesRejected(problems, self._clock()))
+
+    def prepare(self, request: Request) -> Prepared:
+        """Plan *request* under the rules in force.
+
+        Raises:
+            NotLoaded: There are none yet.
+        """
+        if not self.loaded:
+            raise NotLoaded("no rate limit configuration loaded")
+        return Prepared(plan(request, self.rules, self.counting))
+
+    async def check(self, request: Request) -> Decision:
+        """Count and decide *request*.
+
+        Raises:
+            NotLoaded: No rules have been loaded yet.
+            BackendError: The counters could not be had.
+        """
+        return await self.run(self.prepare(request))
+
+    async def run(self, prepared: Prepared) -> Decision:
+        """Count and decide what was prepared.
+
+        Raises:
+            BackendError: The counters could not be had.
+        """
+        clock = self._clock
+        began = clock()
+        now = int(began)
+        counts: Sequence[int] = ()
+        hits = prepared.hits(now)
+        if hits:
+            try:
+                counts = await self._backend.hit(hits)
+            except BackendError as error:
+                failed = BackendFailed(prepared.plan, str(error), clock() - began)
+                for observer in self._observers:
+                    observer.backend_failed(failed)
+                raise
+        decision = decide(prepared.plan, counts, now, self.modes)
+        decided = Decided(decision, clock() - began)
+        for observer in self._observers:
+            observer.decided(decided)
+        return decision
+
+
+class Prepared:
+    """A request planned under one set of rules, to be run any number of times; it keeps the hits of its last window."""
+
+    __slots__ = ("_hits", "_since", "_until", "plan")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._hits: Sequence[Hit] = ()
+        self._since = self._until = 0
+
+    def hits(self, now: int) -> Sequence[Hit]:
+        """What to count at the second *now*: a hit for each check that counts, in their order."""
+        if self._since <= now < self._until:
+            return self._hits
+        hits = []
+        self._since, self._until = 0, FOREVER
+        for check in self.plan.counted:
+            length = check.window_seconds
+            start = window_start(now, length)
+            self._since, self._until = max(self._since, start), min(self._until, start + length)
+            hits.append(
+                Hit(b"%b%d" % (check.key, start), check.amount, check.requests_per_unit, start + length, length)
+            )
+        self._hits = hits
+        return hits

@@ -1,0 +1,96 @@
+"""The rate-limit service: a message in, a message out, whatever carries them."""
+
+from __future__ import annotations
+
+import json
+
+from google.protobuf import json_format
+
+from rls._pb import rls_pb2
+from rls.errors import BackendError, NotLoaded, Overloaded, RequestError
+from rls.limiter import Limiter, Prepared
+from rls.transport.decode import Bounds, decode
+from rls.transport.encode import Answers, encode
+from rls.transport.recent import Recent
+
+SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+
+# grpc/status.h. UNKNOWN (2) is never among them: Envoy lets what it answers pass, whatever `failure_mode_deny` says.
+_STATUS = {RequestError: 3, Overloaded: 8, BackendError: 14, NotLoaded: 14}
+INTERNAL = 13
+_HTTP_STATUS = {3: 400, 8: 503, 14: 503}
+
+
+class Service:
+    """Answers RateLimitService messages with a limiter.
+
+    Envoy sends the same bytes for the same company again and again, so what a message comes to is kept: parsed, matched
+    and planned once, as long as the rules stay the same.
+    """
+
+    def __init__(
+        self,
+        limiter: Limiter,
+        *,
+        answers: Answers | None = None,
+        bounds: Bounds | None = None,
+        remembered_bytes: int = 32 << 20,
+    ) -> None:
+        self._limiter = limiter
+        self._answers = answers or Answers()
+        self._bounds = bounds or Bounds()
+        self._prepared = Recent[bytes, Prepared](remembered_bytes)
+        self._rules = limiter.rules
+
+    async def answer(self, message: bytes) -> bytes:
+        """RateLimitResponse for the RateLimitRequest *message*.
+
+        Raises:
+            RequestError: The message is not one that can be answered.
+            NotLoaded: No rules have been loaded yet.
+            BackendError: The counters could not be had.
+        """
+        limiter = self._limiter
+        if limiter.rules is not self._rules:
+            self._prepared.clear()
+            self._rules = limiter.rules
+        prepared = self._prepared.get(message)
+        if prepared is None:
+            prepared = self._prepare(message)
+        decision = await limiter.run(prepared)
+        return encode(decision, self._answers, limiter.modes)
+
+    def _prepare(self, message: bytes) -> Prepared:
+        prepared = self._limiter.prepare(decode(message, self._bounds))
+        # About what a plan weighs in memory, beside its message: enough for a bound.
+        self._prepared.put(message, prepared, len(message) * 4 + 1500 * len(prepared.plan.checks))
+        return prepared
+
+    async def answer_json(self, body: bytes) -> tuple[int, bytes]:
+        """HTTP status and JSON body for a RateLimitRequest in JSON, as the reference's `/json` answers it.
+
+        200 for OK, 429 for OVER_LIMIT; 400 where the request is wrong and 503 where it could not be answered, with
+        `{"error": …}`.
+        """
+        try:
+            request = json_format.Parse(body, rls_pb2.RateLimitRequest())
+        except (json_format.ParseError, UnicodeDecodeError) as error:
+            return 400, _json_error(f"the body is not a RateLimitRequest in JSON: {error}")
+        try:
+            answer = await self.answer(request.SerializeToString())
+        except (RequestError, NotLoaded, BackendError, Overloaded) as error:
+            code, text = grpc_status(error)
+            return _HTTP_STATUS[code], _json_error(text)
+        response = rls_pb2.RateLimitResponse.FromString(answer)
+        over = response.overall_code == rls_pb2.RateLimitResponse.OVER_LIMIT
+        return 429 if over else 200, json_format.MessageToJson(response, indent=None).encode()
+
+
+def grpc_status(error: BaseException) -> tuple[int, str]:
+    """gRPC status code and message for what `Service.answer` raised; a bug's text is not told."""
+    code = _STATUS.get(type(error))
+    return (INTERNAL, "internal error") if code is None else (code, str(error))
+
+
+def _json_error(text: str) -> bytes:
+    return json.dumps({"error": text}).encode()
