@@ -1,0 +1,117 @@
+# Everything that is done to this project, as verbs: `make` lists them.
+#   PYTHON=...    the interpreter that .venv is made from (3.11 or newer)
+#   WORKERS=...   processes that the tests are spread over
+#   ARGS=...      passed on to the program behind run, test, demo and bench
+
+PYTHON  ?= python3
+WORKERS ?= 2
+
+VENV := .venv
+BIN  := $(VENV)/bin
+# Written last, so that an interrupted set-up is taken up again.
+VENV_MADE := $(VENV)/.made
+RUN       := $(VENV)/.installed-run
+DEV       := $(VENV)/.installed-dev
+BENCH     := $(VENV)/.installed-bench
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
+TYPED := $(wildcard src scripts tests benches examples)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test format demo bench pb schema pins clean \
+	check check-format check-lint check-types check-layers check-generated check-links
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUN) ## serve config/descriptors.yaml, counting in memory
+	$(BIN)/rls serve --config config/descriptors.yaml $(ARGS)
+
+test: $(DEV) ## all tests, with a real Valkey and a real Envoy; ARGS="-k name" for some
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: check-format check-lint check-types check-layers check-generated check-links ## format, lint, types, layers, generated code, links of the docs
+
+check-format: $(DEV)
+	$(BIN)/ruff format --check
+check-lint: $(DEV)
+	$(BIN)/ruff check
+check-types: $(DEV)
+	$(BIN)/mypy $(TYPED)
+check-layers: $(DEV)
+	$(BIN)/lint-imports --no-logo
+check-generated: $(DEV)
+	$(BIN)/python scripts/generate_pb.py --check
+check-links: $(DEV)
+	$(BIN)/python scripts/check_links.py
+
+format: $(DEV) ## format, and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs being limited
+	$(BIN)/python -m examples.demo $(ARGS)
+
+bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
+	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)
+
+pb: $(DEV) ## generate src/rls/_pb from protos/
+	$(BIN)/python scripts/generate_pb.py
+
+schema: $(DEV) ## generate the JSON Schema of the rules
+	$(BIN)/rls schema > docs/descriptors.schema.json.new
+	mv docs/descriptors.schema.json.new docs/descriptors.schema.json
+
+# dev first, then the others at its versions; UPGRADE=1 takes the newest of everything.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make pins' $(if $(UPGRADE),--upgrade)
+PINNED = --constraints requirements/dev.txt
+
+pins: $(VENV_MADE) ## compile requirements/*.txt from pyproject.toml; UPGRADE=1 for the newest
+	$(PIP_INSTALL) -r requirements/pins.txt
+	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	$(COMPILE) $(PINNED) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) $(PINNED) --group build -o requirements/build.txt
+	$(COMPILE) $(PINNED) --group bench -o requirements/bench.txt
+	$(COMPILE) $(PINNED) --group pins -o requirements/pins.txt
+
+clean: ## remove .venv, caches and builds
+	rm -rf $(VENV) dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests scripts benches examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+define NO_PYTHON
+$(PYTHON) is missing or older than 3.11. Name another: make PYTHON=/path/to/python3.11
+endef
+define NO_VENV
+$(PYTHON) can make no virtual environment: it has neither ensurepip nor pip.
+On Debian and Ubuntu: apt-get install python3-venv
+endef
+export NO_PYTHON NO_VENV
+
+# Debian's python3 has no ensurepip; then its own pip, if there is one, fills the environment.
+$(VENV_MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$NO_PYTHON" >&2; exit 1; }
+	@echo 'Setting up $(VENV), once; this takes a minute.'
+	@rm -rf $(VENV)
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+		$(PYTHON) -m venv $(VENV); \
+	else \
+		{ $(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --disable-pip-version-check --quiet --python $(BIN)/python \
+			install --require-hashes -r requirements/build.txt; } || { echo "$$NO_VENV" >&2; exit 1; }; \
+	fi
+	@touch $@
+
+$(RUN): $(VENV_MADE) pyproject.toml requirements/build.txt requirements/runtime.txt
+	@$(PIP_INSTALL) -r requirements/build.txt -r requirements/runtime.txt
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUN) requirements/dev.txt
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@$(BIN)/python -m pip --quiet check
+	@touch $@
+
+$(BENCH): $(DEV) requirements/bench.txt
+	@$(PIP_INSTALL) -r requirements/bench.txt
+	@touch $@
