@@ -52,7 +52,7 @@ class Limiter:
         self.problems = problems
         self.loaded = True
         for observer in self._observers:
-            observer.rules_loaded(RulesLoaded(rules, files, self._clock()))
+            observer.rules_loaded(RulesLoaded(rules, files, problems, self._clock()))
 
     def reject(self, problems: tuple[Problem, ...]) -> None:
         """Keep the rules in force, and say why."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -102,6 +102,18 @@ class Domain:
 
     name: str
     root: Node
+
+    def rules(self) -> Iterator[Rule]:
+        """Every rule, once, parents before their children."""
+        nodes = [self.root]
+        while nodes:
+            node = nodes.pop()
+            if node.rule is not None:
+                yield node.rule
+            # A wildcard stands twice: in the order of the file, and under its own text.
+            below = {id(child): child for child in (*node.exact.values(), *node.defaults.values())}
+            below.update((id(child), child) for found in node.wildcards.values() for _, child in found)
+            nodes += reversed(below.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,71 @@
+"""A memory of counters that are over their limit: until their window ends they cost the backend nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from rls.backends.base import CounterBackend, Hit
+from rls.backends.windows import Windows
+
+
+class OverLimitCache:
+    """Answers hits on counters that are known to be over the hit's own limit; *backend* answers the rest.
+
+    What is kept is the count, not a verdict: a hit whose limit is larger, by an override or a reload, is counted. Giving
+    hits back forgets the counter, as far as this process is concerned; what other processes give back is not seen.
+
+    Args:
+        backend: Where counters live.
+        capacity: Counters to remember at the most.
+        clock: Unix seconds.
+
+    Attributes:
+        answered: Hits that did not reach the backend so far.
+    """
+
+    def __init__(
+        self, backend: CounterBackend, *, capacity: int = 100_000, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.answered = 0
+        self._backend = backend
+        self._over = Windows(capacity)
+        self._clock = clock
+
+    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+        """Apply *hits*; see `CounterBackend.hit`."""
+        groups = self._over.groups
+        if not groups:
+            return self._learn(hits, await self._backend.hit(hits))
+        self._over.sweep(int(self._clock()))
+        counts: list[int | None] = [self._known(hit) for hit in hits]
+        unknown = [hit for hit, count in zip(hits, counts, strict=True) if count is None]
+        self.answered += len(hits) - len(unknown)
+        if not unknown:
+            return [count for count in counts if count is not None]
+        asked = iter(self._learn(unknown, await self._backend.hit(unknown)))
+        return [next(asked) if count is None else count for count in counts]
+
+    async def ping(self) -> None:
+        """See `CounterBackend.ping`."""
+        await self._backend.ping()
+
+    async def aclose(self) -> None:
+        """See `CounterBackend.aclose`."""
+        await self._backend.aclose()
+
+    def _known(self, hit: Hit) -> int | None:
+        """A count after *hit* that is over its limit without being precise; None where the backend has to say."""
+        group = self._over.groups.get(hit.expires_at)
+        count = None if group is None else group.get(hit.key)
+        if count is None or count <= hit.limit or hit.amount < 0:
+            return None
+        return count + hit.amount
+
+    def _learn(self, hits: Sequence[Hit], counts: Sequence[int]) -> Sequence[int]:
+        for hit, count in zip(hits, counts, strict=True):
+            if hit.amount < 0:
+                self._over.discard(hit.expires_at, hit.key)
+            elif count > hit.limit:
+                self._over.put(hit.expires_at, hit.key, count)
+        return counts

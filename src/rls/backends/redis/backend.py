@@ -1,0 +1,204 @@
+"""Group commit: all hits that arrive while one write to Redis is under way go out together with the next."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rls.backends.base import Hit
+from rls.backends.redis.batch import Batch, Place, expire
+from rls.backends.redis.connection import NodeConnection, connect
+from rls.backends.windows import Windows
+from rls.errors import BackendError
+
+_PING = Hit(b"r1|ping", 0, 0, 0, 1)
+_RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.4)
+
+
+class RedisBackend:
+    """Counters in one Redis node.
+
+    Belongs to the loop in which it is first used. The connection is opened by the first call, and opened again in the
+    background when it is lost; while there is none, calls fail at once instead of waiting.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, as redis-py reads it.
+        timeout_seconds: A call waits no longer than this, the time to connect included.
+        jitter_seconds: Counters live up to this long after their window, at most one window's length; spread, so that
+            Redis does not expire them all at once.
+        known_counters: How many counters to remember that have their TTL. One that was forgotten costs a SET again.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = 0.01,
+        connect_timeout_seconds: float = 1.0,
+        jitter_seconds: int = 300,
+        known_counters: int = 200_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._jitter_seconds = jitter_seconds
+        self._clock = clock
+        self._with_ttl = Windows(known_counters)
+        self._known_counters = known_counters
+        self._orphans: list[Hit] = []
+        self._connection: NodeConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._down: BackendError | None = None
+        self._filling = _Flight()
+        self._in_flight: _Flight | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+        """Apply *hits*; see `CounterBackend.hit`."""
+        if self._down is not None:
+            raise self._down
+        flight = self._filling
+        add = flight.batch.add
+        places = [add(hit) for hit in hits]
+        landed = flight.landed
+        if landed is None:
+            landed = self._schedule(flight)
+        await landed
+        bases = flight.batch.bases
+        return [_count(bases[command], added) for command, added in places]
+
+    async def ping(self) -> None:
+        """Read a counter; see `CounterBackend.ping`."""
+        await self.hit([_PING])
+
+    async def aclose(self) -> None:
+        """Close the connection; calls under way fail."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.close()
+        self._fail(BackendError("the backend is closed"))
+
+    def _schedule(self, flight: _Flight) -> asyncio.Future[None]:
+        """The first hit of a batch: let the calls that are ready now join, then send it as soon as the line is free."""
+        loop = asyncio.get_running_loop()
+        landed = flight.landed = loop.create_future()
+        if self._connection is not None:
+            if self._in_flight is None:
+                loop.call_soon(self._send)
+        elif self._connecting is None:
+            self._connecting = loop.create_task(self._connect())
+            self._timer = loop.call_later(self._timeout_seconds, self._time_out)
+        return landed
+
+    def _send(self) -> None:
+        connection = self._connection
+        flight = self._filling
+        if connection is None or self._in_flight is not None or flight.landed is None:
+            return
+        self._filling = _Flight()
+        self._in_flight = flight
+        self._with_ttl.sweep(int(self._clock()))
+        commands = flight.batch.pack(self._has_ttl, self._seconds_to_live)
+        orphans, self._orphans = self._orphans, []
+        if orphans:
+            commands = b"".join([expire(hit, self._seconds_to_live(hit)) for hit in orphans]) + commands
+        flight.skip = len(orphans)
+        self._timer = flight.landed.get_loop().call_later(self._timeout_seconds, self._time_out)
+        connection.send(commands, flight.skip + flight.batch.replies, self._land)
+
+    def _land(self, replies: list[Any]) -> None:
+        """All replies of the batch in flight are there: wake its calls, and send the next."""
+        flight = self._in_flight
+        assert flight is not None and flight.landed is not None and self._timer is not None
+        self._timer.cancel()
+        self._in_flight = None
+        batch = flight.batch
+        batch.settle(replies[flight.skip :])
+        for hit in batch.fresh:
+            self._with_ttl.put(hit.expires_at, hit.key, 1)
+        self._orphans = batch.orphans
+        if not flight.landed.done():
+            flight.landed.set_result(None)
+        self._send()
+
+    def _has_ttl(self, hit: Hit) -> bool:
+        group = self._with_ttl.groups.get(hit.expires_at)
+        return group is not None and hit.key in group
+
+    def _seconds_to_live(self, hit: Hit) -> int:
+        jitter = random.randint(1, max(1, min(self._jitter_seconds, hit.window_seconds)))
+        return max(1, hit.expires_at - int(self._clock())) + jitter
+
+    def _time_out(self) -> None:
+        milliseconds = self._timeout_seconds * 1000
+        if self._connection is not None:
+            self._connection.lose(f"no answer within {milliseconds:g} ms")
+        elif self._down is None:
+            self._lost(BackendError(f"no connection to Redis within {milliseconds:g} ms"))
+
+    def _lost(self, error: BackendError) -> None:
+        """There is no connection, or none that answers: fail what waits, and try for another in the background."""
+        self._connection = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fail(error)
+        # What was counted may be gone, and with it the TTLs.
+        self._with_ttl = Windows(self._known_counters)
+        self._orphans = []
+        if not self._closed:
+            self._down = error
+            if self._connecting is None:
+                self._connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    def _fail(self, error: BackendError) -> None:
+        flights = (self._in_flight, self._filling)
+        self._in_flight, self._filling = None, _Flight()
+        for flight in flights:
+            if flight is not None and flight.landed is not None and not flight.landed.done():
+                flight.landed.set_exception(error)
+                flight.landed.exception()  # a call that was cancelled meanwhile does not look at it
+
+    async def _connect(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                connection = await connect(self._url, self._connect_timeout_seconds, self._lost)
+                break
+            except BackendError as error:
+                if self._down is None:
+                    self._lost(error)
+                self._down = error
+                await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
+                attempt += 1
+        self._connection = connection
+        self._connecting = None
+        self._down = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._send()
+
+
+class _Flight:
+    """A batch, and the future that all of its calls wait for; None until there is a call."""
+
+    __slots__ = ("batch", "landed", "skip")
+
+    def __init__(self) -> None:
+        self.batch = Batch()
+        self.landed: asyncio.Future[None] | None = None
+        self.skip = 0
+
+
+def _count(base: int | Exception, added: int) -> int:
+    if isinstance(base, Exception):
+        raise BackendError(f"Redis: {base}") from base
+    return base + added

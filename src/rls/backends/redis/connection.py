@@ -1,0 +1,106 @@
+"""One connection to one Redis node: bytes out, replies in.
+
+redis-py resolves, connects, authenticates and wraps in TLS; what it has then, an asyncio transport, is taken over, since
+its own command path costs several times the work of a whole batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from rls.backends.redis.url import redacted
+from rls.errors import BackendError
+
+
+class NodeConnection(asyncio.Protocol):
+    """A connection that is open. One write is under way at a time.
+
+    Args:
+        connection: The connection as redis-py opened it.
+        address: Where it leads, for messages.
+        on_lost: Called once, with the reason, when the connection is gone.
+    """
+
+    def __init__(self, connection: AbstractConnection, address: str, on_lost: Callable[[BackendError], None]) -> None:
+        # Kept, since redis-py closes what nobody holds any more. Its transport has no public name; a test watches it.
+        self._connection = connection
+        self._transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
+        self._transport.set_protocol(self)
+        self._address = address
+        self._on_lost: Callable[[BackendError], None] | None = on_lost
+        self._reader = hiredis.Reader()
+        self._replies: list[Any] = []
+        self._expected = 0
+        self._on_replies: Callable[[list[Any]], None] | None = None
+
+    def send(self, commands: bytes, expected: int, on_replies: Callable[[list[Any]], None]) -> None:
+        """Write *commands*; *on_replies* is called with their *expected* ≥ 1 replies once all of them are there."""
+        self._expected = expected
+        self._on_replies = on_replies
+        self._transport.write(commands)
+
+    def lose(self, reason: str) -> None:
+        """Give the connection up."""
+        on_lost, self._on_lost = self._on_lost, None
+        self._on_replies = None
+        self._transport.abort()
+        if on_lost is not None:
+            on_lost(BackendError(f"Redis at {self._address}: {reason}"))
+
+    def close(self) -> None:
+        """Close the connection; nothing is called any more."""
+        self._on_lost = self._on_replies = None
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Collect replies; see `asyncio.Protocol`."""
+        reader = self._reader
+        replies = self._replies
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not False:
+                replies.append(reply)
+        except hiredis.ProtocolError as error:
+            self.lose(f"sent what is not RESP: {error}")
+            return
+        if len(replies) >= self._expected and self._on_replies is not None:
+            on_replies, self._on_replies = self._on_replies, None
+            self._replies = []
+            on_replies(replies)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.lose(f"connection lost: {error}" if error else "connection closed by the server")
+
+
+async def connect(url: str, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
+    """Open a connection to the node at *url*.
+
+    Raises:
+        BackendError: It could not be had within *timeout_seconds*.
+    """
+    pool = ConnectionPool.from_url(
+        url,
+        protocol=2,
+        socket_connect_timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        client_name="rls",
+        maint_notifications_config=None,
+    )
+    connection = pool.make_connection()
+    address = redacted(url)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await connection.connect()
+    except TimeoutError:
+        raise BackendError(f"Redis at {address}: no connection within {timeout_seconds:g} s") from None
+    except (RedisError, OSError) as error:
+        raise BackendError(f"Redis at {address}: {error}") from error
+    return NodeConnection(connection, address, on_lost)

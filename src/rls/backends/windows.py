@@ -1,0 +1,56 @@
+"""Counts by key, forgotten with their window."""
+
+from __future__ import annotations
+
+
+class Windows:
+    """A bounded mapping from counter key to count, grouped by the second in which the counter's window ends.
+
+    A whole group is dropped at once when its window is over. Where there is no room, the oldest entry of the window
+    that ends next goes: it would be the first to be forgotten anyway.
+
+    Attributes:
+        groups: The counts by key of each window's end; to be read by callers who cannot afford a method call.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.groups: dict[int, dict[bytes, int]] = {}
+        self._capacity = capacity
+        self._size = 0
+        self._swept_at = 0
+
+    def put(self, expires_at: int, key: bytes, count: int) -> None:
+        """Remember that the counter *key*, whose window ends at *expires_at*, stands at *count*."""
+        group = self.groups.get(expires_at)
+        if group is None:
+            group = self.groups[expires_at] = {}
+        if key not in group:
+            if self._size >= self._capacity:
+                self._make_room()
+                group = self.groups.setdefault(expires_at, group)
+            self._size += 1
+        group[key] = count
+
+    def discard(self, expires_at: int, key: bytes) -> None:
+        """Forget *key*."""
+        if self.groups.get(expires_at, {}).pop(key, None) is not None:
+            self._size -= 1
+
+    def sweep(self, now: int) -> None:
+        """Drop the windows that ended before or at the second *now*; nothing happens twice in a second."""
+        if now == self._swept_at:
+            return
+        self._swept_at = now
+        for expires_at in [end for end in self.groups if end <= now]:
+            self._size -= len(self.groups.pop(expires_at))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _make_room(self) -> None:
+        soonest = min(end for end, group in self.groups.items() if group)
+        group = self.groups[soonest]
+        del group[next(iter(group))]
+        self._size -= 1
+        if not group:
+            del self.groups[soonest]
