@@ -15,7 +15,6 @@ from rls.core.window import window_start
 from rls.errors import BackendError, NotLoaded, Problem
 from rls.events import BackendFailed, Decided, Observer, RulesLoaded, RulesRejected
 
-
 FOREVER = sys.maxsize
 
 

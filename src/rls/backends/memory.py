@@ -38,8 +38,7 @@ class MemoryBackend:
                 group = groups.get(expires_at)
                 before = 0 if group is None else group.get(key, 0)
                 count = before + amount
-                if count < 0:
-                    count = 0
+                count = max(count, 0)
                 if count != before:
                     windows.put(expires_at, key, count)
                 counts.append(count)

@@ -29,7 +29,7 @@ class KeyFormat(StrEnum):
 
 
 def counter_key(
-    format: KeyFormat,
+    key_format: KeyFormat,
     prefix: str,
     domain: str,
     entries: Sequence[Entry],
@@ -37,7 +37,7 @@ def counter_key(
     window_seconds: int,
 ) -> bytes:
     """The key of a counter without its window's start, which is appended in decimal digits."""
-    if format is KeyFormat.COMPAT:
+    if key_format is KeyFormat.COMPAT:
         pairs = "".join(
             f"{entry.key}_{entry.value if pattern is None else pattern}_"
             for entry, pattern in zip(entries, shared, strict=True)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from rls.core.model import RateLimit
 
 Metadata: TypeAlias = Mapping[str, "MetadataValue"]
-MetadataValue: TypeAlias = "None | bool | int | float | str | Sequence[MetadataValue] | Metadata"
+MetadataValue: TypeAlias = "bool | int | float | str | Sequence[MetadataValue] | Metadata | None"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

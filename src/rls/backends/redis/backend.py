@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rls.backends.base import Hit
-from rls.backends.redis.batch import Batch, Place, expire
+from rls.backends.redis.batch import Batch, expire
 from rls.backends.redis.connection import NodeConnection, connect
 from rls.backends.windows import Windows
 from rls.errors import BackendError
@@ -118,7 +118,9 @@ class RedisBackend:
     def _land(self, replies: list[Any]) -> None:
         """All replies of the batch in flight are there: wake its calls, and send the next."""
         flight = self._in_flight
-        assert flight is not None and flight.landed is not None and self._timer is not None
+        assert flight is not None
+        assert flight.landed is not None
+        assert self._timer is not None
         self._timer.cancel()
         self._in_flight = None
         batch = flight.batch
@@ -135,7 +137,7 @@ class RedisBackend:
         return group is not None and hit.key in group
 
     def _seconds_to_live(self, hit: Hit) -> int:
-        jitter = random.randint(1, max(1, min(self._jitter_seconds, hit.window_seconds)))
+        jitter = random.randint(1, max(1, min(self._jitter_seconds, hit.window_seconds)))  # noqa: S311 - only to spread
         return max(1, hit.expires_at - int(self._clock())) + jitter
 
     def _time_out(self) -> None:
@@ -169,10 +171,10 @@ class RedisBackend:
 
     async def _connect(self) -> None:
         attempt = 0
-        while True:
+        connection = None
+        while connection is None:
             try:
                 connection = await connect(self._url, self._connect_timeout_seconds, self._lost)
-                break
             except BackendError as error:
                 if self._down is None:
                     self._lost(error)

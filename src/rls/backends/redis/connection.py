@@ -94,11 +94,11 @@ async def connect(url: str, timeout_seconds: float, on_lost: Callable[[BackendEr
         client_name="rls",
         maint_notifications_config=None,
     )
-    connection = pool.make_connection()
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
     address = redacted(url)
     try:
         async with asyncio.timeout(timeout_seconds):
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
     except TimeoutError:
         raise BackendError(f"Redis at {address}: no connection within {timeout_seconds:g} s") from None
     except (RedisError, OSError) as error:
