@@ -1,0 +1,202 @@
+"""Unary gRPC, and Health.Watch, on ASGI.
+
+What the server below does not check is checked here: it hands over whatever was sent, and turns an exception into HTTP
+500, which gRPC reads as UNKNOWN and Envoy as a pass. So none may leave a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, TypeAlias
+
+from rls.transport.base import Calls, Dropped
+from rls.transport.certificates import ClientNames
+from rls.transport.health import WATCH, Watches
+from rls.transport.service import grpc_status
+from rls.transport.wire import (
+    ACCEPT_ENCODING,
+    PREFIX,
+    Aborted,
+    StatusCode,
+    check_length,
+    encode_message,
+    only_message,
+    parse_timeout,
+)
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Event: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Event]]
+Send: TypeAlias = Callable[[Event], Awaitable[None]]
+
+_LOG = logging.getLogger(__name__)
+
+_GRPC = frozenset({b"application/grpc", b"application/grpc+proto"})
+_CONTENT_TYPE = (b"content-type", b"application/grpc")
+_TRAILERS = "http.response.trailers"
+# Shared by all calls: never written to.
+_END: Event = {"type": "http.request"}
+_START: Event = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
+_OK: Event = {"type": _TRAILERS, "headers": [(b"grpc-status", b"0")]}
+_NO_BODY: Event = {"type": "http.response.body"}
+
+
+class GrpcApp:
+    """The ASGI application that serves *calls*, and Health.Watch by *watches*."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        watches: Watches,
+        *,
+        client_san: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client_names = ClientNames(client_san) if client_san else None
+        self._unary = calls.unary
+        self._watches = watches
+        self._caller_timeout = calls.caller_timeout
+        self._max_bytes = calls.max_message_bytes
+        self._on_drop = calls.on_drop
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The way of every check: flat, and nothing is made that need not be.
+        began = self._clock()
+        try:
+            headers: dict[bytes, bytes] = dict(scope["headers"])
+            if (
+                headers.get(b"content-type") not in _GRPC
+                or scope["method"] != "POST"
+                or _TRAILERS not in scope["extensions"]
+            ) and (status := _http_status(scope, headers)):
+                return await _refuse(status, send)
+            if self._client_names is not None:
+                self._authorize(self._client_names, scope)
+            path: str = scope["path"]
+            unary = self._unary.get(path)
+            if unary is None and path != WATCH:
+                raise Aborted(StatusCode.UNIMPLEMENTED, "unknown service or method")  # noqa: TRY301
+            sent_timeout = headers.get(b"grpc-timeout")
+            timeout = self._caller_timeout if sent_timeout is None else parse_timeout(sent_timeout)
+            event = await receive()
+            body: bytes = event.get("body", b"")
+            if "more_body" in event:
+                event = await receive()
+                if event != _END:
+                    body = await self._rest(body, event, receive)
+            if len(body) < 5 or PREFIX.unpack_from(body) != (0, len(body) - 5) or len(body) - 5 > self._max_bytes:
+                message = only_message(body, headers, self._max_bytes)
+            else:
+                message = body[5:]
+            if unary is None:
+                return await self._watch(message, send)
+            if self._clock() - began > timeout:
+                self._drop(Dropped.EXPIRED)
+            answer = await unary(message)
+            if sent_timeout is not None and self._clock() - began > timeout:
+                self._drop(Dropped.LATE)
+        except BaseException as error:  # noqa: BLE001 - see above
+            return await self._fail(error, scope, send)
+        try:
+            await send(_START)
+            await send({"type": "http.response.body", "body": PREFIX.pack(0, len(answer)) + answer})
+            await send(_OK)
+        except OSError:
+            self._on_drop(Dropped.CANCELLED)
+
+    def _authorize(self, allowed: ClientNames, scope: Scope) -> None:
+        """Refuse clients by the names in their certificates, which the TLS handshake has verified."""
+        chain = scope["extensions"]["tls"]["client_cert_chain"]
+        if not chain or not allowed.allow_certificate(chain[0]):
+            raise Aborted(StatusCode.PERMISSION_DENIED, "the client's certificate holds no name that is allowed")
+
+    async def _rest(self, body: bytes, event: Event, receive: Receive) -> bytes:
+        """The whole body, of which *body* came first and then *event*."""
+        chunks = [body]
+        size = len(body)
+        while True:
+            if event["type"] != "http.request":
+                self._on_drop(Dropped.CANCELLED)
+                raise Aborted(StatusCode.CANCELLED, "the caller is gone")
+            chunks.append(event.get("body", b""))
+            size += len(chunks[-1])
+            if size >= PREFIX.size:
+                if len(chunks[0]) < PREFIX.size:
+                    chunks = [b"".join(chunks)]
+                _, length = PREFIX.unpack_from(chunks[0])
+                check_length(length, self._max_bytes)
+            if "more_body" not in event or size > PREFIX.size + self._max_bytes:
+                return b"".join(chunks)
+            event = await receive()
+
+    async def _watch(self, message: bytes, send: Send) -> None:
+        started = False
+        with contextlib.suppress(OSError):
+            try:
+                async with contextlib.aclosing(self._watches.stream(message)) as responses:
+                    async for response in responses:
+                        if not started:
+                            await send(_START)
+                            started = True
+                        body = PREFIX.pack(0, len(response)) + response
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+            except Aborted as error:
+                if not started:
+                    raise
+                await send(_NO_BODY)
+                await send({"type": _TRAILERS, "headers": _status_headers(error.code, error.text)})
+
+    def _drop(self, why: Dropped) -> None:
+        self._on_drop(why)
+        raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+
+    async def _fail(self, error: BaseException, scope: Scope, send: Send) -> None:
+        """End a call with *error*, and with a status that Envoy does not take for a pass."""
+        cancelled = False
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            cancelled = task is not None and task.cancelling() > 0
+            if cancelled and scope["path"] != WATCH:
+                self._on_drop(Dropped.CANCELLED)
+            code, text = int(StatusCode.UNAVAILABLE), "the call was cancelled"
+        elif isinstance(error, Aborted):
+            code, text = error.code, error.text
+        else:
+            code, text = grpc_status(error)
+            if code == StatusCode.INTERNAL:
+                _LOG.error("a call failed, which is a bug", exc_info=error)
+        headers = [_CONTENT_TYPE, *_status_headers(code, text)]
+        with contextlib.suppress(OSError):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send(_NO_BODY)
+        if cancelled or not isinstance(error, Exception | asyncio.CancelledError):
+            raise error
+
+
+def _http_status(scope: Scope, headers: dict[bytes, bytes]) -> int:
+    """The HTTP status to refuse what is not gRPC with; 0 where it is."""
+    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _GRPC:
+        return 415
+    if scope["method"] != "POST":
+        return 405
+    # Without `te: trailers` there is no way to tell the status of a call.
+    return 0 if _TRAILERS in scope["extensions"] else 400
+
+
+async def _refuse(status: int, send: Send) -> None:
+    headers = [(b"allow", b"POST")] if status == 405 else []
+    with contextlib.suppress(OSError):
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send(_NO_BODY)
+
+
+def _status_headers(code: int, text: str) -> list[tuple[bytes, bytes]]:
+    headers = [(b"grpc-status", b"%d" % code), (b"grpc-message", encode_message(text))]
+    if code == StatusCode.UNIMPLEMENTED:
+        headers.append((b"grpc-accept-encoding", ACCEPT_ENCODING))
+    return headers

@@ -1,0 +1,102 @@
+"""What every transport takes and offers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from rls.transport.health import Health
+
+Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""Answers one message with one; raises RlsError or Aborted."""
+
+
+class Dropped(StrEnum):
+    """Why a call got no answer.
+
+    EXPIRED: its deadline had passed before it was begun; it was not counted. LATE: its deadline passed while it was
+    being answered. CANCELLED: the caller gave up while it was being answered.
+    """
+
+    EXPIRED = "expired"
+    LATE = "late"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What a transport serves.
+
+    Attributes:
+        unary: Handlers by path.
+        health: The state that gRPC health checks are told.
+        caller_timeout: Seconds after which a caller without a deadline is taken to have given up; a call that is not
+            begun by then is dropped.
+        max_message_bytes: Bytes of a message, sent and inflated.
+        on_drop: Is told of every call that was dropped.
+    """
+
+    unary: Mapping[str, Handler]
+    health: Health
+    caller_timeout: float = 0.02
+    max_message_bytes: int = 262_144
+    on_drop: Callable[[Dropped], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a transport clients can take.
+
+    Attributes:
+        max_streams: Calls in flight on one connection.
+        max_connections: Connections; what is over is closed. 0 for no limit.
+        max_concurrency: Calls in flight, half-sent ones included; what is over is shed as UNAVAILABLE or
+            RESOURCE_EXHAUSTED. 0 for no limit.
+        max_watches: Health.Watch calls; each holds one of the calls in flight.
+        drain: Seconds that calls in flight have to finish when the server stops.
+    """
+
+    max_streams: int = 100
+    max_connections: int = 2000
+    max_concurrency: int = 0
+    max_watches: int = 16
+    drain: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files of the server, read again when they change.
+
+    Attributes:
+        cert: Certificate chain, leaf first.
+        key: Its private key, unencrypted.
+        client_ca: CA that every client's certificate must come from; None where clients need no certificate.
+        client_san: DNS names or URIs, such as SPIFFE identities; a client's certificate must hold one of them. Empty
+            where any will do.
+    """
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+    client_san: tuple[str, ...] = ()
+
+
+class Transport(Protocol):
+    """A gRPC server, from start to drain."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens: the port is the one that the kernel gave. Only after `start`."""
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            SettingsError: The address is taken or unusable, or the certificates are.
+        """
+
+    async def aclose(self) -> None:
+        """Stop accepting, let calls in flight finish, close. Idempotent."""

@@ -1,0 +1,180 @@
+"""The default transport: HTTP/2 in Rust, by h2corn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+import h2corn
+from h2corn._lib import prepare_tls
+from h2corn._server import load_tls_material
+
+from rls.errors import SettingsError
+from rls.transport.asgi_grpc import GrpcApp
+from rls.transport.base import Calls, Limits, Tls
+from rls.transport.certificates import fingerprint
+from rls.transport.health import Watches
+from rls.transport.listen import address_of, close_listener, listen
+
+App: TypeAlias = Callable[
+    [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
+]
+
+_LOG = logging.getLogger(__name__)
+_LOOK_AT_FILES = 1.0
+
+
+class Server:
+    """One h2corn server, on a listening socket that stays its caller's."""
+
+    def __init__(self, app: App, config: h2corn.Config, listener: socket.socket) -> None:
+        self._server = h2corn.Server(app, config)
+        self._listener = listener
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve.
+
+        Raises:
+            SettingsError: The certificates cannot be used.
+        """
+        config = self._server.config
+        try:
+            tls = prepare_tls(config, load_tls_material(config))
+        except (ValueError, OSError) as error:
+            raise SettingsError(f"cannot serve TLS: {error}") from error
+        # Not Server.serve(): that prints a banner into our log, at each reload again.
+        serve = self._server._serve_worker_fds  # noqa: SLF001
+        self._serving = asyncio.create_task(serve([os.dup(self._listener.fileno())], prepared_tls=tls), name="h2corn")
+        await self._server.wait_started()
+
+    async def aclose(self) -> None:
+        """Stop accepting, let calls in flight finish, close. Idempotent."""
+        if self._serving is None:
+            return
+        self._server.shutdown()
+        try:
+            await self._serving
+        except RuntimeError as error:
+            _LOG.warning("some calls did not finish in time: %s", error)
+        self._serving = None
+
+
+class H2corn:
+    """The transport (see `Transport`) of *calls* on *address*."""
+
+    def __init__(self, calls: Calls, address: str, *, limits: Limits | None = None, tls: Tls | None = None) -> None:
+        self._calls = calls
+        self._address = address
+        self._limits = limits or Limits()
+        self._tls = tls
+        self._listener: socket.socket | None = None
+        self._serving: tuple[Server, Watches] | None = None
+        self._reloading: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self._address
+
+    async def start(self) -> None:
+        """Listen and serve."""
+        if self._tls is not None and self._address.startswith("unix:"):
+            raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
+        self._listener = listen(self._address)
+        self._address = address_of(self._listener)
+        try:
+            self._serving = await self._serve(self._listener)
+        except BaseException:
+            close_listener(self._listener)
+            raise
+        if self._tls is not None:
+            self._reloading = asyncio.create_task(self._reload(self._tls, self._listener), name="certificates")
+
+    async def aclose(self) -> None:
+        """Drain and close."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.wait([self._reloading])
+        if self._serving is not None:
+            serving, self._serving = self._serving, None
+            await _drain(*serving)
+        if self._listener is not None:
+            close_listener(self._listener)
+
+    async def _serve(self, listener: socket.socket) -> tuple[Server, Watches]:
+        watches = Watches(self._calls.health, self._limits.max_watches)
+        client_san = self._tls.client_san if self._tls is not None else ()
+        app = GrpcApp(self._calls, watches, client_san=client_san)
+        server = Server(app, _config(self._calls, self._limits, self._tls), listener)
+        await server.start()
+        return server, watches
+
+    async def _reload(self, tls: Tls, listener: socket.socket) -> None:
+        """Put changed certificates in force: a second server on the same socket takes over from the first.
+
+        What connects meanwhile waits in the socket's queue for either. Connections of the first are told to go away;
+        their calls in flight finish.
+        """
+        seen = fingerprint(tls)
+        while True:
+            await asyncio.sleep(_LOOK_AT_FILES)
+            now = fingerprint(tls)
+            if now == seen:
+                continue
+            seen = now
+            try:
+                serving = await self._serve(listener)
+            except SettingsError as error:
+                _LOG.error("the changed certificates are not in force: %s", error)
+                continue
+            assert self._serving is not None
+            before, self._serving = self._serving, serving
+            _LOG.info("changed certificates are in force")
+            await _drain(*before)
+
+
+async def _drain(server: Server, watches: Watches) -> None:
+    watches.close()
+    await server.aclose()
+
+
+def _config(calls: Calls, limits: Limits, tls: Tls | None) -> h2corn.Config:
+    # A message larger than its bound is refused by its prefix, in Python: so the window, which a body cannot pass
+    # before Python has seen its beginning, lies above the bound, and the limit on bodies above both.
+    window = max(65_535, 5 + calls.max_message_bytes)
+    return h2corn.Config(
+        grpc=True,
+        http1=False,
+        access_log=False,
+        date_header=False,
+        lifespan="off",
+        runtime_threads=1,
+        max_concurrent_streams=limits.max_streams,
+        limit_connections=limits.max_connections,
+        limit_concurrency=limits.max_concurrency,
+        h2_max_header_list_size=65_536,
+        h2_max_header_block_size=65_536,
+        h2_initial_stream_window_size=window,
+        h2_initial_connection_window_size=4 * window,
+        request_policies=(
+            # Bodies of native gRPC calls have no limits otherwise.
+            h2corn.RequestPolicy(
+                path="/*",
+                max_request_body_size=2 * window,
+                timeout_request_body_idle=1.0,
+                h2_timeout_response_stall=5.0,
+            ),
+        ),
+        h2_timeout_write=10.0,
+        timeout_keep_alive=300.0,
+        timeout_graceful_shutdown=limits.drain,
+        certfile=None if tls is None else tls.cert,
+        keyfile=None if tls is None else tls.key,
+        ca_certs=None if tls is None else tls.client_ca,
+        cert_reqs="none" if tls is None or tls.client_ca is None else "required",
+    )

@@ -1,0 +1,98 @@
+"""Listening sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from pathlib import Path
+
+from rls.errors import SettingsError
+
+_UNIX = "unix:"
+_BACKLOG = 1024
+
+
+def listen(address: str) -> socket.socket:
+    """Bind *address*, `host:port`, `[v6]:port` or `unix:path`, and listen; `[::]` takes IPv4 as well.
+
+    Raises:
+        SettingsError: It is taken, unusable, or not an address.
+    """
+    try:
+        if address.startswith(_UNIX):
+            return _listen_unix(address.removeprefix(_UNIX))
+        host, port = split_address(address)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        listener = socket.create_server(
+            (host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6()
+        )
+    except OSError as error:
+        # socket.create_server adds the address to the text in its own way.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise SettingsError(f"cannot listen on {address}: {reason}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host, without the brackets of IPv6, and port.
+
+    Raises:
+        SettingsError: *address* is neither `host:port` nor `[v6]:port`.
+    """
+    host, _, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise SettingsError(f"{address!r} is not an address: expected host:port, [v6]:port or unix:/path")
+    return host, int(port)
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where *listener* listens, as `listen` takes it."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"{_UNIX}{os.fsdecode(name)}"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def close_listener(listener: socket.socket) -> None:
+    """Close *listener*, and remove the path of a Unix socket. Idempotent."""
+    if listener.fileno() < 0:
+        return
+    if listener.family == socket.AF_UNIX:
+        with contextlib.suppress(FileNotFoundError):
+            Path(os.fsdecode(listener.getsockname())).unlink()
+    listener.close()
+
+
+def _listen_unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that a server left behind: nobody answers there any more."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
