@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from rls.core.model import RateLimit
+from rls.errors import Place
 
 Metadata: TypeAlias = Mapping[str, "MetadataValue"]
 MetadataValue: TypeAlias = "bool | int | float | str | Sequence[MetadataValue] | Metadata | None"
@@ -24,6 +25,7 @@ class Rule:
         name: `rate_limit.name`; what `replaces` refers to. "" where none was given.
         replaces: Names of the rules that this one takes out of the same request.
         metadata: Free-form values for the response's dynamic metadata; None where none were given.
+        place: Where its descriptor stands; None where it was not read from a file.
     """
 
     domain: str
@@ -35,6 +37,7 @@ class Rule:
     quota_mode: bool = False
     detailed_metric: bool = False
     metadata: Metadata | None = None
+    place: Place | None = None
 
     @property
     def unlimited(self) -> bool:
@@ -85,6 +88,7 @@ class Node:
         share_threshold: Whether all values that this node's wildcard matches share one counter.
         value_to_metric: Whether the matched value becomes part of the rule's metric label.
         text: `key` or `key_value`, as in `Rule.path`.
+        place: Where the descriptor stands; None at the root.
     """
 
     text: str = ""
@@ -94,6 +98,7 @@ class Node:
     rule: Rule | None = None
     share_threshold: bool = False
     value_to_metric: bool = False
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

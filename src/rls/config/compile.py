@@ -1,0 +1,210 @@
+"""One file's documents → tries of rules."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from rls.config import lint
+from rls.config.nodes import Mapping, Node as YamlNode, Scalar, Sequence, parse
+from rls.config.reader import Fields, Reader, describe, one_of, shorten
+from rls.config.scalars import NULL
+from rls.config.schema import DESCRIPTOR, DOCUMENT, MAX_WINDOW_SECONDS, RATE_LIMIT, REPLACED, SHAPES
+from rls.core.model import Entry, RateLimit, Unit
+from rls.core.rules import Node, Rule, Wildcard
+from rls.errors import ConfigError, Place, Problem
+
+_UNITS = {unit.name: unit for unit in Unit}
+_UNIT_WORDS = list(SHAPES[RATE_LIMIT].keys["unit"].words)
+
+
+class Document(NamedTuple):
+    """One document's rules.
+
+    Attributes:
+        domain: Domain that they belong to.
+        root: Top level of its trie.
+        named: Its rules that have a name or replace others.
+        replaced: Each name that `replaces` holds, and where.
+    """
+
+    domain: str
+    root: Node
+    named: tuple[Rule, ...]
+    replaced: tuple[tuple[str, Place], ...]
+
+
+class Compiled(NamedTuple):
+    """What one file comes to; there are no documents where there are problems."""
+
+    documents: tuple[Document, ...]
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def compile_file(file: str, text: bytes) -> Compiled:
+    """Compile the YAML *text* of *file*."""
+    compiler = _Compiler(file)
+    documents = []
+    problems = compiler.reader.problems
+    try:
+        for node in parse(file, text):
+            if not (isinstance(node, Scalar) and node.tag is None and node.text in NULL):
+                documents.append(compiler.document(node))
+    except ConfigError as error:
+        problems.extend(error.problems)
+    if not documents and not problems:
+        problems.append(Problem(Place(file, 1, 1), "the file holds no document, expected `domain: …`"))
+    return Compiled(() if problems else tuple(documents), tuple(problems), tuple(compiler.reader.warnings))
+
+
+def duplicate(node: Node, first: Place) -> Problem:
+    """That *node* says the same as the descriptor at *first*."""
+    return Problem(place_of(node), f"duplicate descriptor `{node.text}`, expected one: the first stands at {first}")
+
+
+def place_of(node: Node) -> Place:
+    """Where *node* stands; only the top of a trie has no place."""
+    return node.place or Place("", 1, 1)
+
+
+class _Compiler:
+    """Compiles the documents of one file; what is wrong goes to its reader."""
+
+    def __init__(self, file: str) -> None:
+        self.reader = Reader(file)
+        self._file = file
+        self._domain = ""
+        self._named: list[Rule] = []
+        self._replaced: list[tuple[str, Place]] = []
+        # By domain, so that two documents of one domain are seen to say the same.
+        self._tops: dict[str, dict[Entry, Place]] = {}
+
+    def document(self, node: YamlNode) -> Document:
+        """The rules of one document."""
+        self._named, self._replaced = [], []
+        root = Node()
+        if not isinstance(node, Mapping):
+            self.reader.error(node, f"the document is {describe(node)}, expected `domain: …` and `descriptors: …`")
+            return Document("", root, (), ())
+        fields = self.reader.fields(DOCUMENT, node)
+        self._domain = fields.text("domain")
+        if fields.lacks("domain"):
+            self.reader.error(fields.get("domain", node), "the document has no `domain`, expected `domain: …`")
+        items = fields.value("descriptors")
+        if items is not None:
+            self._descriptors(items, root, "", self._tops.setdefault(self._domain, {}))
+        if fields.lacks("descriptors") or (items is not None and not items.items):
+            at = fields.get("descriptors", node)
+            self.reader.warn(at, "the document has no `descriptors`, so it limits nothing")
+        return Document(self._domain, root, tuple(self._named), tuple(self._replaced))
+
+    def _descriptors(self, items: Sequence, parent: Node, path: str, seen: dict[Entry, Place]) -> None:
+        for item in self.reader.mappings("descriptors", items):
+            self._descriptor(item, parent, path, seen)
+
+    def _descriptor(self, item: Mapping, parent: Node, path: str, seen: dict[Entry, Place]) -> None:
+        fields = self.reader.fields(DESCRIPTOR, item)
+        key, value = fields.text("key"), fields.text("value")
+        if fields.lacks("key"):
+            self.reader.error(fields.get("key", item), "the descriptor has no `key`, expected `key: …`")
+        node = Node(f"{key}_{value}" if value else key, place=Place(self._file, item.line, item.column))
+        path = f"{path}.{node.text}" if path else node.text
+        node.share_threshold = fields.flag("share_threshold")
+        node.value_to_metric = fields.flag("value_to_metric")
+        if node.share_threshold and "*" not in value and "*" not in key:
+            written = f"the value `{shorten(value)}`" if value else "no value"
+            self.reader.error(
+                fields["share_threshold"], f"`share_threshold` with {written}, expected a value with `*`, to share one counter"
+            )
+        if key:
+            self._add(Entry(key, value), node, parent, seen)
+        limit = fields.value("rate_limit")
+        if limit is not None:
+            node.rule = self._rule(fields, limit, path, place_of(node))
+        children = fields.value("descriptors")
+        if children is not None:
+            self._descriptors(children, node, path, {})
+            self.reader.warnings.extend(lint.unreachable(node))
+        for name, message in lint.idle(fields, has_limit=limit is not None, has_children=bool(children and children.items)):
+            self.reader.warn(fields[name], message)
+
+    def _add(self, entry: Entry, node: Node, parent: Node, seen: dict[Entry, Place]) -> None:
+        place = place_of(node)
+        first = seen.setdefault(entry, place)
+        if first is not place:
+            self.reader.problems.append(duplicate(node, first))
+        elif not entry.value:
+            parent.defaults[entry.key] = node
+        else:
+            parent.exact[entry] = node
+            if "*" in entry.value:
+                parent.wildcards.setdefault(entry.key, []).append((Wildcard.parse(entry.value), node))
+
+    def _rule(self, descriptor: Fields, fields: Fields, path: str, place: Place) -> Rule:
+        name = fields.text("name")
+        rule = Rule(
+            domain=self._domain,
+            path=path,
+            limit=self._limit(descriptor, fields, name),
+            name=name,
+            replaces=self._replaces(fields, name),
+            shadow_mode=descriptor.flag("shadow_mode"),
+            quota_mode=descriptor.flag("quota_mode"),
+            detailed_metric=descriptor.flag("detailed_metric"),
+            metadata=descriptor.value("metadata"),
+            place=place,
+        )
+        if rule.name or rule.replaces:
+            self._named.append(rule)
+        for key, message in lint.idle_in_limit(fields):
+            self.reader.warn(fields[key], message)
+        return rule
+
+    def _limit(self, descriptor: Fields, fields: Fields, name: str) -> RateLimit | None:
+        if fields.flag("unlimited"):
+            if fields.text("unit").upper() in _UNITS:
+                self.reader.error(fields["unit"], "`unit` beside `unlimited`, expected only one of them")
+            return None
+        count, multiplier = fields.value("requests_per_unit"), fields.value("unit_multiplier")
+        if fields.lacks("requests_per_unit"):
+            at = fields.get("requests_per_unit", descriptor["rate_limit"])
+            self.reader.error(at, "the rate limit has no `requests_per_unit`, expected a number; 0 refuses every request")
+        unit = self._unit(descriptor, fields)
+        if unit is None or count is None:
+            return None
+        limit = RateLimit(count, unit, 1 if multiplier is None else multiplier, name)
+        if limit.window_seconds > MAX_WINDOW_SECONDS:
+            self.reader.error(
+                fields["unit_multiplier"],
+                f"`unit_multiplier` is {multiplier}, expected a window of {MAX_WINDOW_SECONDS // unit.seconds} {unit.name.lower()}s (100 years) at most",
+            )
+        return limit
+
+    def _unit(self, descriptor: Fields, fields: Fields) -> Unit | None:
+        if fields.lacks("unit"):
+            at = fields.get("unit", descriptor["rate_limit"])
+            self.reader.error(at, f"the rate limit has no `unit`, expected {one_of(_UNIT_WORDS)}")
+            return None
+        text = fields.text("unit")
+        unit = _UNITS.get(text.upper())
+        if unit is None and text:
+            close = get_close_matches(text.lower(), _UNIT_WORDS, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else f"expected {one_of(_UNIT_WORDS)}"
+            self.reader.error(fields["unit"], f"unknown unit `{shorten(text)}`, {hint}")
+        return unit
+
+    def _replaces(self, fields: Fields, name: str) -> frozenset[str]:
+        items = fields.value("replaces")
+        names = set()
+        for item in [] if items is None else self.reader.mappings("replaces", items):
+            replaced = self.reader.fields(REPLACED, item)
+            other = replaced.text("name")
+            if replaced.lacks("name"):
+                self.reader.error(replaced.get("name", item), "an item of `replaces` has no `name`, expected `name: …`")
+            elif other and other == name:
+                self.reader.error(replaced["name"], f"`replaces` names its own rate limit `{shorten(name)}`, expected another one")
+            elif other:
+                names.add(other)
+                self._replaced.append((other, Place(self._file, replaced["name"].line, replaced["name"].column)))
+        return frozenset(names)

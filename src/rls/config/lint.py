@@ -1,0 +1,91 @@
+"""What a configuration may say, but hardly means: warnings, never errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rls.config.reader import Fields, shorten
+from rls.core.rules import Node, Rule, Wildcard
+from rls.errors import Place, Problem
+
+# Comparing wildcards pair by pair is worth it only where somebody wrote them by hand.
+MAX_WILDCARDS = 500
+_NO_LIMIT = "has no effect without `rate_limit`"
+
+
+def idle(fields: Fields, *, has_limit: bool, has_children: bool) -> Iterator[tuple[str, str]]:
+    """Keys of a descriptor that do nothing where they stand, each with a message."""
+    key, value = fields.text("key"), fields.text("value")
+    if "*" in key:
+        yield "key", "`*` in a key stands only for itself, expected it in a `value`"
+    if not has_limit:
+        for name in ("shadow_mode", "quota_mode", "detailed_metric"):
+            if fields.flag(name):
+                yield name, f"`{name}` {_NO_LIMIT}"
+        if fields.value("metadata"):
+            yield "metadata", f"`metadata` {_NO_LIMIT}"
+        if not has_children:
+            for name in ("share_threshold", "value_to_metric"):
+                if fields.flag(name):
+                    yield name, f"`{name}` {_NO_LIMIT}, here or further down"
+    if fields.flag("value_to_metric") and value and "*" not in value:
+        yield "value_to_metric", f"`value_to_metric` has no effect on the one value `{shorten(value)}`"
+
+
+def idle_in_limit(fields: Fields) -> Iterator[tuple[str, str]]:
+    """Keys of a rate limit that do nothing where they stand, each with a message."""
+    if fields.flag("unlimited"):
+        for name in ("unit", "unit_multiplier", "requests_per_unit"):
+            if not fields.lacks(name):
+                yield name, f"`{name}` has no effect beside `unlimited`"
+    name = fields.text("name")
+    if not (name.isascii() and name.isprintable()):
+        yield "name", f"`name` has characters that headers cannot hold ({name!a}); they are written as `%XX` there"
+
+
+def unreachable(parent: Node) -> list[Problem]:
+    """Children of *parent* that no value can reach, because an earlier wildcard takes them all."""
+    problems = []
+    for key, wildcards in parent.wildcards.items():
+        for i, (wildcard, node) in enumerate(wildcards[:MAX_WILDCARDS]):
+            earlier = next((other for other, _ in wildcards[:i] if _covers(other, wildcard)), None)
+            if earlier is not None and node.place is not None:
+                problems.append(_unreachable(node, earlier.text))
+        default = parent.defaults.get(key)
+        if default is not None and any(wildcard.text.strip("*") == "" for wildcard, _ in wildcards):
+            problems.append(_unreachable(default, "*"))
+    return problems
+
+
+def _unreachable(node: Node, text: str) -> Problem:
+    place = node.place or Place("", 1, 1)
+    return Problem(place, f"`{node.text}` is never reached: the wildcard `{text}` takes all of its values")
+
+
+def _covers(earlier: Wildcard, later: Wildcard) -> bool:
+    # A `*` of the later one can stand for a text that no pattern holds.
+    return earlier.matches(later.text.replace("*", "\0"))
+
+
+def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, Place]]) -> list[Problem]:
+    """What is odd about `replaces` in one domain."""
+    rules = list(named)
+    by_name: dict[str, list[Rule]] = {}
+    for rule in rules:
+        if rule.name:
+            by_name.setdefault(rule.name, []).append(rule)
+    problems = [
+        Problem(place, f"`replaces` names `{shorten(name)}`, but no rate limit of this domain has that name")
+        for name, place in replaced
+        if name not in by_name
+    ]
+    for rule in rules:
+        mutual = sorted(name for name in rule.replaces for other in by_name.get(name, ()) if rule.name in other.replaces)
+        if mutual and rule.place is not None:
+            problems.append(
+                Problem(
+                    rule.place,
+                    f"`{shorten(rule.name)}` and `{shorten(mutual[0])}` replace each other: where both apply, neither counts",
+                )
+            )
+    return problems

@@ -1,0 +1,255 @@
+"""Nodes × grammar → fields: which keys a mapping has, and what they hold. All mistakes are gathered, none ends it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from rls.config.nodes import Mapping, Node, Scalar, Sequence
+from rls.config.scalars import NULL, WrongTagError, as_text, resolve
+from rls.config.schema import SHAPES, Key, Kind
+from rls.core.model import UINT32_MAX
+from rls.errors import Place, Problem
+
+
+class Field(NamedTuple):
+    """What a key holds.
+
+    Attributes:
+        value: Text, a bool, a number, `Fields`, a list's node, or free values; None where it is null, INVALID where it
+            was a mistake.
+        line: Line of the key.
+        column: Column of the key.
+    """
+
+    value: Any
+    line: int
+    column: int
+
+
+class Invalid:
+    """In place of a value that was a mistake, so that it is not called missing as well."""
+
+
+INVALID = Invalid()
+
+
+class Fields(dict[str, Field]):
+    """The fields of a mapping, by key; what is absent, null or a mistake reads as the default of its kind."""
+
+    __slots__ = ()
+
+    def text(self, name: str) -> str:
+        """Text; "" by default."""
+        field = self.get(name)
+        return field.value if field is not None and isinstance(field.value, str) else ""
+
+    def flag(self, name: str) -> bool:
+        """A flag; False by default."""
+        field = self.get(name)
+        return field is not None and field.value is True
+
+    def value(self, name: str) -> Any:
+        """A value of any other kind; None by default."""
+        field = self.get(name)
+        return None if field is None or field.value is INVALID else field.value
+
+    def lacks(self, name: str) -> bool:
+        """Whether it is absent, null or empty text; a mistake is none of these."""
+        field = self.get(name)
+        return field is None or field.value is None or field.value == ""
+
+
+_NULL_TAG = "tag:yaml.org,2002:null"
+
+
+class Reader:
+    """Reads one file.
+
+    Attributes:
+        problems: Mistakes: the file cannot be used.
+        warnings: What is accepted, but surely not meant.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def error(self, at: Node | Field, message: str) -> None:
+        """Note a mistake."""
+        self.problems.append(Problem(Place(self.file, at.line, at.column), message))
+
+    def warn(self, at: Node | Field, message: str) -> None:
+        """Note what is surely not meant."""
+        self.warnings.append(Problem(Place(self.file, at.line, at.column), message))
+
+    def fields(self, shape: str, mapping: Mapping, fields: Fields | None = None) -> Fields:
+        """The fields of *mapping*, put into *fields*.
+
+        As in the reference, keys count in their order: what comes later wins, be it repeated or merged with `<<`, and
+        the two of a repeated `rate_limit` are merged key by key.
+        """
+        fields = Fields() if fields is None else fields
+        keys = SHAPES[shape].keys
+        own: set[str] = set()
+        for key_node, node in mapping.items:
+            if not isinstance(key_node, Scalar):
+                self.error(key_node, f"a key is {describe(key_node)}, expected text")
+                continue
+            name = key_node.text
+            if name == "<<" and key_node.tag is None:
+                self._merge(shape, key_node, node, fields, own)
+                continue
+            key = keys.get(name)
+            if key is None:
+                self._unknown(shape, key_node)
+                continue
+            if name in own:
+                self.warn(key_node, f"`{name}` stands here twice, expected once; the last one counts")
+            own.add(name)
+            before = fields.get(name)
+            fields[name] = Field(
+                self._value(name, key, node, None if before is None else before.value), key_node.line, key_node.column
+            )
+        return fields
+
+    def mappings(self, name: str, items: Sequence) -> list[Mapping]:
+        """The items of the list under the key *name*, each of which must be a mapping."""
+        for item in items.items:
+            if not isinstance(item, Mapping):
+                self.error(item, f"an item of `{name}` is {describe(item)}, expected a mapping{_example(name)}")
+        return [item for item in items.items if isinstance(item, Mapping)]
+
+    def _value(self, name: str, key: Key, node: Node, before: Any) -> Any:
+        kind = key.kind
+        if isinstance(node, Scalar):
+            try:
+                if kind is Kind.TEXT:
+                    return as_text(node)
+                value = resolve(node)
+            except WrongTagError as error:
+                self.error(node, f"`{name}`: {error}, expected {_expected(name, key)}")
+                return INVALID
+            if value is None:
+                return None
+            if kind is Kind.FLAG and isinstance(value, bool):
+                return value
+            if kind is Kind.COUNT and type(value) is int and key.minimum <= value <= UINT32_MAX:
+                return value
+        elif isinstance(node, Mapping):
+            if kind is Kind.SHAPE:
+                return self.fields(key.shape, node, before if isinstance(before, Fields) else None)
+            if kind is Kind.FREE:
+                return self._free(node)
+        elif kind is Kind.LIST:
+            return node
+        self.error(node, f"`{name}` is {describe(node)}, expected {_expected(name, key)}")
+        return INVALID
+
+    def _merge(self, shape: str, key_node: Scalar, node: Node, fields: Fields, own: set[str]) -> None:
+        sources = node.items[::-1] if isinstance(node, Sequence) else [node]  # the first of a list wins
+        for source in sources:
+            if not isinstance(source, Mapping):
+                self.error(source, f"`<<` is given {describe(source)}, expected an alias of a mapping, or a list of them")
+                continue
+            overridden = sorted(own.intersection(key.text for key, _ in source.items if isinstance(key, Scalar)))
+            if overridden:
+                self.warn(key_node, f"`<<` overrides `{overridden[0]}`, which stands above it, expected `<<` to come first")
+            self.fields(shape, source, fields)
+
+    def _unknown(self, shape: str, key: Scalar) -> None:
+        if key.tag is None and key.text in NULL:
+            self.error(key, "a key is empty, expected text")
+            return
+        here = SHAPES[shape]
+        elsewhere = [name for name, other in SHAPES.items() if key.text in other.keys]
+        if elsewhere:
+            self.error(key, f"`{key.text}` stands inside {here.title}, expected it {_home(shape, elsewhere)}")
+            return
+        close = get_close_matches(key.text.lower(), here.keys, n=1)
+        if close:
+            self.error(key, f"unknown key `{key.text}`, did you mean `{close[0]}`?")
+        else:
+            self.error(key, f"unknown key `{key.text}`, expected {one_of(list(here.keys))}")
+
+    def _free(self, mapping: Mapping) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, node in mapping.items:
+            if not isinstance(key, Scalar):
+                self.error(key, f"a key is {describe(key)}, expected text")
+            elif key.text == "<<" and key.tag is None:
+                for source in node.items[::-1] if isinstance(node, Sequence) else [node]:
+                    if isinstance(source, Mapping):
+                        values.update(self._free(source))
+                    else:
+                        self.error(source, f"`<<` is given {describe(source)}, expected an alias of a mapping")
+            else:
+                values[key.text] = self._free_value(node)
+        return values
+
+    def _free_value(self, node: Node) -> Any:
+        if isinstance(node, Mapping):
+            return self._free(node)
+        if isinstance(node, Sequence):
+            return [self._free_value(item) for item in node.items]
+        try:
+            return resolve(node)
+        except WrongTagError as error:
+            self.error(node, f"{error}, expected another tag or none")
+            return None
+
+
+def describe(node: Node) -> str:
+    """*node* as errors call it."""
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    if node.tag is None or node.tag == _NULL_TAG:
+        return "empty" if node.text == "" else f"`{shorten(node.text)}`"
+    return f'"{shorten(node.text)}" in quotes'
+
+
+def shorten(text: str) -> str:
+    """*text*, fit for one line of a message."""
+    text = " ".join(text.split())
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def one_of(words: list[str]) -> str:
+    """*words* as a choice."""
+    quoted = [f"`{word}`" for word in words]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def _expected(name: str, key: Key) -> str:
+    match key.kind:
+        case Kind.COUNT:
+            return f"a whole number from {key.minimum} to {UINT32_MAX}"
+        case Kind.LIST | Kind.SHAPE:
+            return key.kind.value + _example(name)
+    return key.kind.value
+
+
+def _example(name: str) -> str:
+    examples = {
+        "descriptors": " with `- key: …`",
+        "replaces": " with `- name: …`",
+        "rate_limit": " with `unit` and `requests_per_unit`",
+    }
+    return examples[name]
+
+
+def _home(shape: str, homes: list[str]) -> str:
+    """Where a key belongs that stands in *shape*, but belongs to *homes*."""
+    match (shape, homes[0]):
+        case (_, "document"):
+            return "at the top of the document"
+        case ("rate_limit", "descriptor"):
+            return "beside `rate_limit`, not inside it"
+        case ("document" | "replaced", "descriptor"):
+            return "in an item of `descriptors`"
+        case ("descriptor" | "document", "rate_limit"):
+            return "inside `rate_limit`"
+    return "beside `replaces`, not inside it"

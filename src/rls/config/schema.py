@@ -1,0 +1,161 @@
+"""The grammar of the rules' YAML: every key, where it belongs, what it takes. The one place where it is written down.
+
+`reader.py` reads by it, and the JSON Schema for editors is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from rls.core.model import UINT32_MAX, Unit
+
+MAX_WINDOW_SECONDS = 100 * Unit.YEAR.seconds
+SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
+
+
+class Kind(Enum):
+    """What a key takes; the text says it in errors."""
+
+    TEXT = "text"
+    FLAG = "true or false"
+    COUNT = "a whole number"
+    FREE = "a mapping of your own keys"
+    SHAPE = "a mapping"
+    LIST = "a list"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a shape.
+
+    Attributes:
+        kind: What it takes.
+        doc: What it is for, in one line of Markdown; editors show it.
+        shape: What it holds, where it is a shape or a list of them.
+        minimum: The smallest number that it takes, where it is a count.
+        needed: Whether there must be one.
+        words: The texts that it takes, in any case; any text where empty.
+    """
+
+    kind: Kind
+    doc: str
+    shape: str = ""
+    minimum: int = 0
+    needed: bool = False
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A mapping of the grammar: *title* with its article, as errors name it, and its keys."""
+
+    title: str
+    doc: str
+    keys: Mapping[str, Key]
+
+
+DOCUMENT, DESCRIPTOR, RATE_LIMIT, REPLACED = "document", "descriptor", "rate_limit", "replaced"
+
+SHAPES: Mapping[str, Shape] = {
+    DOCUMENT: Shape(
+        "the document",
+        "Rate limits of one domain. A file may hold several documents; those of one domain are merged.",
+        {
+            "domain": Key(Kind.TEXT, "Namespace of the rules; `domain` in Envoy's rate limit filter.", needed=True),
+            "descriptors": Key(Kind.LIST, "Rules for the first entry of a request's descriptor.", DESCRIPTOR),
+        },
+    ),
+    DESCRIPTOR: Shape(
+        "a descriptor",
+        "One entry of a request's descriptor, and what applies to it.",
+        {
+            "key": Key(Kind.TEXT, "Key of the entry.", needed=True),
+            "value": Key(
+                Kind.TEXT,
+                "Value of the entry; `*` stands for any text. Without it, every value that no other rule of this list "
+                "matches has a counter of its own.",
+            ),
+            "rate_limit": Key(Kind.SHAPE, "Applies where a request's descriptor ends here.", RATE_LIMIT),
+            "descriptors": Key(Kind.LIST, "Rules for the entry that follows this one.", DESCRIPTOR),
+            "shadow_mode": Key(Kind.FLAG, "Count and report, but never refuse."),
+            "quota_mode": Key(Kind.FLAG, "Refuse only when every descriptor in quota mode of a request is over limit."),
+            "detailed_metric": Key(Kind.FLAG, "Put the request's keys and values into the metric label."),
+            "value_to_metric": Key(Kind.FLAG, "Put the value that matched here into the metric label."),
+            "share_threshold": Key(Kind.FLAG, "One counter for all values that the `*` of this value matches."),
+            "metadata": Key(Kind.FREE, "Free-form values for the response's `dynamic_metadata`."),
+        },
+    ),
+    RATE_LIMIT: Shape(
+        "a rate limit",
+        "So many requests in each window.",
+        {
+            "unit": Key(Kind.TEXT, "Unit of the window.", words=tuple(unit.name.lower() for unit in Unit)),
+            "unit_multiplier": Key(Kind.COUNT, "Length of the window in units; 1 where absent.", minimum=1),
+            "requests_per_unit": Key(Kind.COUNT, "Requests in each window; 0 refuses all."),
+            "unlimited": Key(Kind.FLAG, "Let everything pass, uncounted; then there is no `unit`."),
+            "name": Key(Kind.TEXT, "What `replaces`, logs and answers call this limit."),
+            "replaces": Key(Kind.LIST, "Limits that do not apply to a request that this one applies to.", REPLACED),
+        },
+    ),
+    REPLACED: Shape(
+        "an item of `replaces`",
+        "A limit, by its name.",
+        {"name": Key(Kind.TEXT, "`rate_limit.name` of the limit that does not apply.", needed=True)},
+    ),
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """The grammar as JSON Schema, for editors. It takes what YAML makes of unquoted numbers and booleans for text."""
+    return {
+        "$schema": SCHEMA_URL,
+        "title": "Rules of the Istio Rate Limiter",
+        "$ref": f"#/$defs/{DOCUMENT}",
+        "$defs": {name: _shape_schema(name, shape) for name, shape in SHAPES.items()},
+    }
+
+
+def _shape_schema(name: str, shape: Shape) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "description": shape.doc,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {word: {"description": key.doc, **_key_schema(key)} for word, key in shape.keys.items()},
+    }
+    needed = [word for word, key in shape.keys.items() if key.needed]
+    if needed:
+        schema["required"] = needed
+    if name == RATE_LIMIT:
+        schema["anyOf"] = [
+            {"required": ["unit", "requests_per_unit"]},
+            {"required": ["unlimited"], "properties": {"unlimited": {"const": True}}},
+        ]
+    return schema
+
+
+def _key_schema(key: Key) -> dict[str, Any]:
+    match key.kind:
+        case Kind.TEXT if key.words:
+            return {"anyOf": [{"enum": list(key.words)}, {"type": "string", "pattern": _any_case(key.words)}]}
+        case Kind.TEXT if key.needed:
+            return {"type": ["string", "number", "boolean"], "minLength": 1}
+        case Kind.TEXT:
+            return {"type": ["string", "number", "boolean", "null"]}
+        case Kind.FLAG:
+            return {"type": ["boolean", "null"]}
+        case Kind.COUNT:
+            return {"type": "integer", "minimum": key.minimum, "maximum": UINT32_MAX}
+        case Kind.FREE:
+            return {"type": ["object", "null"]}
+        case Kind.LIST:
+            return {"type": ["array", "null"], "items": {"$ref": f"#/$defs/{key.shape}"}}
+        case _:
+            return {"anyOf": [{"$ref": f"#/$defs/{key.shape}"}, {"type": "null"}]}
+
+
+def _any_case(words: tuple[str, ...]) -> str:
+    """A pattern for *words* in upper, lower or mixed case; ECMAScript's dialect has no switch for it."""
+    return f"^({'|'.join(''.join(f'[{char}{char.upper()}]' for char in word) for word in words)})$"
