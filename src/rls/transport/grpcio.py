@@ -1,0 +1,236 @@
+"""The second transport: grpc.aio, the reference, with reflection and connection age."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, TypeAlias, cast
+
+import grpc
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
+
+from rls._pb import health_pb2, rls_pb2
+from rls.errors import SettingsError
+from rls.transport.base import Calls, Dropped, Handler, Limits, Tls
+from rls.transport.certificates import ClientNames, fingerprint
+from rls.transport.health import WATCH, Watches
+from rls.transport.listen import close_listener, listen, split_address
+from rls.transport.service import grpc_status
+from rls.transport.wire import Aborted, StatusCode
+
+Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+
+_LOG = logging.getLogger(__name__)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Grpcio:
+    """The transport (see `Transport`) of *calls* on *address*.
+
+    Args:
+        max_connection_age: Seconds after which a connection is told to go away, ±10 %, so that clients spread over new
+            pods; 0 for never.
+        max_connection_age_grace: Seconds that its calls in flight then have; 0 for as long as they take.
+        reflection: Serve descriptors to tools such as grpcurl.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        address: str,
+        *,
+        limits: Limits | None = None,
+        tls: Tls | None = None,
+        max_connection_age: float = 0,
+        max_connection_age_grace: float = 0,
+        reflection: bool = False,
+    ) -> None:
+        self._calls = calls
+        self._address = address
+        self._limits = limits or Limits()
+        self._tls = tls
+        self._age = (max_connection_age, max_connection_age_grace)
+        self._reflection = reflection
+        self._watches = Watches(calls.health, self._limits.max_watches)
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self._address
+
+    async def start(self) -> None:
+        """Listen and serve."""
+        credentials = None
+        client_san = self._tls.client_san if self._tls is not None else ()
+        if self._tls is not None:
+            if self._address.startswith("unix:"):
+                raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
+            credentials = _Certificates(self._tls).credentials()
+        # grpc does not say why it cannot listen.
+        close_listener(listen(self._address))
+        server = grpc.aio.server(
+            handlers=[_Handlers(self._calls, self._watches, client_san)],
+            options=self._options(),
+            maximum_concurrent_rpcs=self._limits.max_concurrency or None,
+        )
+        if self._reflection:
+            services = [file.DESCRIPTOR.services_by_name.values() for file in (rls_pb2, health_pb2)]
+            enable_server_reflection([REFLECTION, *(s.full_name for group in services for s in group)], server)
+        try:
+            if credentials is None:
+                port = server.add_insecure_port(self._address)
+            else:
+                port = server.add_secure_port(self._address, credentials)
+        except RuntimeError as error:
+            raise SettingsError(f"cannot listen on {self._address}: {error}") from error
+        if not self._address.startswith("unix:"):
+            host, _ = split_address(self._address)
+            self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        await server.start()
+        self._server = server
+
+    async def aclose(self) -> None:
+        """Drain and close."""
+        self._watches.close()
+        if self._server is not None:
+            await self._server.stop(self._limits.drain)
+
+    def _options(self) -> list[tuple[str, int]]:
+        age, grace = self._age
+        options = [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_concurrent_streams", self._limits.max_streams),
+            ("grpc.max_receive_message_length", self._calls.max_message_bytes),
+            ("grpc.max_metadata_size", 65_536),
+            ("grpc.absolute_max_metadata_size", 65_536),
+        ]
+        if self._limits.max_connections:
+            options.append(("grpc.max_allowed_incoming_connections", self._limits.max_connections))
+        if age:
+            options.append(("grpc.max_connection_age_ms", int(age * 1000)))
+            if grace:
+                options.append(("grpc.max_connection_age_grace_ms", int(grace * 1000)))
+        return options
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Routes calls by path; messages stay bytes."""
+
+    def __init__(self, calls: Calls, watches: Watches, client_san: tuple[str, ...]) -> None:
+        self._on_drop = calls.on_drop
+        self._client_names = ClientNames(client_san) if client_san else None
+        self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            path: grpc.unary_unary_rpc_method_handler(self._unary(handler)) for path, handler in calls.unary.items()
+        }
+        self._methods[WATCH] = grpc.unary_stream_rpc_method_handler(self._watch(watches))
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        """The handler of a method; None, that is UNIMPLEMENTED, for others."""
+        return self._methods.get(handler_call_details.method)
+
+    def _unary(self, handler: Handler) -> Any:
+        async def unary(message: bytes, context: Context) -> bytes:
+            failure = None
+            answer = b""
+            try:
+                self._authorize(context)
+                self._in_time(context, Dropped.EXPIRED)
+                answer = await handler(message)
+                self._in_time(context, Dropped.LATE)
+            except BaseException as error:
+                # What left here would be UNKNOWN, which Envoy takes for a pass.
+                if _was_cancelled(error):
+                    self._on_drop(Dropped.CANCELLED)
+                    raise
+                failure = _failure(error)
+            if failure is not None:
+                await context.abort(*failure)
+            return answer
+
+        return unary
+
+    def _watch(self, watches: Watches) -> Any:
+        async def watch(message: bytes, context: Context) -> AsyncGenerator[bytes, None]:
+            try:
+                self._authorize(context)
+                async with aclosing(watches.stream(message)) as responses:
+                    async for response in responses:
+                        yield response
+            except Exception as error:  # noqa: BLE001 - as above
+                failure = _failure(error)
+            else:
+                return
+            await context.abort(*failure)
+
+        return watch
+
+    def _authorize(self, context: Context) -> None:
+        if self._client_names is None:
+            return
+        names = context.auth_context().get("x509_subject_alternative_name", ())
+        if not self._client_names.allow(name.decode("latin-1") for name in names):
+            raise Aborted(StatusCode.PERMISSION_DENIED, "the client's certificate holds no name that is allowed")
+
+    def _in_time(self, context: Context, why: Dropped) -> None:
+        # None where the caller set no deadline, which the stubs do not know.
+        remaining = cast("float | None", context.time_remaining())
+        if remaining is not None and remaining <= 0:
+            self._on_drop(why)
+            raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+
+
+class _Certificates:
+    """The certificates of new connections: the newest that could be read."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._seen = fingerprint(tls)
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Credentials that look at the files with each handshake.
+
+        Raises:
+            SettingsError: They cannot be read.
+        """
+        try:
+            first = self._read()
+        except OSError as error:
+            raise SettingsError(f"cannot serve TLS: {error}") from error
+        return grpc.dynamic_ssl_server_credentials(first, self._changed, self._tls.client_ca is not None)
+
+    def _changed(self) -> Any:
+        now = fingerprint(self._tls)
+        if now == self._seen:
+            return None
+        self._seen = now
+        try:
+            return self._read()
+        except OSError as error:
+            _LOG.error("the changed certificates are not in force: %s", error)
+            return None
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        tls = self._tls
+        client_ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
+        return grpc.ssl_server_certificate_configuration([(tls.key.read_bytes(), tls.cert.read_bytes())], client_ca)
+
+
+def _was_cancelled(error: BaseException) -> bool:
+    """Whether the call itself was, rather than something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and isinstance(error, asyncio.CancelledError) and task.cancelling() > 0
+
+
+def _failure(error: BaseException) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, Aborted):
+        return _CODES[error.code], error.text
+    if isinstance(error, asyncio.CancelledError):
+        return grpc.StatusCode.UNAVAILABLE, "the call was cancelled"
+    code, text = grpc_status(error)
+    if code == StatusCode.INTERNAL:
+        _LOG.error("a call failed, which is a bug", exc_info=error)
+    return _CODES[code], text
