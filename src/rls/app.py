@@ -1,0 +1,289 @@
+"""The composition root: settings → a running service, in which order it starts, and in which it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import uvloop
+
+from rls import __version__
+from rls.backends.base import CounterBackend
+from rls.backends.memory import MemoryBackend
+from rls.backends.overlimit_cache import OverLimitCache
+from rls.backends.redis import RedisBackend
+from rls.config import Loaded, load
+from rls.config.watch import watch
+from rls.core.decide import Modes
+from rls.core.headers import HeaderNames
+from rls.core.keys import KeyFormat
+from rls.core.plan import Counting
+from rls.core.rules import Node, RuleSet
+from rls.errors import SettingsError
+from rls.limiter import Limiter
+from rls.observe.logs import EventLog, Log, configure
+from rls.observe.metrics import CONTENT_TYPE, Metrics
+from rls.settings import Settings
+from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
+from rls.transport.decode import Bounds
+from rls.transport.encode import Answers
+from rls.transport.grpcio import Grpcio
+from rls.transport.h2corn import H2corn
+from rls.transport.health import Health
+from rls.transport.http import Http, admin_app, public_app
+from rls.transport.readiness import Readiness
+from rls.transport.service import SHOULD_RATE_LIMIT, Service
+
+_FINISH_SECONDS = 5.0
+"""What calls in flight have after the drain."""
+
+
+def run(settings: Settings, warnings: Sequence[str] = ()) -> None:
+    """Serve until told to stop; *warnings* are logged first.
+
+    Raises:
+        SettingsError: It cannot start.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(App(settings).serve(warnings))
+
+
+class App:
+    """A service and everything around it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.log: Log = configure(settings.log_level, settings.log_format)
+        self.metrics = Metrics(version=__version__)
+        self.backend = BACKENDS[settings.backend.scheme](settings, self.metrics)
+        self.limiter = Limiter(
+            self.backend,
+            counting=Counting(settings.near_limit_ratio, KeyFormat(settings.key_format), settings.key_prefix),
+            modes=Modes(settings.shadow_mode, settings.quota_mode),
+            observers=(self.metrics, EventLog(self.log)),
+        )
+        bounds = Bounds(settings.max_descriptors, settings.max_entries, settings.max_value_bytes)
+        self.service = Service(self.limiter, answers=_answers(settings), bounds=bounds)
+        self.health = Health()
+        self.readiness = Readiness(self.limiter, self.backend.ping, self.health)
+        self._loaded = Loaded()
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, warnings: Sequence[str] = ()) -> None:
+        """Start, serve until told to stop, drain.
+
+        Raises:
+            SettingsError: It cannot start.
+        """
+        for warning in warnings:
+            self.log.warning("setting_ignored", reason=warning)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.backend.aclose)
+            self._load_first()
+            http, admin = self._http()
+            grpc = self._grpc()
+            for server in (grpc, http, admin):
+                if server is not None:
+                    stack.push_async_callback(server.aclose)
+                    await server.start()
+            stack.push_async_callback(self._cancel_tasks)
+            self._run(self.health.run())
+            await self.readiness.look()
+            self._run(self.readiness.run())
+            self._run(watch(self.settings.config, self._apply, self._loaded))
+            self._handle_signals()
+            # What is there now stays: the collector need not look at it again.
+            gc.freeze()
+            self._announce(grpc, http, admin)
+            await self._stop.wait()
+            self.log.info("draining", seconds=self.settings.drain)
+            self.readiness.drain()
+            await asyncio.sleep(self.settings.drain)
+            await grpc.aclose()
+        self.log.info("stopped")
+
+    def _load_first(self) -> None:
+        for path in self.settings.config:
+            if not path.exists():
+                raise SettingsError(f"no such file or directory: {path}, expected rules in YAML")
+        self._apply(load(self.settings.config))
+
+    def _apply(self, loaded: Loaded) -> None:
+        """Put what was read in force, as far as it is good."""
+        before = self._loaded
+        news = (loaded.digests, loaded.problems, loaded.warnings) != (before.digests, before.problems, before.warnings)
+        if before.digests and not news:
+            return  # both SIGHUP and the watch saw it
+        self._loaded = loaded
+        for warning in loaded.warnings:
+            self.log.warning("rules_warning", warning=str(warning))
+        if loaded.files or not loaded.problems:
+            self.limiter.load(loaded.rules, loaded.files, loaded.problems)
+        else:
+            self.limiter.reject(loaded.problems)
+
+    async def _reload(self) -> None:
+        self._apply(await asyncio.to_thread(load, self.settings.config, self._loaded))
+
+    def _grpc(self) -> Transport:
+        settings = self.settings
+        drops = dict.fromkeys(map(str, Dropped), 0)
+
+        def dropped(why: Dropped) -> None:
+            drops[why] += 1
+
+        self.metrics.read_counter(
+            "rls_dropped_total", "Calls that got no answer because they were too late.", lambda: drops, "reason"
+        )
+        calls = Calls(
+            {SHOULD_RATE_LIMIT: self.service.answer},
+            self.health,
+            caller_timeout=settings.caller_timeout,
+            max_message_bytes=settings.max_message_bytes,
+            on_drop=dropped,
+        )
+        limits = Limits(
+            max_streams=settings.max_streams,
+            max_connections=settings.max_connections,
+            max_concurrency=settings.max_concurrency,
+            drain=_FINISH_SECONDS,
+        )
+        tls = None
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_client_san)
+        if settings.transport == "h2corn":
+            return H2corn(calls, settings.grpc, limits=limits, tls=tls)
+        return Grpcio(
+            calls,
+            settings.grpc,
+            limits=limits,
+            tls=tls,
+            max_connection_age=settings.max_connection_age,
+            max_connection_age_grace=settings.max_connection_age_grace,
+            reflection=settings.reflection,
+        )
+
+    def _http(self) -> tuple[Http | None, Http | None]:
+        """The public and the admin server, where they are asked for."""
+        settings = self.settings
+        public = public_app(self.service, self.readiness, self.metrics.expose, CONTENT_TYPE)
+        admin = admin_app(self.limiter)
+        most = settings.max_message_bytes
+        return (
+            Http(public, settings.http, max_body_bytes=most) if settings.http else None,
+            Http(admin, settings.admin, max_body_bytes=most) if settings.admin else None,
+        )
+
+    def _announce(self, grpc: Transport, http: Http | None, admin: Http | None) -> None:
+        where = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
+        self.log.info("started", version=__version__, backend=str(self.settings.backend), **where)
+        if self.settings.log_format == "text":
+            listed = "".join(f"  {name:5} {address}\n" for name, address in where.items())
+            tried = example_call(grpc.address, self.limiter.rules)
+            sys.stdout.write(f"rls listens on\n{listed}" + (f"try\n  {tried}\n" if tried else ""))
+            sys.stdout.flush()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopped_by, number)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._run(self._reload()))
+
+    def _stopped_by(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            self.log.warning("stopped_at_once", signal=number.name)
+            os._exit(128 + number)
+        self._stop.set()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.error("task_failed", exc_info=error)
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _memory(_: Settings, metrics: Metrics) -> CounterBackend:
+    backend = MemoryBackend()
+    metrics.read_gauge("rls_memory_counters", "Counters in memory.", lambda: len(backend))
+    return backend
+
+
+def _redis(settings: Settings, metrics: Metrics) -> CounterBackend:
+    backend = RedisBackend(
+        settings.backend.reveal(),
+        timeout_seconds=settings.backend_timeout,
+        jitter_seconds=int(settings.expiration_jitter),
+    )
+    if not settings.over_limit_cache_size:
+        return backend
+    cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
+    metrics.read_counter(
+        "rls_over_limit_cache_hits_total", "Hits that were over the limit without asking.", lambda: cache.answered
+    )
+    return cache
+
+
+BACKENDS: Mapping[str, Callable[[Settings, Metrics], CounterBackend]] = {
+    "memory": _memory,
+    "redis": _redis,
+    "rediss": _redis,
+    "unix": _redis,
+}
+"""What is counted in, by the scheme of its URL."""
+
+
+def _answers(settings: Settings) -> Answers:
+    names = HeaderNames(settings.limit_limit_header, settings.limit_remaining_header, settings.limit_reset_header)
+    return Answers(
+        limit_headers=names if settings.limit_response_headers_enabled else None,
+        ietf_headers=settings.ietf_headers,
+        refusal_header=settings.refusal_header,
+        problem_json=settings.problem_json,
+        dynamic_metadata=settings.response_dynamic_metadata,
+    )
+
+
+def _address(server: Http | None) -> str:
+    return "off" if server is None else server.address
+
+
+def example_call(address: str, rules: RuleSet) -> str:
+    """A command that asks the server at *address* for the first rule of *rules*; "" where there is none."""
+    for wildcard_host, loopback in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if address.startswith(wildcard_host):
+            address = loopback + address.removeprefix(wildcard_host)
+    for domain in rules.domains.values():
+        entries = _first_entries(domain.root)
+        if entries:
+            words = ["rls", "call", address, "--domain", domain.name, *(f"{key}={value}" for key, value in entries)]
+            return shlex.join(words)
+    return ""
+
+
+def _first_entries(node: Node) -> list[tuple[str, str]]:
+    """Entries that lead to a rule below *node*, the nearest of the file's first; none where there is none."""
+    children = [((key, "acme"), child) for key, child in node.defaults.items()]
+    children += [((key, value.replace("*", "acme")), child) for (key, value), child in node.exact.items()]
+    for entry, child in children:
+        below = [] if child.rule is not None else _first_entries(child)
+        if child.rule is not None or below:
+            return [entry, *below]
+    return []

@@ -1,0 +1,143 @@
+"""`rls call`: one real check, printed."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rls.core.model import UINT32_MAX, Descriptor, Entry, Request
+from rls.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rls.transport.client import Answer, DescriptorAnswer
+
+OVER_LIMIT, UNANSWERED = 1, 3
+"""Exit codes."""
+
+
+def call(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="HOST:PORT or unix:/path of the server's gRPC.")],
+    entries: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Entries of a descriptor, in their order.")
+    ] = None,
+    domain: Annotated[str, typer.Option("--domain", "-d", help="Domain of the rules.")] = "",
+    descriptors: Annotated[
+        list[str] | None,
+        typer.Option("--descriptor", metavar="KEY=VALUE,…", help="One more descriptor; may be repeated."),
+    ] = None,
+    hits: Annotated[int, typer.Option("--hits", min=0, max=UINT32_MAX, help="Hits to add; 0 only looks.")] = 1,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How often to ask.")] = 1,
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="DURATION", help="How long to wait for an answer.")
+    ] = "1s",
+    json: Annotated[bool, typer.Option("--json", help="Print answers as JSON, one a line.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS.", rich_help_panel="TLS")] = False,
+    tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="CA to trust (PEM).", rich_help_panel="TLS")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="Certificate to show (PEM).", rich_help_panel="TLS")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key (PEM).", rich_help_panel="TLS")] = None,
+    tls_server_name: Annotated[
+        str, typer.Option("--tls-server-name", help="Name to expect in its certificate.", rich_help_panel="TLS")
+    ] = "",
+) -> None:
+    """Ask a running server, as Envoy does. What is asked counts, unless with --hits 0.
+
+    Exits with 0 where the last answer is OK, with 1 where it is OVER_LIMIT, with 3 where there was none, with 2 where
+    it was called wrongly.
+
+    [dim]rls call 127.0.0.1:8081 --domain mesh company_id=acme[/dim]
+    """
+    from rls.settings.values import parse_duration  # noqa: PLC0415
+    from rls.transport.client import Client, ClientTls, UnansweredError  # noqa: PLC0415
+
+    try:
+        request = _request(domain, entries or [], descriptors or [], hits)
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    files = None
+    if tls or tls_ca or tls_cert or tls_key or tls_server_name:
+        files = ClientTls(tls_ca, tls_cert, tls_key, tls_server_name)
+    answers: list[Answer] = []
+    try:
+        with Client(address, tls=files) as client:
+            for _ in range(count):
+                answers.append(client.check(request, timeout=seconds))
+                if json:
+                    typer.echo(jsonlib.dumps(answers[-1].json))
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from None
+    except UnansweredError as error:
+        typer.echo(f"rls: no answer from {address}: {error}", err=True)
+        raise typer.Exit(UNANSWERED) from None
+    if not json:
+        _show(request, answers[-1])
+    if not json and count > 1:
+        codes = Counter(answer.code for answer in answers)
+        typer.echo(f"{count} checks: " + ", ".join(f"{number} {code}" for code, number in sorted(codes.items())))
+    raise typer.Exit(0 if answers[-1].code == "OK" else OVER_LIMIT)
+
+
+def _request(domain: str, entries: Sequence[str], descriptors: Sequence[str], hits: int) -> Request:
+    """What the arguments ask for.
+
+    Raises:
+        ValueError: They ask for nothing, or are no entries.
+    """
+    if not domain:
+        raise ValueError("--domain is missing: expected the domain of the rules")
+    texts = [entries] if entries else []
+    texts += [text.split(",") for text in descriptors]
+    if not texts:
+        raise ValueError("nothing to ask for: expected KEY=VALUE entries")
+    # A descriptor's own addend of 0 only looks; the request's would mean 1.
+    addend = 0 if hits == 0 else None
+    return Request(domain, tuple(Descriptor(tuple(map(_entry, parts)), hits_addend=addend) for parts in texts), hits)
+
+
+def _entry(text: str) -> Entry:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError(f"{text!r} is not an entry: expected KEY=VALUE")
+    return Entry(key, value)
+
+
+def _show(request: Request, answer: Answer) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, soft_wrap=True)
+    summary = Text.assemble((answer.code, _STYLES.get(answer.code, "")), f" in {answer.seconds * 1000:.1f} ms")
+    if rule := answer.metadata.get("rule"):
+        summary.append(f"; refused by rule {rule}, by its descriptor {answer.metadata.get('descriptor')}")
+    console.print(summary)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("descriptor", "status", "limit", "remaining", "reset"):
+        table.add_column(heading, overflow="fold")
+    for descriptor, status in zip(request.descriptors, answer.statuses, strict=False):
+        table.add_row(Text(descriptor.text), Text(status.code, _STYLES.get(status.code, "")), *_cells(status))
+    console.print(table)
+    for name, value in answer.headers:
+        console.print(Text(f"{name}: {value}"))
+    if answer.raw_body:
+        console.print(Text(answer.raw_body.decode(errors="replace")))
+
+
+_STYLES = {"OK": "green", "OVER_LIMIT": "red"}
+
+
+def _cells(status: DescriptorAnswer) -> tuple[str, str, str]:
+    """Limit, remaining and reset."""
+    limit = status.limit
+    if limit is None:
+        return ("unlimited", "-", "-") if status.limit_remaining == UINT32_MAX else ("no rule", "-", "-")
+    several = f"{limit.unit_multiplier} " if limit.unit_multiplier > 1 else ""
+    text = f"{limit.requests_per_unit} per {several}{limit.unit.name.lower()}{'s' if several else ''}"
+    return text, str(status.limit_remaining), f"{status.seconds_until_reset} s"

@@ -1,0 +1,92 @@
+"""`rls check`: every mistake in the rules, before they go live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rls.errors import Problem
+
+if TYPE_CHECKING:
+    from rls.config import Loaded
+
+
+class Format(StrEnum):
+    """How findings are printed."""
+
+    TEXT = "text"
+    GITHUB = "github"
+    JSON = "json"
+
+
+def check(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or directories of rules.")],
+    form: Annotated[Format, typer.Option("--format", help="How findings are printed.")] = Format.TEXT,
+    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
+) -> None:
+    """Find every mistake in rules.
+
+    Prints a line [bold]file:line:column: message[/bold] for each, and a summary on stderr. Exits with 0 where there is
+    none, with 1 where there is, with 2 where it was called wrongly.
+    """
+    from rls.config import load  # noqa: PLC0415
+
+    missing = [path for path in paths if not path.exists()]
+    for path in missing:
+        typer.echo(f"rls: no such file or directory: {path}", err=True)
+    if missing:
+        raise typer.Exit(2)
+    loaded = load(paths)
+    lines_of = {Format.TEXT: _as_text, Format.GITHUB: _as_github, Format.JSON: _as_json}[form]
+    for line in lines_of(loaded.problems, loaded.warnings):
+        typer.echo(line)
+    typer.echo(_summary(loaded), err=True)
+    if loaded.problems or (strict and loaded.warnings):
+        raise typer.Exit(1)
+
+
+def _as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
+    """In the order of their places."""
+    texts = [(problem.place, str(problem)) for problem in errors]
+    texts += [(problem.place, f"{problem.place}: warning: {problem.message}") for problem in warnings]
+    return [text for _, text in sorted(texts)]
+
+
+def _as_github(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
+    """Workflow commands, which annotate the lines of a pull request."""
+    for level, problems in (("error", errors), ("warning", warnings)):
+        for (file, line, column), message in problems:
+            place = f"file={_escaped(file, ':,')},line={line},col={column}"
+            yield f"::{level} {place}::{_escaped(message)}"
+
+
+def _escaped(text: str, also: str = "") -> str:
+    return "".join(f"%{ord(char):02X}" if char in "%\r\n" + also else char for char in text)
+
+
+def _as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
+    """One array."""
+    found = [
+        {"severity": severity, **problem.place._asdict(), "message": problem.message}
+        for severity, problems in (("error", errors), ("warning", warnings))
+        for problem in problems
+    ]
+    return [json.dumps(found, indent=2)]
+
+
+def _summary(loaded: Loaded) -> str:
+    rules = sum(1 for domain in loaded.rules.domains.values() for _ in domain.rules())
+    return (
+        f"{_counted(len(loaded.problems), 'error')}, {_counted(len(loaded.warnings), 'warning')}; "
+        f"{_counted(rules, 'rule')} in {_counted(len(loaded.rules.domains), 'domain')} "
+        f"from {_counted(len(loaded.files), 'file')}"
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,78 @@
+"""`rls serve`: its flags are the settings, its help is theirs."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import Annotated, Any, cast, get_args
+
+import typer
+import typer.main
+from pydantic.fields import FieldInfo
+from rich.markup import escape
+
+from rls.errors import RlsError, SettingsError
+from rls.settings import Flag, Settings, duration_text, flag, not_settings, read, variable
+
+
+def serve_command() -> Any:
+    """The command, with a flag for each setting."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    parameters = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+    _serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    _serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command("serve", context_settings={"help_option_names": ["-h", "--help"]})(_serve)
+    return typer.main.get_command(app)
+
+
+def _serve(**flags: Any) -> None:
+    """Answer checks until told to stop.
+
+    Every flag can be given as an environment variable, whose name stands in its help; the flag wins.
+
+    SIGTERM and SIGINT end it, after a drain; SIGHUP reads the rules again. It exits with 1 where it cannot start, with
+    2 where a setting cannot be used.
+    """
+    from rls.app import run  # noqa: PLC0415
+
+    try:
+        settings = read({name: value for name, value in flags.items() if value not in (None, [])})
+    except SettingsError as error:
+        for mistake in str(error).splitlines():
+            typer.echo(f"rls: {mistake}", err=True)
+        raise typer.Exit(2) from None
+    try:
+        run(settings, list(not_settings(os.environ)))
+    except RlsError as error:
+        typer.echo(f"rls: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    shown = next(part for part in field.metadata if isinstance(part, Flag))
+    declaration, kind = flag(name), cast("Any", str)
+    metavar = shown.metavar or "|".join(map(str, get_args(field.annotation)))
+    if field.annotation is bool:
+        declaration, kind, metavar = flag(f"no_{name}") if field.default else flag(name), bool, ""
+    elif str(field.annotation).startswith("tuple"):
+        kind = list[str]
+    option = typer.Option(
+        declaration,
+        help=f"{field.description} [dim]{escape(f'[{_default(field, shown.metavar)}{variable(name)}]')}[/dim]",
+        metavar=metavar or None,
+        rich_help_panel=shown.panel,
+        show_default=False,
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _default(field: FieldInfo, metavar: str) -> str:
+    """What help says of the default, where there is one to speak of."""
+    value = field.get_default()
+    if field.is_required() or value in (None, "", (), False):
+        return ""
+    if value is True:
+        return "default: on; "
+    return f"default: {duration_text(value) if metavar == 'DURATION' else value}; "

@@ -1,0 +1,1 @@
+"""How a server is watched: subscribers of events, one a file."""

@@ -1,0 +1,111 @@
+"""Logs: one line for each thing that an operator may want to know, none for each request."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from pathlib import PurePath
+from typing import Any, Literal, TextIO
+
+import structlog
+
+from rls.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+
+Log = structlog.typing.FilteringBoundLogger
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(
+    level: Literal["debug", "info", "warning", "error"], form: Literal["text", "json"], stream: TextIO | None = None
+) -> Log:
+    """The log of a server: lines on *stream*, stderr by default; coloured only where that is a terminal.
+
+    What libraries log through the standard library from WARNING on appears in the same form.
+    """
+    stream = sys.stderr if stream is None else stream
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, stamp, _plain]
+    renderer: structlog.typing.Processor
+    if form == "json":
+        shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
+        )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(LEVELS[level], logging.WARNING))
+    log: Log = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+    )
+    return log
+
+
+def _plain(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how bad and what, then the rest; paths and errors as their text."""
+    ordered = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
+    for key, value in event.items():
+        foreign = isinstance(value, PurePath | BaseException) and key != "exc_info"
+        ordered[key] = str(value) if foreign else value
+    return ordered
+
+
+class EventLog:
+    """Logs what the limiter tells; an `Observer`. What repeats with every request is logged once a second at most."""
+
+    def __init__(self, log: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._failed_at = float("-inf")
+        self._unlogged_failures = 0
+
+    def decided(self, event: Decided) -> None:
+        """A request was answered: nothing to say."""
+
+    def backend_failed(self, event: BackendFailed) -> None:
+        """A request could not be counted."""
+        now = self._clock()
+        if now - self._failed_at < 1:
+            self._unlogged_failures += 1
+            return
+        self._failed_at = now
+        self._log.error(
+            "backend_failed",
+            reason=event.reason,
+            domain=event.plan.domain,
+            seconds=round(event.seconds, 6),
+            more_since_last=self._unlogged_failures,
+        )
+        self._unlogged_failures = 0
+
+    def rules_loaded(self, event: RulesLoaded) -> None:
+        """New rules are in force."""
+        for problem in event.problems:
+            self._log.error("rules_problem", problem=str(problem))
+        domains = {name: sum(1 for _ in domain.rules()) for name, domain in event.rules.domains.items()}
+        log = self._log.warning if event.problems else self._log.info
+        log(
+            "rules_loaded",
+            domains=len(domains),
+            rules=sum(domains.values()),
+            files=list(event.files),
+            problems=len(event.problems),
+        )
+
+    def rules_rejected(self, event: RulesRejected) -> None:
+        """A configuration has mistakes."""
+        for problem in event.problems:
+            self._log.error("rules_problem", problem=str(problem))
+        self._log.error("rules_rejected", problems=len(event.problems))

@@ -1,0 +1,19 @@
+"""What a server is told: flags first, then RLS_* variables, then defaults."""
+
+from rls.settings.read import flag, not_settings, read, variable
+from rls.settings.schema import PREFIX, Flag, Settings
+from rls.settings.values import SCHEMES, BackendUrl, duration_text, redacted
+
+__all__ = [
+    "PREFIX",
+    "SCHEMES",
+    "BackendUrl",
+    "Flag",
+    "Settings",
+    "duration_text",
+    "flag",
+    "not_settings",
+    "read",
+    "redacted",
+    "variable",
+]

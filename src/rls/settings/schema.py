@@ -1,0 +1,155 @@
+"""The settings: names, types, defaults and what they are for. Every flag `--some-name` is also `RLS_SOME_NAME`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rls.settings.values import (
+    BackendUrl,
+    lowered,
+    parse_admin_address,
+    parse_backend,
+    parse_duration,
+    parse_grpc_address,
+    parse_header,
+    parse_http_address,
+    parse_paths,
+    split,
+)
+
+PREFIX = "RLS_"
+
+
+class Flag(NamedTuple):
+    """How a setting is shown in help: under which heading, and what stands for its value."""
+
+    panel: str
+    metavar: str = ""
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Positive = Annotated[Duration, Field(gt=0)]
+HeaderName = Annotated[str, PlainValidator(parse_header)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+RULES, COUNTING, ANSWERS = "Rules", "Counting", "Answers"
+LISTENERS, TLS, LIMITS, PROCESS = "Listeners", "TLS", "Limits", "Process"
+
+
+class Settings(BaseSettings):
+    """Everything that a server can be told; read once, never changed. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    config: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(parse_paths), Flag(RULES, "PATH")] = Field(
+        description="File or directory of rules; may be repeated (in the environment: separated by commas or colons)."
+    )
+
+    backend: Annotated[BackendUrl, PlainValidator(parse_backend), Flag(COUNTING, "URL")] = Field(
+        BackendUrl("memory://"), description="Where the counters are: memory://, redis://, rediss:// or unix://."
+    )
+    backend_timeout: Annotated[Positive, Flag(COUNTING, "DURATION")] = Field(
+        0.010, description="Longest that a call waits for the backend."
+    )
+    key_format: Annotated[Literal["v1", "compat"], BeforeValidator(lowered), Flag(COUNTING)] = Field(
+        "v1", description="How counters are named; compat shares them with envoyproxy/ratelimit."
+    )
+    key_prefix: Annotated[str, Flag(COUNTING, "TEXT")] = Field("", description="Put before every counter's name.")
+    near_limit_ratio: Annotated[float, Field(gt=0, le=1), Flag(COUNTING, "RATIO")] = Field(
+        0.8, description="Share of a limit above which hits count as near it."
+    )
+    expiration_jitter: Annotated[Duration, Flag(COUNTING, "DURATION")] = Field(
+        300.0, description="Up to this much is added to a counter's life, but never more than its window."
+    )
+    over_limit_cache_size: Annotated[CountOrNone, Flag(COUNTING, "COUNT")] = Field(
+        100_000, description="Counters over their limit that are remembered here and not asked for again; 0 for none."
+    )
+
+    shadow_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Answer OK whatever the rules say.")
+    quota_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Treat every rule as if it had quota_mode.")
+    limit_response_headers_enabled: Annotated[bool, Flag(ANSWERS)] = Field(
+        False, description="Add the limit, what remains and the seconds until the reset as response headers."
+    )
+    limit_limit_header: Annotated[HeaderName, Flag(ANSWERS, "NAME")] = Field(
+        "RateLimit-Limit", description="Header that holds the limit."
+    )
+    limit_remaining_header: Annotated[HeaderName, Flag(ANSWERS, "NAME")] = Field(
+        "RateLimit-Remaining", description="Header that holds what remains."
+    )
+    limit_reset_header: Annotated[HeaderName, Flag(ANSWERS, "NAME")] = Field(
+        "RateLimit-Reset", description="Header that holds the seconds until the reset."
+    )
+    ietf_headers: Annotated[bool, Flag(ANSWERS)] = Field(
+        False, description="Add RateLimit and RateLimit-Policy for every limit that applied."
+    )
+    refusal_header: Annotated[HeaderName, Flag(ANSWERS, "NAME")] = Field(
+        "", description="Header that names the rule that refused; none where empty."
+    )
+    problem_json: Annotated[bool, Flag(ANSWERS)] = Field(
+        False, description="Give refused requests an application/problem+json body."
+    )
+    response_dynamic_metadata: Annotated[bool, Flag(ANSWERS)] = Field(
+        False, description="Return the request and the rules' metadata as dynamic metadata."
+    )
+
+    grpc: Annotated[str, PlainValidator(parse_grpc_address), Flag(LISTENERS, "ADDRESS")] = Field(
+        "0.0.0.0:8081", description="Where Envoy calls."
+    )
+    http: Annotated[str, PlainValidator(parse_http_address), Flag(LISTENERS, "ADDRESS")] = Field(
+        "0.0.0.0:8080", description="Health, readiness, metrics and /json; off for none."
+    )
+    admin: Annotated[str, PlainValidator(parse_admin_address), Flag(LISTENERS, "ADDRESS")] = Field(
+        "127.0.0.1:6070", description="Everything that shows or changes state; off for none."
+    )
+    transport: Annotated[Literal["h2corn", "grpcio"], BeforeValidator(lowered), Flag(LISTENERS)] = Field(
+        "h2corn", description="What speaks gRPC."
+    )
+    reflection: Annotated[bool, Flag(LISTENERS)] = Field(
+        True, description="Answer gRPC server reflection (grpcio only)."
+    )
+    max_connection_age: Annotated[Duration, Flag(LISTENERS, "DURATION")] = Field(
+        0.0, description="Ask clients to reconnect after this long (grpcio only); 0 for never."
+    )
+    max_connection_age_grace: Annotated[Duration, Flag(LISTENERS, "DURATION")] = Field(
+        10.0, description="Calls that still run so long after that are cut off (grpcio only)."
+    )
+
+    tls_cert: Annotated[Path | None, Flag(TLS, "FILE")] = Field(None, description="Certificate chain (PEM) for gRPC.")
+    tls_key: Annotated[Path | None, Flag(TLS, "FILE")] = Field(None, description="Its private key (PEM).")
+    tls_client_ca: Annotated[Path | None, Flag(TLS, "FILE")] = Field(
+        None, description="Clients must show a certificate signed by one of these (PEM)."
+    )
+    tls_client_san: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), Flag(TLS, "NAME")] = Field(
+        (), description="and that names this DNS name or URI (SPIFFE ID); may be repeated."
+    )
+
+    max_concurrency: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
+        200, description="Calls in progress above which more are refused; 0 for no limit."
+    )
+    max_connections: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
+        2_000, description="Connections at one time; 0 for no limit."
+    )
+    max_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(128, description="Calls at one time on a connection.")
+    max_message_bytes: Annotated[Count, Flag(LIMITS, "BYTES")] = Field(262_144, description="Size of a request.")
+    max_descriptors: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(100, description="Descriptors of a request.")
+    max_entries: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(32, description="Entries of a descriptor.")
+    max_value_bytes: Annotated[Count, Flag(LIMITS, "BYTES")] = Field(65_536, description="Size of a key or value.")
+    caller_timeout: Annotated[Positive, Flag(LIMITS, "DURATION")] = Field(
+        0.020, description="When a caller gives up who does not say; Envoy's default."
+    )
+
+    drain: Annotated[Duration, Flag(PROCESS, "DURATION")] = Field(
+        5.0, description="How long calls are still served after SIGTERM, so that callers can go elsewhere."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lowered), Flag(PROCESS)] = Field(
+        "info", description="Least severe messages that are logged."
+    )
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(lowered), Flag(PROCESS)] = Field(
+        "text", description="How messages are logged."
+    )

@@ -1,0 +1,169 @@
+"""Kinds of values that settings take, from the text that a user gives. What a parser raises says what it expected."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from ipaddress import IPv6Address
+from urllib.parse import urlsplit
+
+SCHEMES = ("memory", "redis", "rediss", "unix")
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: token
+
+
+class BackendUrl:
+    """Where the counters are. Shown without its password; `reveal` gives the whole."""
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @property
+    def scheme(self) -> str:
+        """What comes before `://`."""
+        return self._url.partition("://")[0]
+
+    def reveal(self) -> str:
+        """The URL with its password."""
+        return self._url
+
+    def __str__(self) -> str:
+        return redacted(self._url)
+
+    def __repr__(self) -> str:
+        return f"BackendUrl({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BackendUrl) and other._url == self._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+
+def redacted(url: str) -> str:
+    """*url* without passwords, however badly it is written."""
+    head, at, tail = url.rpartition("@")
+    if at:
+        scheme, separator, userinfo = head.partition("://")
+        user = userinfo.partition(":")[0] if separator and ":" in userinfo else ""
+        head = f"{scheme}{separator}{user}:***"
+    return head + at + re.sub(r"(?i)((?:pass|auth|secret|token)\w*)=[^&#]*", r"\1=***", tail)
+
+
+def parse_duration(value: object) -> float:
+    """Seconds: `10ms`, `5s`, `1m30s`; a plain number is seconds."""
+    if isinstance(value, int | float):
+        seconds = float(value)
+    else:
+        text = str(value).strip()
+        if _DURATION.fullmatch(text):
+            seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+        else:
+            try:
+                seconds = float(text)
+            except ValueError:
+                seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise ValueError("a duration such as 10ms, 5s, 1m30s, or a number of seconds")
+    return round(seconds, 9)
+
+
+def duration_text(seconds: float) -> str:
+    """*seconds* as `parse_duration` reads it."""
+    if seconds and seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    return f"{seconds / 60:g}m" if seconds and seconds % 60 == 0 else f"{seconds:g}s"
+
+
+def parse_address(value: object, default_host: str) -> str:
+    """`HOST:PORT`, `[IPV6]:PORT` or `unix:/path`, as servers bind it; a port alone is taken at *default_host*."""
+    expected = ValueError("HOST:PORT, [IPV6]:PORT, PORT or unix:/path")
+    text = str(value).strip()
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:").removeprefix("//")
+        if not path or path.endswith("/"):
+            raise expected
+        return f"unix:{path}"
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdecimal() or int(port) > 0xFFFF:
+        raise expected
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host and _is_ipv6(text):  # ::1:8081 could be an address without a port
+        raise ValueError(f"brackets around the IPv6 address: [{host}]:{port}")
+    if ":" in host:
+        if not _is_ipv6(host):
+            raise expected
+        return f"[{host}]:{int(port)}"
+    host = {"": default_host, "*": "0.0.0.0"}.get(host, host)  # noqa: S104
+    if not _HOST.fullmatch(host):
+        raise expected
+    return f"{host}:{int(port)}"
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_grpc_address(value: object) -> str:
+    """Where Envoy calls; a port alone is taken on all interfaces."""
+    return parse_address(value, "0.0.0.0")  # noqa: S104
+
+
+def parse_http_address(value: object) -> str:
+    return "" if value in ("", "off") else parse_address(value, "0.0.0.0")  # noqa: S104
+
+
+def parse_admin_address(value: object) -> str:
+    return "" if value in ("", "off") else parse_address(value, "127.0.0.1")
+
+
+def split(value: object, separators: str = ",") -> object:
+    """The parts of a text between *separators*; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in re.split(f"[{re.escape(separators)}]", value) if part.strip())
+
+
+def parse_paths(value: object) -> object:
+    """Paths, from a list or separated by commas or the system's separator."""
+    paths = split(value, f",{os.pathsep}")
+    if not paths:
+        raise ValueError("at least one file or directory with rules")
+    return paths
+
+
+def parse_backend(value: object) -> BackendUrl:
+    if isinstance(value, BackendUrl):
+        return value
+    url = str(value).strip()
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in SCHEMES or (not rest and scheme != "memory"):
+        raise ValueError("memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///path")
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError("a port from 0 to 65535 after the host") from None
+    return BackendUrl(url)
+
+
+def parse_header(value: object) -> str:
+    text = str(value).strip()
+    if text and not _HEADER.fullmatch(text):
+        raise ValueError("the name of a header")
+    return text
+
+
+def lowered(value: object) -> object:
+    text = value.strip().lower() if isinstance(value, str) else value
+    return {"warn": "warning", "fatal": "error"}.get(text, text) if isinstance(text, str) else text

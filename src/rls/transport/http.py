@@ -1,0 +1,194 @@
+"""HTTP beside gRPC: what probes, Prometheus and people ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+
+import h2corn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from rls.core.rules import Rule
+from rls.limiter import Limiter
+from rls.transport.h2corn import Server
+from rls.transport.listen import address_of, close_listener, listen
+from rls.transport.readiness import Readiness
+from rls.transport.service import Service
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Paths = Mapping[str, tuple[str, str, Endpoint]]
+"""By path: its method, what it is for, and what answers it."""
+
+
+def public_app(
+    service: Service, readiness: Readiness, metrics: Callable[[], Iterable[bytes]], metrics_type: str
+) -> Starlette:
+    """Health, readiness, metrics and checks in JSON.
+
+    Args:
+        service: Answers `/json`.
+        readiness: Answers `/readyz`.
+        metrics: All metrics, in pieces between which checks are answered.
+        metrics_type: Their content type.
+    """
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        reasons, problems = readiness.reasons, readiness.problems
+        status = "not ready" if reasons else "degraded" if problems else "ready"
+        return JSONResponse({"status": status, "reasons": reasons, "problems": problems}, 503 if reasons else 200)
+
+    async def healthcheck(_: Request) -> Response:
+        return Response(status_code=500) if readiness.reasons else PlainTextResponse("OK")
+
+    async def show_metrics(_: Request) -> Response:
+        return StreamingResponse(_unhurried(metrics()), media_type=metrics_type)
+
+    async def check(request: Request) -> Response:
+        status, body = await service.answer_json(await request.body())
+        return Response(body, status, media_type="application/json")
+
+    return _app(
+        {
+            "/healthcheck": ("GET", "OK, or 500 when not ready", healthcheck),
+            "/healthz": ("GET", "whether the process lives", healthz),
+            "/json": ("POST", "a check as JSON: 200 OK, 429 OVER_LIMIT", check),
+            "/metrics": ("GET", "Prometheus metrics", show_metrics),
+            "/readyz": ("GET", "whether to send calls here, or why not", readyz),
+        }
+    )
+
+
+def admin_app(limiter: Limiter) -> Starlette:
+    """What shows state; nothing here changes any, or runs code."""
+
+    async def rlconfig(request: Request) -> Response:
+        rules = [rule for _, domain in sorted(limiter.rules.domains.items()) for rule in domain.rules()]
+        rules.sort(key=lambda rule: (rule.domain, rule.path))
+        if request.query_params.get("format") == "json":
+            return StreamingResponse(_unhurried(_as_json(rules)), media_type="application/json")
+        return StreamingResponse(_unhurried(f"{_as_text(rule)}\n".encode() for rule in rules), media_type="text/plain")
+
+    paths: Paths = {"/rlconfig": ("GET", "the rules in force; ?format=json for all of each", rlconfig)}
+
+    async def index(_: Request) -> Response:
+        listed = {"/": ("GET", "this list", index), **paths}
+        return PlainTextResponse("".join(f"{path}: {purpose}\n" for path, (_, purpose, _) in sorted(listed.items())))
+
+    return _app({"/": ("GET", "this list", index), **paths})
+
+
+def _app(paths: Paths) -> Starlette:
+    async def no_such_path(request: Request, _: Exception) -> Response:
+        known = ", ".join(sorted(paths))
+        return PlainTextResponse(f"no such path: {request.url.path}; there are {known}\n", 404)
+
+    async def wrong_method(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        allowed = (error.headers or {}).get("Allow", "")
+        text = f"{request.url.path} does not take {request.method}: use {allowed}\n"
+        return PlainTextResponse(text, 405, headers={"Allow": allowed})
+
+    routes = [Route(path, endpoint, methods=[method]) for path, (method, _, endpoint) in paths.items()]
+    return Starlette(routes=routes, exception_handlers={404: no_such_path, 405: wrong_method})
+
+
+async def _unhurried(pieces: Iterable[bytes], at_least: int = 16_384) -> AsyncIterator[bytes]:
+    """*pieces*, gathered to chunks of some size; between them whatever waits has its turn."""
+    gathered: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= at_least:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+            await asyncio.sleep(0)
+    yield b"".join(gathered)
+
+
+def _as_text(rule: Rule) -> str:
+    """A line as the reference writes it, which has no word for a window of several units."""
+    limit = rule.limit
+    unit, requests = ("UNKNOWN", 0) if limit is None else (limit.unit.name, limit.requests_per_unit)
+    several = f", unit_multiplier: {limit.unit_multiplier}" if limit and limit.unit_multiplier > 1 else ""
+    flags = f"shadow_mode: {json.dumps(rule.shadow_mode)}, quota_mode: {json.dumps(rule.quota_mode)}"
+    return f"{rule.domain}.{rule.path}: unit={unit} requests_per_unit={requests}, {flags}{several}"
+
+
+def _as_json(rules: Iterable[Rule]) -> Iterator[bytes]:
+    before = "["
+    for rule in rules:
+        yield f"{before}\n{json.dumps(_described(rule))}".encode()
+        before = ","
+    yield b"[]\n" if before == "[" else b"\n]\n"
+
+
+def _described(rule: Rule) -> dict[str, object]:
+    limit = rule.limit
+    described: dict[str, object] = {"domain": rule.domain, "path": rule.path, "name": rule.name}
+    if limit is None:
+        described["unlimited"] = True
+    else:
+        described |= {
+            "requests_per_unit": limit.requests_per_unit,
+            "unit": limit.unit.name,
+            "unit_multiplier": limit.unit_multiplier,
+        }
+    return described | {
+        "shadow_mode": rule.shadow_mode,
+        "quota_mode": rule.quota_mode,
+        "detailed_metric": rule.detailed_metric,
+        "replaces": sorted(rule.replaces),
+        "metadata": rule.metadata,
+    }
+
+
+class Http:
+    """Serves *app*, which is `public_app` or `admin_app`, over HTTP/1.1 and HTTP/2 in the clear."""
+
+    def __init__(self, app: Starlette, address: str, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._listener: socket.socket | None = None
+        self._server: Server | None = None
+        self.address = address
+        """Where it listens; after `start` with the port that the kernel gave."""
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            SettingsError: The address is taken or unusable.
+        """
+        self._listener = listen(self.address)
+        self.address = address_of(self._listener)
+        config = h2corn.Config(
+            access_log=False,
+            lifespan="off",
+            runtime_threads=1,
+            limit_connections=256,
+            limit_concurrency=64,
+            limit_request_head_size=65_536,
+            h2_max_header_list_size=65_536,
+            max_request_body_size=self._max_body_bytes,
+            timeout_request_body_idle=5.0,
+            timeout_graceful_shutdown=1.0,
+        )
+        self._server = Server(self._app, config, self._listener)
+        await self._server.start()
+
+    async def aclose(self) -> None:
+        """Stop accepting, let what is in flight finish, close. Idempotent."""
+        if self._server is not None:
+            await self._server.aclose()
+        if self._listener is not None:
+            close_listener(self._listener)

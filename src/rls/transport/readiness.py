@@ -1,0 +1,72 @@
+"""Whether the service can be relied upon, and if not, why: one answer for `/readyz` and for gRPC health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from rls.errors import BackendError
+from rls.limiter import Limiter
+from rls.transport.health import Health
+
+_EVERY = 0.5
+_PING_TIMEOUT = 1.0
+
+
+class Readiness:
+    """Watches the rules and the backend, and tells *health*.
+
+    Not ready: no rules, no backend, or draining. A configuration with mistakes is no reason: the last good rules are in
+    force, and the pod that would take over has the same configuration.
+    """
+
+    def __init__(self, limiter: Limiter, ping: Callable[[], Awaitable[None]], health: Health) -> None:
+        self._limiter = limiter
+        self._ping = ping
+        self._health = health
+        self._unreachable = "the backend has not been asked yet"
+        self._draining = False
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not ready; empty where it is."""
+        reasons = []
+        if self._draining:
+            reasons.append("draining")
+        if not self._limiter.loaded:
+            reasons.append("no rules are loaded")
+        if self._unreachable:
+            reasons.append(self._unreachable)
+        return reasons
+
+    @property
+    def problems(self) -> list[str]:
+        """Mistakes in the configuration, for which parts of it are not in force."""
+        return list(map(str, self._limiter.problems))
+
+    def drain(self) -> None:
+        """Be ready no more."""
+        self._draining = True
+        self._tell()
+
+    async def look(self) -> None:
+        """Find out anew."""
+        try:
+            async with asyncio.timeout(_PING_TIMEOUT):
+                await self._ping()
+        except BackendError as error:
+            self._unreachable = f"the backend cannot be reached: {error}"
+        except TimeoutError:
+            self._unreachable = "the backend does not answer"
+        else:
+            self._unreachable = ""
+        self._tell()
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_EVERY)
+
+    def _tell(self) -> None:
+        self._health.set(serving=not self.reasons)
