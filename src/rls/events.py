@@ -26,10 +26,14 @@ class BackendFailed(NamedTuple):
 
 
 class RulesLoaded(NamedTuple):
-    """New rules are in force since *at* (Unix seconds); *files* names what they were read from."""
+    """New rules are in force since *at* (Unix seconds).
+
+    *files* names what they were read from; *problems* are the mistakes for which parts of it are not in force.
+    """
 
     rules: RuleSet
     files: tuple[str, ...]
+    problems: tuple[Problem, ...]
     at: float
 
 
