@@ -88,7 +88,7 @@ class Limiter:
         began = clock()
         now = int(began)
         counts: Sequence[int] = ()
-        hits = prepared.hits(now)
+        hits = prepared.hits if prepared.since <= now < prepared.until else prepared.at(now)
         if hits:
             try:
                 counts = await self._backend.hit(hits)
@@ -107,25 +107,25 @@ class Limiter:
 class Prepared:
     """A request planned under one set of rules, to be run any number of times; it keeps the hits of its last window."""
 
-    __slots__ = ("_hits", "_since", "_until", "plan")
+    __slots__ = ("hits", "plan", "since", "until")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._hits: Sequence[Hit] = ()
-        self._since = self._until = 0
+        self.hits: Sequence[Hit] = ()
+        self.since = self.until = 0
 
-    def hits(self, now: int) -> Sequence[Hit]:
-        """What to count at the second *now*: a hit for each check that counts, in their order."""
-        if self._since <= now < self._until:
-            return self._hits
+    def at(self, now: int) -> Sequence[Hit]:
+        """What to count at the second *now*: a hit for each check that counts, in their order.
+
+        Kept as `hits`, which stay the same from `since` until `until`.
+        """
+        self.since, self.until = 0, FOREVER
         hits = []
-        self._since, self._until = 0, FOREVER
         for check in self.plan.counted:
             length = check.window_seconds
             start = window_start(now, length)
-            self._since, self._until = max(self._since, start), min(self._until, start + length)
-            hits.append(
-                Hit(b"%b%d" % (check.key, start), check.amount, check.requests_per_unit, start + length, length)
-            )
-        self._hits = hits
+            end = start + length
+            self.since, self.until = max(self.since, start), min(self.until, end)
+            hits.append(Hit(b"%b%d" % (check.key, start), check.amount, check.requests_per_unit, end, length))
+        self.hits = hits
         return hits

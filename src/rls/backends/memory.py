@@ -29,17 +29,17 @@ class MemoryBackend:
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`. Never waits, and never fails."""
-        counts = []
         windows = self._windows
         groups = windows.groups
+        counts = []
         with self._lock:
             windows.sweep(int(self._clock()))
             for key, amount, _, expires_at, _ in hits:
                 group = groups.get(expires_at)
-                before = 0 if group is None else group.get(key, 0)
-                count = before + amount
-                count = max(count, 0)
-                if count != before:
+                if group is not None and key in group and amount >= 0:
+                    count = group[key] = group[key] + amount
+                else:
+                    count = max(0, (0 if group is None else group.get(key, 0)) + amount)
                     windows.put(expires_at, key, count)
                 counts.append(count)
         return counts

@@ -34,8 +34,7 @@ class OverLimitCache:
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`."""
-        groups = self._over.groups
-        if not groups:
+        if not self._over.groups:
             return self._learn(hits, await self._backend.hit(hits))
         self._over.sweep(int(self._clock()))
         counts: list[int | None] = [self._known(hit) for hit in hits]
@@ -63,9 +62,9 @@ class OverLimitCache:
         return count + hit.amount
 
     def _learn(self, hits: Sequence[Hit], counts: Sequence[int]) -> Sequence[int]:
-        for hit, count in zip(hits, counts, strict=True):
-            if hit.amount < 0:
-                self._over.discard(hit.expires_at, hit.key)
-            elif count > hit.limit:
-                self._over.put(hit.expires_at, hit.key, count)
+        for (key, amount, limit, expires_at, _), count in zip(hits, counts, strict=True):
+            if amount < 0:
+                self._over.discard(expires_at, key)
+            elif count > limit:
+                self._over.put(expires_at, key, count)
         return counts

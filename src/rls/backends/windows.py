@@ -10,7 +10,8 @@ class Windows:
     that ends next goes: it would be the first to be forgotten anyway.
 
     Attributes:
-        groups: The counts by key of each window's end; to be read by callers who cannot afford a method call.
+        groups: The counts by key of each window's end; callers who cannot afford a method call may read them, and change
+            the count of a key that is there.
     """
 
     def __init__(self, capacity: int) -> None:

@@ -2,7 +2,7 @@
 
 A key is `<prefix>r1|<domain>|<key>=<value>|…|<window seconds>|<window start>`, so it says what it counts. It is
 injective: `%`, `|`, `=`, `~`, `{`, `}` and control characters are percent-escaped, a counter shared by all values of a
-wildcard is written `key~pattern`, and a value longer than 128 bytes is written `key#sha256`. No hash tag can appear,
+wildcard is written `key~pattern`, and a value longer than 128 characters is written `key#sha256`. No hash tag can appear,
 neither ours nor one chosen by a client, so counters spread evenly over a cluster's slots.
 
 The compatible format is that of envoyproxy/ratelimit, so that both can share one Redis during a migration. It is

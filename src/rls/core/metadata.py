@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rls.core.decide import Decision
-from rls.core.model import Code, RateLimit
+from rls.core.model import Code, RateLimit, Unit
 from rls.core.plan import Check
 from rls.core.rules import Metadata, MetadataValue
 
@@ -52,7 +52,8 @@ def _descriptor(check: Check) -> Metadata:
 def _limit_text(limit: RateLimit) -> str:
     """An override in protobuf's text format, which is what the reference puts here."""
     parts = [f"requests_per_unit:{limit.requests_per_unit}"] if limit.requests_per_unit else []
-    parts.append(f"unit:{limit.unit.name}")
+    # envoy.type.v3.RateLimitUnit has no WEEK: it is the answer's enum that has.
+    parts.append(f"unit:{int(limit.unit) if limit.unit is Unit.WEEK else limit.unit.name}")
     if limit.unit_multiplier != 1:
         parts.append(f"unit_multiplier:{{value:{limit.unit_multiplier}}}")
     return " ".join(parts)

@@ -36,6 +36,7 @@ class Check(NamedTuple):
         descriptor: The descriptor.
         rule: The rule that matched; None where none did, where it was replaced, or where the request overrides it.
         limit: The limit to count against; None where nothing is counted.
+        requests_per_unit: Of *limit*; 0 where nothing is counted.
         amount: Hits to add; negative to give back, 0 to look.
         key: Counter key without its window's start.
         window_seconds: Length of the window.
@@ -47,6 +48,7 @@ class Check(NamedTuple):
     descriptor: Descriptor
     rule: Rule | None = None
     limit: RateLimit | None = None
+    requests_per_unit: int = 0
     amount: int = 0
     key: bytes = b""
     window_seconds: int = 1
@@ -58,11 +60,6 @@ class Check(NamedTuple):
     def unlimited(self) -> bool:
         """Whether the rule lets everything pass, uncounted."""
         return self.rule is not None and self.rule.limit is None
-
-    @property
-    def requests_per_unit(self) -> int:
-        """Of the limit; 0 where nothing is counted."""
-        return 0 if self.limit is None else self.limit.requests_per_unit
 
     @property
     def rule_label(self) -> str:
@@ -134,6 +131,7 @@ def _counted(
         descriptor=descriptor,
         rule=rule,
         limit=limit,
+        requests_per_unit=limit.requests_per_unit,
         amount=-addend if descriptor.is_negative_hits else addend,
         key=counter_key(counting.key_format, counting.key_prefix, request.domain, descriptor.entries, shared, length),
         window_seconds=length,

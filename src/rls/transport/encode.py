@@ -15,7 +15,7 @@ from struct import Struct
 from rls.core.decide import Decision, Modes, Status
 from rls.core.headers import Header, HeaderNames, ietf_headers, printable, tightest_headers
 from rls.core.metadata import request_metadata
-from rls.core.model import Code, RateLimit
+from rls.core.model import UINT32_MAX, Code, RateLimit
 from rls.core.plan import Check
 from rls.core.rules import Metadata, MetadataValue
 
@@ -55,8 +55,13 @@ def encode(decision: Decision, answers: Answers, modes: Modes) -> bytes:
     A refusal says in its dynamic metadata which rule refused: `rule`, `descriptor` and `seconds_until_reset`.
     """
     parts = [_OVERALL[decision.code]]
-    for status in decision.statuses:
-        encoded = _status(status)
+    for code, _, limit, remaining, reset, _, _, _ in decision.statuses:
+        if limit is None:
+            encoded = _UNCOUNTED[remaining]
+        elif remaining:
+            encoded = _counted(limit) + varint(remaining) + _duration(reset)
+        else:
+            encoded = _used_up(code, limit) + _duration(reset)
         parts += (b"\x12", varint(len(encoded)), encoded)
     if answers.plain and decision.refused_by is None:
         return b"".join(parts)
@@ -85,23 +90,27 @@ def varint(n: int) -> bytes:
     return _CONTINUED[n & 0x3FFF] + varint(n >> 14)
 
 
+# DescriptorStatus where no limit holds, by limit_remaining: no rule, or one without a limit.
+_UNCOUNTED = {0: b"\x08\x01", UINT32_MAX: b"\x08\x01\x18" + varint(UINT32_MAX)}
+
+
 def message(number: int, payload: bytes) -> bytes:
     """A length-delimited field."""
     return bytes([number << 3 | 2]) + varint(len(payload)) + payload
 
 
-def _status(status: Status) -> bytes:
-    limit = status.limit
-    remaining = status.limit_remaining
-    code = b"\x08\x01" if status.code is Code.OK else b"\x08\x02"
-    if limit is None:
-        return code + b"\x18" + varint(remaining) if remaining else code
-    if remaining:
-        return code + _limit(limit) + b"\x18" + varint(remaining) + _duration(status.seconds_until_reset)
-    return code + _limit(limit) + _duration(status.seconds_until_reset)
+@lru_cache(maxsize=4096)
+def _counted(limit: RateLimit) -> bytes:
+    """DescriptorStatus up to the value of limit_remaining; what has hits left is OK."""
+    return b"\x08\x01" + _limit(limit) + b"\x18"
 
 
 @lru_cache(maxsize=4096)
+def _used_up(code: Code, limit: RateLimit) -> bytes:
+    """DescriptorStatus without limit_remaining, which is 0."""
+    return bytes([0x08, code]) + _limit(limit)
+
+
 def _limit(limit: RateLimit) -> bytes:
     """DescriptorStatus.current_limit."""
     body = b"\x08" + varint(limit.requests_per_unit) if limit.requests_per_unit else b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rls.backends.base import Hit
@@ -64,14 +64,19 @@ class RedisBackend:
         if self._down is not None:
             raise self._down
         flight = self._filling
-        add = flight.batch.add
-        places = [add(hit) for hit in hits]
-        landed = flight.landed
-        if landed is None:
-            landed = self._schedule(flight)
-        await landed
-        bases = flight.batch.bases
-        return [_count(bases[command], added) for command, added in places]
+        batch = flight.batch
+        add = batch.add
+        places = []
+        for hit in hits:
+            places.append(add(hit))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
+        await (flight.landed or self._schedule(flight))
+        if batch.errors:
+            _raise_first(batch.errors, places)
+        bases = batch.bases
+        counts = []
+        for command, added in places:
+            counts.append(bases[command] + added)  # noqa: PERF401
+        return counts
 
     async def ping(self) -> None:
         """Read a counter; see `CounterBackend.ping`."""
@@ -200,7 +205,8 @@ class _Flight:
         self.skip = 0
 
 
-def _count(base: int | Exception, added: int) -> int:
-    if isinstance(base, Exception):
-        raise BackendError(f"Redis: {base}") from base
-    return base + added
+def _raise_first(errors: Mapping[int, Exception], places: Sequence[tuple[int, int]]) -> None:
+    for command, _ in places:
+        error = errors.get(command)
+        if error is not None:
+            raise BackendError(f"Redis: {error}") from error

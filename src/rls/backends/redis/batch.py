@@ -12,7 +12,7 @@ sees a counter it sends SET key 0 EX ttl NX before the INCRBY; the INCRBY keeps 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rls.backends.base import Hit
 
@@ -27,53 +27,51 @@ _SET = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$1\r\n0\r\n$2\r\nEX\r\n%b$2\r\nNX\r\n"
 _GIVE_BACK_HEAD = b"*5\r\n$4\r\nEVAL\r\n$%d\r\n%b\r\n$1\r\n1\r\n" % (len(_GIVE_BACK), _GIVE_BACK)
 
 
-class Place(NamedTuple):
-    """Where in a batch a hit's count is found: which command, and what the hits up to it added to that command."""
-
-    command: int
-    added: int
-
-
 class Batch:
     """Hits that go to Redis in one write, in the order in which they were added.
 
     Attributes:
-        bases: After `settle`, for each command what to add to a place's `added` to get the count after its hit; or the
-            error that Redis answered.
+        bases: After `settle`, for each command what is added to its hits' `added` to get the counts after them.
+        errors: After `settle`, what Redis answered to the commands that failed.
         fresh: After `settle`, hits on whose counters this batch made sure of a TTL.
         orphans: After `settle`, hits whose counters had been lost by Redis since this process gave them a TTL; they
             were counted from 0 again, and need a new TTL.
     """
 
-    __slots__ = ("_announced", "_hits", "_open", "_totals", "bases", "fresh", "orphans")
+    __slots__ = ("_announced", "_hits", "_open", "_totals", "bases", "errors", "fresh", "orphans")
 
     def __init__(self) -> None:
         self._open: dict[bytes, int] = {}
         self._hits: list[Hit] = []
         self._totals: list[int] = []
         self._announced: set[int] = set()
-        self.bases: list[int | Exception] = []
+        self.bases: list[int] = []
+        self.errors: dict[int, Exception] = {}
         self.fresh: list[Hit] = []
         self.orphans: list[Hit] = []
 
     def __len__(self) -> int:
         return len(self._hits)
 
-    def add(self, hit: Hit) -> Place:
-        """Take *hit* in; its count can be had with the place that is returned."""
-        amount = hit.amount
+    def add(self, hit: Hit) -> tuple[int, int]:
+        """Take *hit* in.
+
+        Returns:
+            Where its count will be found: the number of its command, and what the hits up to it `added` to that command.
+        """
+        key, amount, _, _, _ = hit
         if amount >= 0:
-            command = self._open.get(hit.key)
+            command = self._open.get(key)
             if command is not None:
                 total = self._totals[command] + amount
                 self._totals[command] = total
-                return Place(command, total)
-            self._open[hit.key] = len(self._hits)
+                return command, total
+            self._open[key] = len(self._hits)
         else:
-            self._open.pop(hit.key, None)
+            self._open.pop(key, None)
         self._hits.append(hit)
         self._totals.append(amount)
-        return Place(len(self._hits) - 1, amount)
+        return len(self._hits) - 1, amount
 
     def pack(self, has_ttl: Callable[[Hit], bool], seconds_to_live: Callable[[Hit], int]) -> bytes:
         """The commands as RESP.
@@ -111,7 +109,8 @@ class Batch:
             if isinstance(announcement, Exception):
                 reply = announcement
             if isinstance(reply, Exception):
-                self.bases.append(reply)
+                self.bases.append(0)
+                self.errors[command] = reply
                 continue
             count = int(reply or 0)
             self.bases.append(count - total)

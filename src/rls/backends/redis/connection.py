@@ -51,6 +51,7 @@ class NodeConnection(asyncio.Protocol):
         on_lost, self._on_lost = self._on_lost, None
         self._on_replies = None
         self._transport.abort()
+        self._release()
         if on_lost is not None:
             on_lost(BackendError(f"Redis at {self._address}: {reason}"))
 
@@ -58,6 +59,11 @@ class NodeConnection(asyncio.Protocol):
         """Close the connection; nothing is called any more."""
         self._on_lost = self._on_replies = None
         self._transport.close()
+        self._release()
+
+    def _release(self) -> None:
+        """Let redis-py know that the connection is closed: it warns of one that is dropped open."""
+        self._connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - its public way waits
 
     def data_received(self, data: bytes) -> None:
         """Collect replies; see `asyncio.Protocol`."""
