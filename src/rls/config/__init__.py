@@ -2,5 +2,6 @@
 
 from rls.config.load import Loaded, load
 from rls.config.schema import json_schema
+from rls.config.watch import watch
 
-__all__ = ["Loaded", "json_schema", "load"]
+__all__ = ["Loaded", "json_schema", "load", "watch"]

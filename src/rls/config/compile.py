@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from rls.config import lint
-from rls.config.nodes import Mapping, Node as YamlNode, Scalar, Sequence, parse
+from rls.config.nodes import Mapping, Scalar, Sequence, parse
+from rls.config.nodes import Node as YamlNode
 from rls.config.reader import Fields, Reader, describe, one_of, shorten
 from rls.config.scalars import NULL
 from rls.config.schema import DESCRIPTOR, DOCUMENT, MAX_WINDOW_SECONDS, RATE_LIMIT, REPLACED, SHAPES
@@ -45,12 +46,10 @@ class Compiled(NamedTuple):
 def compile_file(file: str, text: bytes) -> Compiled:
     """Compile the YAML *text* of *file*."""
     compiler = _Compiler(file)
-    documents = []
+    documents: list[Document] = []
     problems = compiler.reader.problems
     try:
-        for node in parse(file, text):
-            if not (isinstance(node, Scalar) and node.tag is None and node.text in NULL):
-                documents.append(compiler.document(node))
+        documents.extend(compiler.document(node) for node in parse(file, text) if not _is_empty(node))
     except ConfigError as error:
         problems.extend(error.problems)
     if not documents and not problems:
@@ -61,6 +60,10 @@ def compile_file(file: str, text: bytes) -> Compiled:
 def duplicate(node: Node, first: Place) -> Problem:
     """That *node* says the same as the descriptor at *first*."""
     return Problem(place_of(node), f"duplicate descriptor `{node.text}`, expected one: the first stands at {first}")
+
+
+def _is_empty(node: YamlNode) -> bool:
+    return isinstance(node, Scalar) and node.tag is None and node.text in NULL
 
 
 def place_of(node: Node) -> Place:
@@ -115,7 +118,8 @@ class _Compiler:
         if node.share_threshold and "*" not in value and "*" not in key:
             written = f"the value `{shorten(value)}`" if value else "no value"
             self.reader.error(
-                fields["share_threshold"], f"`share_threshold` with {written}, expected a value with `*`, to share one counter"
+                fields["share_threshold"],
+                f"`share_threshold` with {written}, expected a value with `*`, to share one counter",
             )
         if key:
             self._add(Entry(key, value), node, parent, seen)
@@ -126,7 +130,9 @@ class _Compiler:
         if children is not None:
             self._descriptors(children, node, path, {})
             self.reader.warnings.extend(lint.unreachable(node))
-        for name, message in lint.idle(fields, has_limit=limit is not None, has_children=bool(children and children.items)):
+        for name, message in lint.idle(
+            fields, has_limit=limit is not None, has_children=bool(children and children.items)
+        ):
             self.reader.warn(fields[name], message)
 
     def _add(self, entry: Entry, node: Node, parent: Node, seen: dict[Entry, Place]) -> None:
@@ -169,7 +175,9 @@ class _Compiler:
         count, multiplier = fields.value("requests_per_unit"), fields.value("unit_multiplier")
         if fields.lacks("requests_per_unit"):
             at = fields.get("requests_per_unit", descriptor["rate_limit"])
-            self.reader.error(at, "the rate limit has no `requests_per_unit`, expected a number; 0 refuses every request")
+            self.reader.error(
+                at, "the rate limit has no `requests_per_unit`, expected a number; 0 refuses every request"
+            )
         unit = self._unit(descriptor, fields)
         if unit is None or count is None:
             return None
@@ -203,7 +211,9 @@ class _Compiler:
             if replaced.lacks("name"):
                 self.reader.error(replaced.get("name", item), "an item of `replaces` has no `name`, expected `name: …`")
             elif other and other == name:
-                self.reader.error(replaced["name"], f"`replaces` names its own rate limit `{shorten(name)}`, expected another one")
+                self.reader.error(
+                    replaced["name"], f"`replaces` names its own rate limit `{shorten(name)}`, expected another one"
+                )
             elif other:
                 names.add(other)
                 self._replaced.append((other, Place(self._file, replaced["name"].line, replaced["name"].column)))

@@ -80,7 +80,9 @@ def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, Place]]) -
         if name not in by_name
     ]
     for rule in rules:
-        mutual = sorted(name for name in rule.replaces for other in by_name.get(name, ()) if rule.name in other.replaces)
+        mutual = sorted(
+            name for name in rule.replaces for other in by_name.get(name, ()) if rule.name in other.replaces
+        )
         if mutual and rule.place is not None:
             problems.append(
                 Problem(

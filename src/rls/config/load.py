@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +12,9 @@ from typing import NamedTuple
 
 from rls.config import lint
 from rls.config.compile import Document, compile_file, duplicate, place_of
+from rls.config.files import find, unreadable
 from rls.core.rules import Domain, Node, RuleSet
-from rls.errors import Place, Problem
-
-SUFFIXES = (".yaml", ".yml")
+from rls.errors import Problem
 
 
 class Source(NamedTuple):
@@ -87,10 +85,14 @@ class _Load:
         self._digests: dict[str, bytes | None] = {}
 
     def run(self, paths: Sequence[Path]) -> Loaded:
-        for path in paths:
-            for file in self._files(path):
-                if file not in self._digests:
-                    self._read(file)
+        found = find(paths, self._previous.files)
+        self._problems += found.problems
+        self._warnings += found.warnings
+        for file in found.files:
+            if file in found.lost:
+                self._sources[file] = self._previous.sources[file]
+            else:
+                self._read(file)
         self._settle()
         domains = self._domains()
         return Loaded(
@@ -102,47 +104,13 @@ class _Load:
             digests=self._digests,
         )
 
-    def _files(self, path: Path) -> list[str]:
-        if path.is_dir():
-            files = list(self._search(path))
-            if not files:
-                self._warn(path, f"no rules in this directory, expected files named *{' or *'.join(SUFFIXES)}")
-            return files
-        if path.exists():
-            return [str(path)]
-        self._problems.append(Problem(Place(str(path), 1, 1), "no such file or directory, expected rules in YAML"))
-        # A volume that is not there is a mishap, not an order to drop all rules.
-        lost = [file for file in self._previous.sources if file == str(path) or file.startswith(f"{path}{os.sep}")]
-        for file in lost:
-            self._sources[file] = self._previous.sources[file]
-        return []
-
-    def _search(self, directory: Path) -> Iterator[str]:
-        """Files of *directory* by name; those of its sub-directories come where its own name stands in the order."""
-        try:
-            names = sorted(os.listdir(directory))
-        except OSError as error:
-            self._problems.append(_unreadable(str(directory), error))
-            return
-        for name in names:
-            path = directory / name
-            if name.startswith("."):
-                continue  # a ConfigMap's `..data` and `..2026_…` hold what the names beside them link to
-            if path.is_dir():
-                if not path.is_symlink():
-                    yield from self._search(path)
-            elif name.endswith(SUFFIXES):
-                yield str(path)
-            else:
-                self._warn(path, f"this file is not read, expected a name that ends in {' or '.join(SUFFIXES)}")
-
     def _read(self, file: str) -> None:
         last = self._previous.sources.get(file)
         try:
             text = Path(file).read_bytes()
         except OSError as error:
             self._digests[file] = None
-            self._problems.append(_unreadable(file, error))
+            self._problems.append(unreadable(file, error))
             if last is not None:
                 self._sources[file] = last
             return
@@ -213,9 +181,6 @@ class _Load:
             self._warnings += lint.replacements(named, [at for document in documents for at in document.replaced])
         return domains
 
-    def _warn(self, path: Path, message: str) -> None:
-        self._warnings.append(Problem(Place(str(path), 1, 1), message))
-
 
 def _merged(roots: list[Node]) -> Node:
     merged = Node()
@@ -229,10 +194,6 @@ def _merged(roots: list[Node]) -> Node:
 
 def _file(node: Node) -> str:
     return place_of(node).file
-
-
-def _unreadable(file: str, error: OSError) -> Problem:
-    return Problem(Place(file, 1, 1), f"cannot be read ({error.strerror}), expected rules in YAML")
 
 
 def _by_place(problems: list[Problem]) -> tuple[Problem, ...]:

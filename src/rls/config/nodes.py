@@ -7,12 +7,12 @@ as long; so only its parser, libyaml, is used, event by event. Scalars get their
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 from yaml import events
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 
 from rls.config.syntax import explain
 from rls.errors import ConfigError, Place, Problem
@@ -41,7 +41,7 @@ class Sequence:
         self.column = column
         self.items: list[Node] = []
         self.size = 1
-        self.height = 0  # 0 until it is complete
+        self.height = 1
 
 
 class Mapping:
@@ -54,7 +54,7 @@ class Mapping:
         self.column = column
         self.items: list[tuple[Node, Node]] = []
         self.size = 1
-        self.height = 0
+        self.height = 1
 
 
 Node: TypeAlias = Scalar | Sequence | Mapping
@@ -77,55 +77,42 @@ class _Composer:
 
     def __init__(self, file: str, text: bytes) -> None:
         self._file = file
-        self._parser = CParser(text)
+        # Any: the stubs of its events leave open what is always there.
+        self._next: Callable[[], Any] = CParser(text).get_event
         self._anchors: dict[str, Node] = {}
+        self._open: list[Sequence | Mapping] = []
         self._aliased = 0
 
     def documents(self) -> Iterator[Node]:
-        while (event := self._parser.get_event()) is not None:
+        while (event := self._next()) is not None:
             if event.__class__ is events.DocumentStartEvent:
                 self._anchors = {}
                 yield self._document()
 
     def _document(self) -> Node:
-        root = Sequence(1, 1)
-        open_nodes: list[Sequence | Mapping] = []
-        parent: Sequence | Mapping = root
-        key: Node | None = None  # of the mapping that is open, when its value is to come
+        parent: Sequence | Mapping = Sequence(1, 1)
+        key: Node | None = None  # of *parent*, where the value is still to come
         keys: list[Node | None] = []
-        get_event = self._parser.get_event
         while True:
-            event = get_event()
+            event = self._next()
             kind = event.__class__
             node: Node
             if kind is events.ScalarEvent:
-                mark = event.start_mark
-                tag = event.tag or (None if event.implicit[0] else STR_TAG)
-                node = Scalar(event.value, tag, mark.line + 1, mark.column + 1)
-                if event.anchor is not None:
-                    self._anchors[event.anchor] = node
+                node = self._scalar(event)
                 parent.size += 1
-            elif kind is events.MappingEndEvent or kind is events.SequenceEndEvent:
-                node = parent
-                parent, key = open_nodes.pop(), keys.pop()
-                node.height = max(node.height, 1)
-                parent.size += node.size
-                parent.height = max(parent.height, node.height + 1)
             elif kind is events.MappingStartEvent or kind is events.SequenceStartEvent:
-                open_nodes.append(parent)
+                self._open.append(parent)
                 keys.append(key)
-                mark = event.start_mark
-                new = Mapping if kind is events.MappingStartEvent else Sequence
-                parent, key = new(mark.line + 1, mark.column + 1), None
-                if event.anchor is not None:
-                    self._anchors[event.anchor] = parent
-                if len(open_nodes) > MAX_DEPTH:
-                    raise self._error(event, f"nested deeper than {MAX_DEPTH} levels, expected fewer")
+                parent, key = self._collection(event), None
                 continue
             elif kind is events.AliasEvent:
-                node = self._alias(event, parent, [*open_nodes, parent])
-            else:
-                return root.items[0]
+                node = self._alias(event, parent)
+            elif kind is events.DocumentEndEvent:
+                break
+            else:  # the end of a mapping or a list
+                node = parent
+                parent, key = self._open.pop(), keys.pop()
+                self._account(node, parent)
             if isinstance(parent, Sequence):
                 parent.items.append(node)
             elif key is None:
@@ -133,25 +120,49 @@ class _Composer:
             else:
                 parent.items.append((key, node))
                 key = None
+        assert isinstance(parent, Sequence)
+        return parent.items[0]
 
-    def _alias(self, event: events.AliasEvent, parent: Sequence | Mapping, open_nodes: list[Sequence | Mapping]) -> Node:
-        node = self._anchors.get(event.anchor)
+    def _scalar(self, event: Any) -> Scalar:
+        mark = event.start_mark
+        tag = event.tag or (None if event.implicit[0] else STR_TAG)
+        scalar = Scalar(event.value, tag, mark.line + 1, mark.column + 1)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = scalar
+        return scalar
+
+    def _collection(self, event: Any) -> Sequence | Mapping:
+        if len(self._open) > MAX_DEPTH:
+            raise self._error(event, f"nested deeper than {MAX_DEPTH} levels, expected fewer")
+        mark = event.start_mark
+        new = Mapping if event.__class__ is events.MappingStartEvent else Sequence
+        collection = new(mark.line + 1, mark.column + 1)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = collection
+        return collection
+
+    def _alias(self, event: Any, parent: Sequence | Mapping) -> Node:
+        name = event.anchor
+        node = self._anchors.get(name)
         if node is None:
-            raise self._error(event, f"unknown anchor `{event.anchor}`, expected one that stands further up in the document")
+            raise self._error(event, f"unknown anchor `{name}`, expected one that stands above in this document")
         if isinstance(node, Scalar):
-            parent.size += 1
             return node
-        if node in open_nodes:
-            raise self._error(event, f"anchor `{event.anchor}` holds itself, expected an alias outside of it")
+        if node is parent or node in self._open:
+            raise self._error(event, f"the anchor `{name}` holds itself, expected an alias outside of it")
         self._aliased += node.size
         if self._aliased > MAX_ALIASED_NODES:
             raise self._error(event, f"aliases repeat more than {MAX_ALIASED_NODES} values, expected fewer")
-        if len(open_nodes) + node.height > MAX_DEPTH:
+        if len(self._open) + node.height > MAX_DEPTH:
             raise self._error(event, f"nested deeper than {MAX_DEPTH} levels, expected fewer")
-        parent.size += node.size
-        parent.height = max(parent.height, node.height + 1)
+        self._account(node, parent)
         return node
 
-    def _error(self, event: events.Event, message: str) -> ConfigError:
+    def _account(self, node: Sequence | Mapping, parent: Sequence | Mapping) -> None:
+        parent.size += node.size
+        if parent.height <= node.height:
+            parent.height = node.height + 1
+
+    def _error(self, event: Any, message: str) -> ConfigError:
         mark = event.start_mark
         return ConfigError((Problem(Place(self._file, mark.line + 1, mark.column + 1), message),))

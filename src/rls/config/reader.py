@@ -151,11 +151,15 @@ class Reader:
         sources = node.items[::-1] if isinstance(node, Sequence) else [node]  # the first of a list wins
         for source in sources:
             if not isinstance(source, Mapping):
-                self.error(source, f"`<<` is given {describe(source)}, expected an alias of a mapping, or a list of them")
+                self.error(
+                    source, f"`<<` is given {describe(source)}, expected an alias of a mapping, or a list of them"
+                )
                 continue
             overridden = sorted(own.intersection(key.text for key, _ in source.items if isinstance(key, Scalar)))
             if overridden:
-                self.warn(key_node, f"`<<` overrides `{overridden[0]}`, which stands above it, expected `<<` to come first")
+                self.warn(
+                    key_node, f"`<<` overrides `{overridden[0]}`, which stands above it, expected `<<` to come first"
+                )
             self.fields(shape, source, fields)
 
     def _unknown(self, shape: str, key: Scalar) -> None:
@@ -228,8 +232,8 @@ def _expected(name: str, key: Key) -> str:
         case Kind.COUNT:
             return f"a whole number from {key.minimum} to {UINT32_MAX}"
         case Kind.LIST | Kind.SHAPE:
-            return key.kind.value + _example(name)
-    return key.kind.value
+            return f"{key.kind.value}{_example(name)}"
+    return str(key.kind.value)
 
 
 def _example(name: str) -> str:

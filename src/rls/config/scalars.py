@@ -28,7 +28,7 @@ _FLOAT = re.compile(r"[+-]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][+-]?[0-9]+)?"
 _NUMBER_BEGINS = frozenset("+-.0123456789")
 _BASES = (16, 2, 8, 10)
 
-Value: TypeAlias = None | bool | int | float | str
+Value: TypeAlias = bool | int | float | str | None
 
 
 class WrongTagError(ValueError):
