@@ -1,0 +1,201 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rls.core.keys import KeyFormat
+from rls.core.model import UINT32_MAX, RateLimit, Unit
+from rls.core.plan import OVERRIDE_LABEL, Check, Counting, Plan, plan
+from rls.core.rules import RuleSet
+from tests.tries import Step, descriptor, request, rule, rule_set
+
+COMPANY = rule("company", 10, name="company")
+ACME = rule("company_acme", 100, Unit.HOUR, unit_multiplier=2)
+FREE = rule("free", None, name="free")
+RULES = rule_set(
+    {
+        (Step("company"),): COMPANY,
+        (Step("company", "acme"),): ACME,
+        (Step("free"),): FREE,
+        (Step("path", "/v1/*", share_threshold=True),): rule("path_/v1/*", 5),
+        (Step("tag", value_to_metric=True),): rule("tag", 1),
+        (Step("listed"),): None,
+    }
+)
+
+
+def planned(*descriptors, rules: RuleSet = RULES, counting: Counting | None = None, hits_addend: int = 0) -> Plan:
+    return plan(request(*descriptors, hits_addend=hits_addend), rules, counting or Counting())
+
+
+def check_of(*entries: tuple[str, str], **more) -> Check:
+    (check,) = planned(descriptor(*entries, **more)).checks
+    return check
+
+
+def test_a_rule_that_matches_is_counted() -> None:
+    check = check_of(("company", "other"))
+    assert check.rule is COMPANY
+    assert check.limit == RateLimit(10, Unit.MINUTE, name="company")
+    assert (check.amount, check.key, check.window_seconds, check.near_limit) == (
+        1,
+        b"r1|domain|company=other|60|",
+        60,
+        8,
+    )
+    assert (check.label, check.rule_label, check.has_values) == ("company", "company", False)
+
+
+def test_a_window_of_several_units_is_counted_as_one() -> None:
+    check = check_of(("company", "acme"))
+    assert check.rule is ACME
+    assert (check.window_seconds, check.key) == (7200, b"r1|domain|company=acme|7200|")
+
+
+@pytest.mark.parametrize("entries", [[("unheard", "of")], [("listed", "x")], [("company", "x"), ("y", "z")], []])
+def test_what_no_rule_matches_is_not_counted(entries: list[tuple[str, str]]) -> None:
+    """It keeps its place among the checks, and nothing is sent to the backend for it."""
+    found = planned(descriptor(*entries))
+    assert found.checks == (Check(descriptor(*entries)),)
+    assert found.counted == ()
+    assert found.known
+
+
+def test_an_unknown_domain_counts_nothing() -> None:
+    """Overrides included: they hold only in domains that the rules know."""
+    asked = request(descriptor(("company", "x")), descriptor(limit=RateLimit(1, Unit.DAY)), domain="elsewhere")
+    found = plan(asked, RULES, Counting())
+    assert not found.known
+    assert found.checks == tuple(Check(descriptor) for descriptor in asked.descriptors)
+    assert found.counted == ()
+
+
+def test_an_unlimited_rule_is_not_counted() -> None:
+    found = planned(descriptor(("free", "x")))
+    assert found.checks[0].rule is FREE
+    assert found.checks[0].unlimited
+    assert found.counted == ()
+
+
+def test_values_of_a_shared_wildcard_have_one_counter() -> None:
+    one, other = planned(descriptor(("path", "/v1/a")), descriptor(("path", "/v1/b"))).counted
+    assert one.key == other.key == b"r1|domain|path~/v1/*|60|"
+
+
+def test_a_label_may_hold_a_value() -> None:
+    check = check_of(("tag", "blue"))
+    assert (check.label, check.rule_label, check.has_values) == ("tag_blue", "tag", True)
+
+
+@pytest.mark.parametrize("entries", [[("company", "acme")], [("unheard", "of")], [("free", "x")], []])
+def test_an_override_takes_the_place_of_all_rules(entries: list[tuple[str, str]]) -> None:
+    limit = RateLimit(3, Unit.SECOND, 30)
+    check = check_of(*entries, limit=limit)
+    assert (check.rule, check.limit, check.window_seconds, check.near_limit) == (None, limit, 30, 2)
+    assert (check.label, check.rule_label, check.unlimited) == (OVERRIDE_LABEL, OVERRIDE_LABEL, False)
+
+
+def test_an_override_of_equal_length_counts_with_the_rule() -> None:
+    """Whoever raises a limit by an override does not lose what was counted."""
+    ruled = check_of(("company", "x"))
+    overridden = check_of(("company", "x"), limit=RateLimit(1000, Unit.MINUTE))
+    longer = check_of(("company", "x"), limit=RateLimit(1000, Unit.HOUR))
+    assert ruled.key == overridden.key != longer.key
+
+
+@pytest.mark.parametrize(
+    ("of_request", "of_descriptor", "amount"),
+    [(0, None, 1), (5, None, 5), (5, 0, 0), (0, 0, 0), (5, 3, 3), (0, UINT32_MAX, UINT32_MAX)],
+)
+@pytest.mark.parametrize("negative", [False, True])
+def test_addends(of_request: int, of_descriptor: int | None, amount: int, negative: bool) -> None:
+    """The descriptor's addend wins, a 0 included; a request's 0 means 1; giving back is a negative amount."""
+    asked = descriptor(("company", "x"), hits_addend=of_descriptor, is_negative_hits=negative)
+    found = planned(asked, hits_addend=of_request)
+    assert found.counted[0].amount == (-amount if negative else amount)
+    assert found.hits_addend == of_request
+
+
+@given(st.integers(0, 200_000), st.sampled_from([0.5, 0.8, 0.9, 1.0]))
+def test_near_limit_is_a_share_of_the_limit_rounded_down(requests: int, ratio: float) -> None:
+    counting = Counting(near_limit_ratio=ratio)
+    asked = descriptor(limit=RateLimit(requests, Unit.DAY))
+    (check,) = planned(asked, counting=counting).counted
+    assert check.near_limit == requests * round(ratio * 10) // 10
+
+
+def test_keys_are_named_as_the_server_is_told() -> None:
+    counting = Counting(key_format=KeyFormat.COMPAT, key_prefix="mesh:")
+    (check,) = planned(descriptor(("company", "x")), counting=counting).counted
+    assert check.key == b"mesh:domain_company_x_"
+
+
+def replacing(**replaces: tuple[str, ...]) -> RuleSet:
+    """A rule `name` for each name, on the key of its name, replacing what is said."""
+    return rule_set({(Step(name),): rule(name, 10, name=name, replaces=names) for name, names in replaces.items()})
+
+
+def counted_of(rules: RuleSet, *keys: str) -> list[str]:
+    found = planned(*(descriptor((key, "x")) for key in keys), rules=rules)
+    assert [check.descriptor.entries[0].key for check in found.checks] == list(keys)
+    assert all(check == Check(check.descriptor) for check in found.checks if check not in found.counted)
+    return [check.descriptor.entries[0].key for check in found.counted]
+
+
+@pytest.mark.parametrize("keys", [("a", "b", "c"), ("c", "b", "a")])
+def test_a_rule_takes_those_that_it_replaces_out_of_its_request(keys: tuple[str, ...]) -> None:
+    """Whatever the order of the descriptors; what is replaced looks as if no rule matched it."""
+    assert counted_of(replacing(a=("b",), b=(), c=()), *keys) == [key for key in keys if key != "b"]
+
+
+def test_nothing_is_replaced_by_a_rule_that_does_not_match() -> None:
+    assert counted_of(replacing(a=("b",), b=()), "b") == ["b"]
+
+
+def test_a_replaced_rule_still_replaces() -> None:
+    assert counted_of(replacing(a=("b",), b=("c",), c=()), "a", "b", "c") == ["a"]
+
+
+def test_rules_that_replace_each_other_are_both_gone() -> None:
+    assert counted_of(replacing(a=("b",), b=("a",)), "a", "b") == []
+
+
+def test_every_rule_of_a_name_is_replaced() -> None:
+    twins = {(Step(key),): rule(key, 1, name="same") for key in "ab"}
+    rules = rule_set({**twins, (Step("c"),): rule("c", 1, replaces=["same"])})
+    assert counted_of(rules, "a", "b", "c") == ["c"]
+
+
+def test_a_rule_without_a_name_is_never_replaced() -> None:
+    """`replaces` means names; a path is none."""
+    rules = rule_set({(Step("a"),): rule("a", 1), (Step("b"),): rule("b", 1, replaces=["a"])})
+    assert counted_of(rules, "a", "b") == ["a", "b"]
+
+
+@pytest.mark.parametrize("replaces", [("limited",), ("limited", "free")])
+def test_an_unlimited_rule_replaces_and_is_not_replaced(replaces: tuple[str, ...]) -> None:
+    unlimited = rule("free", None, name="free", replaces=replaces)
+    limited = rule("limited", 1, name="limited", replaces=["free"])
+    rules = rule_set({(Step("free"),): unlimited, (Step("limited"),): limited})
+    found = planned(descriptor(("free", "x")), descriptor(("limited", "x")), rules=rules)
+    assert found.counted == ()
+    assert found.checks[0].unlimited
+    assert not found.checks[1].unlimited
+
+
+def test_an_override_neither_replaces_nor_is_replaced() -> None:
+    rules = replacing(a=("b",), b=())
+    limit = RateLimit(1, Unit.DAY)
+    found = planned(descriptor(("a", "x"), limit=limit), descriptor(("b", "x")), rules=rules)
+    assert len(found.counted) == 2
+    found = planned(descriptor(("a", "x")), descriptor(("b", "x"), limit=limit), rules=rules)
+    assert len(found.counted) == 2
+
+
+key_sets = st.dictionaries(st.sampled_from("abcde"), st.frozensets(st.sampled_from("abcde")), max_size=5)
+
+
+@given(key_sets, st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6))
+def test_replaces_leave_exactly_those_that_nobody_replaces(names: dict[str, frozenset[str]], keys: list[str]) -> None:
+    matched = [key for key in keys if key in names]
+    gone = {name for key in matched for name in names[key]}
+    assert counted_of(replacing(**names), *keys) == [key for key in matched if key not in gone]  # type: ignore[arg-type]
