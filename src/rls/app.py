@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shlex
 import signal
@@ -30,13 +29,14 @@ from rls.errors import SettingsError
 from rls.limiter import Limiter
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
+from rls.process import settle_garbage_collector, yield_to_python
 from rls.settings import Settings
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
 from rls.transport.decode import Bounds
 from rls.transport.encode import Answers
 from rls.transport.grpcio import Grpcio
 from rls.transport.h2corn import H2corn
-from rls.transport.health import Health
+from rls.transport.health import CHECK, Health
 from rls.transport.http import Http, admin_app, public_app
 from rls.transport.readiness import Readiness
 from rls.transport.service import SHOULD_RATE_LIMIT, Service
@@ -51,6 +51,7 @@ def run(settings: Settings, warnings: Sequence[str] = ()) -> None:
     Raises:
         SettingsError: It cannot start.
     """
+    yield_to_python()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(App(settings).serve(warnings))
 
@@ -73,6 +74,9 @@ class App:
         self.service = Service(self.limiter, answers=_answers(settings), bounds=bounds)
         self.health = Health()
         self.readiness = Readiness(self.limiter, self.backend.ping, self.health)
+        self.metrics.read_counter(
+            "rls_invalid_requests_total", "Requests that no rules could answer.", lambda: self.service.invalid
+        )
         self._loaded = Loaded()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,10 +102,9 @@ class App:
             self._run(self.health.run())
             await self.readiness.look()
             self._run(self.readiness.run())
-            self._run(watch(self.settings.config, self._apply, self._loaded))
+            self._run(watch(self.settings.config, self._apply_news, self._loaded))
             self._handle_signals()
-            # What is there now stays: the collector need not look at it again.
-            gc.freeze()
+            settle_garbage_collector()
             self._announce(grpc, http, admin)
             await self._stop.wait()
             self.log.info("draining", seconds=self.settings.drain)
@@ -118,10 +121,6 @@ class App:
 
     def _apply(self, loaded: Loaded) -> None:
         """Put what was read in force, as far as it is good."""
-        before = self._loaded
-        news = (loaded.digests, loaded.problems, loaded.warnings) != (before.digests, before.problems, before.warnings)
-        if before.digests and not news:
-            return  # both SIGHUP and the watch saw it
         self._loaded = loaded
         for warning in loaded.warnings:
             self.log.warning("rules_warning", warning=str(warning))
@@ -129,6 +128,11 @@ class App:
             self.limiter.load(loaded.rules, loaded.files, loaded.problems)
         else:
             self.limiter.reject(loaded.problems)
+
+    def _apply_news(self, loaded: Loaded) -> None:
+        """What the watch saw, unless SIGHUP was quicker."""
+        if (loaded.digests, loaded.problems) != (self._loaded.digests, self._loaded.problems):
+            self._apply(loaded)
 
     async def _reload(self) -> None:
         self._apply(await asyncio.to_thread(load, self.settings.config, self._loaded))
@@ -144,7 +148,7 @@ class App:
             "rls_dropped_total", "Calls that got no answer because they were too late.", lambda: drops, "reason"
         )
         calls = Calls(
-            {SHOULD_RATE_LIMIT: self.service.answer},
+            {SHOULD_RATE_LIMIT: self.service.answer, CHECK: self.health.check},
             self.health,
             caller_timeout=settings.caller_timeout,
             max_message_bytes=settings.max_message_bytes,
