@@ -1,0 +1,140 @@
+"""Programs that run beside this one: started, waited for, watched, and stopped by their pid."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Missing(Exception):
+    """A part that is needed is not installed; the text says which, and how to get it."""
+
+
+class NotSo(Exception):
+    """What was waited for did not come to be."""
+
+
+def free_port() -> int:
+    """A port of the loopback address that nothing listens on.
+
+    Below the range that outgoing connections take theirs from, so that it stays free until it is used.
+    """
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 20) -> T:
+    """The first true value of *condition*; a refused or broken connection is not yet one.
+
+    Raises:
+        NotSo: There was none in time.
+    """
+    deadline = time.monotonic() + seconds
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            last = value = condition()
+            if value:
+                return value
+        except OSError as error:
+            last = error
+        time.sleep(0.02)
+    raise NotSo(f"not in {seconds:g} s: {what} (last: {last!r})")
+
+
+class Process:
+    """A running program; what it prints goes to the file *log*."""
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                [*map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._popen.poll()
+
+    def output(self) -> str:
+        """All that it has printed."""
+        return self.log.read_text(errors="replace")
+
+    def wait_until(self, condition: Callable[[], T], what: str, seconds: float = 20) -> T:
+        """As `wait_for`, but without patience for a program that has ended.
+
+        Raises:
+            NotSo: With the end of what it printed.
+        """
+
+        def while_it_runs() -> T:
+            if self.returncode is not None:
+                raise NotSo(f"{self.name} has ended with {self.returncode}, before {what}")
+            return condition()
+
+        try:
+            return wait_for(while_it_runs, what, seconds)
+        except NotSo as error:
+            lines = self.output().splitlines()[-30:]
+            raise NotSo("\n".join([f"{self.name}: {error}", *lines])) from None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def wait(self, seconds: float = 20) -> int:
+        """Its exit status."""
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise NotSo(f"{self.name} has not ended in {seconds:g} s") from None
+
+    def stop(self, seconds: float = 20) -> int:
+        """Ask it to end, make it end where it does not in time; its exit status."""
+        if self._popen.poll() is None:
+            self._popen.send_signal(signal.SIGCONT)
+            self._popen.terminate()
+            try:
+                self._popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+        return self._popen.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
