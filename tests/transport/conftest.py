@@ -1,0 +1,73 @@
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+import pytest
+import uvloop
+
+from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
+from rls.transport.grpcio import Grpcio
+from rls.transport.h2corn import H2corn
+from rls.transport.health import CHECK, Health
+
+TRANSPORTS = {"h2corn": H2corn, "grpcio": Grpcio}
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """The loop that the service runs in."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(params=TRANSPORTS)
+def kind(request) -> str:
+    return request.param
+
+
+class Served(NamedTuple):
+    """A transport that serves, with what its test may look at or change."""
+
+    transport: Transport
+    health: Health
+    dropped: list[Dropped]
+
+    @property
+    def address(self) -> str:
+        return self.transport.address
+
+
+Serve = Callable[..., Awaitable[Served]]
+
+
+@pytest.fixture
+async def serve(kind) -> AsyncIterator[Serve]:
+    """Starts transports of the kind under test, on free ports unless told otherwise."""
+    started: list[tuple[Transport, asyncio.Task[None]]] = []
+
+    async def start(
+        unary=None, *, address="127.0.0.1:0", limits: Limits | None = None, tls: Tls | None = None, options=None, **calls
+    ) -> Served:
+        health = Health()
+        health.set(serving=True)
+        dropped: list[Dropped] = []
+        handlers = {**(unary or {}), CHECK: health.check}
+        served = Calls(handlers, health, on_drop=dropped.append, **calls)
+        transport = TRANSPORTS[kind](served, address, limits=limits, tls=tls, **(options or {}))
+        await transport.start()
+        started.append((transport, asyncio.create_task(health.run())))
+        return Served(transport, health, dropped)
+
+    yield start
+    for transport, beating in reversed(started):
+        await transport.aclose()
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Return when *condition* holds; fail when it takes too long."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "the condition did not come to hold"
+        await asyncio.sleep(0.005)
