@@ -51,8 +51,8 @@ def redacted(url: str) -> str:
     head, at, tail = url.rpartition("@")
     if at:
         scheme, separator, userinfo = head.partition("://")
-        user = userinfo.partition(":")[0] if separator and ":" in userinfo else ""
-        head = f"{scheme}{separator}{user}:***"
+        user = userinfo.partition(":")[0] if ":" in userinfo else ""
+        head = f"{scheme}://{user}:***" if separator else "***"
     return head + at + re.sub(r"(?i)((?:pass|auth|secret|token)\w*)=[^&#]*", r"\1=***", tail)
 
 
@@ -93,14 +93,14 @@ def parse_address(value: object, default_host: str) -> str:
     host, _, port = text.rpartition(":")
     if not port.isascii() or not port.isdecimal() or int(port) > 0xFFFF:
         raise expected
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host and _is_ipv6(text):  # ::1:8081 could be an address without a port
-        raise ValueError(f"brackets around the IPv6 address: [{host}]:{port}")
-    if ":" in host:
-        if not _is_ipv6(host):
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed or ":" in host:
+        bare = host[1:-1] if bracketed else host
+        if not _is_ipv6(bare):
             raise expected
-        return f"[{host}]:{int(port)}"
+        if not bracketed and _is_ipv6(text):  # ::1:8081 could be an address without a port
+            raise ValueError(f"brackets around the IPv6 address: [{bare}]:{port}")
+        return f"[{bare}]:{int(port)}"
     host = {"": default_host, "*": "0.0.0.0"}.get(host, host)  # noqa: S104
     if not _HOST.fullmatch(host):
         raise expected

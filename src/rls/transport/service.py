@@ -26,6 +26,9 @@ class Service:
 
     Envoy sends the same bytes for the same company again and again, so what a message comes to is kept: parsed, matched
     and planned once, as long as the rules stay the same.
+
+    Attributes:
+        invalid: Messages so far that could not be answered, whatever the rules.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Service:
         bounds: Bounds | None = None,
         remembered_bytes: int = 32 << 20,
     ) -> None:
+        self.invalid = 0
         self._limiter = limiter
         self._answers = answers or Answers()
         self._bounds = bounds or Bounds()
@@ -61,7 +65,12 @@ class Service:
         return encode(decision, self._answers, limiter.modes)
 
     def _prepare(self, message: bytes) -> Prepared:
-        prepared = self._limiter.prepare(decode(message, self._bounds))
+        try:
+            request = decode(message, self._bounds)
+        except RequestError:
+            self.invalid += 1
+            raise
+        prepared = self._limiter.prepare(request)
         # About what a plan weighs in memory, beside its message: enough for a bound.
         self._prepared.put(message, prepared, len(message) * 4 + 1500 * len(prepared.plan.checks))
         return prepared

@@ -1,0 +1,116 @@
+import io
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from rls.core.plan import Plan
+from rls.errors import Place, Problem
+from rls.events import BackendFailed, RulesLoaded, RulesRejected
+from rls.observe.logs import EventLog, configure
+from tests.tries import Step, rule, rule_set
+
+PROBLEMS = tuple(Problem(Place("a.yaml", line, 1), "wrong") for line in (1, 2))
+FAILED = BackendFailed(Plan("mesh", True, (), (), 0), "gone", 0.5)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def root_logger():
+    """The root logger is as it was before, afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+
+
+def logged(stream: io.StringIO) -> list[dict[str, object]]:
+    """What was logged, without the time."""
+    entries = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [{key: value for key, value in entry.items() if key != "timestamp"} for entry in entries]
+
+
+def test_a_line_of_json() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream).info("started", grpc="here", file=Path("/x"), reason=ValueError("bad"))
+    assert list(json.loads(stream.getvalue())) == ["timestamp", "level", "event", "grpc", "file", "reason"]
+    assert logged(stream) == [{"level": "info", "event": "started", "grpc": "here", "file": "/x", "reason": "bad"}]
+
+
+def test_what_is_not_severe_enough_is_not_logged() -> None:
+    stream = io.StringIO()
+    log = configure("warning", "json", stream)
+    log.info("small")
+    log.warning("large")
+    assert [entry["event"] for entry in logged(stream)] == ["large"]
+
+
+@pytest.mark.parametrize(("stream", "coloured"), [(io.StringIO(), False), (Terminal(), True)])
+def test_only_a_terminal_gets_colours(stream: io.StringIO, coloured: bool) -> None:
+    configure("info", "text", stream).error("failed", reason="x")
+    assert ("\x1b[" in stream.getvalue()) is coloured
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_traceback_shows_no_values(form) -> None:
+    """Among them are passwords."""
+    stream = io.StringIO()
+    log = configure("info", form, stream)
+    password = str(hash("hunter2"))
+    try:
+        int(password, base=1)
+    except ValueError:
+        log.exception("failed")
+    assert "ValueError: int() base must be" in stream.getvalue()
+    assert password not in stream.getvalue()
+
+
+def test_what_libraries_log_has_the_same_form() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    logging.getLogger("library").info("too small for a library")
+    logging.getLogger("library").warning("%s happened", "something")
+    assert logged(stream) == [{"level": "warning", "event": "something happened"}]
+
+
+def test_rules_that_are_in_force() -> None:
+    stream = io.StringIO()
+    rules = rule_set({(Step("a"),): rule("a")})
+    EventLog(configure("info", "json", stream)).rules_loaded(RulesLoaded(rules, ("a.yaml",), (), 1.0))
+    assert logged(stream) == [
+        {"level": "info", "event": "rules_loaded", "domains": 1, "rules": 1, "files": ["a.yaml"], "problems": 0}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tell", "last"),
+    [
+        (lambda log: log.rules_loaded(RulesLoaded(rule_set({}), (), PROBLEMS, 1.0)), "rules_loaded"),
+        (lambda log: log.rules_rejected(RulesRejected(PROBLEMS, 1.0)), "rules_rejected"),
+    ],
+)
+def test_every_mistake_has_its_line(tell, last: str) -> None:
+    stream = io.StringIO()
+    tell(EventLog(configure("info", "json", stream)))
+    entries = logged(stream)
+    assert [entry.get("problem") for entry in entries] == ["a.yaml:1:1: wrong", "a.yaml:2:1: wrong", None]
+    assert (entries[-1]["event"], entries[-1]["problems"]) == (last, 2)
+    assert "info" not in {entry["level"] for entry in entries}
+
+
+def test_a_failing_backend_is_told_once_a_second() -> None:
+    """However many requests fail; the number of those that were not told is."""
+    stream = io.StringIO()
+    times = iter((0.0, 0.1, 0.9, 1.0, 1.5))
+    log = EventLog(configure("info", "json", stream), clock=lambda: next(times))
+    for _ in range(5):
+        log.backend_failed(FAILED)
+    assert [(entry["event"], entry["reason"], entry["more_since_last"]) for entry in logged(stream)] == [
+        ("backend_failed", "gone", 0),
+        ("backend_failed", "gone", 2),
+    ]

@@ -1,0 +1,232 @@
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from rls.core.decide import Modes, decide
+from rls.core.model import RateLimit, Unit
+from rls.core.plan import Counting, plan
+from rls.core.rules import RuleSet
+from rls.errors import Place, Problem
+from rls.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+from rls.observe.metrics import Metrics
+from tests.tries import Step, descriptor, request, rule, rule_set
+
+PROBLEM = Problem(Place("a.yaml", 1, 2), "wrong")
+RULES = rule_set(
+    {
+        (Step("a"),): rule("a", 20),
+        (Step("shadow"),): rule("shadow", 10, shadow_mode=True),
+        (Step("free"),): rule("free", None),
+        (Step("each", value_to_metric=True),): rule("each", 10),
+    }
+)
+
+
+class Watched:
+    """Metrics, and requests that they are told of."""
+
+    def __init__(self, rules: RuleSet = RULES, problems: tuple[Problem, ...] = ()) -> None:
+        self.metrics = Metrics(version="1.2.3")
+        self.load(rules, problems)
+
+    def load(self, rules: RuleSet, problems: tuple[Problem, ...] = (), at: float = 1000.0) -> None:
+        self.rules = rules
+        self.metrics.rules_loaded(RulesLoaded(rules, ("a.yaml",), problems, at))
+
+    def planned(self, *descriptors, **more):
+        return plan(request(*descriptors, **more), self.rules, Counting())
+
+    def decided(self, counts: Sequence[int], *descriptors, seconds: float = 0.0003, modes=None, **more) -> None:
+        decision = decide(self.planned(*descriptors, **more), counts, 1000, modes or Modes())
+        self.metrics.decided(Decided(decision, seconds))
+
+    def text(self) -> str:
+        return b"".join(self.metrics.expose()).decode()
+
+    def value(self, name: str, **labels: str) -> float:
+        """The one sample that has this name and *labels*."""
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(self.text())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        assert len(found) == 1, f"{name} {labels}: {found}"
+        return found[0]
+
+    def of_rule(self, label: str) -> dict[str, float]:
+        """The numbers of a rule that are not 0."""
+        return {
+            sample.name.removeprefix("rls_").removesuffix("_total"): sample.value
+            for family in text_string_to_metric_families(self.text())
+            for sample in family.samples
+            if sample.labels.get("rule") == label and sample.value
+        }
+
+
+@pytest.mark.parametrize(
+    ("limit", "addend", "after", "expected"),
+    [
+        (20, 7, 22, {"hits": 7, "over_limit": 2, "near_limit": 4}),
+        (8, 2, 7, {"hits": 2, "near_limit": 1, "within_limit": 2}),
+        (10, 3, 30, {"hits": 3, "over_limit": 3}),
+        (10, 1, 1, {"hits": 1, "within_limit": 1}),
+    ],
+)
+def test_hits_are_accounted_for_as_in_the_reference(limit: int, addend: int, after: int, expected) -> None:
+    watched = Watched(rule_set({(Step("a"),): rule("a", limit)}))
+    watched.decided([after], descriptor(("a", "x")), hits_addend=addend)
+    assert watched.of_rule("a") == expected
+
+
+def test_a_rule_in_shadow_mode_counts_what_it_let_pass() -> None:
+    watched = Watched()
+    watched.decided([12], descriptor(("shadow", "x")), hits_addend=3)
+    assert watched.of_rule("shadow") == {"hits": 3, "over_limit": 2, "near_limit": 1, "shadow_mode": 2}
+    assert watched.value("rls_requests_total", code="OK") == 1
+
+
+def test_requests_by_overall_code() -> None:
+    watched = Watched()
+    watched.decided([1], descriptor(("a", "x")))
+    watched.decided([21], descriptor(("a", "x")))
+    watched.decided([22], descriptor(("a", "x")), modes=Modes(shadow_mode=True))
+    assert watched.value("rls_requests_total", code="OK") == 2
+    assert watched.value("rls_requests_total", code="OVER_LIMIT") == 1
+    assert watched.value("rls_global_shadow_mode_total") == 1
+
+
+def test_what_a_failing_backend_could_not_count() -> None:
+    """Hits count all the same, as in the reference; they are neither over nor within the limit."""
+    watched = Watched()
+    plan = watched.planned(descriptor(("a", "x")), descriptor(("a", "y"), is_negative_hits=True))
+    watched.metrics.backend_failed(BackendFailed(plan, "gone", 0.01))
+    assert watched.of_rule("a") == {"hits": 1}
+    assert watched.value("rls_backend_errors_total") == 1
+    assert watched.value("rls_backend_duration_seconds_count") == 1
+
+
+def test_hits_given_back_are_counted_apart() -> None:
+    watched = Watched()
+    watched.decided([0], descriptor(("a", "x"), is_negative_hits=True), hits_addend=4)
+    assert watched.of_rule("a") == {"refunds": 4}
+
+
+def test_a_look_counts_nothing() -> None:
+    watched = Watched()
+    watched.decided([3], descriptor(("a", "x"), hits_addend=0))
+    assert watched.of_rule("a") == {}
+
+
+@pytest.mark.parametrize(("own", "of_request", "hits"), [(None, 0, 1), (None, 5, 5), (7, 5, 7)])
+def test_unlimited_hits(own: int | None, of_request: int, hits: int) -> None:
+    watched = Watched()
+    watched.decided([], descriptor(("free", "x"), hits_addend=own), hits_addend=of_request)
+    assert watched.of_rule("free") == {"unlimited": hits}
+
+
+def test_overrides_share_one_label_of_their_domain() -> None:
+    watched = Watched()
+    for key in ("a", "unheard-of"):
+        watched.decided([1], descriptor((key, "x"), limit=RateLimit(5, Unit.SECOND)))
+    assert watched.of_rule("(override)") == {"hits": 2, "within_limit": 2}
+
+
+def test_a_rule_with_values_in_its_label() -> None:
+    watched = Watched()
+    watched.decided([1], descriptor(("each", "x")))
+    watched.decided([1], descriptor(("each", "y")))
+    assert watched.of_rule("each_x") == watched.of_rule("each_y") == {"hits": 1, "within_limit": 1}
+
+
+def test_descriptors_without_a_rule_are_counted_by_domain() -> None:
+    watched = Watched()
+    watched.decided([1], descriptor(("unheard-of", "x")), descriptor(("a", "x")))
+    assert watched.value("rls_unmatched_total", domain="domain") == 1
+
+
+def test_an_unknown_domain_is_counted_but_never_named() -> None:
+    """Its name is the client's."""
+    watched = Watched()
+    watched.decided([], descriptor(("a", "x")), descriptor(("a", "y")), domain="made-up")
+    assert watched.value("rls_domain_not_found_total") == 1
+    assert "made-up" not in watched.text()
+
+
+def test_durations_fall_into_buckets() -> None:
+    watched = Watched()
+    watched.decided([1], descriptor(("a", "x")), seconds=0.0001)
+    watched.decided([], descriptor(("unheard-of", "x")), seconds=0.0004)
+    watched.decided([1], descriptor(("a", "x")), seconds=3)
+    buckets = {
+        le: watched.value("rls_check_duration_seconds_bucket", le=le) for le in ("0.0001", "0.0005", "0.1", "+Inf")
+    }
+    assert buckets == {"0.0001": 1, "0.0005": 2, "0.1": 2, "+Inf": 3}
+    assert watched.value("rls_check_duration_seconds_sum") == pytest.approx(3.0005)
+    assert watched.value("rls_backend_duration_seconds_count") == 2, "only what had something to count"
+
+
+def test_a_complete_load() -> None:
+    watched = Watched()
+    assert watched.value("rls_config_last_reload_successful") == 1
+    assert watched.value("rls_config_last_reload_success_timestamp_seconds") == 1000
+    assert watched.value("rls_config_rules", domain="domain") == 4
+    assert watched.value("rls_config_problems") == 0
+
+
+def test_a_load_with_mistakes_is_no_success() -> None:
+    """The alert's contract: 0 as long as not all of the configuration is in force, and the time of the last success stays."""
+    watched = Watched()
+    watched.load(RULES, (PROBLEM,), at=2000.0)
+    assert watched.value("rls_config_last_reload_successful") == 0
+    assert watched.value("rls_config_last_reload_success_timestamp_seconds") == 1000
+    assert watched.value("rls_config_problems") == 1
+    assert watched.value("rls_config_loads_total", result="partial") == 1
+
+
+def test_a_rejected_configuration() -> None:
+    metrics = Watched()
+    metrics.metrics.rules_rejected(RulesRejected((PROBLEM, PROBLEM), 2000.0))
+    assert metrics.value("rls_config_last_reload_successful") == 0
+    assert metrics.value("rls_config_problems") == 2
+    assert metrics.value("rls_config_loads_total", result="rejected") == 1
+
+
+def test_a_check_that_was_planned_before_a_reload_is_still_counted() -> None:
+    watched = Watched()
+    decision = decide(watched.planned(descriptor(("a", "x"))), [1], 1000, Modes())
+    watched.load(RuleSet())
+    watched.metrics.decided(Decided(decision, 0.001))
+    assert watched.value("rls_requests_total", code="OK") == 1
+
+
+def test_what_others_count_is_read_when_asked_for() -> None:
+    watched = Watched()
+    dropped = {"late": 1}
+    watched.metrics.read_counter("rls_dropped_total", "Dropped.", lambda: dropped, "reason")
+    watched.metrics.read_gauge("rls_known", "Known.", lambda: 7)
+    dropped["late"] += 1
+    assert watched.value("rls_dropped_total", reason="late") == 2
+    assert watched.value("rls_known") == 7
+
+
+def test_what_is_running() -> None:
+    watched = Watched()
+    assert watched.value("rls_build_info", version="1.2.3") == 1
+    assert watched.value("process_start_time_seconds") > 0
+    assert 'python_info{implementation="CPython"' in watched.text()
+
+
+def test_promtool_finds_nothing_to_complain_about() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("needs promtool, of Prometheus")
+    watched = Watched()
+    watched.decided([1], descriptor(("each", 'odd"\n\\')), hits_addend=3)
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=watched.text().encode(), capture_output=True, timeout=60, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")

@@ -1,0 +1,88 @@
+from rls.core.plan import Check
+from rls.core.rules import Rule, RuleSet
+from rls.observe.rule_counters import CountersByRule, escaped
+from tests.tries import Step, descriptor, rule, rule_set
+
+
+def labelled(rule: Rule, label: str) -> Check:
+    return Check(descriptor(), rule, rule.limit, 1, label=label, has_values=True)
+
+
+def lines(counters: CountersByRule, family: str = "hits") -> list[str]:
+    text = b"".join(counters.expose()).decode()
+    return [line for line in text.splitlines() if line.startswith(f"rls_{family}_total")]
+
+
+def test_a_rule_is_there_with_0_before_its_first_hit() -> None:
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): rule("a"), (Step("b"),): rule("b", shadow_mode=True)}))
+    assert lines(counters) == [
+        'rls_hits_total{domain="domain",rule="a"} 0',
+        'rls_hits_total{domain="domain",rule="b"} 0',
+    ]
+    assert lines(counters, "shadow_mode") == ['rls_shadow_mode_total{domain="domain",rule="b"} 0']
+
+
+def test_an_unlimited_rule_has_only_what_it_let_pass() -> None:
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): rule("a", None)}))
+    assert lines(counters, "hits") == []
+    assert lines(counters, "unlimited") == ['rls_unlimited_total{domain="domain",rule="a"} 0']
+
+
+def test_a_reload_keeps_the_numbers_of_rules_that_stay_and_drops_the_others() -> None:
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): rule("a"), (Step("b"),): rule("b")}))
+    for found in counters.by_rule.values():
+        found.hits += 5
+    after = rule("a", 99)
+    counters.load(rule_set({(Step("a"),): after, (Step("c"),): rule("c")}))
+    assert lines(counters) == [
+        'rls_hits_total{domain="domain",rule="a"} 5',
+        'rls_hits_total{domain="domain",rule="c"} 0',
+    ]
+    assert counters.by_rule[after].hits == 5
+
+
+def test_rules_with_one_label_share_their_numbers() -> None:
+    """Keys with dots or underscores can make two paths equal; one label must not be told twice."""
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a_b"),): rule("a_b"), (Step("a", "b"),): rule("a_b")}))
+    assert lines(counters) == ['rls_hits_total{domain="domain",rule="a_b"} 0']
+
+
+def test_values_of_requests_are_bounded() -> None:
+    """The first values have a label each, all others share one."""
+    valued = rule("a", detailed_metric=True)
+    counters = CountersByRule(values_per_rule=2)
+    counters.load(rule_set({(Step("a"),): valued}))
+    for number in range(10):
+        counters.find("domain", labelled(valued, f"a_{number}")).hits += 1
+    counters.find("domain", labelled(valued, "a_1")).hits += 1
+    assert lines(counters) == [
+        'rls_hits_total{domain="domain",rule="a_0"} 1',
+        'rls_hits_total{domain="domain",rule="a_1"} 2',
+        'rls_hits_total{domain="domain",rule="a…other"} 8',
+    ]
+
+
+def test_values_go_with_their_rule() -> None:
+    valued = rule("a", detailed_metric=True)
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): valued}))
+    counters.find("domain", labelled(valued, "a_1")).hits += 1
+    counters.load(RuleSet())
+    assert lines(counters) == []
+
+
+def test_values_are_escaped() -> None:
+    assert escaped('a\\b"c\nd') == 'a\\\\b\\"c\\nd'
+
+
+def test_very_many_rules_appear_with_their_first_hit(monkeypatch) -> None:
+    monkeypatch.setattr("rls.observe.rule_counters.LONGEST_ZEROS", 2)
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a", number),): rule(f"a_{number}") for number in "012"}))
+    assert lines(counters) == []
+    next(found for rule, found in counters.by_rule.items() if rule.path == "a_1").hits += 1
+    assert lines(counters) == ['rls_hits_total{domain="domain",rule="a_1"} 1']

@@ -1,0 +1,134 @@
+import pytest
+
+from rls.settings.values import (
+    BackendUrl,
+    duration_text,
+    parse_admin_address,
+    parse_backend,
+    parse_duration,
+    parse_grpc_address,
+    parse_paths,
+    redacted,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("10ms", 0.01),
+        ("250us", 0.00025),
+        ("5s", 5),
+        ("1m", 60),
+        ("1h", 3600),
+        ("1m30s", 90),
+        ("1.5s", 1.5),
+        ("0", 0),
+        ("2", 2),
+        ("0.02", 0.02),
+        (3, 3),
+    ],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "ms", "-1", "-1s", "5 minutes", "1d", "inf", "nan", "1s5", "1e400"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration such as 10ms"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.00025, 0.01, 1.0, 90.0, 300.0, 86_400.0])
+def test_the_text_of_a_duration_is_read_back(seconds: float) -> None:
+    assert parse_duration(duration_text(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8081", "127.0.0.1:8081"),
+        ("localhost:0", "localhost:0"),
+        ("rls.istio-system.svc:80", "rls.istio-system.svc:80"),
+        ("8081", "0.0.0.0:8081"),
+        (":8081", "0.0.0.0:8081"),
+        ("*:8081", "0.0.0.0:8081"),
+        ("[::]:8081", "[::]:8081"),
+        ("[::1]:8081", "[::1]:8081"),
+        (":::8081", "[::]:8081"),  # Istio's sample for the reference sets HOST=::
+        ("fe80:0:0:0:0:0:0:1:8081", "[fe80:0:0:0:0:0:0:1]:8081"),
+        ("unix:/run/rls.sock", "unix:/run/rls.sock"),
+        ("unix:///run/rls.sock", "unix:/run/rls.sock"),
+    ],
+)
+def test_addresses(text: str, address: str) -> None:
+    assert parse_grpc_address(text) == address
+
+
+def test_a_port_alone_does_not_open_the_admin_address_to_all() -> None:
+    assert [parse_admin_address(text) for text in ("6070", ":6070", "off")] == ["127.0.0.1:6070", "127.0.0.1:6070", ""]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:", "host:port", "host:65536", "a b:1", "[zz]:1", "[::1:1", "unix:", "unix:/run/", "x:²"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        parse_grpc_address(text)
+
+
+def test_an_ipv6_address_that_could_be_without_a_port_needs_brackets() -> None:
+    with pytest.raises(ValueError, match=r"brackets around the IPv6 address: \[::1\]:8081"):
+        parse_grpc_address("::1:8081")
+
+
+@pytest.mark.parametrize("text", ["a.yaml,b", "a.yaml:b", " a.yaml , b,", ["a.yaml", "b"]])
+def test_paths(text: object) -> None:
+    assert list(parse_paths(text)) == ["a.yaml", "b"]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("text", ["", ",", []])
+def test_no_paths(text: object) -> None:
+    with pytest.raises(ValueError, match="at least one file"):
+        parse_paths(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memory://",
+        "redis://h",
+        "redis://h:6379/1",
+        "rediss://u:p@h:1/0?x=y",
+        "unix:///run/redis.sock",
+        "redis://[::1]:1",
+    ],
+)
+def test_backends(url: str) -> None:
+    assert parse_backend(url).reveal() == url
+
+
+@pytest.mark.parametrize(
+    "url", ["", "redis", "redis:", "redis://", "http://h", "redis://h:99999", "redis://h:x", "h:6379"]
+)
+def test_what_is_no_backend(url: str) -> None:
+    with pytest.raises(ValueError, match=r"redis://|a port"):
+        parse_backend(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hunter2@host:1/0",
+        "redis://:hunter2@host",
+        "redis://user:hunter2/with:odd@characters#in?it@host",
+        "redis:/user:hunter2@host",
+        "user:hunter2@host",
+        "redis://user:a://hunter2@host",
+        "redis://host/0?password=hunter2&x=y",
+        "redis://host/0?sentinel_password=hunter2",
+    ],
+)
+def test_passwords_are_never_shown(url: str) -> None:
+    shown = f"{redacted(url)} {BackendUrl(url)} {BackendUrl(url)!r}"
+    assert "hunter2" not in shown
+    assert "host" in shown
