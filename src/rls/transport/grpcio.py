@@ -104,6 +104,8 @@ class Grpcio:
         options = [
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", self._limits.max_streams),
+            # It refuses streams to clients that keep to the limit: a stream counts on until all of it is torn down.
+            ("grpc.http.overload_protection", 0),
             ("grpc.max_receive_message_length", self._calls.max_message_bytes),
             ("grpc.max_metadata_size", 65_536),
             ("grpc.absolute_max_metadata_size", 65_536),
