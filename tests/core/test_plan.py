@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, RateLimit, Unit
 from rls.core.plan import OVERRIDE_LABEL, Check, Counting, Plan, plan
-from rls.core.rules import RuleSet
+from rls.core.rules import Rule, RuleSet
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 COMPANY = rule("company", 10, name="company")
@@ -160,7 +160,7 @@ def test_rules_that_replace_each_other_are_both_gone() -> None:
 
 
 def test_every_rule_of_a_name_is_replaced() -> None:
-    twins = {(Step(key),): rule(key, 1, name="same") for key in "ab"}
+    twins: dict[tuple[Step, ...], Rule] = {(Step(key),): rule(key, 1, name="same") for key in "ab"}
     rules = rule_set({**twins, (Step("c"),): rule("c", 1, replaces=["same"])})
     assert counted_of(rules, "a", "b", "c") == ["c"]
 

@@ -18,10 +18,13 @@ from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Code, RateLimit
 from rls.core.plan import Check
 from rls.core.rules import Metadata, MetadataValue
+from rls.transport.recent import Recent
 
 _DOUBLE = Struct("<d")
 _VARINTS = tuple(bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(1 << 14))
 _CONTINUED = tuple(bytes([n & 0x7F | 0x80, n >> 7 | 0x80]) for n in range(1 << 14))
+# Bounded in bytes: how long descriptors are is up to clients.
+_REFUSALS = Recent[Check, bytes](8 << 20)
 _OVERALL = {code: bytes([0x08, code]) for code in Code}
 
 
@@ -148,10 +151,14 @@ def _header(header: Header) -> bytes:
     return message(1, header.name.encode()) + message(2, header.value.encode())
 
 
-@lru_cache(maxsize=4096)
 def _refusal(check: Check) -> bytes:
     """The part of a refusal's metadata that does not change with time."""
-    return _struct_fields({"rule": check.rule_label, "descriptor": check.descriptor.text})
+    encoded = _REFUSALS.get(check)
+    if encoded is None:
+        encoded = _struct_fields({"rule": check.rule_label, "descriptor": check.descriptor.text})
+        # Beside the bytes, the check is kept, which holds the same text twice: in its descriptor and in its key.
+        _REFUSALS.put(check, encoded, 3 * len(encoded) + 1000)
+    return encoded
 
 
 def _problem(refused_by: Status) -> bytes:

@@ -1,0 +1,61 @@
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rls.transport.recent import Recent
+
+CAPACITY = 20
+
+
+class RecentMachine(RuleBasedStateMachine):
+    """Against a plain dict that forgets nothing: what is there is right, and no more is there than may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recent = Recent[str, object](CAPACITY)
+        self.put_last: dict[str, tuple[object, int]] = {}
+
+    @rule(key=st.sampled_from("abcdefgh"), size=st.integers(1, CAPACITY // 2))
+    def put(self, key: str, size: int) -> None:
+        value = object()
+        self.put_last[key] = value, size
+        self.recent.put(key, value, size)
+        assert self.recent.get(key) is value
+
+    @rule(key=st.sampled_from("abcdefgh"))
+    def get(self, key: str) -> None:
+        found = self.recent.get(key)
+        assert found is None or found is self.put_last[key][0]
+
+    @precondition(lambda self: self.put_last)
+    @rule()
+    def clear(self) -> None:
+        self.recent.clear()
+        assert len(self.recent) == 0
+        assert all(self.recent.get(key) is None for key in self.put_last)
+
+    @invariant()
+    def is_bounded(self) -> None:
+        kept = (*self.recent._young.values(), *self.recent._old.values())
+        assert sum(size for _, size in kept) <= CAPACITY
+        assert len(self.recent) <= len(kept)
+
+
+TestRecent = RecentMachine.TestCase
+
+
+def test_what_is_used_stays() -> None:
+    """However much else comes and goes, a key that is used in between is kept."""
+    recent = Recent[str, int](100)
+    recent.put("used", 1, 1)
+    for n in range(1000):
+        recent.put(f"other {n}", n, 10)
+        assert recent.get("used") == 1
+    assert recent.get("other 0") is None
+
+
+def test_what_is_too_large_is_not_kept() -> None:
+    """It would drive everything else out."""
+    recent = Recent[str, int](100)
+    recent.put("small", 1, 10)
+    recent.put("large", 2, 51)
+    assert (recent.get("small"), recent.get("large")) == (1, None)
