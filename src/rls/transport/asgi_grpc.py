@@ -20,6 +20,8 @@ from rls.transport.service import grpc_status
 from rls.transport.wire import (
     ACCEPT_ENCODING,
     PREFIX,
+    PREFIXES,
+    SHORT,
     Aborted,
     StatusCode,
     check_length,
@@ -89,10 +91,11 @@ class GrpcApp:
                 event = await receive()
                 if event != _END:
                     body = await self._rest(body, event, receive)
-            if len(body) < 5 or PREFIX.unpack_from(body) != (0, len(body) - 5) or len(body) - 5 > self._max_bytes:
-                message = only_message(body, headers, self._max_bytes)
-            else:
+            length = len(body) - 5
+            if 0 <= length < SHORT and body.startswith(PREFIXES[length]):
                 message = body[5:]
+            else:
+                message = only_message(body, headers, self._max_bytes)
             if unary is None:
                 return await self._watch(message, send)
             if self._clock() - began > timeout:
@@ -104,7 +107,9 @@ class GrpcApp:
             return await self._fail(error, scope, send)
         try:
             await send(_START)
-            await send({"type": "http.response.body", "body": PREFIX.pack(0, len(answer)) + answer})
+            length = len(answer)
+            prefix = PREFIXES[length] if length < SHORT else PREFIX.pack(0, length)
+            await send({"type": "http.response.body", "body": prefix + answer})
             await send(_OK)
         except OSError:
             self._on_drop(Dropped.CANCELLED)

@@ -11,6 +11,9 @@ from struct import Struct
 ACCEPT_ENCODING = b"identity,gzip"
 PREFIX = Struct(">BI")
 """Length-Prefixed-Message: compressed flag and length."""
+SHORT = 1024
+PREFIXES = tuple(PREFIX.pack(0, length) for length in range(SHORT))
+"""Prefixes of the uncompressed messages that have less than *SHORT* bytes, which is nearly all, by their length."""
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _GZIP = 16 + zlib.MAX_WBITS
 
