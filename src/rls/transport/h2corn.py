@@ -110,7 +110,7 @@ class H2corn:
         watches = Watches(self._calls.health, self._limits.max_watches)
         client_san = self._tls.client_san if self._tls is not None else ()
         app = GrpcApp(self._calls, watches, client_san=client_san)
-        server = Server(app, _config(self._calls, self._limits, self._tls), listener)
+        server = Server(app, _config(self._address, self._calls, self._limits, self._tls), listener)
         await server.start()
         return server, watches
 
@@ -143,11 +143,12 @@ async def _drain(server: Server, watches: Watches) -> None:
     await server.aclose()
 
 
-def _config(calls: Calls, limits: Limits, tls: Tls | None) -> h2corn.Config:
+def _config(address: str, calls: Calls, limits: Limits, tls: Tls | None) -> h2corn.Config:
     # A message larger than its bound is refused by its prefix, in Python: so the window, which a body cannot pass
     # before Python has seen its beginning, lies above the bound, and the limit on bodies above both.
     window = max(65_535, 5 + calls.max_message_bytes)
     return h2corn.Config(
+        bind=(address,),
         grpc=True,
         http1=False,
         access_log=False,
