@@ -16,7 +16,7 @@ from rls.transport.recent import Recent
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
 # grpc/status.h. UNKNOWN (2) is never among them: Envoy lets what it answers pass, whatever `failure_mode_deny` says.
-_STATUS = {RequestError: 3, Overloaded: 8, BackendError: 14, NotLoaded: 14}
+_STATUS: dict[type, int] = {RequestError: 3, Overloaded: 8, BackendError: 14, NotLoaded: 14}
 INTERNAL = 13
 _HTTP_STATUS = {3: 400, 8: 503, 14: 503}
 
@@ -97,8 +97,10 @@ class Service:
 
 def grpc_status(error: BaseException) -> tuple[int, str]:
     """gRPC status code and message for what `Service.answer` raised; a bug's text is not told."""
-    code = _STATUS.get(type(error))
-    return (INTERNAL, "internal error") if code is None else (code, str(error))
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind], str(error)
+    return INTERNAL, "internal error"
 
 
 def _json_error(text: str) -> bytes:
