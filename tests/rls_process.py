@@ -1,0 +1,56 @@
+"""`rls serve` as a process, on free ports that it says itself."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from examples.mesh.http import Answer, ask
+from examples.mesh.processes import Process
+
+RULES = """\
+domain: mesh
+descriptors:
+  - key: company_id
+    rate_limit:
+      unit: year
+      requests_per_unit: 2
+"""
+"""By the year, so that no window ends while a test runs."""
+
+
+class RlsProcess(Process):
+    """A server that listens, its files in *folder*, under *rules* unless it is given a `--config`; without a drain."""
+
+    def __init__(
+        self, folder: Path, *options: str, rules: str = RULES, env: Mapping[str, str] | None = None, name: str = "rls"
+    ) -> None:
+        self.rules = folder / "rules.yaml"
+        if "--config" not in options:
+            self.rules.write_text(rules)
+            options = ("--config", str(self.rules), *options)
+        # What is given twice counts once, the last time.
+        addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
+        command = [sys.executable, "-m", "rls", "serve", *addresses, "--drain", "0", *options]
+        super().__init__(name, command, folder / f"{name}.log", env=env)
+        try:
+            self.wait_until(lambda: self.addresses, "it listens")
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where it listens; empty until it does."""
+        started = re.search(r"^.*\bstarted\b.*$", self.output(), re.MULTILINE)
+        return {} if started is None else dict(re.findall(r"\b(grpc|http|admin)\W{1,4}([\w.:\[\]]+:\d+)", started[0]))
+
+    def get(self, path: str, of: str = "http") -> Answer:
+        """What its HTTP or its admin address says."""
+        return ask(int(self.addresses[of].rpartition(":")[2]), path)
+
+    def readiness(self) -> list[object]:
+        """Status, reasons and problems."""
+        return list(self.get("/readyz").json().values())

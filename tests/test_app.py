@@ -1,0 +1,220 @@
+import json
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from examples.mesh.processes import free_port
+from rls.app import example_call
+from rls.core.model import Request
+from rls.core.rules import RuleSet
+from rls.transport.client import Answer, Client
+from tests.redis_server import RedisServer, redis_binary, running
+from tests.rls_process import RULES, RlsProcess
+from tests.tries import Step, descriptor, request, rule, rule_set
+
+ACME: Request = request(descriptor(("company_id", "acme")), domain="mesh")
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts servers, and stops them in the end."""
+    started: list[RlsProcess] = []
+
+    def one(*options: str, **more) -> RlsProcess:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(RlsProcess(folder, *options, **more))
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.kill()
+
+
+def check(process: RlsProcess, asked: Request = ACME) -> Answer:
+    with Client(process.addresses["grpc"]) as client:
+        return client.check(asked, timeout=10)
+
+
+def rls(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rls", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:
+    process = start()
+    tried = re.search(r"^try\n +(rls call .*)$", process.output(), re.MULTILINE)
+    assert tried is not None
+    results = [rls(*shlex.split(tried[1])[1:]) for _ in range(3)]
+    assert [result.returncode for result in results] == [0, 0, 1]
+    assert "refused by rule company_id" in results[-1].stdout
+
+
+@pytest.mark.parametrize("transport", ["h2corn", "grpcio"])
+def test_it_serves_until_the_drain_ends_but_says_at_once_that_it_will_stop(start, transport: str) -> None:
+    """Callers have the drain's time to go elsewhere."""
+    process = start("--drain", "1s", "--transport", transport)
+    assert process.readiness() == ["ready", [], []]
+    process.send(signal.SIGTERM)
+    process.wait_until(lambda: process.readiness() == ["not ready", ["draining"], []], "it says that it drains")
+    assert check(process).code == "OK"
+    assert process.wait() == 0
+    assert process.output().rstrip().endswith("stopped")
+
+
+def test_a_second_signal_ends_it_at_once(start) -> None:
+    process = start("--drain", "1h")
+    process.send(signal.SIGINT)
+    process.wait_until(lambda: "draining" in process.output(), "it drains")
+    process.send(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_sighup_reads_the_rules_again(start) -> None:
+    process = start()
+    process.rules.write_text(RULES.replace("2", "100"))
+    process.send(signal.SIGHUP)
+    process.wait_until(lambda: process.output().count("rules_loaded") == 2, "it has read the rules again")
+    limit = check(process).statuses[0].limit
+    assert limit is not None
+    assert limit.requests_per_unit == 100
+
+
+def test_mistakes_in_the_rules_are_told_and_the_last_good_ones_stay(start) -> None:
+    """Everywhere that somebody may look: readiness, metrics, log."""
+    process = start()
+    process.rules.write_text(RULES.replace("unit: year", "unit: yaer"))
+    process.wait_until(lambda: process.readiness()[0] == "degraded", "it has seen the mistake")
+    (problem,) = process.get("/readyz").json()["problems"]
+    assert problem.startswith(f"{process.rules}:5:")
+    assert problem in process.output()
+    metrics = process.get("/metrics").body.decode()
+    assert "rls_config_last_reload_successful 0.0" in metrics
+    assert check(process).code == "OK"
+    process.rules.write_text(RULES)
+    process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has seen that all is well")
+
+
+def test_without_a_single_good_file_it_starts_but_is_not_ready(start) -> None:
+    """The rollout stops, the pods before it stay; mended rules make it ready."""
+    process = start(rules="dmoain: mesh\n")
+    status, reasons, problems = process.readiness()
+    assert (status, reasons) == ("not ready", ["no rules are loaded"])
+    assert problems
+    process.rules.write_text(RULES)
+    process.wait_until(lambda: process.readiness() == ["ready", [], []], "it is ready")
+
+
+def test_it_starts_without_redis_says_why_it_is_not_ready_and_is_ready_when_redis_is_there(start, tmp_path) -> None:
+    redis = RedisServer(tmp_path, redis_binary())
+    process = start("--backend", f"redis://user:hunter2@127.0.0.1:{redis.port}")
+    status, reasons, _ = process.readiness()
+    assert status == "not ready"
+    assert str(redis.port) in str(reasons)
+    assert "hunter2" not in process.output() + str(reasons)
+    process.stop()
+    process = start("--backend", redis.url)
+    with running(redis):
+        process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has found Redis")
+        assert check(process).code == "OK"
+        redis.kill()
+        process.wait_until(lambda: process.readiness()[0] == "not ready", "it has missed Redis")
+
+
+def test_what_it_answers_with(start) -> None:
+    """Settings reach the answer: here those of the headers."""
+    process = start(
+        *("--limit-response-headers-enabled", "--limit-limit-header", "X-Limit", "--refusal-header", "X-Refused"),
+        env={"RLS_IETF_HEADERS": "true"},
+    )
+    answer = check(process, request(descriptor(("company_id", "acme")), domain="mesh", hits_addend=9))
+    headers = dict(answer.headers)
+    assert (headers["X-Limit"], headers["RateLimit-Remaining"], headers["X-Refused"]) == ("2", "0", "company_id")
+    assert headers["RateLimit-Policy"].startswith('"company_id";q=2;w=')
+
+
+def test_every_line_is_json_where_json_is_asked_for(start) -> None:
+    process = start("--log-format", "json", env={"RLS_DRIAN": "1s"})
+    process.stop()
+    events = [json.loads(line) for line in process.output().splitlines()]
+    assert [event["event"] for event in events] == ["setting_ignored", "rules_loaded", "started", "draining", "stopped"]
+    assert events[0]["reason"] == "RLS_DRIAN is not a setting; did you mean RLS_DRAIN?"
+
+
+def test_http_and_admin_can_be_off(start) -> None:
+    process = start("--http", "off", "--admin", "off")
+    assert set(process.addresses) == {"grpc"}
+    assert check(process).code == "OK"
+
+
+def test_messages_that_cannot_be_answered_are_counted(start) -> None:
+    process = start()
+    with Client(process.addresses["grpc"]) as client, pytest.raises(Exception, match="INVALID_ARGUMENT"):
+        client.check(Request("", ()), timeout=10)
+    assert "rls_invalid_requests_total 1.0" in process.get("/metrics").body.decode()
+
+
+def refused(arguments: Sequence[str]) -> tuple[int, list[str]]:
+    """The exit code, and what was said that is no log."""
+    result = rls("serve", "--http", "off", "--admin", "off", *arguments)
+    return result.returncode, [line for line in result.stderr.splitlines() if line.startswith("rls: ")]
+
+
+def test_an_address_that_is_taken(tmp_path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for transport in ("h2corn", "grpcio"):
+            assert refused(["--config", str(rules), "--grpc", f"127.0.0.1:{port}", "--transport", transport]) == (
+                1,
+                [f"rls: cannot listen on 127.0.0.1:{port}: Address already in use"],
+            )
+
+
+def test_rules_that_are_not_there(tmp_path) -> None:
+    assert refused(["--config", f"{tmp_path}/none"]) == (
+        1,
+        [f"rls: no such file or directory: {tmp_path}/none, expected rules in YAML"],
+    )
+
+
+def test_certificates_that_are_not_there(tmp_path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    arguments = ["--config", str(rules), "--grpc", f"127.0.0.1:{free_port()}"]
+    code, (line,) = refused([*arguments, "--tls-cert", f"{tmp_path}/none.pem", "--tls-key", f"{tmp_path}/none.key"])
+    assert code == 1
+    assert f"{tmp_path}/none.pem" in line
+
+
+@pytest.mark.parametrize(
+    ("rules", "command"),
+    [
+        ({(Step("company_id"),): rule()}, "rls call HOST:1 --domain domain company_id=acme"),
+        ({(Step("path", "/a b/*"),): rule()}, "rls call HOST:1 --domain domain 'path=/a b/acme'"),
+        ({(Step("a"), Step("b", "x")): rule()}, "rls call HOST:1 --domain domain a=acme b=x"),
+        ({(Step("a"), Step("b")): None, (Step("c"),): rule()}, "rls call HOST:1 --domain domain c=acme"),
+        ({}, ""),
+    ],
+)
+def test_the_command_to_try_leads_to_a_rule(rules, command: str) -> None:
+    assert example_call("HOST:1", rule_set(rules)) == command
+
+
+@pytest.mark.parametrize(
+    ("address", "callable_at"), [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "'[::1]:1'"), ("10.0.0.1:1", "10.0.0.1:1")]
+)
+def test_the_command_to_try_can_be_called(address: str, callable_at: str) -> None:
+    rules = rule_set({(Step("a"),): rule()})
+    assert example_call(address, rules) == f"rls call {callable_at} --domain domain a=acme"
+
+
+def test_no_rules_no_command_to_try() -> None:
+    assert example_call("127.0.0.1:1", RuleSet()) == ""
