@@ -66,7 +66,7 @@ class ConfigMap:
             write(version / f"{name}.yaml", text)
         old = (self.directory / "..data").resolve()
         (self.directory / "..data_tmp").symlink_to(version.name)
-        os.replace(self.directory / "..data_tmp", self.directory / "..data")
+        (self.directory / "..data_tmp").replace(self.directory / "..data")
         for name in files:
             link = self.directory / f"{name}.yaml"
             if not link.is_symlink():
@@ -162,7 +162,7 @@ async def test_a_directory_that_is_replaced_is_still_watched(tmp_path):
     write(directory / "a.yaml", GOOD.format("one", "a"))
     async with watching(directory) as news:
         shutil.rmtree(directory)
-        gone = await told_until(news, lambda loaded: any("no such file" in str(p) for p in loaded.problems))
+        gone = await told_until(news, lambda loaded: any("No such file" in str(p) for p in loaded.problems))
         assert keys(gone) <= {"a"}
         directory.mkdir()
         write(directory / "a.yaml", GOOD.format("one", "b"))
@@ -181,7 +181,7 @@ async def test_a_directory_that_was_moved_away_keeps_its_rules(tmp_path):
         gone = await told(news)
         assert keys(gone) == {"a"}
         assert [str(problem) for problem in gone.problems] == [
-            f"{directory}:1:1: no such file or directory, expected rules in YAML; its last good rules stay"
+            f"{directory}:1:1: cannot be read (No such file or directory), expected rules in YAML; its last good rules stay"
         ]
 
 

@@ -116,11 +116,8 @@ class _Compiler:
         node.share_threshold = fields.flag("share_threshold")
         node.value_to_metric = fields.flag("value_to_metric")
         if node.share_threshold and "*" not in value and "*" not in key:
-            written = f"the value `{shorten(value)}`" if value else "no value"
-            self.reader.error(
-                fields["share_threshold"],
-                f"`share_threshold` with {written}, expected a value with `*`, to share one counter",
-            )
+            written = f"on the value `{shorten(value)}`" if value else "without a `value`"
+            self.reader.error(fields["share_threshold"], f"`share_threshold` {written}, expected a value with `*`")
         if key:
             self._add(Entry(key, value), node, parent, seen)
         limit = fields.value("rate_limit")
@@ -185,7 +182,7 @@ class _Compiler:
         if limit.window_seconds > MAX_WINDOW_SECONDS:
             self.reader.error(
                 fields["unit_multiplier"],
-                f"`unit_multiplier` is {multiplier}, expected a window of {MAX_WINDOW_SECONDS // unit.seconds} {unit.name.lower()}s (100 years) at most",
+                f"`unit_multiplier` is {multiplier}, expected {MAX_WINDOW_SECONDS // unit.seconds} at most: 100 years",
             )
         return limit
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ class Found:
     Attributes:
         files: Files to read, each once, in the order in which they are merged.
         directories: Directories that were searched.
-        lost: Those of *files* that belong to a path that is not there.
+        lost: Those of *files* that belong to a path that cannot be had.
         problems: What cannot be read, with what was expected.
         warnings: What is passed over.
     """
@@ -36,25 +37,24 @@ def find(paths: Sequence[Path], last: Iterable[str] = ()) -> Found:
 
     Names that begin with a dot are passed over: a ConfigMap's `..data` and `..2026_…` hold what the names beside them
     link to. Sub-directories come where their names stand in the order; links to directories are not followed. Where a
-    path is missing altogether, the *last* files found there take its place: a volume that is not there is a mishap, not
+    path cannot be had at all, the *last* files found there take its place: a volume that is not there is a mishap, not
     an order to drop all rules.
     """
     found = Found()
     for path in paths:
-        if path.is_dir():
-            before = len(found.files)
-            _search(path, found)
-            if len(found.files) == before:
-                expected = f"expected files named *{' or *'.join(SUFFIXES)}"
-                found.warnings.append(_at(path, f"no rules in this directory, {expected}"))
-        elif path.exists():
+        before = (len(found.files), len(found.problems))
+        try:
+            is_directory = stat.S_ISDIR(path.stat().st_mode)
+        except OSError as error:
+            _lose(path, error, found, last)
+            continue
+        if not is_directory:
             found.files.append(str(path))
-        else:
-            lost = [file for file in last if file == str(path) or file.startswith(f"{path}{os.sep}")]
-            found.files += lost
-            found.lost.update(lost)
-            kept = "; its last good rules stay" if lost else ""
-            found.problems.append(_at(path, f"no such file or directory, expected rules in YAML{kept}"))
+            continue
+        _search(path, found, last)
+        if (len(found.files), len(found.problems)) == before:
+            expected = f"expected files named *{' or *'.join(SUFFIXES)}"
+            found.warnings.append(_at(path, f"no rules in this directory, {expected}"))
     found.files = list(dict.fromkeys(found.files))
     return found
 
@@ -64,25 +64,40 @@ def unreadable(path: str | Path, error: OSError) -> Problem:
     return _at(path, f"cannot be read ({error.strerror}), expected rules in YAML")
 
 
-def _search(directory: Path, found: Found) -> None:
+def _search(directory: Path, found: Found, last: Iterable[str]) -> None:
     try:
         names = sorted(path.name for path in directory.iterdir())
     except OSError as error:
-        found.problems.append(unreadable(directory, error))
+        _lose(directory, error, found, last)
         return
     found.directories.append(str(directory))
     for name in names:
         path = directory / name
         if name.startswith("."):
             continue
-        if path.is_dir():
+        if _is_directory(path):
             if not path.is_symlink():
-                _search(path, found)
+                _search(path, found, last)
         elif name.endswith(SUFFIXES):
             found.files.append(str(path))
         else:
             expected = f"expected a name that ends in {' or '.join(SUFFIXES)}"
             found.warnings.append(_at(path, f"this file is not read, {expected}"))
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # reading it will tell
+
+
+def _lose(path: Path, error: OSError, found: Found, last: Iterable[str]) -> None:
+    lost = [file for file in last if file == str(path) or file.startswith(f"{path}{os.sep}")]
+    found.files += lost
+    found.lost.update(lost)
+    message = unreadable(path, error).message
+    found.problems.append(_at(path, f"{message}; its last good rules stay" if lost else message))
 
 
 def _at(path: str | Path, message: str) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rls.config.reader import Fields, shorten
+from rls.core.model import Unit
 from rls.core.rules import Node, Rule, Wildcard
 from rls.errors import Place, Problem
 
@@ -36,7 +37,7 @@ def idle_in_limit(fields: Fields) -> Iterator[tuple[str, str]]:
     """Keys of a rate limit that do nothing where they stand, each with a message."""
     if fields.flag("unlimited"):
         for name in ("unit", "unit_multiplier", "requests_per_unit"):
-            if not fields.lacks(name):
+            if not fields.lacks(name) and fields.text(name).upper() not in Unit.__members__:
                 yield name, f"`{name}` has no effect beside `unlimited`"
     name = fields.text("name")
     if not (name.isascii() and name.isprintable()):
@@ -80,14 +81,9 @@ def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, Place]]) -
         if name not in by_name
     ]
     for rule in rules:
-        mutual = sorted(
-            name for name in rule.replaces for other in by_name.get(name, ()) if rule.name in other.replaces
-        )
-        if mutual and rule.place is not None:
-            problems.append(
-                Problem(
-                    rule.place,
-                    f"`{shorten(rule.name)}` and `{shorten(mutual[0])}` replace each other: where both apply, neither counts",
-                )
-            )
+        for name in sorted(rule.replaces):
+            # Of the two, the one whose name comes first tells.
+            if rule.name < name and any(rule.name in other.replaces for other in by_name.get(name, ())) and rule.place:
+                both = f"`{shorten(rule.name)}` and `{shorten(name)}`"
+                problems.append(Problem(rule.place, f"{both} replace each other: where both apply, neither counts"))
     return problems

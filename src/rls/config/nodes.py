@@ -145,7 +145,10 @@ class _Composer:
         name = event.anchor
         node = self._anchors.get(name)
         if node is None:
-            raise self._error(event, f"unknown anchor `{name}`, expected one that stands above in this document")
+            raise self._error(
+                event,
+                f"unknown anchor `{name}`, expected one that stands above, or quotes around a text that begins with `*`",
+            )
         if isinstance(node, Scalar):
             return node
         if node is parent or node in self._open:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from rls.config.nodes import Mapping, Node, Scalar, Sequence
+from rls.config.nodes import STR_TAG, Mapping, Node, Scalar, Sequence
 from rls.config.scalars import NULL, WrongTagError, as_text, resolve
 from rls.config.schema import SHAPES, Key, Kind
 from rls.core.model import UINT32_MAX
@@ -129,7 +129,7 @@ class Reader:
                     return as_text(node)
                 value = resolve(node)
             except WrongTagError as error:
-                self.error(node, f"`{name}`: {error}, expected {_expected(name, key)}")
+                self.error(node, f"`{name}` {error}, expected {_expected(name, key, node)}")
                 return INVALID
             if value is None:
                 return None
@@ -144,7 +144,7 @@ class Reader:
                 return self._free(node)
         elif kind is Kind.LIST:
             return node
-        self.error(node, f"`{name}` is {describe(node)}, expected {_expected(name, key)}")
+        self.error(node, f"`{name}` is {describe(node)}, expected {_expected(name, key, node)}")
         return INVALID
 
     def _merge(self, shape: str, key_node: Scalar, node: Node, fields: Fields, own: set[str]) -> None:
@@ -169,7 +169,7 @@ class Reader:
         here = SHAPES[shape]
         elsewhere = [name for name, other in SHAPES.items() if key.text in other.keys]
         if elsewhere:
-            self.error(key, f"`{key.text}` stands inside {here.title}, expected it {_home(shape, elsewhere)}")
+            self.error(key, f"`{key.text}` stands {here.inside}, expected it {_home(shape, elsewhere)}")
             return
         close = get_close_matches(key.text.lower(), here.keys, n=1)
         if close:
@@ -200,7 +200,7 @@ class Reader:
         try:
             return resolve(node)
         except WrongTagError as error:
-            self.error(node, f"{error}, expected another tag or none")
+            self.error(node, f"a value {error}, expected a tag that fits, or none")
             return None
 
 
@@ -212,7 +212,7 @@ def describe(node: Node) -> str:
         return "a list"
     if node.tag is None or node.tag == _NULL_TAG:
         return "empty" if node.text == "" else f"`{shorten(node.text)}`"
-    return f'"{shorten(node.text)}" in quotes'
+    return f'the text "{shorten(node.text)}"'
 
 
 def shorten(text: str) -> str:
@@ -227,12 +227,15 @@ def one_of(words: list[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
-def _expected(name: str, key: Key) -> str:
+def _expected(name: str, key: Key, node: Node) -> str:
+    quoted = " without quotes" if isinstance(node, Scalar) and node.tag == STR_TAG else ""
     match key.kind:
         case Kind.COUNT:
-            return f"a whole number from {key.minimum} to {UINT32_MAX}"
+            return f"a whole number from {key.minimum} to {UINT32_MAX}{quoted}"
         case Kind.LIST | Kind.SHAPE:
             return f"{key.kind.value}{_example(name)}"
+        case Kind.FLAG:
+            return f"{key.kind.value}{quoted}"
     return str(key.kind.value)
 
 
@@ -251,9 +254,9 @@ def _home(shape: str, homes: list[str]) -> str:
         case (_, "document"):
             return "at the top of the document"
         case ("rate_limit", "descriptor"):
-            return "beside `rate_limit`, not inside it"
+            return "beside `rate_limit`"
         case ("document" | "replaced", "descriptor"):
             return "in an item of `descriptors`"
         case ("descriptor" | "document", "rate_limit"):
             return "inside `rate_limit`"
-    return "beside `replaces`, not inside it"
+    return "beside `replaces`"

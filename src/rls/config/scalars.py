@@ -39,7 +39,7 @@ def resolve(scalar: Scalar) -> Value:
     """The value of *scalar*, by its form where it is plain, by its tag where it has one.
 
     Raises:
-        WrongTagError: It does not have the form that its tag asks for; the text says so.
+        WrongTagError: It does not have the form that its tag asks for; the error's text is a predicate.
     """
     text, tag = scalar.text, scalar.tag
     if tag == STR_TAG:
@@ -56,7 +56,7 @@ def resolve(scalar: Scalar) -> Value:
         return float(value)
     wanted = {"null": type(None), "bool": bool, "int": int, "float": float}.get(kind)
     if wanted is not None and type(value) is not wanted:
-        raise WrongTagError(f'"{text}" is tagged !!{kind} but is none')
+        raise WrongTagError(f"is tagged `!!{kind}` but holds `{text}`")
     return value
 
 
@@ -104,4 +104,4 @@ def _binary(text: str) -> str:
     try:
         return base64.b64decode(text).decode()
     except (binascii.Error, UnicodeDecodeError):
-        raise WrongTagError(f'"{text}" is tagged !!binary but is no text in base64') from None
+        raise WrongTagError(f"is tagged `!!binary` but holds `{text}`") from None

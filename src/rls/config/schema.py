@@ -50,9 +50,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A mapping of the grammar: *title* with its article, as errors name it, and its keys."""
+    """A mapping of the grammar: *inside* says in errors where a key of it stands."""
 
-    title: str
+    inside: str
     doc: str
     keys: Mapping[str, Key]
 
@@ -61,7 +61,7 @@ DOCUMENT, DESCRIPTOR, RATE_LIMIT, REPLACED = "document", "descriptor", "rate_lim
 
 SHAPES: Mapping[str, Shape] = {
     DOCUMENT: Shape(
-        "the document",
+        "at the top of the document",
         "Rate limits of one domain. A file may hold several documents; those of one domain are merged.",
         {
             "domain": Key(Kind.TEXT, "Namespace of the rules; `domain` in Envoy's rate limit filter.", needed=True),
@@ -69,7 +69,7 @@ SHAPES: Mapping[str, Shape] = {
         },
     ),
     DESCRIPTOR: Shape(
-        "a descriptor",
+        "in a descriptor",
         "One entry of a request's descriptor, and what applies to it.",
         {
             "key": Key(Kind.TEXT, "Key of the entry.", needed=True),
@@ -89,10 +89,14 @@ SHAPES: Mapping[str, Shape] = {
         },
     ),
     RATE_LIMIT: Shape(
-        "a rate limit",
+        "inside `rate_limit`",
         "So many requests in each window.",
         {
-            "unit": Key(Kind.TEXT, "Unit of the window.", words=tuple(unit.name.lower() for unit in Unit)),
+            "unit": Key(
+                Kind.TEXT,
+                "Unit of the window.",
+                words=tuple(unit.name.lower() for unit in sorted(Unit, key=lambda unit: unit.seconds)),
+            ),
             "unit_multiplier": Key(Kind.COUNT, "Length of the window in units; 1 where absent.", minimum=1),
             "requests_per_unit": Key(Kind.COUNT, "Requests in each window; 0 refuses all."),
             "unlimited": Key(Kind.FLAG, "Let everything pass, uncounted; then there is no `unit`."),
@@ -101,7 +105,7 @@ SHAPES: Mapping[str, Shape] = {
         },
     ),
     REPLACED: Shape(
-        "an item of `replaces`",
+        "in an item of `replaces`",
         "A limit, by its name.",
         {"name": Key(Kind.TEXT, "`rate_limit.name` of the limit that does not apply.", needed=True)},
     ),
@@ -130,7 +134,7 @@ def _shape_schema(name: str, shape: Shape) -> dict[str, Any]:
         schema["required"] = needed
     if name == RATE_LIMIT:
         schema["anyOf"] = [
-            {"required": ["unit", "requests_per_unit"]},
+            {"required": ["unit", "requests_per_unit"], "properties": {"unlimited": {"enum": [False, None]}}},
             {"required": ["unlimited"], "properties": {"unlimited": {"const": True}}},
         ]
     return schema

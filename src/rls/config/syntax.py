@@ -7,35 +7,50 @@ from yaml.reader import ReaderError
 
 from rls.errors import Place, Problem
 
-_INDENTED = "expected keys of one mapping to stand in one column"
+_ONE_COLUMN = "expected the keys of a mapping in one column"
+_TAB = "a tab, expected spaces: YAML does not take tabs here"
+_SIGIL = "a `%s` without quotes is no text in YAML, expected quotes around the value"
 
-# What libyaml says → what it means for who wrote the file.
-_PROBLEMS = {
-    "mapping values are not allowed in this context": (
-        f"`:` stands where no key can be, {_INDENTED}, and a value with `: ` in it to be in quotes"
+# What libyaml says, and the character that it stopped at where that tells more → what it means for who wrote the file.
+_MEANINGS = {
+    ("mapping values are not allowed in this context", ""): (
+        f"a `:` where no key can be, expected quotes around a text with `: `, and {_ONE_COLUMN.removeprefix('expected ')}"
     ),
-    "did not find expected key": f"no key where one was expected: {_INDENTED}",
-    "did not find expected '-' indicator": "no `-` where one was expected: items of one list stand in one column",
-    "could not find expected ':'": "no `:` after a key, expected `key: value`",
-    "did not find expected ',' or ']'": "a list in brackets is not closed, expected `,` or `]`",
-    "did not find expected ',' or '}'": "a mapping in braces is not closed, expected `,` or `}`",
-    "found unexpected end of stream": "a quote is not closed, expected its end before that of the file",
-    "found unexpected document indicator": "a quote is not closed, expected its end before that of the document",
-    "did not find expected node content": "nothing where a value was expected",
-    "block sequence entries are not allowed in this context": (
-        "`-` stands where no list can be, expected it on a line of its own, below the key"
+    ("did not find expected key", "-"): "a `-` among keys, expected `key: value`, or the items of a list in one column",
+    ("did not find expected key", ""): f"wrong indentation, {_ONE_COLUMN}",
+    ("did not find expected '-' indicator", ""): (
+        "wrong indentation, expected the items of a list in one column, and the keys of an item in one column"
     ),
-    "block mapping keys are not allowed in this context": f"a key stands where none can be, {_INDENTED}",
-    "found unknown escape character": "unknown escape in double quotes, expected `\\\\` for a backslash",
-    "found incompatible YAML document": "this version of YAML is unknown, expected 1.1 or 1.2",
-    "did not find expected <document start>": "more text after the document, expected `---` before another one",
-    "control characters are not allowed": "a control character, expected printable text",
+    ("block mapping keys are not allowed in this context", ""): f"a key where none can be, {_ONE_COLUMN}",
+    ("block sequence entries are not allowed in this context", ""): (
+        "a `-` where no list can be, expected it on a line of its own below the key"
+    ),
+    ("could not find expected ':'", ""): "a key without `:`, expected `key: value`",
+    ("did not find expected ',' or ']'", ""): "a list in brackets goes wrong here, expected `,` or `]`",
+    ("did not find expected ',' or '}'", ""): "a mapping in braces goes wrong here, expected `,` or `}`",
+    ("did not find expected node content", ""): "nothing where a value must be, expected one",
+    ("found unexpected end of stream", ""): "a quote that is not closed, expected its end",
+    ("found unexpected document indicator", ""): "a quote that is not closed, expected its end",
+    ("found character that cannot start any token", "\t"): _TAB,
+    ("found character that cannot start any token", "`"): (
+        "a value cannot begin with a backtick, expected quotes around it"
+    ),
+    ("found unknown escape character", ""): "an unknown escape in double quotes, expected `\\\\` for a backslash",
+    ("found undefined tag handle", ""): "an unknown tag, expected quotes around a text that begins with `!`",
+    ("found incompatible YAML document", ""): "an unknown version of YAML, expected 1.1 or 1.2",
+    ("did not find expected <document start>", ""): "text after the end of the document, expected `---` before it",
+    ("control characters are not allowed", ""): "a control character, expected printable text",
 }
-_STARTERS = {
-    "\t": "a tab, expected spaces: YAML does not take tabs here",
-    "@": "a value cannot begin with `@`, expected it in quotes",
-    "`": "a value cannot begin with a backtick, expected it in quotes",
-    "%": "a value cannot begin with `%`, expected it in quotes",
+# Of these, the place that tells most is where the construct begins.
+_FROM_BEGINNING = (
+    "could not find expected ':'",
+    "found unexpected end of stream",
+    "found unexpected document indicator",
+    "did not find expected alphabetic or numeric character",
+)
+_NOT_CLOSED = {
+    "did not find expected ',' or ']'": "a list in brackets that is not closed, expected `]`",
+    "did not find expected ',' or '}'": "a mapping in braces that is not closed, expected `}`",
 }
 
 
@@ -43,46 +58,39 @@ def explain(file: str, text: bytes, error: yaml.YAMLError) -> Problem:
     """What *error*, which libyaml found in *text*, means."""
     if isinstance(error, ReaderError):
         return _unreadable(file, text, error)
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return Problem(Place(file, 1, 1), f"no YAML: {error}")
-    mark = error.problem_mark or error.context_mark
-    if mark is None:
-        return Problem(Place(file, 1, 1), f"no YAML: {error.problem}")
-    line, column = mark.line + 1, mark.column + 1
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return Problem(Place(file, 1, 1), f"no YAML ({error}), expected YAML")
+    lines = _decoded(text).split("\n")
+    line = lines[mark.line] if mark.line < len(lines) else ""
     said = error.problem or ""
-    if said in ("found unexpected end of stream", "found unexpected document indicator") and error.context_mark:
-        line, column = error.context_mark.line + 1, error.context_mark.column + 1  # where the quote begins
-    message = _PROBLEMS.get(said)
-    if said == "found character that cannot start any token":
-        message = _STARTERS.get(_character(text, line, column))
-    elif _indented_with_tab(text, line):
+    message = _MEANINGS.get((said, line[mark.column : mark.column + 1])) or _MEANINGS.get((said, ""))
+    begun = error.context_mark
+    if said in _NOT_CLOSED and begun is not None and not "".join(lines[mark.line :])[mark.column :].strip():
+        mark, message = begun, _NOT_CLOSED[said]
+    elif said in _FROM_BEGINNING and begun is not None:
+        mark = begun
+        if message is None:  # of an alias or an anchor
+            message = _SIGIL % lines[mark.line][mark.column]
+    elif said == "found character that cannot start any token" and message is None:
+        message = f"a value cannot begin with `{line[mark.column]}`, expected quotes around it"
+    column = mark.column
+    indentation = line[: len(line) - len(line.lstrip())]
+    if "\t" in indentation and mark is error.problem_mark:
         # libyaml stumbles further to the right, over what the tab made of the line.
-        message, column = _STARTERS["\t"], _tab(text, line)
-    return Problem(Place(file, line, column), message or f"no YAML: {said}")
+        column, message = indentation.index("\t"), _TAB
+    return Problem(Place(file, mark.line + 1, column + 1), message or f"no YAML ({said}), expected YAML")
 
 
 def _unreadable(file: str, text: bytes, error: ReaderError) -> Problem:
     position = error.position if isinstance(error.position, int) else 0
-    before = text[:position].decode("utf-8", "replace").removeprefix("\ufeff")
+    before = _decoded(text[:position])
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
     said = str(error.reason)
-    return Problem(Place(file, line, column), _PROBLEMS.get(said) or f"not UTF-8 ({said}), expected text")
+    message = _MEANINGS.get((said, "")) or f"no text in UTF-8 ({said}), expected UTF-8"
+    return Problem(Place(file, line, column), message)
 
 
-def _line(text: bytes, number: int) -> str:
-    lines = text.decode("utf-8", "replace").removeprefix("\ufeff").split("\n")
-    return lines[number - 1] if number <= len(lines) else ""
-
-
-def _character(text: bytes, line: int, column: int) -> str:
-    return _line(text, line)[column - 1 : column]
-
-
-def _indented_with_tab(text: bytes, line: int) -> bool:
-    content = _line(text, line)
-    return "\t" in content[: len(content) - len(content.lstrip())]
-
-
-def _tab(text: bytes, line: int) -> int:
-    return _line(text, line).index("\t") + 1
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace").removeprefix("\ufeff")
