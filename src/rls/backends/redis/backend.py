@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -69,13 +70,16 @@ class RedisBackend:
         places = []
         for hit in hits:
             places.append(add(hit))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
-        await (flight.landed or self._schedule(flight))
+        try:
+            await (flight.landed or self._schedule(flight))
+        except asyncio.CancelledError:
+            await self._wait_on(flight)
         if batch.errors:
             _raise_first(batch.errors, places)
         bases = batch.bases
         counts = []
         for command, added in places:
-            counts.append(bases[command] + added)  # noqa: PERF401
+            counts.append(bases[command] + added)
         return counts
 
     async def ping(self) -> None:
@@ -103,6 +107,15 @@ class RedisBackend:
             self._connecting = loop.create_task(self._connect())
             self._timer = loop.call_later(self._timeout_seconds, self._time_out)
         return landed
+
+    async def _wait_on(self, flight: _Flight) -> None:
+        """Wait on where another call of the batch was cancelled: that cancelled the future that all of them wait for."""
+        while True:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise asyncio.CancelledError
+            with contextlib.suppress(asyncio.CancelledError):
+                return await flight.uncancelled()
 
     def _send(self) -> None:
         connection = self._connection
@@ -133,8 +146,7 @@ class RedisBackend:
         for hit in batch.fresh:
             self._with_ttl.put(hit.expires_at, hit.key, 1)
         self._orphans = batch.orphans
-        if not flight.landed.done():
-            flight.landed.set_result(None)
+        flight.uncancelled().set_result(None)
         self._send()
 
     def _has_ttl(self, hit: Hit) -> bool:
@@ -170,9 +182,10 @@ class RedisBackend:
         flights = (self._in_flight, self._filling)
         self._in_flight, self._filling = None, _Flight()
         for flight in flights:
-            if flight is not None and flight.landed is not None and not flight.landed.done():
-                flight.landed.set_exception(error)
-                flight.landed.exception()  # a call that was cancelled meanwhile does not look at it
+            if flight is not None and flight.landed is not None:
+                landed = flight.uncancelled()
+                landed.set_exception(error)
+                landed.exception()  # a call that was cancelled meanwhile does not look at it
 
     async def _connect(self) -> None:
         attempt = 0
@@ -203,6 +216,14 @@ class _Flight:
         self.batch = Batch()
         self.landed: asyncio.Future[None] | None = None
         self.skip = 0
+
+    def uncancelled(self) -> asyncio.Future[None]:
+        """Its future, anew where a call took it along when it was cancelled."""
+        landed = self.landed
+        assert landed is not None
+        if landed.cancelled():
+            landed = self.landed = landed.get_loop().create_future()
+        return landed
 
 
 def _raise_first(errors: Mapping[int, Exception], places: Sequence[tuple[int, int]]) -> None:
