@@ -1,0 +1,94 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from rls.cli import app
+from tests.rls_process import RULES, RlsProcess
+
+MORE = (
+    RULES
+    + """\
+  - key: path
+    rate_limit: {unit: day, unit_multiplier: 3, requests_per_unit: 50}
+  - key: internal
+    rate_limit: {unlimited: true}
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with RlsProcess(tmp_path_factory.mktemp("rls"), "--problem-json", "--ietf-headers", rules=MORE) as process:
+        yield process
+
+
+@pytest.fixture
+def call(server, request):
+    """Calls the server, as a company of the test's own."""
+
+    def one(*arguments: str, address: str = server.addresses["grpc"], domain: str = "mesh"):
+        company = f"company_id={request.node.name}"
+        words = [company if word == "COMPANY" else word for word in arguments]
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["call", address, "--domain", domain, *words])
+
+    return one
+
+
+def test_the_exit_code_tells_ok_from_over_limit(call) -> None:
+    """It counts, as a call of Envoy's does: the limit is 2."""
+    results = [call("COMPANY") for _ in range(3)]
+    assert [result.exit_code for result in results] == [0, 0, 1]
+    assert results[0].stdout.startswith("OK in ")
+    assert "2 per year" in results[0].stdout
+    assert results[2].stdout.startswith("OVER_LIMIT in ")
+    assert "refused by rule company_id, by its descriptor company_id=" in results[2].stdout
+    assert "Retry-After: " in results[2].stdout
+    assert '"status": 429' in results[2].stdout
+
+
+def test_a_look_does_not_count(call) -> None:
+    assert [call("--hits", "0", "COMPANY").exit_code for _ in range(5)] == [0] * 5
+
+
+def test_every_descriptor_has_its_line(call) -> None:
+    """Also those that are unlimited, or that no rule matches."""
+    result = call("path=/a", "--descriptor", "internal=yes", "--descriptor", "a=b,c=d=e")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[1] == "descriptor status limit remaining reset"
+    assert lines[2].startswith("path=/a OK 50 per 3 days 49 ")
+    assert lines[3:5] == ["internal=yes OK unlimited - -", "a=b,c=d=e OK no rule - -"]
+
+
+def test_many_calls_are_summed_up(call) -> None:
+    result = call("--count", "5", "COMPANY")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "5 checks: 2 OK, 3 OVER_LIMIT"
+
+
+def test_answers_as_json(call) -> None:
+    result = call("--json", "--count", "3", "COMPANY")
+    assert [json.loads(line)["overallCode"] for line in result.stdout.splitlines()] == ["OK", "OK", "OVER_LIMIT"]
+
+
+def test_no_server_is_told_from_a_refusal(call) -> None:
+    result = call("COMPANY", address="127.0.0.1:1")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith("rls: no answer from 127.0.0.1:1: UNAVAILABLE: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "nothing to ask for: expected KEY=VALUE entries"),
+        (["company"], "'company' is not an entry: expected KEY=VALUE"),
+        (["=x"], "'=x' is not an entry: expected KEY=VALUE"),
+        (["a=b", "--timeout", "soon"], "a duration such as 10ms"),
+        (["a=b", "--domain", ""], "--domain is missing"),
+        (["a=b", "--tls-ca", "/none.pem"], "cannot read /none.pem: No such file or directory"),
+    ],
+)
+def test_a_wrong_call(call, arguments: list[str], expected: str) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert expected in " ".join(result.stderr.split())

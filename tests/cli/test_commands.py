@@ -1,0 +1,64 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from rls import __version__
+from rls.cli import app
+
+
+def rls(*arguments: str):
+    return CliRunner().invoke(app, arguments)
+
+
+def test_version() -> None:
+    result = rls("version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"rls {__version__} (Python 3.")
+
+
+def test_the_schema_is_a_json_schema() -> None:
+    result = rls("schema")
+    assert result.exit_code == 0
+    assert "$schema" in json.loads(result.stdout)
+
+
+def test_help_lists_the_commands() -> None:
+    result = rls("--help")
+    assert result.exit_code == 0
+    assert all(command in result.stdout for command in ("serve", "check", "call", "schema", "version"))
+
+
+@pytest.mark.parametrize("arguments", [["bogus"], ["serve", "--bogus"], ["version", "bogus"]])
+def test_a_usage_error_exits_with_2(arguments: list[str]) -> None:
+    assert rls(*arguments).exit_code == 2
+
+
+def test_output_that_is_no_terminal_has_no_colours() -> None:
+    for arguments in (["--help"], ["serve", "--help"], ["check"], ["bogus"]):
+        assert "\x1b" not in rls(*arguments).output
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["--help"], ["check", "--help"], ["call", "--help"]])
+def test_what_needs_no_server_does_not_load_one(arguments: list[str]) -> None:
+    """Help and version are quick."""
+    heavy = {
+        "grpc",
+        "h2corn",
+        "google.protobuf",
+        "pydantic_settings",
+        "prometheus_client",
+        "redis",
+        "starlette",
+        "structlog",
+        "yaml",
+    }
+    code = (
+        "import sys; from rls.cli import app\n"
+        f"try: app({arguments!r})\n"
+        f"finally: print('loaded:', sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "loaded: []\n")

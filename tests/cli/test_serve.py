@@ -1,0 +1,49 @@
+import pytest
+from typer.testing import CliRunner
+
+from rls.cli import app
+from rls.settings import Settings, flag, variable
+
+
+def serve(*arguments: str, **env: str):
+    wide = {"COLUMNS": "400", "TERMINAL_WIDTH": "400"}
+    return CliRunner(env={**wide, **env}).invoke(app, ["serve", *arguments])
+
+
+def test_help_has_a_flag_a_variable_and_a_purpose_for_every_setting() -> None:
+    text = " ".join(serve("--help").stdout.split())
+    for name, field in Settings.model_fields.items():
+        shown = flag(f"no_{name}") if field.default is True else flag(name)
+        assert f" {shown} " in text
+        assert f"{variable(name)}]" in text
+        assert field.description is not None
+        assert field.description in text
+
+
+@pytest.mark.parametrize("default", ["0.0.0.0:8081", "127.0.0.1:6070", "memory://", "10ms", "5s", "0.8", "262144"])
+def test_help_has_the_defaults(default: str) -> None:
+    assert f"[default: {default}; RLS_" in " ".join(serve("--help").stdout.split())
+
+
+def test_help_has_headings() -> None:
+    headings = ["Rules", "Counting", "Answers", "Listeners", "TLS", "Limits", "Process"]
+    text = serve("--help").stdout
+    assert [heading for heading in headings if f"─ {heading} ─" in text] == headings
+
+
+def test_settings_that_cannot_be_used() -> None:
+    """Each has its line, and the exit code is that of a wrong call."""
+    result = serve("--drain", "soon", "--config", "rules", RLS_GRPC="nowhere")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        "rls: RLS_GRPC is 'nowhere': expected HOST:PORT, [IPV6]:PORT, PORT or unix:/path",
+        "rls: --drain is 'soon': expected a duration such as 10ms, 5s, 1m30s, or a number of seconds",
+    ]
+
+
+def test_no_rules_to_serve() -> None:
+    result = serve()
+    assert result.exit_code == 2
+    assert (
+        result.stderr == "rls: --config (RLS_CONFIG) is missing: expected at least one file or directory with rules\n"
+    )

@@ -1,0 +1,95 @@
+"""What users rely on, as text: `tests/surface.txt`. After a change that is meant: `python -m tests.test_surface`."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import typer.main
+from prometheus_client.parser import text_string_to_metric_families
+
+from examples.mesh.http import ask
+from rls.cli import app
+from rls.cli.call import OVER_LIMIT, UNANSWERED
+from rls.settings import Settings, flag, variable
+from tests.rls_process import RlsProcess
+
+SURFACE = Path(__file__).with_name("surface.txt")
+RULES = """\
+domain: mesh
+descriptors:
+  - key: company_id
+    shadow_mode: true
+    rate_limit: {unit: year, requests_per_unit: 2}
+  - key: internal
+    rate_limit: {unlimited: true}
+"""
+REFUND = {
+    "domain": "mesh",
+    "descriptors": [{"entries": [{"key": "company_id", "value": "acme"}], "isNegativeHits": True}],
+}
+
+
+def surface() -> str:
+    served = list(paths_and_metrics())
+    sections = {
+        "commands": list(commands()),
+        "exit codes: 0 well, 1 not, 2 called wrongly; of `rls call`": [
+            f"{OVER_LIMIT} over limit",
+            f"{UNANSWERED} no answer",
+        ],
+        "settings: flag, variable, default": list(settings()),
+        "HTTP": [line for line in served if "/" in line],
+        "metrics: name, type, labels": sorted(line for line in served if "/" not in line),
+    }
+    return "\n".join(f"# {title}\n" + "".join(f"{line}\n" for line in lines) for title, lines in sections.items())
+
+
+def commands() -> Iterator[str]:
+    """Each with its parameters; those of `serve` are the settings."""
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        words = [
+            max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.metavar
+            for parameter in command.params
+        ]
+        yield " ".join(["rls", name, *words])
+
+
+def settings() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        shown = flag(f"no_{name}") if field.default is True else flag(name)
+        default = "required" if field.is_required() else repr(field.default)
+        choices = "|".join(get_args(field.annotation)) if get_origin(field.annotation) is Literal else ""
+        yield f"{shown} {variable(name)} {default} {choices}".rstrip()
+
+
+def paths_and_metrics() -> Iterator[str]:
+    """Of running servers, one for each kind of backend."""
+    metrics: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        for backend in ("redis://127.0.0.1:1", "memory://"):
+            process = stack.enter_context(
+                RlsProcess(Path(folder), "--backend", backend, rules=RULES, name=backend.partition(":")[0])
+            )
+            port = int(process.addresses["http"].rpartition(":")[2])
+            ask(port, "/json", method="POST", body=json.dumps(REFUND).encode())
+            for family in text_string_to_metric_families(process.get("/metrics").body.decode()):
+                labels = sorted({name for sample in family.samples for name in sample.labels} - {"le"})
+                suffix = "_total" if family.type == "counter" else ""
+                if family.name.startswith("rls_"):
+                    metrics[family.name] = " ".join([family.name + suffix, family.type, *labels])
+        for kind in ("http", "admin"):
+            listed = process.get("/none", of=kind).body.decode().partition("there are ")[2].strip()
+            yield f"{kind}: {listed}"
+    yield from metrics.values()
+
+
+def test_the_surface_has_not_changed() -> None:
+    assert surface() == SURFACE.read_text()
+
+
+if __name__ == "__main__":
+    SURFACE.write_text(surface())
