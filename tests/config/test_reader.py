@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from rls.config.compile import compile_file
+from rls.config.nodes import parse
+from rls.config.reader import Reader, one_of, shorten
+from rls.config.schema import DESCRIPTOR, DOCUMENT, RATE_LIMIT, REPLACED, SHAPES
+
+INSIDE = {
+    DOCUMENT: "domain: d\n{}: x\n",
+    DESCRIPTOR: "domain: d\ndescriptors:\n- key: k\n  {}: x\n",
+    RATE_LIMIT: "domain: d\ndescriptors:\n- key: k\n  rate_limit:\n    unlimited: true\n    {}: x\n",
+    REPLACED: "domain: d\ndescriptors:\n- key: k\n  rate_limit:\n    unlimited: true\n"
+    "    replaces:\n    - name: n\n      {}: x\n",
+}  # fmt: skip
+HOME = {
+    (DESCRIPTOR, DOCUMENT): "at the top of the document",
+    (RATE_LIMIT, DOCUMENT): "at the top of the document",
+    (REPLACED, DOCUMENT): "at the top of the document",
+    (DOCUMENT, DESCRIPTOR): "in an item of `descriptors`",
+    (RATE_LIMIT, DESCRIPTOR): "beside `rate_limit`",
+    (REPLACED, DESCRIPTOR): "in an item of `descriptors`",
+    (DOCUMENT, RATE_LIMIT): "inside `rate_limit`",
+    (DESCRIPTOR, RATE_LIMIT): "inside `rate_limit`",
+    (REPLACED, RATE_LIMIT): "beside `replaces`",
+}
+MISPLACED = [
+    (inside, name, home)
+    for (inside, owner), home in HOME.items()
+    for name in SHAPES[owner].keys
+    if name not in SHAPES[inside].keys and owner == next(shape for shape in SHAPES if name in SHAPES[shape].keys)
+]
+
+
+@pytest.mark.parametrize(("inside", "name", "home"), MISPLACED)
+def test_a_misplaced_key_is_told_where_it_belongs(inside, name, home):
+    """Of each key in each wrong place: where it stands, and where it was expected; nothing takes it silently."""
+    messages = [problem.message for problem in compile_file("f", INSIDE[inside].format(name).encode()).problems]
+    assert messages == [f"`{name}` stands {SHAPES[inside].inside}, expected it {home}"]
+
+
+SLIPS = {
+    "capitals": str.upper,
+    "title": str.title,
+    "one too few": lambda name: name[:-1],
+    "one too many": lambda name: name[0] + name,
+    "other style": lambda name: name.replace("_", "-") + "s",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("slip", SLIPS.values(), ids=SLIPS)
+def test_a_slip_of_the_pen_is_understood(shape, slip):
+    """A key in other letters, with one too few or too many, is answered with the one that was meant."""
+    for name in SHAPES[shape].keys:
+        text = INSIDE[shape].format(slip(name)).encode()
+        messages = [problem.message for problem in compile_file("f", text).problems]
+        assert messages == [f"unknown key `{slip(name)}`, did you mean `{name}`?"]
+
+
+def fields(text: str):
+    (node,) = parse("f", text.encode())
+    reader = Reader("f")
+    return reader, reader.fields(RATE_LIMIT, node)
+
+
+def test_fields_know_where_their_key_stands():
+    """So that a message about what several keys say together can point to one."""
+    _, found = fields("unit: day\nname:   x\n")
+    assert (found["name"].line, found["name"].column) == (2, 1)
+
+
+def test_what_is_absent_null_or_wrong_reads_as_its_default():
+    """And only what is absent or null counts as missing."""
+    reader, found = fields("unit:\nunlimited: 1\nrequests_per_unit: x\n")
+    assert (found.text("unit"), found.flag("unlimited"), found.value("requests_per_unit")) == ("", False, None)
+    assert (found.text("name"), found.flag("replaces"), found.value("unit_multiplier")) == ("", False, None)
+    assert [found.lacks(name) for name in ("unit", "name", "requests_per_unit")] == [True, True, False]
+    assert len(reader.problems) == 2
+
+
+def test_long_texts_are_cut_in_messages():
+    """A message stays on one line."""
+    assert shorten("a\n b") == "a b"
+    assert shorten("x" * 41) == "x" * 39 + "…"
+    assert one_of(["a", "b", "c"]) == "`a`, `b` or `c`"
+    assert one_of(["a"]) == "`a`"
