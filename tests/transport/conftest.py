@@ -20,7 +20,7 @@ def pytest_asyncio_loop_factories(config, item):
 
 
 @pytest.fixture(params=TRANSPORTS)
-def kind(request) -> str:
+def kind(request):
     return request.param
 
 
@@ -45,7 +45,13 @@ async def serve(kind) -> AsyncIterator[Serve]:
     started: list[tuple[Transport, asyncio.Task[None]]] = []
 
     async def start(
-        unary=None, *, address="127.0.0.1:0", limits: Limits | None = None, tls: Tls | None = None, options=None, **calls
+        unary=None,
+        *,
+        address="127.0.0.1:0",
+        limits: Limits | None = None,
+        tls: Tls | None = None,
+        options=None,
+        **calls,
     ) -> Served:
         health = Health()
         health.set(serving=True)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Self
+from typing import Any, Self
 
 from hpack import Decoder, Encoder
 from hyperframe.frame import (
@@ -136,7 +136,7 @@ class RawClient:
             frames[-1].flags.add("END_STREAM")
         self.write(*frames)
 
-    def call(self, path: str, *chunks: bytes, end: bool = True, **headers: str | None) -> int:
+    def call(self, path: str, *chunks: bytes, end: bool = True, **headers: Any) -> int:
         """Begin a call and send *chunks*, a DATA frame each; returns its stream."""
         stream = self.headers(call_headers(path, **headers))
         for i, chunk in enumerate(chunks):
@@ -149,7 +149,8 @@ class RawClient:
         await asyncio.wait_for(response.ended.wait(), DEADLINE)
         return response
 
-    async def ask(self, path: str, *chunks: bytes, **headers: str | None) -> Response:
+    async def ask(self, path: str, *chunks: bytes, **headers: Any) -> Response:
+        """Call and return what came back."""
         return await self.response(self.call(path, *chunks, **headers))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
@@ -166,7 +167,7 @@ class RawClient:
     def _take(self, frame: Frame, decoder: Decoder) -> None:
         response = self.responses.get(frame.stream_id, Response())
         if isinstance(frame, HeadersFrame):
-            response.blocks.append(dict(decoder.decode(frame.data)))
+            response.blocks.append({str(name): str(value) for name, value in decoder.decode(frame.data)})
         elif isinstance(frame, DataFrame):
             response.data += frame.data
         elif isinstance(frame, RstStreamFrame):

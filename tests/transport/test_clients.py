@@ -9,6 +9,7 @@ import grpc
 import pytest
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.const import Status
+from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 
 from rls._pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -31,7 +32,7 @@ async def fail(payload: bytes) -> bytes:
 UNARY = {ECHO: echo, FAIL: fail}
 
 
-class Bytes:
+class Bytes(CodecBase):
     """grpclib's codec for messages that stay bytes."""
 
     __content_subtype__ = "proto"
@@ -115,7 +116,8 @@ async def test_grpclib_calls(grpclib_channel, payload):
 
 async def test_grpclib_sends_metadata(grpclib_channel):
     call = UnaryUnaryMethod(grpclib_channel, ECHO, bytes, bytes)
-    assert await call(b"hello", timeout=10, metadata={"x-text": "value", "x-data-bin": bytes(range(256))}) == b"hello"
+    metadata: list[tuple[str, str | bytes]] = [("x-text", "value"), ("x-data-bin", bytes(range(256)))]
+    assert await call(b"hello", timeout=10, metadata=metadata) == b"hello"
 
 
 async def test_grpclib_is_told_status_and_text(grpclib_channel):

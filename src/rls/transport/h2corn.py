@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 import h2corn
+from h2corn._lib import _PreparedTls as PreparedTls
 from h2corn._lib import prepare_tls
 from h2corn._server import load_tls_material
 
@@ -18,7 +20,7 @@ from rls.transport.asgi_grpc import GrpcApp
 from rls.transport.base import Calls, Limits, Tls
 from rls.transport.certificates import fingerprint
 from rls.transport.health import Watches
-from rls.transport.listen import address_of, close_listener, listen
+from rls.transport.listen import address_of, close_listener, connections_possible, listen
 
 App: TypeAlias = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
@@ -26,15 +28,19 @@ App: TypeAlias = Callable[
 
 _LOG = logging.getLogger(__name__)
 _LOOK_AT_FILES = 1.0
+_START_AGAIN = 0.1
 
 
 class Server:
     """One h2corn server, on a listening socket that stays its caller's."""
 
     def __init__(self, app: App, config: h2corn.Config, listener: socket.socket) -> None:
-        self._server = h2corn.Server(app, config)
+        self._app = app
+        self._config = config
         self._listener = listener
+        self._server = h2corn.Server(app, config)
         self._serving: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def start(self) -> None:
         """Serve.
@@ -42,26 +48,35 @@ class Server:
         Raises:
             SettingsError: The certificates cannot be used.
         """
-        config = self._server.config
         try:
-            tls = prepare_tls(config, load_tls_material(config))
+            tls = prepare_tls(self._config, load_tls_material(self._config))
         except (ValueError, OSError) as error:
             raise SettingsError(f"cannot serve TLS: {error}") from error
-        # Not Server.serve(): that prints a banner into our log, at each reload again.
-        serve = self._server._serve_worker_fds  # noqa: SLF001
-        self._serving = asyncio.create_task(serve([os.dup(self._listener.fileno())], prepared_tls=tls), name="h2corn")
+        self._serving = asyncio.create_task(self._serve(tls), name="h2corn")
         await self._server.wait_started()
 
     async def aclose(self) -> None:
         """Stop accepting, let calls in flight finish, close. Idempotent."""
-        if self._serving is None:
-            return
+        self._closing = True
         self._server.shutdown()
-        try:
+        if self._serving is not None:
             await self._serving
-        except RuntimeError as error:
-            _LOG.warning("some calls did not finish in time: %s", error)
-        self._serving = None
+            self._serving = None
+
+    async def _serve(self, tls: PreparedTls) -> None:
+        """Serve, and again whenever h2corn gives up, as it does where a connection cannot be accepted."""
+        while True:
+            try:
+                # Not h2corn's serve(): that prints a banner into our log, at each reload again.
+                await self._server._serve_worker_fds([os.dup(self._listener.fileno())], prepared_tls=tls)  # noqa: SLF001
+            except RuntimeError as error:
+                _LOG.warning("some calls did not finish in time: %s", error)
+            except OSError as error:
+                _LOG.error("the server failed, and starts again: %s", error)
+            if self._closing:
+                return
+            await asyncio.sleep(_START_AGAIN)
+            self._server = h2corn.Server(self._app, self._config)
 
 
 class H2corn:
@@ -156,7 +171,8 @@ def _config(address: str, calls: Calls, limits: Limits, tls: Tls | None) -> h2co
         lifespan="off",
         runtime_threads=1,
         max_concurrent_streams=limits.max_streams,
-        limit_connections=limits.max_connections,
+        # Where the files run out, h2corn gives up: it must not come to that.
+        limit_connections=min(limits.max_connections or sys.maxsize, connections_possible()),
         limit_concurrency=limits.max_concurrency,
         h2_max_header_list_size=65_536,
         h2_max_header_block_size=65_536,

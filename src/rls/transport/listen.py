@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import socket
 import stat
+import sys
 from pathlib import Path
 
 from rls.errors import SettingsError
 
 _UNIX = "unix:"
 _BACKLOG = 1024
+_OTHER_FILES = 1024
 
 
 def listen(address: str) -> socket.socket:
@@ -69,6 +72,21 @@ def close_listener(listener: socket.socket) -> None:
         with contextlib.suppress(FileNotFoundError):
             Path(os.fsdecode(listener.getsockname())).unlink()
     listener.close()
+
+
+def connections_possible() -> int:
+    """How many connections the limit on open files leaves room for; raises the soft limit to the hard one.
+
+    The rest is for what else a process opens: its other listeners' connections above all.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, soft // 2, soft - _OTHER_FILES)
 
 
 def _listen_unix(path: str) -> socket.socket:
