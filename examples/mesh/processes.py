@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -59,11 +58,12 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 20) -> T:
 
 
 class Process:
-    """A running program; what it prints goes to the file *log*."""
+    """A running program; what it prints goes to the file *log*.
 
-    def __init__(
-        self, name: str, command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None
-    ) -> None:
+    With *new_group* it leads a process group of its own.
+    """
+
+    def __init__(self, name: str, command: Sequence[str | Path], log: Path, *, new_group: bool = False) -> None:
         self.name = name
         self.log = log
         with log.open("ab") as output:
@@ -72,7 +72,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                process_group=0 if new_group else None,
             )
 
     @property

@@ -71,4 +71,4 @@ class Rls(Process):
 def _need(*packages: str) -> None:
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise Missing(f"{' and '.join(missing)} cannot be imported: run `make demo`, or pip install -e . first")
+        raise Missing(f"{' and '.join(missing)} cannot be imported: `make demo` installs all that is needed")

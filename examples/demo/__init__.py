@@ -1,0 +1,1 @@
+"""A mesh in a minute: companies and addresses being limited, in the terminal."""
