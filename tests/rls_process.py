@@ -33,8 +33,10 @@ class RlsProcess(Process):
             options = ("--config", str(self.rules), *options)
         # What is given twice counts once, the last time.
         addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
-        command = [sys.executable, "-m", "rls", "serve", *addresses, "--drain", "0", *options]
-        super().__init__(name, command, folder / f"{name}.log", env=env)
+        variables = [f"{variable}={value}" for variable, value in (env or {}).items()]
+        serve = [sys.executable, "-m", "rls", "serve"]
+        command = ["env", *variables, *serve, *addresses, "--drain", "0", *options]
+        super().__init__(name, command, folder / f"{name}.log")
         try:
             self.wait_until(lambda: self.addresses, "it listens")
         except BaseException:

@@ -70,25 +70,32 @@ def paths_and_metrics() -> Iterator[str]:
     """Of running servers, one for each kind of backend."""
     metrics: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        for backend in ("redis://127.0.0.1:1", "memory://"):
-            process = stack.enter_context(
-                RlsProcess(Path(folder), "--backend", backend, rules=RULES, name=backend.partition(":")[0])
-            )
+        processes = [
+            stack.enter_context(RlsProcess(Path(folder), "--backend", backend, rules=RULES, name=name))
+            for name, backend in (("memory", "memory://"), ("redis", "redis://127.0.0.1:1"))
+        ]
+        for process in processes:
             port = int(process.addresses["http"].rpartition(":")[2])
             ask(port, "/json", method="POST", body=json.dumps(REFUND).encode())
             for family in text_string_to_metric_families(process.get("/metrics").body.decode()):
                 labels = sorted({name for sample in family.samples for name in sample.labels} - {"le"})
                 suffix = "_total" if family.type == "counter" else ""
                 if family.name.startswith("rls_"):
-                    metrics[family.name] = " ".join([family.name + suffix, family.type, *labels])
+                    metrics.setdefault(family.name, " ".join([family.name + suffix, family.type, *labels]))
         for kind in ("http", "admin"):
-            listed = process.get("/none", of=kind).body.decode().partition("there are ")[2].strip()
+            listed = processes[0].get("/none", of=kind).body.decode().partition("there are ")[2].strip()
             yield f"{kind}: {listed}"
     yield from metrics.values()
 
 
 def test_the_surface_has_not_changed() -> None:
     assert surface() == SURFACE.read_text()
+
+
+def test_every_metric_stands_in_the_page() -> None:
+    metrics = SURFACE.read_text().partition("# metrics")[2].splitlines()[1:]
+    page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
+    assert [line for line in metrics if f"`{line.split()[0]}`" not in page] == []
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from rls.settings.values import (
     parse_grpc_address,
     parse_header,
     parse_http_address,
+    parse_optional_header,
     parse_paths,
     split,
 )
@@ -86,9 +87,10 @@ class Settings(BaseSettings):
         "RateLimit-Reset", description="Header that holds the seconds until the reset."
     )
     ietf_headers: Annotated[bool, Flag(ANSWERS)] = Field(
-        False, description="Add RateLimit and RateLimit-Policy for every limit that applied."
+        False,
+        description="Add RateLimit and RateLimit-Policy for every limit that applied, and Retry-After to refusals.",
     )
-    refusal_header: Annotated[HeaderName, Flag(ANSWERS, "NAME")] = Field(
+    refusal_header: Annotated[str, PlainValidator(parse_optional_header), Flag(ANSWERS, "NAME")] = Field(
         "", description="Header that names the rule that refused; none where empty."
     )
     problem_json: Annotated[bool, Flag(ANSWERS)] = Field(

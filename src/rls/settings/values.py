@@ -158,10 +158,16 @@ def parse_backend(value: object) -> BackendUrl:
 
 
 def parse_header(value: object) -> str:
+    """The name of a header."""
     text = str(value).strip()
-    if text and not _HEADER.fullmatch(text):
+    if not _HEADER.fullmatch(text):
         raise ValueError("the name of a header")
     return text
+
+
+def parse_optional_header(value: object) -> str:
+    """The name of a header, or nothing."""
+    return parse_header(value) if value else ""
 
 
 def lowered(value: object) -> object:
