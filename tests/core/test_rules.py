@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rls.core.model import RateLimit, Unit
+from rls.core.rules import Domain, Node, Rule, Wildcard
+
+# Few letters, so that patterns and values often meet; the others mean something elsewhere.
+patterns = st.text(alphabet="ab.*[?\n", max_size=8).filter(lambda text: "*" in text)
+values = st.text(alphabet="ab.*[?\n", max_size=12)
+
+
+@given(patterns, values)
+def test_a_wildcard_matches_as_a_regular_expression_does(pattern, value):
+    """`*` is any text, the empty one included; every other character stands for itself."""
+    expression = ".*".join(map(re.escape, pattern.split("*")))
+    assert Wildcard.parse(pattern).matches(value) == bool(re.fullmatch(expression, value, re.DOTALL))
+
+
+@given(patterns, st.lists(values, min_size=8, max_size=8))
+def test_a_wildcard_matches_whatever_its_stars_stand_for(pattern, texts):
+    """Put any texts in the place of its stars, and it matches."""
+    filling = iter(texts)
+    value = "".join(next(filling) if char == "*" else char for char in pattern)
+    assert Wildcard.parse(pattern).matches(value)
+
+
+# Those that the reference's own tests hold, and the ends of what a pattern can be.
+@pytest.mark.parametrize(
+    ("pattern", "matched", "not_matched"),
+    [
+        ("*", ["", "a", "a/b"], []),
+        ("**", ["", "a"], []),
+        ("a*", ["a", "ab", "a*"], ["", "ba", "A"]),
+        ("*a", ["a", "ba"], ["", "ab"]),
+        ("a*a", ["aa", "aba"], ["a"]),
+        ("a*b*c", ["abc", "axbxc", "abbc"], ["ac", "abcd", "acb"]),
+        ("*ab*ab*", ["abab", "xabxabx"], ["ab", "aab", "abba"]),
+        ("ab*ba", ["abba", "ab.ba"], ["aba"]),
+    ],
+)
+def test_wildcards_by_example(pattern, matched, not_matched):
+    """The fixed pieces must not overlap."""
+    wildcard = Wildcard.parse(pattern)
+    assert all(wildcard.matches(value) for value in matched)
+    assert not any(wildcard.matches(value) for value in not_matched)
+
+
+def test_a_rule_is_known_by_its_name_or_else_its_path():
+    """The label is what metrics, logs and answers call it."""
+    limit = RateLimit(1, Unit.SECOND)
+    assert Rule("d", "a.b", limit).label == "a.b"
+    assert Rule("d", "a.b", limit, name="n").label == "n"
+
+
+def test_unlimited_is_to_have_no_limit():
+    """A limit of 0 is one."""
+    assert Rule("d", "a", None).unlimited
+    assert not Rule("d", "a", RateLimit(0, Unit.SECOND)).unlimited
+
+
+def test_a_rule_is_itself_and_no_other():
+    """Two that say the same are two: a reload must not mix them up."""
+    assert Rule("d", "a", None) != Rule("d", "a", None)
+
+
+def test_a_domain_lists_each_rule_once_parents_first():
+    """A wildcard stands in its node twice, but is one rule."""
+    parent, wild, default, deep = (Rule("d", path, None) for path in ("a_x", "a_x.b_*", "a_x.b", "a_x.b_*.c"))
+    leaf = Node(rule=deep)
+    star = Node(rule=wild, defaults={"c": leaf})
+    node = Node(
+        exact={("b", "*"): star},
+        wildcards={"b": [(Wildcard.parse("*"), star)]},
+        defaults={"b": Node(rule=default)},
+        rule=parent,
+    )
+    rules = list(Domain("d", Node(exact={("a", "x"): node})).rules())
+    assert sorted(rule.path for rule in rules) == ["a_x", "a_x.b", "a_x.b_*", "a_x.b_*.c"]
+    assert rules[0] is parent
+    assert rules.index(wild) < rules.index(deep)
