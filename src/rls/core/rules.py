@@ -115,10 +115,8 @@ class Domain:
             node = nodes.pop()
             if node.rule is not None:
                 yield node.rule
-            # A wildcard stands twice: in the order of the file, and under its own text.
-            below = {id(child): child for child in (*node.exact.values(), *node.defaults.values())}
-            below.update((id(child), child) for found in node.wildcards.values() for _, child in found)
-            nodes += reversed(below.values())
+            # Wildcards are among the exact ones.
+            nodes += [*reversed(node.defaults.values()), *reversed(node.exact.values())]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,12 +28,24 @@ FAMILIES = {
 }
 
 
+_NONE: frozenset[str] = frozenset()
+_LIMITED = frozenset({"hits", "over_limit", "near_limit", "within_limit"})
+_IN_SHADOW = _LIMITED | {"shadow_mode"}
+_UNLIMITED = frozenset({"unlimited"})
+
+
 class RuleCounters:
-    """The numbers of one rule; of several where these share a domain and a label."""
+    """The numbers of one rule; of several where these share a domain and a label.
+
+    Attributes:
+        shown: The families in which it appears with 0, too.
+    """
 
     __slots__ = (
+        "_labels",
+        "domain",
         "hits",
-        "labels",
+        "label",
         "near_limit",
         "over_limit",
         "refunds",
@@ -44,10 +56,19 @@ class RuleCounters:
     )
 
     def __init__(self, domain: str, label: str) -> None:
-        self.labels = f'{{domain="{escaped(domain)}",rule="{escaped(label)}"}}'
-        self.shown: frozenset[str] = frozenset()
+        self.domain = domain
+        self.label = label
+        self.shown = _NONE
         self.hits = self.over_limit = self.near_limit = self.within_limit = 0
         self.shadow_mode = self.refunds = self.unlimited = 0
+        self._labels = ""
+
+    @property
+    def labels(self) -> str:
+        """Its labels as text; made when first asked for, not while many rules are loaded."""
+        if not self._labels:
+            self._labels = f'{{domain="{escaped(self.domain)}",rule="{escaped(self.label)}"}}'
+        return self._labels
 
 
 class CountersByRule:
@@ -69,18 +90,22 @@ class CountersByRule:
     def load(self, rules: RuleSet) -> None:
         """Keep the numbers of rules that stay, whose domain and path are the same; begin at 0 for new ones."""
         in_force = [rule for domain in rules.domains.values() for rule in domain.rules()]
-        kept_labels = {(rule.domain, rule.path) for rule in in_force}
-        kept_labels.update((domain, OVERRIDE_LABEL) for domain in rules.domains)
-        self._by_label = {key: counters for key, counters in self._by_label.items() if key in kept_labels}
-        self._by_value = {key: values for key, values in self._by_value.items() if key in kept_labels}
         show_zeros = len(in_force) <= LONGEST_ZEROS
-        self.by_rule = {rule: self._labelled(rule.domain, rule.path) for rule in in_force}
-        for counters in self.by_rule.values():
-            counters.shown = frozenset()
-        for rule, counters in self.by_rule.items():
+        before = self._by_label
+        self._by_label = {key: before[key] for domain in rules.domains if (key := (domain, OVERRIDE_LABEL)) in before}
+        self.by_rule = {}
+        for rule in in_force:
+            key = rule.domain, rule.path
+            counters = self._by_label.get(key)
+            if counters is None:
+                counters = self._by_label[key] = before.get(key) or RuleCounters(*key)
+                counters.shown = _NONE
             # Where every request brings its own label, the one without a value would stay at 0 for ever.
             if show_zeros and not rule.detailed_metric:
-                counters.shown |= _families(rule)
+                families = _UNLIMITED if rule.limit is None else _IN_SHADOW if rule.shadow_mode else _LIMITED
+                counters.shown = counters.shown | families if counters.shown else families
+            self.by_rule[rule] = counters
+        self._by_value = {key: values for key, values in self._by_value.items() if key in self._by_label}
 
     def find(self, domain: str, check: Check) -> RuleCounters:
         """The numbers for *check*, which is matched or an override."""
@@ -118,14 +143,6 @@ class CountersByRule:
                         if (number := getattr(counters, family)) or family in counters.shown
                     ]
                 ).encode()
-
-
-def _families(rule: Rule) -> frozenset[str]:
-    """The families in which *rule* appears before its first hit."""
-    if rule.limit is None:
-        return frozenset({"unlimited"})
-    always = {"hits", "over_limit", "near_limit", "within_limit"}
-    return frozenset(always | {"shadow_mode"} if rule.shadow_mode else always)
 
 
 def escaped(text: str) -> str:
