@@ -39,8 +39,10 @@ class MemoryBackend:
                 if group is not None and key in group and amount >= 0:
                     count = group[key] = group[key] + amount
                 else:
-                    count = max(0, (0 if group is None else group.get(key, 0)) + amount)
-                    windows.put(expires_at, key, count)
+                    before = 0 if group is None else group.get(key, 0)
+                    count = max(0, before + amount)
+                    if count != before:
+                        windows.put(expires_at, key, count)
                 counts.append(count)
         return counts
 

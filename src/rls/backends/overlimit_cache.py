@@ -55,9 +55,12 @@ class OverLimitCache:
 
     def _known(self, hit: Hit) -> int | None:
         """A count after *hit* that is over its limit without being precise; None where the backend has to say."""
+        if hit.amount < 0:
+            self._over.discard(hit.expires_at, hit.key)  # now, since hits may follow in the same call
+            return None
         group = self._over.groups.get(hit.expires_at)
         count = None if group is None else group.get(hit.key)
-        if count is None or count <= hit.limit or hit.amount < 0:
+        if count is None or count <= hit.limit:
             return None
         return count + hit.amount
 

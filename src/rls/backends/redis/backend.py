@@ -63,7 +63,9 @@ class RedisBackend:
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`."""
         if self._down is not None:
-            raise self._down
+            raise self._down.with_traceback(None)  # it would grow with every call
+        if not hits:
+            return ()
         flight = self._filling
         batch = flight.batch
         add = batch.add
@@ -146,6 +148,8 @@ class RedisBackend:
         for hit in batch.fresh:
             self._with_ttl.put(hit.expires_at, hit.key, 1)
         self._orphans = batch.orphans
+        if batch.orphans and self._filling.landed is None:  # they need their TTL now, whether or not a call follows
+            self._filling.landed = flight.landed.get_loop().create_future()
         flight.uncancelled().set_result(None)
         self._send()
 

@@ -112,7 +112,12 @@ class Batch:
                 self.bases.append(0)
                 self.errors[command] = reply
                 continue
-            count = int(reply or 0)
+            try:
+                count = int(reply or 0)
+            except ValueError as error:  # a GET of what is no counter
+                self.bases.append(0)
+                self.errors[command] = error
+                continue
             self.bases.append(count - total)
             if announced:
                 self.fresh.append(hit)

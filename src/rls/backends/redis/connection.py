@@ -92,16 +92,19 @@ async def connect(url: str, timeout_seconds: float, on_lost: Callable[[BackendEr
     Raises:
         BackendError: It could not be had within *timeout_seconds*.
     """
-    pool = ConnectionPool.from_url(
-        url,
-        protocol=2,
-        socket_connect_timeout=timeout_seconds,
-        socket_timeout=timeout_seconds,
-        client_name="rls",
-        maint_notifications_config=None,
-    )
-    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
     address = redacted(url)
+    try:
+        pool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_connect_timeout=timeout_seconds,
+            socket_timeout=timeout_seconds,
+            client_name="rls",
+            maint_notifications_config=None,
+        )
+        connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError) as error:  # an option in the URL that redis-py does not know
+        raise BackendError(f"Redis at {address}: {error}", transient=False) from error
     try:
         async with asyncio.timeout(timeout_seconds):
             await connection.connect()  # type: ignore[no-untyped-call]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 
 def redacted(url: str) -> str:
-    """*url* without user and password, fit for messages."""
+    """*url* without user, password and query, fit for messages."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        # Perhaps a password that ought to be escaped: then what looks like host and path are parts of it.
+        return f"{parts.scheme}://***"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,0 +1,47 @@
+"""What tests of backends count, and how they wait."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+
+from rls.backends.base import Hit
+from rls.errors import BackendError
+
+PATIENT = 20.0
+"""Seconds to wait where a test is not about waiting: more than any busy machine needs."""
+
+_numbers = itertools.count()
+
+
+def new_key() -> bytes:
+    return b"r1|test|%d|" % next(_numbers)
+
+
+def hit(amount: int = 1, key: bytes | None = None, *, limit: int = 2**40, window: int = 3600) -> Hit:
+    """A hit on *key*, or on a new counter, in a window that does not end during a test."""
+    now = int(time.time())
+    return Hit(key or new_key(), amount, limit, now - now % window + 2 * window, window)
+
+
+async def until(condition: Callable[[], object], seconds: float = PATIENT) -> None:
+    """Return when *condition* holds; fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"still not so after {seconds:g} s"
+        await asyncio.sleep(0.005)
+
+
+async def until_works(call: Callable[[], Awaitable[object]], seconds: float = PATIENT) -> None:
+    """Return when *call* does not raise a BackendError any more; fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            await call()
+        except BackendError:
+            assert time.monotonic() < deadline, f"still fails after {seconds:g} s"
+            await asyncio.sleep(0.005)
+        else:
+            return
