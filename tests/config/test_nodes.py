@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from rls.config.nodes import MAX_DEPTH, STR_TAG, Mapping, Scalar, Sequence, pars
 from rls.errors import ConfigError
 
 
-def nodes_of(text: str | bytes) -> list:
+def nodes_of(text: str | bytes) -> list[Any]:
     return list(parse("f", text if isinstance(text, bytes) else text.encode()))
 
 

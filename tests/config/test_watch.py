@@ -28,11 +28,11 @@ async def watching(*paths, loaded=None, look_seconds=0.2):
             task.cancel()
 
 
-async def told(news) -> Loaded:
+async def told(news):
     return await asyncio.wait_for(news.get(), DEADLINE)
 
 
-async def told_until(news, condition) -> Loaded:
+async def told_until(news, condition):
     """The first news that *condition* holds for; others may come before, where several files changed."""
     async with asyncio.timeout(DEADLINE):
         while not condition(loaded := await news.get()):
@@ -83,9 +83,17 @@ async def test_a_swapped_config_map_is_news(tmp_path):
     volume = ConfigMap(tmp_path / "rules", a=GOOD.format("one", "a"), b=GOOD.format("two", "b"))
     async with watching(volume.directory) as news:
         volume.swap(a=GOOD.format("one", "A"), b=GOOD.format("two", "B"))
-        assert keys(await told_until(news, lambda loaded: keys(loaded) == {"A", "B"}))
+        await told_until(news, lambda loaded: keys(loaded) == {"A", "B"})
         volume.swap(a=GOOD.format("one", "A"))
         await told_until(news, lambda loaded: keys(loaded) == {"A"})
+
+
+async def test_a_file_of_a_config_map_may_be_named(tmp_path):
+    """A swap is seen where not the volume but one of its files is watched."""
+    volume = ConfigMap(tmp_path / "rules", a=GOOD.format("one", "a"), b=GOOD.format("two", "b"))
+    async with watching(volume.directory / "a.yaml") as news:
+        volume.swap(a=GOOD.format("one", "A"), b=GOOD.format("two", "B"))
+        assert keys(await told(news)) == {"A"}
 
 
 @pytest.mark.parametrize("how", ["in place", "by rename"])

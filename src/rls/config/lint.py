@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from rls.config.reader import Fields, shorten
 from rls.core.model import Unit
@@ -12,36 +12,42 @@ from rls.errors import Place, Problem
 # Comparing wildcards pair by pair is worth it only where somebody wrote them by hand.
 MAX_WILDCARDS = 500
 _NO_LIMIT = "has no effect without `rate_limit`"
+_EFFECTIVE = frozenset({"key", "value", "rate_limit", "descriptors"})
+_OF_LIMITS = ("shadow_mode", "quota_mode", "detailed_metric", "metadata")
+_OF_LEVELS = ("share_threshold", "value_to_metric")
 
 
-def idle(fields: Fields, *, has_limit: bool, has_children: bool) -> Iterator[tuple[str, str]]:
+def idle(fields: Fields, *, has_limit: bool, has_children: bool) -> list[tuple[str, str]]:
     """Keys of a descriptor that do nothing where they stand, each with a message."""
-    key, value = fields.text("key"), fields.text("value")
-    if "*" in key:
-        yield "key", "`*` in a key stands only for itself, expected it in a `value`"
+    found = []
+    if "*" in fields.text("key"):
+        found.append(("key", "`*` in a key stands only for itself, expected it in a `value`"))
+    if fields.keys() <= _EFFECTIVE:
+        return found
     if not has_limit:
-        for name in ("shadow_mode", "quota_mode", "detailed_metric"):
-            if fields.flag(name):
-                yield name, f"`{name}` {_NO_LIMIT}"
-        if fields.value("metadata"):
-            yield "metadata", f"`metadata` {_NO_LIMIT}"
+        found += [(name, f"`{name}` {_NO_LIMIT}") for name in _OF_LIMITS if fields.value(name)]
         if not has_children:
-            for name in ("share_threshold", "value_to_metric"):
-                if fields.flag(name):
-                    yield name, f"`{name}` {_NO_LIMIT}, here or further down"
+            found += [(name, f"`{name}` {_NO_LIMIT}, here or further down") for name in _OF_LEVELS if fields.flag(name)]
+    value = fields.text("value")
     if fields.flag("value_to_metric") and value and "*" not in value:
-        yield "value_to_metric", f"`value_to_metric` has no effect on the one value `{shorten(value)}`"
+        found.append(("value_to_metric", f"`value_to_metric` has no effect on the one value `{shorten(value)}`"))
+    return found
 
 
-def idle_in_limit(fields: Fields) -> Iterator[tuple[str, str]]:
+def idle_in_limit(fields: Fields) -> list[tuple[str, str]]:
     """Keys of a rate limit that do nothing where they stand, each with a message."""
+    found = []
     if fields.flag("unlimited"):
-        for name in ("unit", "unit_multiplier", "requests_per_unit"):
-            if not fields.lacks(name) and fields.text(name).upper() not in Unit.__members__:
-                yield name, f"`{name}` has no effect beside `unlimited`"
+        found += [
+            (key, f"`{key}` has no effect beside `unlimited`")
+            for key in ("unit", "unit_multiplier", "requests_per_unit")
+            if not fields.lacks(key) and fields.text(key).upper() not in Unit.__members__  # such a unit is an error
+        ]
     name = fields.text("name")
     if not (name.isascii() and name.isprintable()):
-        yield "name", f"`name` has characters that headers cannot hold ({name!a}); they are written as `%XX` there"
+        message = f"`name` has characters that headers cannot hold ({name!a}); they are written as `%XX` there"
+        found.append(("name", message))
+    return found
 
 
 def unreachable(parent: Node) -> list[Problem]:

@@ -98,7 +98,11 @@ class _Composer:
             kind = event.__class__
             node: Node
             if kind is events.ScalarEvent:
-                node = self._scalar(event)
+                mark = event.start_mark
+                tag = event.tag or (None if event.implicit[0] else STR_TAG)
+                node = Scalar(event.value, tag, mark.line + 1, mark.column + 1)
+                if event.anchor is not None:
+                    self._anchors[event.anchor] = node
                 parent.size += 1
             elif kind is events.MappingStartEvent or kind is events.SequenceStartEvent:
                 self._open.append(parent)
@@ -122,14 +126,6 @@ class _Composer:
                 key = None
         assert isinstance(parent, Sequence)
         return parent.items[0]
-
-    def _scalar(self, event: Any) -> Scalar:
-        mark = event.start_mark
-        tag = event.tag or (None if event.implicit[0] else STR_TAG)
-        scalar = Scalar(event.value, tag, mark.line + 1, mark.column + 1)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = scalar
-        return scalar
 
     def _collection(self, event: Any) -> Sequence | Mapping:
         if len(self._open) > MAX_DEPTH:

@@ -108,10 +108,8 @@ class Reader:
             if name in own:
                 self.warn(key_node, f"`{name}` stands here twice, expected once; the last one counts")
             own.add(name)
-            before = fields.get(name)
-            fields[name] = Field(
-                self._value(name, key, node, None if before is None else before.value), key_node.line, key_node.column
-            )
+            value = self._value(name, key, node, fields)
+            fields[name] = Field(value, key_node.line, key_node.column)
         return fields
 
     def mappings(self, name: str, items: Sequence) -> list[Mapping]:
@@ -121,7 +119,7 @@ class Reader:
                 self.error(item, f"an item of `{name}` is {describe(item)}, expected a mapping{_example(name)}")
         return [item for item in items.items if isinstance(item, Mapping)]
 
-    def _value(self, name: str, key: Key, node: Node, before: Any) -> Any:
+    def _value(self, name: str, key: Key, node: Node, fields: Fields) -> Any:
         kind = key.kind
         if isinstance(node, Scalar):
             try:
@@ -139,7 +137,8 @@ class Reader:
                 return value
         elif isinstance(node, Mapping):
             if kind is Kind.SHAPE:
-                return self.fields(key.shape, node, before if isinstance(before, Fields) else None)
+                before = fields.value(name)
+                return self.fields(key.shape, node, before)
             if kind is Kind.FREE:
                 return self._free(node)
         elif kind is Kind.LIST:
