@@ -216,5 +216,10 @@ def test_the_command_to_try_can_be_called(address: str, callable_at: str) -> Non
     assert example_call(address, rules) == f"rls call {callable_at} --domain domain a=acme"
 
 
+def test_the_command_to_try_speaks_tls_where_the_server_does() -> None:
+    rules = rule_set({(Step("a"),): rule()})
+    assert example_call("10.0.0.1:1", rules, tls=True) == "rls call 10.0.0.1:1 --tls --domain domain a=acme"
+
+
 def test_no_rules_no_command_to_try() -> None:
     assert example_call("127.0.0.1:1", RuleSet()) == ""

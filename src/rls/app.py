@@ -87,6 +87,7 @@ class App:
         Raises:
             SettingsError: It cannot start.
         """
+        self._handle_signals()
         for warning in warnings:
             self.log.warning("setting_ignored", reason=warning)
         async with AsyncExitStack() as stack:
@@ -103,7 +104,6 @@ class App:
             await self.readiness.look()
             self._run(self.readiness.run())
             self._run(watch(self.settings.config, self._apply_news, self._loaded))
-            self._handle_signals()
             settle_garbage_collector()
             self._announce(grpc, http, admin)
             await self._stop.wait()
@@ -191,7 +191,7 @@ class App:
         self.log.info("started", version=__version__, backend=str(self.settings.backend), **where)
         if self.settings.log_format == "text":
             listed = "".join(f"  {name:5} {address}\n" for name, address in where.items())
-            tried = example_call(grpc.address, self.limiter.rules)
+            tried = example_call(grpc.address, self.limiter.rules, tls=self.settings.tls_cert is not None)
             sys.stdout.write(f"rls listens on\n{listed}" + (f"try\n  {tried}\n" if tried else ""))
             sys.stdout.flush()
 
@@ -269,7 +269,7 @@ def _address(server: Http | None) -> str:
     return "off" if server is None else server.address
 
 
-def example_call(address: str, rules: RuleSet) -> str:
+def example_call(address: str, rules: RuleSet, *, tls: bool = False) -> str:
     """A command that asks the server at *address* for the first rule of *rules*; "" where there is none."""
     for wildcard_host, loopback in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
         if address.startswith(wildcard_host):
@@ -277,7 +277,8 @@ def example_call(address: str, rules: RuleSet) -> str:
     for domain in rules.domains.values():
         entries = _first_entries(domain.root)
         if entries:
-            words = ["rls", "call", address, "--domain", domain.name, *(f"{key}={value}" for key, value in entries)]
+            words = ["rls", "call", address, *(["--tls"] if tls else []), "--domain", domain.name]
+            words += [f"{key}={value}" for key, value in entries]
             return shlex.join(words)
     return ""
 

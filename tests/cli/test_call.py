@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from rls.cli import app
 from tests.rls_process import RULES, RlsProcess
+from tests.transport.certs import Authority
 
 MORE = (
     RULES
@@ -92,3 +93,20 @@ def test_a_wrong_call(call, arguments: list[str], expected: str) -> None:
     result = call(*arguments)
     assert result.exit_code == 2
     assert expected in " ".join(result.stderr.split())
+
+
+def test_mutual_tls(tmp_path) -> None:
+    """With a certificate of the client's, and none of the system's authorities."""
+    authority = Authority()
+    for name, names in (("server", ["rls.mesh"]), ("client", ["spiffe://mesh/ns/istio-system/sa/gateway"])):
+        for suffix, pem in zip(("crt", "key"), authority.issue(*names), strict=True):
+            (tmp_path / f"{name}.{suffix}").write_bytes(pem)
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(authority.pem)
+    server = ["--tls-cert", f"{tmp_path}/server.crt", "--tls-key", f"{tmp_path}/server.key", "--tls-client-ca", str(ca)]
+    client = ["--tls-cert", f"{tmp_path}/client.crt", "--tls-key", f"{tmp_path}/client.key"]
+    with RlsProcess(tmp_path, *server, "--tls-client-san", "spiffe://mesh/ns/istio-system/sa/gateway") as process:
+        words = ["call", process.addresses["grpc"], "--domain", "mesh", "company_id=acme", "--tls-ca", str(ca)]
+        words += ["--tls-server-name", "rls.mesh"]
+        assert CliRunner().invoke(app, [*words, *client]).exit_code == 0
+        assert CliRunner().invoke(app, words).exit_code == 3

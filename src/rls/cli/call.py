@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def call(
 
     [dim]rls call 127.0.0.1:8081 --domain mesh company_id=acme[/dim]
     """
+    # What gRPC's core would say of a failure stands in the error, too.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from rls.settings.values import parse_duration  # noqa: PLC0415
     from rls.transport.client import Client, ClientTls, UnansweredError  # noqa: PLC0415
 

@@ -93,7 +93,7 @@ def _app(paths: Paths) -> Starlette:
 
     async def wrong_method(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         text = f"{request.url.path} does not take {request.method}: use {allowed}\n"
         return PlainTextResponse(text, 405, headers={"Allow": allowed})
 
