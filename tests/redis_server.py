@@ -76,9 +76,9 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
-    def client(self) -> Redis:
+    def client(self, password: str | None = None) -> Redis:
         """A client of its own, to look behind the scenes; to be closed."""
-        return Redis(port=self.port)
+        return Redis(port=self.port, password=password)
 
     def start(self) -> None:
         """Return when it accepts connections."""

@@ -12,6 +12,7 @@ from typing import Any
 from rls.backends.base import Hit
 from rls.backends.redis.batch import Batch, expire
 from rls.backends.redis.connection import NodeConnection, connect
+from rls.backends.redis.url import redacted
 from rls.backends.windows import Windows
 from rls.errors import BackendError
 
@@ -166,7 +167,7 @@ class RedisBackend:
         if self._connection is not None:
             self._connection.lose(f"no answer within {milliseconds:g} ms")
         elif self._down is None:
-            self._lost(BackendError(f"no connection to Redis within {milliseconds:g} ms"))
+            self._lost(BackendError(f"Redis at {redacted(self._url)}: no connection within {milliseconds:g} ms"))
 
     def _lost(self, error: BackendError) -> None:
         """There is no connection, or none that answers: fail what waits, and try for another in the background."""
