@@ -258,7 +258,7 @@ async def test_server_that_ran_out_of_files_serves_again(serve, caplog):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.ExitStack() as connections:
         connections.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (sum(1 for _ in OPEN_FILES.iterdir()) + 20, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 20, hard))
         with contextlib.suppress(OSError):
             while "starts again" not in caplog.text:
                 connections.enter_context(socket.create_connection((host, int(port)), 1))
@@ -266,6 +266,10 @@ async def test_server_that_ran_out_of_files_serves_again(serve, caplog):
         await until(lambda: "the server failed, and starts again: Too many open files" in caplog.text)
     async with calling(served.address) as call:
         assert await call(ECHO) == b"hello"
+
+
+def open_files() -> int:
+    return sum(1 for _ in OPEN_FILES.iterdir())
 
 
 async def test_half_sent_calls_keep_no_other_from_being_served(serve):

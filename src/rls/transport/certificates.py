@@ -30,7 +30,7 @@ def alternative_names(pem: str) -> frozenset[str]:
         return frozenset()
     for _, extension in _fields(_one(extensions, _SEQUENCE)):
         if extension.startswith(_SUBJECT_ALT_NAME):
-            value = next(contents for tag, contents in _fields(extension) if tag == _OCTET_STRING)
+            value = next((contents for tag, contents in _fields(extension) if tag == _OCTET_STRING), b"")
             names = _fields(_one(value, _SEQUENCE))
             return frozenset(name.decode("latin-1") for tag, name in names if tag in (_DNS_NAME, _URI))
     return frozenset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
@@ -217,8 +218,11 @@ class _Certificates:
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls
+        cert, key = tls.cert.read_bytes(), tls.key.read_bytes()
         client_ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
-        return grpc.ssl_server_certificate_configuration([(tls.key.read_bytes(), tls.cert.read_bytes())], client_ca)
+        # grpc does not say what is wrong with them.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.cert, tls.key)
+        return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca)
 
 
 def _was_cancelled(error: BaseException) -> bool:

@@ -100,6 +100,7 @@ class H2corn:
         """Listen and serve."""
         if self._tls is not None and self._address.startswith("unix:"):
             raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
+        files = None if self._tls is None else fingerprint(self._tls)
         self._listener = listen(self._address)
         self._address = address_of(self._listener)
         try:
@@ -108,7 +109,7 @@ class H2corn:
             close_listener(self._listener)
             raise
         if self._tls is not None:
-            self._reloading = asyncio.create_task(self._reload(self._tls, self._listener), name="certificates")
+            self._reloading = asyncio.create_task(self._reload(self._tls, files, self._listener), name="certificates")
 
     async def aclose(self) -> None:
         """Drain and close."""
@@ -129,13 +130,12 @@ class H2corn:
         await server.start()
         return server, watches
 
-    async def _reload(self, tls: Tls, listener: socket.socket) -> None:
-        """Put changed certificates in force: a second server on the same socket takes over from the first.
+    async def _reload(self, tls: Tls, seen: object, listener: socket.socket) -> None:
+        """Put certificates in force that differ from those *seen*: a second server on the same socket takes over from the first.
 
         What connects meanwhile waits in the socket's queue for either. Connections of the first are told to go away;
         their calls in flight finish.
         """
-        seen = fingerprint(tls)
         while True:
             await asyncio.sleep(_LOOK_AT_FILES)
             now = fingerprint(tls)
@@ -144,7 +144,7 @@ class H2corn:
             seen = now
             try:
                 serving = await self._serve(listener)
-            except SettingsError as error:
+            except (SettingsError, OSError) as error:
                 _LOG.error("the changed certificates are not in force: %s", error)
                 continue
             assert self._serving is not None
