@@ -60,7 +60,10 @@ class Mesh:
     def start_envoy(
         self, *rls: Rls, change: Callable[[EnvoyConfig], None] = lambda _: None, users_port: int = 0
     ) -> Envoy:
-        """Start an Envoy that asks *rls*, with its configuration changed by *change*."""
+        """Start an Envoy that asks *rls*, with its configuration changed by *change*.
+
+        It waits for an answer as long as a busy machine may take, so that none is missed but one that is lost.
+        """
         folder = self.folder / f"envoy-{len(self.processes)}"
         folder.mkdir()
         config = EnvoyConfig(
@@ -69,6 +72,7 @@ class Mesh:
             jwks=self.issuer.jwks(),
             access_log=folder / "access.log",
         )
+        config.ratelimit["timeout"] = "10s"
         change(config)
         return self._keep(Envoy(config, folder))
 
@@ -124,8 +128,3 @@ def statuses(answers: Sequence[Answer]) -> list[int]:
 def sidecar(config: EnvoyConfig) -> None:
     """As in Istio: what is out of service is for the control plane to say, not for health checks."""
     del config.clusters["ratelimit"]["health_checks"]
-
-
-def patient(config: EnvoyConfig) -> None:
-    """Time enough for any answer on a busy machine, so that none but a lost one is missed."""
-    config.ratelimit["timeout"] = "10s"

@@ -6,15 +6,10 @@ import pytest
 
 from examples.mesh.processes import wait_for
 from tests.e2e.load import Load
-from tests.e2e.mesh import RULES, patient, sidecar
+from tests.e2e.mesh import RULES, sidecar
 
 WIDE = RULES.replace("requests_per_unit: 5", "requests_per_unit: 1000000000")
 TRANSPORTS = pytest.mark.parametrize("transport", ["h2corn", "grpcio"])
-
-
-def patient_sidecar(config):
-    patient(config)
-    sidecar(config)
 
 
 @TRANSPORTS
@@ -22,7 +17,7 @@ def test_one_of_two_servers_goes_without_a_trace(mesh, transport):
     options = ("--transport", transport, "--drain", "2s")
     going = mesh.start_rls(*options, rules=WIDE, name="going")
     staying = mesh.start_rls(*options, rules=WIDE, name="staying")
-    envoy = mesh.start_envoy(going, staying, change=patient)
+    envoy = mesh.start_envoy(going, staying)
     wait_for(lambda: envoy.healthy() == 2, "Envoy holds both for healthy")
 
     with Load(envoy.port, mesh.bearer("acme")) as load:
@@ -43,7 +38,7 @@ def test_what_the_only_server_has_counted_is_answered(mesh, transport):
     redis = mesh.start_redis()
     options = ("--transport", transport, "--drain", "200ms", "--backend", redis.url, "--backend-timeout", "5s")
     rls = mesh.start_rls(*options, rules=WIDE)
-    envoy = mesh.start_envoy(rls, change=patient_sidecar)
+    envoy = mesh.start_envoy(rls, change=sidecar)
 
     with Load(envoy.port, mesh.bearer("acme")) as load:
         load.go_on()
@@ -59,7 +54,7 @@ def test_what_the_only_server_has_counted_is_answered(mesh, transport):
 @TRANSPORTS
 def test_a_server_that_drains_is_unhealthy_to_envoy_and_still_answers(mesh, transport):
     rls = mesh.start_rls("--transport", transport, "--drain", "60s")
-    envoy = mesh.start_envoy(rls, change=patient)
+    envoy = mesh.start_envoy(rls)
     wait_for(lambda: envoy.healthy() == 1, "Envoy holds it for healthy")
 
     rls.send(signal.SIGTERM)

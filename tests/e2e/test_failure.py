@@ -49,23 +49,6 @@ def test_it_limits_again_when_it_comes_back(mesh):
     assert envoy.limits()["ok"] == 5
 
 
-def test_counts_in_redis_outlive_it(mesh):
-    redis = mesh.start_redis()
-    options = ("--backend", redis.url, "--backend-timeout", "5s")
-    rls = mesh.start_rls(*options)
-    envoy = mesh.start_envoy(rls, change=sidecar)
-    headers = mesh.bearer("acme")
-    assert statuses([envoy.get(headers=headers) for _ in range(4)]) == [200] * 4
-    rls.kill()
-
-    mesh.start_rls(*options, ports=rls.ports)
-
-    before = envoy.limits()["ok"]
-    wait_for(lambda: envoy.get(headers=headers).status == 429, "a refusal")
-    assert envoy.limits()["ok"] - before == 1
-    assert redis.counters() == [6]
-
-
 def test_envoys_health_checks_follow_it(mesh):
     rls = mesh.start_rls()
     envoy = mesh.start_envoy(rls)
