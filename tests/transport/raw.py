@@ -143,6 +143,10 @@ class RawClient:
             self.data(stream, chunk, end=end and i == len(chunks) - 1)
         return stream
 
+    def reset(self, stream: int, error_code: int = 8) -> None:
+        """End a stream; by default with CANCEL."""
+        self.write(RstStreamFrame(stream, error_code))
+
     async def response(self, stream: int) -> Response:
         """What came back, when the stream has ended; fails when it takes too long."""
         response = self.responses[stream]

@@ -84,7 +84,7 @@ async def test_call_in_the_clear_gets_nothing_where_tls_is_served(serve, tls):
     async with grpc.aio.insecure_channel(served.address) as channel:
 
         async def call(path):
-            return await channel.unary_unary(path)(b"", timeout=1)
+            return await channel.unary_unary(path, None, None)(b"", timeout=1)
 
         assert await status_of(call) is not grpc.StatusCode.OK
     async with calling(served.address) as call:
