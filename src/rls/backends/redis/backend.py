@@ -98,6 +98,7 @@ class RedisBackend:
         if self._connection is not None:
             self._connection.close()
         self._fail(BackendError("the backend is closed"))
+        self._in_flight = None
 
     def _schedule(self, flight: _Flight) -> asyncio.Future[None]:
         """The first hit of a batch: let the calls that are ready now join, then send it as soon as the line is free."""
@@ -133,7 +134,7 @@ class RedisBackend:
         if orphans:
             commands = b"".join([expire(hit, self._seconds_to_live(hit)) for hit in orphans]) + commands
         flight.skip = len(orphans)
-        self._timer = flight.landed.get_loop().call_later(self._timeout_seconds, self._time_out)
+        self._timer = flight.landed.get_loop().call_later(self._timeout_seconds, self._overdue)
         connection.send(commands, flight.skip + flight.batch.replies, self._land)
 
     def _land(self, replies: list[Any]) -> None:
@@ -151,7 +152,9 @@ class RedisBackend:
         self._orphans = batch.orphans
         if batch.orphans and self._filling.landed is None:  # they need their TTL now, whether or not a call follows
             self._filling.landed = flight.landed.get_loop().create_future()
-        flight.uncancelled().set_result(None)
+        self._down = None
+        if not flight.failed:
+            flight.uncancelled().set_result(None)
         self._send()
 
     def _has_ttl(self, hit: Hit) -> bool:
@@ -162,12 +165,25 @@ class RedisBackend:
         jitter = random.randint(1, max(1, min(self._jitter_seconds, hit.window_seconds)))  # noqa: S311 - only to spread
         return max(1, hit.expires_at - int(self._clock())) + jitter
 
+    def _overdue(self) -> None:
+        """The time is up; but if it was this loop that stood still, the replies may be there, unread."""
+        self._timer = asyncio.get_running_loop().call_later(0, self._time_out)
+
     def _time_out(self) -> None:
+        """Fail what waits. The connection is kept for a while: once its replies come after all, all is well again."""
+        address = redacted(self._url)
         milliseconds = self._timeout_seconds * 1000
+        if self._connection is None:
+            if self._down is None:
+                self._lost(BackendError(f"Redis at {address}: no connection within {milliseconds:g} ms"))
+            return
+        self._down = BackendError(f"Redis at {address}: no answer within {milliseconds:g} ms")
+        self._fail(self._down)
+        self._timer = asyncio.get_running_loop().call_later(self._connect_timeout_seconds, self._give_up)
+
+    def _give_up(self) -> None:
         if self._connection is not None:
-            self._connection.lose(f"no answer within {milliseconds:g} ms")
-        elif self._down is None:
-            self._lost(BackendError(f"Redis at {redacted(self._url)}: no connection within {milliseconds:g} ms"))
+            self._connection.lose(f"no answer within {self._timeout_seconds + self._connect_timeout_seconds:g} s")
 
     def _lost(self, error: BackendError) -> None:
         """There is no connection, or none that answers: fail what waits, and try for another in the background."""
@@ -175,6 +191,7 @@ class RedisBackend:
         if self._timer is not None:
             self._timer.cancel()
         self._fail(error)
+        self._in_flight = None
         # What was counted may be gone, and with it the TTLs.
         self._with_ttl = Windows(self._known_counters)
         self._orphans = []
@@ -184,13 +201,14 @@ class RedisBackend:
                 self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     def _fail(self, error: BackendError) -> None:
-        flights = (self._in_flight, self._filling)
-        self._in_flight, self._filling = None, _Flight()
-        for flight in flights:
-            if flight is not None and flight.landed is not None:
+        """Let all calls know that their counts could not be had; the batch in flight stays, for its replies to come."""
+        for flight in (self._in_flight, self._filling):
+            if flight is not None and flight.landed is not None and not flight.failed:
+                flight.failed = True
                 landed = flight.uncancelled()
                 landed.set_exception(error)
                 landed.exception()  # a call that was cancelled meanwhile does not look at it
+        self._filling = _Flight()
 
     async def _connect(self) -> None:
         attempt = 0
@@ -215,12 +233,13 @@ class RedisBackend:
 class _Flight:
     """A batch, and the future that all of its calls wait for; None until there is a call."""
 
-    __slots__ = ("batch", "landed", "skip")
+    __slots__ = ("batch", "failed", "landed", "skip")
 
     def __init__(self) -> None:
         self.batch = Batch()
         self.landed: asyncio.Future[None] | None = None
         self.skip = 0
+        self.failed = False
 
     def uncancelled(self) -> asyncio.Future[None]:
         """Its future, anew where a call took it along when it was cancelled."""
