@@ -53,9 +53,7 @@ MALFORMED = [
     case("compressed by nothing", message(b"hello", 1), h2corn=INTERNAL),
     case("compressed by identity", message(b"hello", 1), grpc_encoding="identity", h2corn=INTERNAL),
     case("compressed by br", message(b"hello", 1), grpc_encoding="br", h2corn=UNIMPLEMENTED, grpcio=INTERNAL),
-    case(
-        "deflated", message(zlib.compress(b"hello"), 1), grpc_encoding="deflate", h2corn=UNIMPLEMENTED, grpcio=OK
-    ),
+    case("deflated", message(zlib.compress(b"hello"), 1), grpc_encoding="deflate", h2corn=UNIMPLEMENTED, grpcio=OK),
     case("not gzip", message(b"hello", 1), grpc_encoding="gzip", h2corn=INTERNAL),
     case("gzip cut short", message(gzip.compress(b"hello")[:-9], 1), grpc_encoding="gzip", h2corn=INTERNAL),
     case("gzip and more", message(gzip.compress(b"hello") + b"x", 1), grpc_encoding="gzip", h2corn=INTERNAL),
@@ -65,9 +63,7 @@ MALFORMED = [
         grpc_encoding="gzip",
         h2corn=RESOURCE_EXHAUSTED,
     ),
-    case(
-        "gzip of 16 MiB", message(gzip.compress(bytes(1 << 24)), 1), grpc_encoding="gzip", h2corn=RESOURCE_EXHAUSTED
-    ),
+    case("gzip of 16 MiB", message(gzip.compress(bytes(1 << 24)), 1), grpc_encoding="gzip", h2corn=RESOURCE_EXHAUSTED),
     case("no unit of time", grpc_timeout="1", h2corn=INTERNAL),
     case("no time", grpc_timeout="m", h2corn=INTERNAL),
     case("unknown unit of time", grpc_timeout="1x", h2corn=INTERNAL),
