@@ -210,3 +210,18 @@ async def test_a_loop_that_stood_still_does_not_blame_redis(own_server: RedisSer
         await asyncio.sleep(0)
     time.sleep(0.5)  # noqa: ASYNC251 - the loop is to stand still
     assert list(await call) == [1]
+
+
+async def test_closing_does_not_wait_for_a_redis_that_hangs(own_server: RedisServer, connect: Connect) -> None:
+    """However far the connection has come: a cancellation that is swallowed on the way is repeated."""
+    own_server.suspend()
+    for turns in range(1, 12):
+        backend = connect(own_server.url)
+        call = asyncio.create_task(backend.hit([hit()]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(HANGING):
+            await backend.aclose()
+            await asyncio.wait([call])
+        assert isinstance(call.exception(), BackendError)
+    gc.collect()

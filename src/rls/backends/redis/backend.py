@@ -92,9 +92,10 @@ class RedisBackend:
     async def aclose(self) -> None:
         """Close the connection; calls under way fail."""
         self._closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        connecting = self._connecting
+        while connecting is not None and not connecting.done():
+            connecting.cancel()  # again, since redis-py uses wait_for, which may swallow it before Python 3.12
+            await asyncio.wait([connecting], timeout=_RECONNECT_SECONDS[0])
         if self._connection is not None:
             self._connection.close()
         self._fail(BackendError("the backend is closed"))
