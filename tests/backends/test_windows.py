@@ -1,50 +1,66 @@
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from rls.backends.windows import Windows
 
-
-def filled(windows, ends, each):
-    for end in ends:
-        for n in range(each):
-            windows.put(end, b"%d-%d" % (end, n), 1)
-    return windows
+CAPACITY = 4
+ends = st.integers(1, 6)
+keys = st.sampled_from([b"a", b"b", b"c"])
 
 
-def test_it_never_holds_more_than_its_capacity():
-    windows = Windows(1024)
-    for n in range(5000):
+class WindowsMachine(RuleBasedStateMachine):
+    """Against a list of what was put, oldest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows = Windows(CAPACITY)
+        self.kept: dict[tuple[int, bytes], int] = {}
+        self.now = 0
+
+    @rule(end=ends, key=keys, count=st.integers(0, 9))
+    def put(self, end: int, key: bytes, count: int) -> None:
+        if (end, key) not in self.kept and len(self.kept) == CAPACITY:
+            soonest = min(end for end, _ in self.kept)
+            del self.kept[next(place for place in self.kept if place[0] == soonest)]
+        self.kept[end, key] = count
+        self.windows.put(end, key, count)
+
+    @rule(end=ends, key=keys)
+    def discard(self, end: int, key: bytes) -> None:
+        self.kept.pop((end, key), None)
+        self.windows.discard(end, key)
+
+    @rule(seconds=st.integers(1, 3))
+    def sweep(self, seconds: int) -> None:
+        self.now += seconds
+        self.kept = {place: count for place, count in self.kept.items() if place[0] > self.now}
+        self.windows.sweep(self.now)
+        self.windows.sweep(self.now)
+
+    @invariant()
+    def holds_what_was_put_last(self) -> None:
+        """Where there is no room, the oldest of the window that ends next has gone."""
+        held = {(end, key): count for end, group in self.windows.groups.items() for key, count in group.items()}
+        assert held == self.kept
+        assert len(self.windows) == len(held) <= CAPACITY
+
+
+TestWindows = WindowsMachine.TestCase
+
+
+def test_windows_that_are_over_leave_nothing() -> None:
+    """Not even empty groups pile up, one for each second."""
+    windows = Windows(10)
+    for now in range(1000):
+        windows.put(now + 1, b"key", 1)
+        windows.sweep(now)
+    assert len(windows.groups) == 1
+
+
+def test_room_is_made_for_several_at_a_time_where_many_are_held() -> None:
+    """Finding the first entry of a dict takes as long as there were entries deleted before it."""
+    windows = Windows(2560)
+    for n in range(2561):
         windows.put(100, b"%d" % n, 1)
-        assert len(windows) == len(windows.groups[100]) <= 1024
-
-
-def test_the_window_that_ends_next_makes_room_and_of_it_the_oldest():
-    windows = filled(Windows(10), ends=(200, 100), each=5)
-
-    windows.put(200, b"one more", 1)
-
-    assert list(windows.groups[100]) == [b"100-1", b"100-2", b"100-3", b"100-4"]
-    assert len(windows.groups[200]) == 6
-
-
-def test_room_is_made_for_several_at_a_time_where_many_are_held():
-    windows = filled(Windows(2560), ends=(100,), each=2560)
-
-    windows.put(100, b"one more", 1)
-
     assert len(windows) == 2551
-    assert next(iter(windows.groups[100])) == b"100-10"
-
-
-def test_the_window_of_the_counter_to_remember_can_be_the_one_that_makes_room():
-    windows = filled(Windows(1), ends=(100,), each=1)
-
-    windows.put(100, b"another", 1)
-
-    assert windows.groups == {100: {b"another": 1}}
-
-
-def test_a_window_that_is_over_is_forgotten_whole():
-    windows = filled(Windows(10), ends=(100, 200), each=3)
-
-    windows.sweep(100)
-
-    assert list(windows.groups) == [200]
-    assert len(windows) == 3
+    assert next(iter(windows.groups[100])) == b"10"
