@@ -221,5 +221,14 @@ def test_the_command_to_try_speaks_tls_where_the_server_does() -> None:
     assert example_call("10.0.0.1:1", rules, tls=True) == "rls call 10.0.0.1:1 --tls --domain domain a=acme"
 
 
+def test_the_command_to_try_is_one_that_the_shell_finds(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/rls", "serve"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    rules = rule_set({(Step("a"),): rule()})
+    assert example_call("HOST:1", rules) == ".venv/bin/rls call HOST:1 --domain domain a=acme"
+    (tmp_path / "rls").touch(mode=0o755)
+    assert example_call("HOST:1", rules) == "rls call HOST:1 --domain domain a=acme"
+
+
 def test_no_rules_no_command_to_try() -> None:
     assert example_call("127.0.0.1:1", RuleSet()) == ""

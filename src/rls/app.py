@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -277,7 +278,8 @@ def example_call(address: str, rules: RuleSet, *, tls: bool = False) -> str:
     for domain in rules.domains.values():
         entries = _first_entries(domain.root)
         if entries:
-            words = ["rls", "call", address, *(["--tls"] if tls else []), "--domain", domain.name]
+            program = "rls" if shutil.which("rls") or not sys.argv[0].endswith("/rls") else sys.argv[0]
+            words = [program, "call", address, *(["--tls"] if tls else []), "--domain", domain.name]
             words += [f"{key}={value}" for key, value in entries]
             return shlex.join(words)
     return ""
