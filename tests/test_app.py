@@ -222,12 +222,15 @@ def test_the_command_to_try_speaks_tls_where_the_server_does() -> None:
 
 
 def test_the_command_to_try_is_one_that_the_shell_finds(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(sys, "argv", [".venv/bin/rls", "serve"])
-    monkeypatch.setenv("PATH", str(tmp_path))
+    ours, other = tmp_path / "ours" / "rls", tmp_path / "other" / "rls"
+    for path in (ours, other):
+        path.parent.mkdir()
+        path.touch(mode=0o755)
     rules = rule_set({(Step("a"),): rule()})
-    assert example_call("HOST:1", rules) == ".venv/bin/rls call HOST:1 --domain domain a=acme"
-    (tmp_path / "rls").touch(mode=0o755)
-    assert example_call("HOST:1", rules) == "rls call HOST:1 --domain domain a=acme"
+    monkeypatch.setattr(sys, "argv", [str(ours), "serve"])
+    for path, command in (("", str(ours)), (other.parent, str(ours)), (ours.parent, "rls")):
+        monkeypatch.setenv("PATH", str(path))
+        assert example_call("HOST:1", rules) == f"{command} call HOST:1 --domain domain a=acme"
 
 
 def test_no_rules_no_command_to_try() -> None:

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -278,7 +279,9 @@ def example_call(address: str, rules: RuleSet, *, tls: bool = False) -> str:
     for domain in rules.domains.values():
         entries = _first_entries(domain.root)
         if entries:
-            program = "rls" if shutil.which("rls") or not sys.argv[0].endswith("/rls") else sys.argv[0]
+            # There may be none in the PATH, or another: Rust's language server has the same name.
+            typed, found = sys.argv[0], Path(shutil.which("rls") or "").resolve()
+            program = typed if typed.endswith("/rls") and found != Path(typed).resolve() else "rls"
             words = [program, "call", address, *(["--tls"] if tls else []), "--domain", domain.name]
             words += [f"{key}={value}" for key, value in entries]
             return shlex.join(words)
