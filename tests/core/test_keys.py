@@ -69,6 +69,7 @@ def test_keys_are_short_whatever_the_value(name: Named) -> None:
         (("mesh", (("company", "", None),), 60), b"r1|mesh|company=|60|"),
         (("mesh", (("path", "/v1/x", "/v1/*"),), 60), b"r1|mesh|path~/v1/*|60|"),
         (("a|b", (("k=", "{x} 100%", None),), 60), b"r1|a%7Cb|k%3D=%7Bx%7D%20100%25|60|"),
+        (("mesh", (("k#~", "v#~", None), ("p#", "x", "~#*")), 1), b"r1|mesh|k%23%7E=v%23%7E|p%23~%7E%23*|1|"),
         (("mesh", (("name", "Zoë", None),), 60), "r1|mesh|name=Zoë|60|".encode()),
         (
             ("mesh", (("token", "x" * 129, None),), 60),
