@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from typing import TypeAlias
 
@@ -27,6 +28,8 @@ _INT = re.compile(r"([+-]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|([
 _FLOAT = re.compile(r"[+-]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][+-]?[0-9]+)?")
 _NUMBER_BEGINS = frozenset("+-.0123456789")
 _BASES = (16, 2, 8, 10)
+_LONGEST_INT = 100
+"""Digits of what is tried as an integer; anything near it is a float."""
 
 Value: TypeAlias = bool | int | float | str | None
 
@@ -89,15 +92,16 @@ def _plain(text: str) -> Value:
     if text[0] == ".":
         return float(text) if _FLOAT.fullmatch(text) else text
     digits = text.replace("_", "")
-    found = _INT.fullmatch(digits)
+    found = _INT.fullmatch(digits) if len(digits) <= _LONGEST_INT else None
     if found is not None:
         sign, *forms = found.groups()
         value = next(int(form, base) for form, base in zip(forms, _BASES, strict=True) if form is not None)
         value = -value if sign == "-" else value
-        if -(2**63) <= value < 2**64:
-            return value
-        return float(value)
-    return float(digits) if _FLOAT.fullmatch(digits) else text
+        return value if -(2**63) <= value < 2**64 else float(value)
+    if not _FLOAT.fullmatch(digits):
+        return text
+    number = float(digits)
+    return text if math.isinf(number) else number  # what is out of a double's range stays text, as in the reference
 
 
 def _binary(text: str) -> str:
