@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from rls.transport.base import Calls, Dropped
 from rls.transport.certificates import ClientNames
+from rls.transport.half_sent import HalfSent
 from rls.transport.health import WATCH, Watches
 from rls.transport.service import grpc_status
 from rls.transport.wire import (
@@ -32,7 +33,7 @@ from rls.transport.wire import (
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Event]]
+Receive: TypeAlias = Callable[[], Any]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 
 _LOG = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 _GRPC = frozenset({b"application/grpc", b"application/grpc+proto"})
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 _TRAILERS = "http.response.trailers"
+# What asyncio knows a future by: an event that has come is no such thing.
+_FUTURE = "_asyncio_future_blocking"
 # Shared by all calls: never written to.
 _END: Event = {"type": "http.request"}
 _START: Event = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
@@ -56,11 +59,13 @@ class GrpcApp:
         watches: Watches,
         *,
         client_san: Sequence[str] = (),
+        max_half_sent: int = 1024,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client_names = ClientNames(client_san) if client_san else None
         self._unary = calls.unary
         self._watches = watches
+        self._half_sent = HalfSent(max_half_sent)
         self._caller_timeout = calls.caller_timeout
         self._max_bytes = calls.max_message_bytes
         self._on_drop = calls.on_drop
@@ -75,20 +80,22 @@ class GrpcApp:
                 headers.get(b"content-type") not in _GRPC
                 or scope["method"] != "POST"
                 or _TRAILERS not in scope["extensions"]
-            ) and (status := _http_status(scope, headers)):
+                or self._client_names is not None
+            ) and (status := self._http_status(scope, headers)):
                 return await _refuse(status, send)
-            if self._client_names is not None:
-                self._authorize(self._client_names, scope)
             path: str = scope["path"]
             unary = self._unary.get(path)
             if unary is None and path != WATCH:
                 raise Aborted(StatusCode.UNIMPLEMENTED, "unknown service or method")  # noqa: TRY301
             sent_timeout = headers.get(b"grpc-timeout")
             timeout = self._caller_timeout if sent_timeout is None else parse_timeout(sent_timeout)
-            event = await receive()
+            event: Any = receive()
+            event = await (self._half_sent.wait(event) if hasattr(event, _FUTURE) else event)
             body: bytes = event.get("body", b"")
             if "more_body" in event:
-                event = await receive()
+                event = receive()
+                if not hasattr(event, _FUTURE):
+                    event = await event
                 if event != _END:
                     body = await self._rest(body, event, receive)
             length = len(body) - 5
@@ -114,30 +121,48 @@ class GrpcApp:
         except OSError:
             self._on_drop(Dropped.CANCELLED)
 
-    def _authorize(self, allowed: ClientNames, scope: Scope) -> None:
-        """Refuse clients by the names in their certificates, which the TLS handshake has verified."""
-        chain = scope["extensions"]["tls"]["client_cert_chain"]
-        if not chain or not allowed.allow_certificate(chain[0]):
-            raise Aborted(StatusCode.PERMISSION_DENIED, "the client's certificate holds no name that is allowed")
+    def _http_status(self, scope: Scope, headers: dict[bytes, bytes]) -> int:
+        """The HTTP status to refuse what is not gRPC with; 0 where it is.
 
-    async def _rest(self, body: bytes, event: Event, receive: Receive) -> bytes:
-        """The whole body, of which *body* came first and then *event*."""
+        Raises:
+            Aborted: PERMISSION_DENIED for a client whose certificate, which the TLS handshake has verified, does not hold
+                one of the names that are asked for.
+        """
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _GRPC:
+            return 415
+        if scope["method"] != "POST":
+            return 405
+        if _TRAILERS not in scope["extensions"]:
+            # Without `te: trailers` there is no way to tell the status of a call.
+            return 400
+        if self._client_names is not None:
+            chain = scope["extensions"]["tls"]["client_cert_chain"]
+            if not chain or not self._client_names.allow_certificate(chain[0]):
+                raise Aborted(StatusCode.PERMISSION_DENIED, "the client's certificate holds no name that is allowed")
+        return 0
+
+    async def _rest(self, body: bytes, event: Any, receive: Receive) -> bytes:
+        """The whole body, of which *body* came first; *event* is next, or the future of it."""
         chunks = [body]
         size = len(body)
+        length = -1
         while True:
+            if length < 0 and size >= PREFIX.size:
+                chunks = [b"".join(chunks)]
+                _, length = PREFIX.unpack_from(chunks[0])
+                check_length(length, self._max_bytes)
+            if hasattr(event, _FUTURE):
+                event = await self._half_sent.wait(event)
             if event["type"] != "http.request":
                 self._on_drop(Dropped.CANCELLED)
                 raise Aborted(StatusCode.CANCELLED, "the caller is gone")
             chunks.append(event.get("body", b""))
             size += len(chunks[-1])
-            if size >= PREFIX.size:
-                if len(chunks[0]) < PREFIX.size:
-                    chunks = [b"".join(chunks)]
-                _, length = PREFIX.unpack_from(chunks[0])
-                check_length(length, self._max_bytes)
             if "more_body" not in event or size > PREFIX.size + self._max_bytes:
                 return b"".join(chunks)
-            event = await receive()
+            event = receive()
+            if not hasattr(event, _FUTURE):
+                event = await event
 
     async def _watch(self, message: bytes, send: Send) -> None:
         started = False
@@ -181,16 +206,6 @@ class GrpcApp:
             await send(_NO_BODY)
         if cancelled or not isinstance(error, Exception | asyncio.CancelledError):
             raise error
-
-
-def _http_status(scope: Scope, headers: dict[bytes, bytes]) -> int:
-    """The HTTP status to refuse what is not gRPC with; 0 where it is."""
-    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _GRPC:
-        return 415
-    if scope["method"] != "POST":
-        return 405
-    # Without `te: trailers` there is no way to tell the status of a call.
-    return 0 if _TRAILERS in scope["extensions"] else 400
 
 
 async def _refuse(status: int, send: Send) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
@@ -17,6 +18,7 @@ from rls._pb import health_pb2, rls_pb2
 from rls.errors import SettingsError
 from rls.transport.base import Calls, Dropped, Handler, Limits, Tls
 from rls.transport.certificates import ClientNames, fingerprint
+from rls.transport.half_sent import HalfSent
 from rls.transport.health import WATCH, Watches
 from rls.transport.listen import close_listener, listen, split_address
 from rls.transport.service import grpc_status
@@ -25,6 +27,7 @@ from rls.transport.wire import Aborted, StatusCode
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
 _LOG = logging.getLogger(__name__)
+_REST_OF_MESSAGE = 1.0
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -74,9 +77,8 @@ class Grpcio:
         # grpc does not say why it cannot listen.
         close_listener(listen(self._address))
         server = grpc.aio.server(
-            handlers=[_Handlers(self._calls, self._watches, client_san)],
+            handlers=[_Handlers(self._calls, self._watches, client_san, self._limits)],
             options=self._options(),
-            maximum_concurrent_rpcs=self._limits.max_concurrency or None,
         )
         if self._reflection:
             services = [file.DESCRIPTOR.services_by_name.values() for file in (rls_pb2, health_pb2)]
@@ -121,28 +123,35 @@ class Grpcio:
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Routes calls by path; messages stay bytes."""
+    """Routes calls by path; messages stay bytes.
 
-    def __init__(self, calls: Calls, watches: Watches, client_san: tuple[str, ...]) -> None:
+    Calls are taken for streams of messages, of which the first is read: for a unary call grpc would wait for its message
+    without end, and count it among those in flight.
+    """
+
+    def __init__(self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits) -> None:
         self._on_drop = calls.on_drop
+        self._max_concurrency = limits.max_concurrency or sys.maxsize
+        self._in_flight = 0
+        self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024)
         self._client_names = ClientNames(client_san) if client_san else None
         self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            path: grpc.unary_unary_rpc_method_handler(self._unary(handler)) for path, handler in calls.unary.items()
+            path: grpc.stream_unary_rpc_method_handler(self._unary(handler)) for path, handler in calls.unary.items()
         }
-        self._methods[WATCH] = grpc.unary_stream_rpc_method_handler(self._watch(watches))
+        self._methods[WATCH] = grpc.stream_stream_rpc_method_handler(self._watch(watches))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """The handler of a method; None, that is UNIMPLEMENTED, for others."""
         return self._methods.get(handler_call_details.method)
 
     def _unary(self, handler: Handler) -> Any:
-        async def unary(message: bytes, context: Context) -> bytes:
+        async def unary(_: object, context: Context) -> bytes:
             failure = None
             answer = b""
             try:
-                self._authorize(context)
+                message = await self._message(context)
                 self._in_time(context, Dropped.EXPIRED)
-                answer = await handler(message)
+                answer = await self._answer(handler, message)
                 self._in_time(context, Dropped.LATE)
             except BaseException as error:
                 # What left here would be UNKNOWN, which Envoy takes for a pass.
@@ -157,9 +166,9 @@ class _Handlers(grpc.GenericRpcHandler):
         return unary
 
     def _watch(self, watches: Watches) -> Any:
-        async def watch(message: bytes, context: Context) -> AsyncGenerator[bytes, None]:
+        async def watch(_: object, context: Context) -> AsyncGenerator[bytes, None]:
             try:
-                self._authorize(context)
+                message = await self._message(context)
                 async with aclosing(watches.stream(message)) as responses:
                     async for response in responses:
                         yield response
@@ -171,12 +180,29 @@ class _Handlers(grpc.GenericRpcHandler):
 
         return watch
 
-    def _authorize(self, context: Context) -> None:
-        if self._client_names is None:
-            return
-        names = context.auth_context().get("x509_subject_alternative_name", ())
-        if not self._client_names.allow(name.decode("latin-1") for name in names):
-            raise Aborted(StatusCode.PERMISSION_DENIED, "the client's certificate holds no name that is allowed")
+    async def _message(self, context: Context) -> bytes:
+        """The first message of a call, which must be allowed to its client."""
+        if self._client_names is not None:
+            names = context.auth_context().get("x509_subject_alternative_name", ())
+            if not self._client_names.allow(name.decode("latin-1") for name in names):
+                raise Aborted(StatusCode.PERMISSION_DENIED, "the client's certificate holds no name that is allowed")
+        try:
+            async with asyncio.timeout(_REST_OF_MESSAGE):
+                message = await self._half_sent.wait(context.read())
+        except TimeoutError:
+            raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the message did not come") from None
+        if not isinstance(message, bytes):
+            raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries no message")
+        return message
+
+    async def _answer(self, handler: Handler, message: bytes) -> bytes:
+        if self._in_flight >= self._max_concurrency:
+            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are in flight")
+        self._in_flight += 1
+        try:
+            return await handler(message)
+        finally:
+            self._in_flight -= 1
 
     def _in_time(self, context: Context, why: Dropped) -> None:
         # None where the caller set no deadline, which the stubs do not know.

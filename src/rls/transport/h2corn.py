@@ -125,7 +125,8 @@ class H2corn:
     async def _serve(self, listener: socket.socket) -> tuple[Server, Watches]:
         watches = Watches(self._calls.health, self._limits.max_watches)
         client_san = self._tls.client_san if self._tls is not None else ()
-        app = GrpcApp(self._calls, watches, client_san=client_san)
+        half_sent = self._limits.max_concurrency // 4 or 1024
+        app = GrpcApp(self._calls, watches, client_san=client_san, max_half_sent=half_sent)
         server = Server(app, _config(self._address, self._calls, self._limits, self._tls), listener)
         await server.start()
         return server, watches
@@ -184,7 +185,7 @@ def _config(address: str, calls: Calls, limits: Limits, tls: Tls | None) -> h2co
                 path="/*",
                 max_request_body_size=2 * window,
                 timeout_request_body_idle=1.0,
-                h2_timeout_response_stall=5.0,
+                h2_timeout_response_stall=1.0,
             ),
         ),
         h2_timeout_write=10.0,

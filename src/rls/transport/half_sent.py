@@ -1,0 +1,47 @@
+"""Calls whose message has not come whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from rls.transport.wire import Aborted, StatusCode
+
+T = TypeVar("T")
+
+
+class HalfSent:
+    """Bounds how many calls wait for the rest of their message: each holds one of the calls in flight.
+
+    Where there are too many, the one that has waited longest gives way. Messages of callers that mean well come whole, or
+    a moment later; without this, a client that never completes its calls would keep all others out.
+    """
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        self._waiting: dict[asyncio.Task[object], None] = {}
+
+    async def wait(self, rest: Awaitable[T]) -> T:
+        """What comes, in the task of its call.
+
+        Raises:
+            Aborted: RESOURCE_EXHAUSTED where another call needed the place.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        waiting = self._waiting
+        if len(waiting) >= self._at_most:
+            longest = next(iter(waiting))
+            del waiting[longest]
+            longest.cancel()
+        waiting[task] = None
+        try:
+            return await rest
+        except asyncio.CancelledError:
+            if task in waiting:
+                raise
+            task.uncancel()
+            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent") from None
+        finally:
+            waiting.pop(task, None)
