@@ -237,6 +237,7 @@ def _redis(settings: Settings, metrics: Metrics) -> CounterBackend:
         settings.backend.reveal(),
         timeout_seconds=settings.backend_timeout,
         jitter_seconds=int(settings.expiration_jitter),
+        key_prefix=settings.key_prefix,
     )
     if not settings.over_limit_cache_size:
         return backend

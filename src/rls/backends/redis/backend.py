@@ -16,7 +16,6 @@ from rls.backends.redis.url import redacted
 from rls.backends.windows import Windows
 from rls.errors import BackendError
 
-_PING = Hit(b"r1|ping", 0, 0, 0, 1)
 _RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.4)
 
 
@@ -29,6 +28,7 @@ class RedisBackend:
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py reads it.
         timeout_seconds: A call waits no longer than this, the time to connect included.
+        key_prefix: What the keys of all counters begin with; Redis must allow no others to our user.
         jitter_seconds: Counters live up to this long after their window, at most one window's length; spread, so that
             Redis does not expire them all at once.
         known_counters: How many counters to remember that have their TTL. One that was forgotten costs a SET again.
@@ -41,6 +41,7 @@ class RedisBackend:
         *,
         timeout_seconds: float = 0.01,
         connect_timeout_seconds: float = 1.0,
+        key_prefix: str = "",
         jitter_seconds: int = 300,
         known_counters: int = 200_000,
         clock: Callable[[], float] = time.time,
@@ -48,6 +49,7 @@ class RedisBackend:
         self._url = url
         self._timeout_seconds = timeout_seconds
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._ping = Hit(f"{key_prefix}r1|ping".encode(), 0, 0, 0, 1)
         self._jitter_seconds = jitter_seconds
         self._clock = clock
         self._with_ttl = Windows(known_counters)
@@ -87,7 +89,7 @@ class RedisBackend:
 
     async def ping(self) -> None:
         """Read a counter; see `CounterBackend.ping`."""
-        await self.hit([_PING])
+        await self.hit([self._ping])
 
     async def aclose(self) -> None:
         """Close the connection; calls under way fail."""
