@@ -1,0 +1,100 @@
+"""As much of HTTP/2 (RFC 9113) and gRPC as a load needs: calls made of bytes that are ready, answers told apart.
+
+Header blocks are sent without the dynamic table, and the server is told to do without it too: then a block means the same
+every time, and is decoded once.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from hpack import Decoder, HPACKError
+
+PATH = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7, 0x8
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+CANCEL_CODE = (0x8).to_bytes(4, "big")
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 0x3, 0x4
+
+# RFC 9113, 4.1: 24 bits of length, type, flags, stream.
+FRAME = Struct(">BHBBI")
+_SETTING = Struct(">HI")
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_LARGEST_WINDOW = 2**31 - 1
+DEFAULT_WINDOW = 65_535
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return FRAME.pack(len(payload) >> 16, len(payload) & 0xFFFF, kind, flags, stream) + payload
+
+
+def settings(payload: bytes) -> dict[int, int]:
+    return dict(_SETTING.iter_unpack(payload))
+
+
+# No dynamic table, no push, and windows that no run uses up.
+GREETING = (
+    _PREFACE
+    + frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*pair) for pair in ((1, 0), (2, 0), (4, _LARGEST_WINDOW))))
+    + frame(WINDOW_UPDATE, 0, 0, (_LARGEST_WINDOW - DEFAULT_WINDOW).to_bytes(4, "big"))
+)
+
+
+class Call:
+    """A unary call, all of its bytes but the stream's number.
+
+    Attributes:
+        size: Bytes that it takes of the connection's window.
+    """
+
+    def __init__(self, message: bytes, timeout_milliseconds: int = 0) -> None:
+        headers = _header_block(timeout_milliseconds)
+        body = b"\0" + len(message).to_bytes(4, "big") + message
+        head = frame(HEADERS, END_HEADERS, 0, headers)
+        data = frame(DATA, END_STREAM, 0, body)
+        self._parts = head[:5], head[9:] + data[:5], data[9:]
+        self.size = len(body)
+
+    def on(self, stream: int) -> tuple[bytes, ...]:
+        """Its parts, on *stream*."""
+        first, second, third = self._parts
+        number = stream.to_bytes(4, "big")
+        return first, number, second, number, third
+
+
+def _header_block(timeout_milliseconds: int) -> bytes:
+    # RFC 7541, appendix A: 0x83 is ":method: POST", 0x86 ":scheme: http".
+    fields = [(":path", PATH), (":authority", "ratelimit"), ("content-type", "application/grpc"), ("te", "trailers")]
+    if timeout_milliseconds:
+        fields.append(("grpc-timeout", f"{timeout_milliseconds}m"))
+    return b"\x83\x86" + b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
+
+
+def _text(value: str) -> bytes:
+    assert len(value) < 127
+    return bytes([len(value)]) + value.encode()
+
+
+class Outcomes:
+    """What header blocks say about a call: "" is an answer, anything else says why there is none."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[str, str]] = {}
+
+    def of(self, block: bytes) -> tuple[str, str]:
+        """HTTP's part and gRPC's: what is wrong with each, "" where nothing is, and "?" where *block* has none."""
+        known = self._known.get(block)
+        if known is None:
+            known = self._known[block] = self._decode(block)
+        return known
+
+    @staticmethod
+    def _decode(block: bytes) -> tuple[str, str]:
+        try:
+            fields: dict[str, str] = {str(name): str(value) for name, value, *_ in Decoder().decode(block)}
+        except HPACKError as error:
+            return f"HPACK: {error}", "?"
+        status, code = fields.get(":status", "?"), fields.get("grpc-status", "?")
+        return {"200": "", "?": "?"}.get(status, f"HTTP {status}"), {"0": "", "?": "?"}.get(code, f"grpc-status {code}")

