@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+import time
 from pathlib import Path
 
 import grpc
@@ -17,7 +18,7 @@ from tests.transport.raw import RawClient, call_headers, message
 ECHO, WAIT, SHARED = "/t/echo", "/t/wait", "/t/shared"
 HELLO = message(b"hello")
 OPEN_FILES = Path("/proc/self/fd")
-OK, DEADLINE_EXCEEDED, UNAVAILABLE = 0, 4, 14
+OK, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 4, 8, 14
 
 
 async def echo(payload: bytes) -> bytes:
@@ -69,6 +70,25 @@ async def test_drop_of_a_late_call_is_told(serve):
     async with RawClient.connect(served.address) as client:
         response = await client.ask(ECHO, HELLO, grpc_timeout="0m")
     assert (response.grpc_status, served.dropped) == (DEADLINE_EXCEEDED, [Dropped.EXPIRED])
+
+
+@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
+async def test_call_that_waited_too_long_for_those_before_it_is_dropped(serve):
+    """Of calls that come together and cost a third of their time each, the last have no time left."""
+    handled = 0
+
+    async def dear(message):
+        nonlocal handled
+        handled += 1
+        time.sleep(0.1)  # noqa: ASYNC251 - work that keeps the loop
+        return message
+
+    served = await serve({WAIT: dear})
+    async with RawClient.connect(served.address) as client:
+        streams = [client.call(WAIT, HELLO, grpc_timeout="300m") for _ in range(8)]
+        statuses = [(await client.response(stream)).grpc_status for stream in streams]
+    assert statuses.count(RESOURCE_EXHAUSTED) == served.dropped.count(Dropped.QUEUED) == 8 - handled
+    assert 0 < handled < 8
 
 
 @pytest.mark.parametrize("kind", ["h2corn"], indirect=True)

@@ -70,10 +70,12 @@ class GrpcApp:
         self._max_bytes = calls.max_message_bytes
         self._on_drop = calls.on_drop
         self._clock = clock
+        self._turn_began = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The way of every check: flat, and nothing is made that need not be.
         began = self._clock()
+        arrived = self._turn_began or self._begin_turn(began)
         try:
             headers: dict[bytes, bytes] = dict(scope["headers"])
             if (
@@ -89,6 +91,8 @@ class GrpcApp:
                 raise Aborted(StatusCode.UNIMPLEMENTED, "unknown service or method")  # noqa: TRY301
             sent_timeout = headers.get(b"grpc-timeout")
             timeout = self._caller_timeout if sent_timeout is None else parse_timeout(sent_timeout)
+            if began - arrived > timeout / 2:
+                self._drop(Dropped.QUEUED)
             event: Any = receive()
             event = await (self._half_sent.wait(event) if hasattr(event, _FUTURE) else event)
             body: bytes = event.get("body", b"")
@@ -105,10 +109,10 @@ class GrpcApp:
                 message = only_message(body, headers, self._max_bytes)
             if unary is None:
                 return await self._watch(message, send)
-            if self._clock() - began > timeout:
+            if self._clock() - arrived > timeout:
                 self._drop(Dropped.EXPIRED)
             answer = await unary(message)
-            if sent_timeout is not None and self._clock() - began > timeout:
+            if sent_timeout is not None and self._clock() - arrived > timeout:
                 self._drop(Dropped.LATE)
         except BaseException as error:  # noqa: BLE001 - see above
             return await self._fail(error, scope, send)
@@ -120,6 +124,15 @@ class GrpcApp:
             await send(_OK)
         except OSError:
             self._on_drop(Dropped.CANCELLED)
+
+    def _begin_turn(self, now: float) -> float:
+        """The first call of a turn of the loop: all that run in it have been here since."""
+        self._turn_began = now
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        return now
+
+    def _end_turn(self) -> None:
+        self._turn_began = 0.0
 
     def _http_status(self, scope: Scope, headers: dict[bytes, bytes]) -> int:
         """The HTTP status to refuse what is not gRPC with; 0 where it is.
@@ -183,6 +196,8 @@ class GrpcApp:
 
     def _drop(self, why: Dropped) -> None:
         self._on_drop(why)
+        if why is Dropped.QUEUED:
+            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
         raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
 
     async def _fail(self, error: BaseException, scope: Scope, send: Send) -> None:

@@ -17,10 +17,12 @@ Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 class Dropped(StrEnum):
     """Why a call got no answer.
 
-    EXPIRED: its deadline had passed before it was begun; it was not counted. LATE: its deadline passed while it was
-    being answered. CANCELLED: the caller gave up while it was being answered.
+    QUEUED: half of its time was over before its turn came; what is left would be too little, and those behind it have
+    waited less. EXPIRED: its deadline had passed before it was begun. Neither was counted. LATE: its deadline passed while
+    it was being answered. CANCELLED: the caller gave up while it was being answered.
     """
 
+    QUEUED = "queued"
     EXPIRED = "expired"
     LATE = "late"
     CANCELLED = "cancelled"
@@ -34,7 +36,7 @@ class Calls:
         unary: Handlers by path.
         health: The state that gRPC health checks are told.
         caller_timeout: Seconds after which a caller without a deadline is taken to have given up; a call that is not
-            begun by then is dropped.
+            begun by then is dropped, as is one that has waited for half as long for those before it.
         max_message_bytes: Bytes of a message, sent and inflated.
         on_drop: Is told of every call that was dropped.
     """
