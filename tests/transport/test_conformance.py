@@ -39,9 +39,9 @@ def case(name: str, *chunks: bytes, h2corn: int | str, grpcio: int | str | None 
 
 
 MALFORMED = [
-    case("no message", b"", h2corn=UNIMPLEMENTED, grpcio=UNANSWERED),
-    case("end within the prefix", b"\0\0", h2corn=INTERNAL, grpcio=UNANSWERED),
-    case("end within the message", PREFIX.pack(0, 50) + b"hello", h2corn=INTERNAL, grpcio=UNANSWERED),
+    case("no message", b"", h2corn=UNIMPLEMENTED, grpcio=UNIMPLEMENTED),
+    case("end within the prefix", b"\0\0", h2corn=INTERNAL, grpcio=UNIMPLEMENTED),
+    case("end within the message", PREFIX.pack(0, 50) + b"hello", h2corn=INTERNAL, grpcio=UNIMPLEMENTED),
     case("more than the prefix says", PREFIX.pack(0, 2) + b"hello", h2corn=UNIMPLEMENTED, grpcio=OK),
     case("two messages", HELLO + HELLO, h2corn=UNIMPLEMENTED, grpcio=OK),
     case("two messages in two frames", HELLO, HELLO, h2corn=UNIMPLEMENTED, grpcio=OK),
