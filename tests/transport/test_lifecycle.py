@@ -13,7 +13,7 @@ import pytest
 from rls.errors import SettingsError
 from rls.transport.base import Dropped, Limits
 from tests.transport.conftest import until
-from tests.transport.raw import RawClient, call_headers, message
+from tests.transport.raw import RawClient, message
 
 ECHO, WAIT, SHARED = "/t/echo", "/t/wait", "/t/shared"
 HELLO = message(b"hello")
@@ -290,12 +290,3 @@ async def test_server_that_ran_out_of_files_serves_again(serve, caplog):
 
 def open_files() -> int:
     return sum(1 for _ in OPEN_FILES.iterdir())
-
-
-async def test_half_sent_calls_keep_no_other_from_being_served(serve):
-    served = await serve({ECHO: echo})
-    async with RawClient.connect(served.address) as hostile, RawClient.connect(served.address) as client:
-        for _ in range(90):
-            hostile.headers(call_headers(ECHO))
-        await hostile.writer.drain()
-        assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]

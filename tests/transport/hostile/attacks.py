@@ -28,7 +28,7 @@ from rls._pb import rls_pb2
 from rls.transport.service import SHOULD_RATE_LIMIT
 from tests.transport.raw import PREFACE, PREFIX, call_headers, message
 
-SECONDS = 1.0
+SECONDS = 0.7
 CALL = message(
     rls_pb2.RateLimitRequest(
         domain="hostile", descriptors=[{"entries": [{"key": "probe", "value": "1"}]}]
