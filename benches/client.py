@@ -15,11 +15,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
+from pathlib import Path
 
 from benches.connection import Connection, Tally
 from benches.frames import Call
 from benches.messages import messages
 
+_ROOT = Path(__file__).parent.parent
 _TURN_SECONDS = 0.001
 # Calls that go to one connection at once: as a proxy that has several to ask would write them.
 _BURST = 4
@@ -91,7 +93,7 @@ def measure(
     command = [*prefix, sys.executable, "-m", "benches.client", address]
     job = {"connections": connections, "descriptors": descriptors, "keys": keys, "timeout_ms": timeout_ms}
     job["phases"] = [asdict(phase) for phase in phases]  # type: ignore[assignment]
-    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False, cwd=_ROOT)
     if done.returncode:
         raise RuntimeError(f"the load client failed: {done.stderr.strip()[-2000:]}")
     return [Result(**result) for result in json.loads(done.stdout)]
