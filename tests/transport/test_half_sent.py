@@ -44,7 +44,7 @@ async def test_call_that_waited_longest_gives_way():
         await calls.begin()
     for task in calls.tasks[:2]:
         with pytest.raises(Aborted) as raised:
-            await task
+            await asyncio.wait_for(task, 10)
         assert raised.value.code is StatusCode.RESOURCE_EXHAUSTED
     for rest in calls.rests[2:]:
         rest.set_result(b"rest")
