@@ -19,14 +19,12 @@ class Found:
 
     Attributes:
         files: Files to read, each once, in the order in which they are merged.
-        directories: Directories that were searched.
         lost: Those of *files* that belong to a path that cannot be had.
         problems: What cannot be read, with what was expected.
         warnings: What is passed over.
     """
 
     files: list[str] = field(default_factory=list)
-    directories: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -70,7 +68,6 @@ def _search(directory: Path, found: Found, last: Iterable[str]) -> None:
     except OSError as error:
         _lose(directory, error, found, last)
         return
-    found.directories.append(str(directory))
     for name in names:
         path = directory / name
         if name.startswith("."):

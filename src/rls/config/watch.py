@@ -1,15 +1,16 @@
-"""Reload: told by the file system, and once a second by a look of our own, for what it does not tell."""
+"""Reload: a look at the files twice a second.
+
+Not told by the file system: it would tell of every write beside the files as well, and a log that is written in the same
+directory would cost more than all checks; it tells nothing on network file systems; and its watches can run out.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
-
-from watchfiles import awatch
+from typing import TypeAlias
 
 from rls.config.files import find
 from rls.config.load import Loaded, load
@@ -17,12 +18,8 @@ from rls.errors import Place, Problem
 
 MAX_SETTLING = 10
 
-
-class _Look(NamedTuple):
-    """What stat says of all files and directories; where two looks are equal, nothing was written in between."""
-
-    files: tuple[tuple[str, int, int, int, int], ...]
-    directories: tuple[tuple[str, int], ...]
+Look: TypeAlias = tuple[tuple[str, int, int, int, int], ...]
+"""What stat says of all files; where two looks are equal, nothing was written in between."""
 
 
 async def watch(
@@ -30,7 +27,7 @@ async def watch(
     apply: Callable[[Loaded], None],
     loaded: Loaded,
     *,
-    look_seconds: float = 1.0,
+    look_seconds: float = 0.5,
     settle_seconds: float = 0.1,
 ) -> None:
     """Load *paths* again when they hold something else than *loaded* was made from; runs until cancelled.
@@ -39,57 +36,19 @@ async def watch(
     were only touched are no news. A change is read when nothing was written for *settle_seconds*, so that half of a
     write is not taken for the whole. Only what *apply* raises ends it.
     """
-    seen: _Look | None = None
-    async with aclosing(_nudges(paths, look_seconds)) as nudges:
-        async for look in nudges:
-            if look == seen:
-                continue
-            seen = await _settled(paths, look, settle_seconds)
-            new = await asyncio.to_thread(_load, paths, loaded)
-            if new.digests != loaded.digests or new.problems != loaded.problems or new.warnings != loaded.warnings:
-                loaded = new
-                apply(loaded)
-
-
-async def _nudges(paths: Sequence[Path], seconds: float) -> AsyncGenerator[_Look, None]:
-    """Looks: one at once, then one whenever something may have changed, at least every *seconds*."""
+    seen: Look | None = None
     while True:
         look = await asyncio.to_thread(_look, paths)
-        yield look
-        directories = look.directories
-        try:
-            async with aclosing(_changes(directories, seconds)) as changes:
-                async for _ in changes:
-                    look = await asyncio.to_thread(_look, paths)
-                    yield look
-                    if look.directories != directories:
-                        break  # one came, went or was replaced: the file system's watch is on the old ones
-        except (OSError, RuntimeError):
-            await asyncio.sleep(seconds)  # it went while the watch began, or the system has no watches left
+        if look != seen:
+            seen = await _settled(paths, look, settle_seconds)
+            new = await asyncio.to_thread(_load, paths, loaded)
+            if (new.digests, new.problems, new.warnings) != (loaded.digests, loaded.problems, loaded.warnings):
+                loaded = new
+                apply(loaded)
+        await asyncio.sleep(look_seconds)
 
 
-async def _changes(directories: Sequence[tuple[str, int]], seconds: float) -> AsyncGenerator[object, None]:
-    milliseconds = round(seconds * 1000)
-    names = [name for name, _ in directories]
-    if not names:
-        await asyncio.sleep(seconds)
-        yield None
-        return
-    changes = awatch(
-        *names,
-        watch_filter=None,
-        debounce=50,
-        step=20,
-        rust_timeout=milliseconds,
-        yield_on_timeout=True,
-        recursive=False,
-    )
-    async with aclosing(changes):
-        async for change in changes:
-            yield change
-
-
-async def _settled(paths: Sequence[Path], look: _Look, seconds: float) -> _Look:
+async def _settled(paths: Sequence[Path], look: Look, seconds: float) -> Look:
     for _ in range(MAX_SETTLING):
         await asyncio.sleep(seconds)
         before, look = look, await asyncio.to_thread(_look, paths)
@@ -98,25 +57,16 @@ async def _settled(paths: Sequence[Path], look: _Look, seconds: float) -> _Look:
     return look
 
 
-def _look(paths: Sequence[Path]) -> _Look:
-    found = find(paths)
-    # Of a path to a file its directory is watched: editors and ConfigMaps replace the file itself.
-    parents = {str(path.parent) for path in paths if not path.is_dir() and path.parent.is_dir()}
-    files = []
-    for file in found.files:
+def _look(paths: Sequence[Path]) -> Look:
+    look = []
+    for file in find(paths).files:
         try:
             stat = Path(file).stat()
         except OSError:
-            files.append((file, 0, 0, 0, 0))
+            look.append((file, 0, 0, 0, 0))
         else:
-            files.append((file, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    directories = []
-    for directory in sorted(parents.union(found.directories)):
-        try:
-            directories.append((directory, Path(directory).stat().st_ino))
-        except OSError:
-            continue
-    return _Look(tuple(files), tuple(directories))
+            look.append((file, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return tuple(look)
 
 
 def _load(paths: Sequence[Path], loaded: Loaded) -> Loaded:
