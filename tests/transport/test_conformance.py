@@ -204,7 +204,7 @@ class OutOfCoffee(Exception):
     ids=repr,
 )
 async def test_error_of_the_handler_is_a_status_but_never_unknown(serve, error, status, text):
-    """Envoy lets pass what is answered UNKNOWN, and an HTTP 500 is UNKNOWN to gRPC."""
+    """An exception would become an HTTP 500, which is UNKNOWN to gRPC and tells nobody what was wrong."""
 
     async def fail(payload: bytes) -> bytes:
         raise error

@@ -199,7 +199,7 @@ async def test_a_kind_of_an_error_is_answered_as_that_error(kind: type[RlsError]
 
 @pytest.mark.parametrize("name", [name for name, kind in vars(errors).items() if isinstance(kind, type)])
 def test_no_error_is_ever_unknown(name: str) -> None:
-    """Envoy lets UNKNOWN (2) pass, even where it is told to fail closed."""
+    """UNKNOWN (2) would hide a cause that has a name."""
     kind = getattr(errors, name)
     if issubclass(kind, Exception):
         assert grpc_status(kind.__new__(kind))[0] in {3, 8, 13, 14}

@@ -154,7 +154,7 @@ class _Handlers(grpc.GenericRpcHandler):
                 answer = await self._answer(handler, message)
                 self._in_time(context, Dropped.LATE)
             except BaseException as error:
-                # What left here would be UNKNOWN, which Envoy takes for a pass.
+                # What left here would be UNKNOWN, whose cause has a better name.
                 if _was_cancelled(error):
                     self._on_drop(Dropped.CANCELLED)
                     raise

@@ -15,7 +15,7 @@ from rls.transport.recent import Recent
 
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
-# grpc/status.h. UNKNOWN (2) is never among them: Envoy lets what it answers pass, whatever `failure_mode_deny` says.
+# grpc/status.h. UNKNOWN (2) is not among them: whatever fails here has a cause with a name.
 _STATUS: dict[type, int] = {RequestError: 3, Overloaded: 8, BackendError: 14, NotLoaded: 14}
 INTERNAL = 13
 _HTTP_STATUS = {3: 400, 8: 503, 14: 503}

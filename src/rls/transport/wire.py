@@ -19,7 +19,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 class StatusCode(IntEnum):
-    """What a call can end with. UNKNOWN (2) is missing on purpose: Envoy lets what it answers pass."""
+    """What a call can end with. UNKNOWN (2) is missing on purpose: whatever fails here has a cause with a name."""
 
     OK = 0
     CANCELLED = 1
