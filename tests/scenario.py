@@ -1,0 +1,285 @@
+"""Scenarios: behaviour as data. `tests/scenarios/README.md` says what a file holds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+
+from rls._pb import rls_pb2
+from rls.backends.base import CounterBackend, Hit
+from rls.backends.overlimit_cache import OverLimitCache
+from rls.config import Loaded, load
+from rls.core.decide import Modes, Status
+from rls.core.headers import HeaderNames
+from rls.core.keys import KeyFormat
+from rls.core.model import UINT32_MAX, Unit
+from rls.core.plan import Counting
+from rls.errors import RlsError
+from rls.events import Decided, Observer
+from rls.limiter import Limiter
+from rls.transport.decode import Bounds
+from rls.transport.encode import Answers
+from rls.transport.service import Service, grpc_status
+
+Clock = Callable[[], float]
+Response = rls_pb2.RateLimitResponse
+
+START = 1_700_000_040
+"""Unix time at which a scenario begins, unless it says otherwise: the start of a minute."""
+_STEP_KEYS = {
+    *("at", "load", "problems", "ask", "domain", "hits_addend", "times"),
+    *("answer", "statuses", "headers", "metadata", "refused_by", "body", "error", "keys", "known", "shadowed"),
+}
+
+
+@dataclass
+class Scenario:
+    """One promise, as rules, timed requests and what they come to."""
+
+    about: str
+    rules: str | Mapping[str, str]
+    steps: Sequence[Mapping[str, Any]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    start: int = START
+
+    @classmethod
+    def read(cls, path: Path) -> Scenario:
+        return cls(**yaml.safe_load(path.read_text()))
+
+    def dump(self) -> str:
+        """The text of its file."""
+        return yaml.dump(self.__dict__, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Rules as a block; what is short on one line."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def message_of(step: Mapping[str, Any]) -> bytes:
+    """The RateLimitRequest that a step sends."""
+    request = rls_pb2.RateLimitRequest(domain=step.get("domain", "mesh"), hits_addend=step.get("hits_addend", 0))
+    for asked in step["ask"]:
+        descriptor = request.descriptors.add()
+        whole = "entries" in asked or not asked
+        entries = asked.get("entries", []) if whole else asked.items()
+        for key, value in entries:
+            descriptor.entries.add(key=key, value=value)
+        if not whole:
+            continue
+        if "limit" in asked:
+            per_unit, units, unit = read_limit(asked["limit"])
+            descriptor.limit.requests_per_unit = per_unit
+            descriptor.limit.unit = unit  # type: ignore[assignment]  # this enum has no WEEK, the wire has
+            if units != 1:
+                descriptor.limit.unit_multiplier.value = units
+        if "hits_addend" in asked:
+            descriptor.hits_addend.value = asked["hits_addend"]
+        descriptor.is_negative_hits = asked.get("is_negative_hits", False)
+    return request.SerializeToString()
+
+
+def read_limit(text: str) -> tuple[int, int, int]:
+    """requests_per_unit, unit_multiplier and the unit's number of `10/minute` or `10/2 minute`; a unit may be a number."""
+    per_unit, _, unit = text.partition("/")
+    units, _, name = unit.rpartition(" ")
+    return int(per_unit), int(units or 1), int(name) if name.isdigit() else Unit[name.upper()]
+
+
+def service_of(
+    settings: Mapping[str, Any],
+    backend: CounterBackend,
+    *,
+    observers: Sequence[Observer] = (),
+    clock: Clock = time.time,
+) -> tuple[Limiter, Service]:
+    """A service with the *settings* of a scenario: those of `Counting`, `Modes` and `Answers`, and `bounds`, by name."""
+    rest = dict(settings)
+    modes = Modes(rest.pop("shadow_mode", False), rest.pop("quota_mode", False))
+    counting = Counting(
+        near_limit_ratio=rest.pop("near_limit_ratio", 0.8),
+        key_format=KeyFormat(rest.pop("key_format", "v1")),
+        key_prefix=rest.pop("key_prefix", ""),
+    )
+    names = rest.pop("limit_headers", None)
+    headers = HeaderNames() if names is True else HeaderNames(*names) if names else None
+    limiter = Limiter(backend, counting=counting, modes=modes, observers=observers, clock=clock)
+    bounds = Bounds(**rest.pop("bounds", {}))
+    return limiter, Service(limiter, answers=Answers(limit_headers=headers, **rest), bounds=bounds)
+
+
+@dataclass
+class Recorded:
+    """A backend, and the hits that reached it."""
+
+    backend: CounterBackend
+    hits: list[Hit] = field(default_factory=list)
+
+    @property
+    def keys(self) -> list[str]:
+        return [hit.key.decode() for hit in self.hits]
+
+    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+        self.hits += hits
+        return await self.backend.hit(hits)
+
+    async def ping(self) -> None:
+        await self.backend.ping()
+
+    async def aclose(self) -> None:
+        await self.backend.aclose()
+
+
+class Decisions:
+    """Keeps the last decision: what a response does not show stands there."""
+
+    def __init__(self) -> None:
+        self.last: Decided | None = None
+
+    def forget(self) -> None:
+        self.last = None
+
+    def decided(self, event: Decided) -> None:
+        self.last = event
+
+    def backend_failed(self, event: object) -> None: ...
+
+    def rules_loaded(self, event: object) -> None: ...
+
+    def rules_rejected(self, event: object) -> None: ...
+
+
+class Run:
+    """A scenario under way on one backend."""
+
+    def __init__(self, scenario: Scenario, directory: Path) -> None:
+        self.scenario = scenario
+        self.now = float(scenario.start)
+        self._directory = directory
+        self._loaded: Loaded | None = None
+
+    def clock(self) -> float:
+        return self.now
+
+    async def play(self, backend: CounterBackend, *, over_limit_cache: bool) -> None:
+        """Take every step; the first answer that is not as expected fails."""
+        self._recorded = Recorded(backend)
+        self._decisions = Decisions()
+        counters = OverLimitCache(self._recorded, clock=self.clock) if over_limit_cache else self._recorded
+        self._limiter, self._service = service_of(
+            self.scenario.settings, counters, observers=[self._decisions], clock=self.clock
+        )
+        if self.scenario.rules:
+            self._load(self.scenario.rules, [])
+        for number, step in enumerate(self.scenario.steps, 1):
+            assert step.keys() <= _STEP_KEYS, f"step {number}: unknown keys {step.keys() - _STEP_KEYS}"
+            assert ("answer" in step) + ("error" in step) == ("ask" in step), f"step {number}: one answer to each ask"
+            self.now = self.scenario.start + step.get("at", self.now - self.scenario.start)
+            if "load" in step:
+                self._load(step["load"], step.get("problems", []))
+            for turn in range(step.get("times", 1) if "ask" in step else 0):
+                await self._ask(step, f"{self.scenario.about}\nstep {number}, time {turn + 1}: {dict(step)}")
+
+    def _load(self, rules: str | Mapping[str, str], problems: Sequence[str]) -> None:
+        """Write the files, and load them as a reload does; `problems` are parts of what is told, in their order."""
+        files = {"rules.yaml": rules} if isinstance(rules, str) else rules
+        for name, text in files.items():
+            (self._directory / name).write_text(text)
+        for path in self._directory.iterdir():
+            if path.name not in files:
+                path.unlink()
+        self._loaded = loaded = load([self._directory], self._loaded)
+        found = [f"{problem}".removeprefix(f"{self._directory}/") for problem in loaded.problems]
+        assert len(found) == len(problems), found
+        for text, told in zip(problems, found, strict=True):
+            assert text in told
+        self._limiter.load(loaded.rules, loaded.files, loaded.problems)
+
+    async def _ask(self, step: Mapping[str, Any], told: str) -> None:
+        self._recorded.hits.clear()
+        self._decisions.forget()
+        try:
+            answer = Response.FromString(await self._service.answer(message_of(step)))
+        except RlsError as error:
+            code, text = grpc_status(error)
+            assert f"{code} {text}" == step.get("error"), told
+            return
+        assert "error" not in step, told
+        assert Response.Code.Name(answer.overall_code) == step["answer"], told
+        self._judge(step, answer, told)
+        if "headers" in step:
+            assert show_headers(answer) == step["headers"], told
+        metadata = show_metadata(answer)
+        if "metadata" in step:
+            assert metadata == step["metadata"], told
+        if "refused_by" in step:
+            assert metadata.get("rule") == step["refused_by"], told
+        if "body" in step:
+            body = json.loads(answer.raw_body or b"{}")
+            assert {key: body.get(key) for key in step["body"]} == step["body"], told
+
+    def _judge(self, step: Mapping[str, Any], answer: Response, told: str) -> None:
+        """Compare what became of each descriptor, and what no answer shows."""
+        assert self._decisions.last is not None
+        decision = self._decisions.last.decision
+        if "statuses" in step:
+            assert len(answer.statuses) == len(step["statuses"]), told
+            for i, expected in enumerate(step["statuses"]):
+                shown = show_status(answer.statuses[i])
+                if not isinstance(expected, str):
+                    shown = shown if isinstance(shown, dict) else {"code": shown}
+                    shown |= show_accounts(decision.statuses[i])
+                    shown = {key: shown.get(key) for key in expected}
+                assert shown == expected, f"{told}\nstatus {i + 1}"
+        if "keys" in step:
+            assert self._recorded.keys == step["keys"], told
+        assert decision.plan.known == step.get("known", True), told
+        assert decision.shadowed == step.get("shadowed", False), told
+
+
+def show_status(status: Response.DescriptorStatus) -> Any:
+    """A DescriptorStatus as scenarios write it."""
+    code = Response.Code.Name(status.code)
+    if not status.HasField("current_limit"):
+        if status.limit_remaining == UINT32_MAX:
+            return f"{code} unlimited"
+        return code if not status.limit_remaining and not status.HasField("duration_until_reset") else str(status)
+    limit = status.current_limit
+    units = f"{limit.unit_multiplier.value} " if limit.HasField("unit_multiplier") else ""
+    shown = {
+        "code": code,
+        "limit": f"{limit.requests_per_unit}/{units}{Response.RateLimit.Unit.Name(limit.unit).lower()}",
+        "remaining": status.limit_remaining,
+        "reset": status.duration_until_reset.seconds,
+    }
+    return shown | ({"name": limit.name} if limit.name else {})
+
+
+def show_accounts(status: Status) -> dict[str, Any]:
+    """What a response does not show of a status."""
+    accounts = {name: getattr(status, name) for name in ("over_limit", "near_limit", "within_limit")}
+    return {**accounts, "amount": status.check.amount, "label": status.check.label}
+
+
+def show_headers(answer: Response) -> dict[str, str]:
+    """The response headers by name."""
+    return {header.key: header.value for header in answer.response_headers_to_add}
+
+
+def show_metadata(answer: Response) -> dict[str, Any]:
+    """The dynamic metadata as plain values."""
+    shown: dict[str, Any] = json_format.MessageToDict(answer.dynamic_metadata)
+    return shown

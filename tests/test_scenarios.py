@@ -1,0 +1,49 @@
+"""Every scenario on every backend, with and without the memory of what is over its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from rls.backends.memory import MemoryBackend
+from rls.backends.redis.backend import RedisBackend
+from tests.redis_server import redis_server
+from tests.scenario import Run, Scenario
+
+FILES = sorted(Path(__file__).parent.joinpath("scenarios").glob("*.yaml"))
+# Redis measures a counter's life by its own clock, so a scenario's counters must outlive the time that it takes.
+SLACK = 3600
+
+scenarios = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+caches = pytest.mark.parametrize("over_limit_cache", [False, True], ids=["counted", "remembered"])
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as port:
+        yield port
+
+
+@scenarios
+@caches
+async def test_in_memory(path: Path, over_limit_cache: bool, tmp_path: Path) -> None:
+    """Counted in this process, a scenario comes out as it says."""
+    run = Run(Scenario.read(path), tmp_path)
+    await run.play(MemoryBackend(clock=run.clock), over_limit_cache=over_limit_cache)
+
+
+@scenarios
+@caches
+async def test_in_redis(path: Path, over_limit_cache: bool, tmp_path: Path, redis_port: int) -> None:
+    """Counted in a real Redis, a scenario comes out as it says."""
+    with Redis(port=redis_port) as redis:
+        redis.flushall()
+    run = Run(Scenario.read(path), tmp_path)
+    backend = RedisBackend(f"redis://127.0.0.1:{redis_port}", timeout_seconds=10, clock=lambda: run.clock() - SLACK)
+    try:
+        await run.play(backend, over_limit_cache=over_limit_cache)
+    finally:
+        await backend.aclose()
