@@ -160,6 +160,12 @@ def test_messages_that_cannot_be_answered_are_counted(start) -> None:
     assert "rls_invalid_requests_total 1.0" in process.get("/metrics").body.decode()
 
 
+def test_a_header_that_a_client_can_make_envoy_send_is_counted_in_five_descriptors(start) -> None:
+    """Refused, the request would pass Envoy."""
+    long = [descriptor(("company_id", str(n)), ("header", "x" * 60 * 1024)) for n in range(5)]
+    assert check(start(), request(*long, domain="mesh")).code == "OK"
+
+
 def refused(arguments: Sequence[str]) -> tuple[int, list[str]]:
     """The exit code, and what was said that is no log."""
     result = rls("serve", "--http", "off", "--admin", "off", *arguments)

@@ -20,7 +20,7 @@ def test_help_has_a_flag_a_variable_and_a_purpose_for_every_setting() -> None:
         assert field.description in text
 
 
-@pytest.mark.parametrize("default", ["0.0.0.0:8081", "127.0.0.1:6070", "memory://", "10ms", "5s", "0.8", "262144"])
+@pytest.mark.parametrize("default", ["0.0.0.0:8081", "127.0.0.1:6070", "memory://", "10ms", "5s", "0.8", "1048576"])
 def test_help_has_the_defaults(default: str) -> None:
     assert f"[default: {default}; RLS_" in " ".join(serve("--help").stdout.split())
 

@@ -7,6 +7,7 @@ from rls.app import BACKENDS
 from rls.errors import SettingsError
 from rls.settings import SCHEMES, Settings, not_settings, read, variable
 from rls.settings.read import _KUBERNETES
+from rls.transport.wire import SHORT
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,13 @@ def test_all_mistakes_at_once(monkeypatch) -> None:
         "--log-level is 'loud': expected 'debug', 'info', 'warning' or 'error'",
         "--tls-key needs --tls-cert (RLS_TLS_CERT) too",
     ]
+
+
+def test_no_bound_on_messages_lies_below_those_that_are_not_measured() -> None:
+    """The transport takes shorter ones as they come."""
+    (mistake,) = mistakes(config=["rules"], max_message_bytes=SHORT - 1)
+    assert mistake == "--max-message-bytes is 1023: expected a number greater than or equal to 1024"
+    assert read({"config": ["rules"], "max_message_bytes": SHORT}).max_message_bytes == SHORT
 
 
 def test_the_password_of_a_bad_backend_is_not_told(monkeypatch) -> None:

@@ -11,7 +11,7 @@ LONGEST_WINDOW_SECONDS = 100 * 31_536_000
 
 
 class Code(IntEnum):
-    """RateLimitResponse.Code. UNKNOWN (0) is never answered: Envoy lets it pass, even where `failure_mode_deny` is set."""
+    """RateLimitResponse.Code. UNKNOWN (0) is never answered: Envoy lets it pass, whatever `failure_mode_deny` says."""
 
     OK = 1
     OVER_LIMIT = 2

@@ -132,13 +132,17 @@ class Settings(BaseSettings):
     )
 
     max_concurrency: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
-        200, description="Calls in progress above which more are refused; 0 for no limit."
+        128,
+        description="Calls that may be in progress at one time; more are refused at once, uncounted. 0 for no limit.",
     )
     max_connections: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
         2_000, description="Connections at one time; 0 for no limit."
     )
     max_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(128, description="Calls at one time on a connection.")
-    max_message_bytes: Annotated[Count, Flag(LIMITS, "BYTES")] = Field(262_144, description="Size of a request.")
+    # Shorter messages are never measured: transport.wire.SHORT.
+    max_message_bytes: Annotated[int, Field(ge=1024), Flag(LIMITS, "BYTES")] = Field(
+        1_048_576, description="Size of a request, sent and inflated; at least 1024."
+    )
     max_descriptors: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(100, description="Descriptors of a request.")
     max_entries: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(32, description="Entries of a descriptor.")
     max_value_bytes: Annotated[Count, Flag(LIMITS, "BYTES")] = Field(65_536, description="Size of a key or value.")

@@ -37,14 +37,14 @@ class Calls:
         health: The state that gRPC health checks are told.
         caller_timeout: Seconds after which a caller without a deadline is taken to have given up; a call that is not
             begun by then is dropped, as is one that has waited for half as long for those before it.
-        max_message_bytes: Bytes of a message, sent and inflated.
+        max_message_bytes: Bytes of a message, sent and inflated; at least `wire.SHORT`.
         on_drop: Is told of every call that was dropped.
     """
 
     unary: Mapping[str, Handler]
     health: Health
     caller_timeout: float = 0.02
-    max_message_bytes: int = 262_144
+    max_message_bytes: int = 1_048_576
     on_drop: Callable[[Dropped], None] = lambda _: None
 
 
