@@ -1,0 +1,109 @@
+"""The reference, envoyproxy/ratelimit, run beside `rls`: a binary that is named by a variable and never part of this."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.redis_server import DEADLINE, free_port, wait_for_port
+from tests.scenario import Response, message_of
+
+SERVER = "RATELIMIT_BINARY"
+CHECKER = "RATELIMIT_CONFIG_CHECK_BINARY"
+METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+
+
+def binary(variable: str) -> str:
+    """The path in *variable*; without it the test skips, also where `CI=true`: the binary is no part of this project."""
+    path = os.environ.get(variable)
+    if not path:
+        pytest.skip(f"{variable} names no binary of envoyproxy/ratelimit; it is no part of this project")
+    return path
+
+
+@dataclass
+class Reference:
+    """A running reference server."""
+
+    channel: grpc.Channel
+    directory: Path
+    _generation: int = 0
+
+    def load(self, files: Mapping[str, str]) -> None:
+        """Put *files* in the place of those before; returns when they are in force."""
+        for path in self.directory.iterdir():
+            if path.name not in files:
+                path.unlink()
+        for name, text in files.items():
+            self._place(name, text)
+        # The server reads all files again whenever one changes: when it knows the last, it knows the others.
+        self._generation += 1
+        entry = f"{{key: generation, value: '{self._generation}', rate_limit: {{unlimited: true}}}}"
+        self._place("marker.yaml", f"domain: marker\ndescriptors: [{entry}]\n")
+        known = message_of({"domain": "marker", "ask": [{"generation": str(self._generation)}]})
+        deadline = time.monotonic() + DEADLINE
+        while not Response.FromString(self.ask(known)).statuses[0].limit_remaining:
+            assert time.monotonic() < deadline, f"the reference does not take these rules: {files}"
+
+    def ask(self, message: bytes) -> bytes:
+        """Its answer; grpc.RpcError where it gives none."""
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(METHOD)
+        return call(message, timeout=DEADLINE)
+
+    def _place(self, name: str, text: str) -> None:
+        new = self.directory.parent / "new"
+        new.write_text(text)
+        new.rename(self.directory / name)
+
+
+@contextmanager
+def reference_server(directory: Path, redis_port: int, settings: Mapping[str, str]) -> Iterator[Reference]:
+    """A server with *settings* that counts in the Redis on *redis_port*, its files in *directory*; stopped in the end."""
+    shutil.rmtree(directory, ignore_errors=True)
+    rules = directory / "ratelimit" / "config"
+    rules.mkdir(parents=True)
+    (rules / "marker.yaml").write_text("domain: marker\n")
+    port = free_port()
+    environment = {
+        "USE_STATSD": "false",
+        "DISABLE_STATS": "true",
+        "LOG_LEVEL": "error",
+        "HOST": "127.0.0.1",
+        "GRPC_HOST": "127.0.0.1",
+        "DEBUG_HOST": "127.0.0.1",
+        "GRPC_PORT": str(port),
+        "PORT": str(free_port()),
+        "DEBUG_PORT": str(free_port()),
+        "RUNTIME_ROOT": str(directory),
+        "RUNTIME_SUBDIRECTORY": "ratelimit",
+        "RUNTIME_WATCH_ROOT": "false",
+        "BACKEND_TYPE": "redis",
+        "REDIS_TYPE": "single",
+        "REDIS_SOCKET_TYPE": "tcp",
+        "REDIS_URL": f"127.0.0.1:{redis_port}",
+        **settings,
+    }
+    log = directory / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen([binary(SERVER)], env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_for_port(port, server, log)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(DEADLINE)
+            yield Reference(channel, rules)
+    finally:
+        server.terminate()
+        try:
+            server.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
