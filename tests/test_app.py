@@ -157,7 +157,7 @@ def test_messages_that_cannot_be_answered_are_counted(start) -> None:
     process = start()
     with Client(process.addresses["grpc"]) as client, pytest.raises(Exception, match="INVALID_ARGUMENT"):
         client.check(Request("", ()), timeout=10)
-    assert "rls_invalid_requests_total 1.0" in process.get("/metrics").body.decode()
+    assert 'rls_unanswered_total{reason="invalid"} 1.0' in process.get("/metrics").body.decode()
 
 
 def test_a_header_that_a_client_can_make_envoy_send_is_counted_in_five_descriptors(start) -> None:

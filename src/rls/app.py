@@ -77,7 +77,10 @@ class App:
         self.health = Health()
         self.readiness = Readiness(self.limiter, self.backend.ping, self.health)
         self.metrics.read_counter(
-            "rls_invalid_requests_total", "Requests that no rules could answer.", lambda: self.service.invalid
+            "rls_unanswered_total",
+            "Requests that got an error for an answer.",
+            lambda: self.service.unanswered,
+            "reason",
         )
         self._loaded = Loaded()
         self._stop = asyncio.Event()

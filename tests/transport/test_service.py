@@ -90,15 +90,34 @@ async def test_what_is_kept_of_messages_is_bounded() -> None:
     assert 1 <= len(service._prepared) < 100
 
 
-async def test_messages_that_cannot_be_answered_are_counted() -> None:
+async def test_requests_that_are_not_answered_are_counted_by_their_reason() -> None:
+    """Over gRPC and over HTTP, before there are rules and after; those that are answered are not."""
     served = limiter()
-    served.load(rules(2))
     service = Service(served, bounds=Bounds(value_bytes=10))
     for message in (b"\xff", ask(domain=""), ask(value="x" * 11)):
         with pytest.raises(RequestError):
             await service.answer(message)
+    with pytest.raises(NotLoaded):
+        await service.answer(ask())
+    served.load(rules(2))
     await service.answer(ask())
-    assert service.invalid == 3
+    for body in (b"{}", b"no JSON"):
+        assert (await service.answer_json(body))[0] == 400
+    counted = {reason: number for reason, number in service.unanswered.items() if number}
+    assert counted == {"invalid": 5, "not_loaded": 1}
+
+
+async def test_requests_that_the_backend_or_a_bug_left_unanswered_are_counted() -> None:
+    backend = RedisBackend(f"redis://127.0.0.1:{free_port()}")
+    served = limiter(backend)
+    served.load(rules(2))
+    service = Service(served)
+    with pytest.raises(BackendError):
+        await service.answer(ask())
+    await backend.aclose()
+    with pytest.raises(TypeError):
+        await service.answer(None)  # type: ignore[arg-type]
+    assert (service.unanswered["backend"], service.unanswered["internal"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

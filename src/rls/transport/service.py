@@ -16,8 +16,15 @@ from rls.transport.recent import Recent
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
 # grpc/status.h. UNKNOWN (2) is not among them: whatever fails here has a cause with a name.
-_STATUS: dict[type, int] = {RequestError: 3, Overloaded: 8, BackendError: 14, NotLoaded: 14}
+_STATUS: dict[type, tuple[int, str]] = {
+    RequestError: (3, "invalid"),
+    Overloaded: (8, "overloaded"),
+    BackendError: (14, "backend"),
+    NotLoaded: (14, "not_loaded"),
+}
+"""gRPC status, and the reason by which unanswered requests are counted."""
 INTERNAL = 13
+_BUG = (INTERNAL, "internal")
 _HTTP_STATUS = {3: 400, 8: 503, 14: 503}
 
 
@@ -28,7 +35,7 @@ class Service:
     and planned once, as long as the rules stay the same.
 
     Attributes:
-        invalid: Messages so far that could not be answered, whatever the rules.
+        unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
     """
 
     def __init__(
@@ -39,7 +46,7 @@ class Service:
         bounds: Bounds | None = None,
         remembered_bytes: int = 32 << 20,
     ) -> None:
-        self.invalid = 0
+        self.unanswered = dict.fromkeys((reason for _, reason in (*_STATUS.values(), _BUG)), 0)
         self._limiter = limiter
         self._answers = answers or Answers()
         self._bounds = bounds or Bounds()
@@ -55,22 +62,21 @@ class Service:
             BackendError: The counters could not be had.
         """
         limiter = self._limiter
-        if limiter.rules is not self._rules:
-            self._prepared.clear()
-            self._rules = limiter.rules
-        prepared = self._prepared.get(message)
-        if prepared is None:
-            prepared = self._prepare(message)
-        decision = await limiter.run(prepared)
-        return encode(decision, self._answers, limiter.modes)
+        try:
+            if limiter.rules is not self._rules:
+                self._prepared.clear()
+                self._rules = limiter.rules
+            prepared = self._prepared.get(message)
+            if prepared is None:
+                prepared = self._prepare(message)
+            decision = await limiter.run(prepared)
+            return encode(decision, self._answers, limiter.modes)
+        except Exception as error:
+            self.unanswered[_status(error)[1]] += 1
+            raise
 
     def _prepare(self, message: bytes) -> Prepared:
-        try:
-            request = decode(message, self._bounds)
-        except RequestError:
-            self.invalid += 1
-            raise
-        prepared = self._limiter.prepare(request)
+        prepared = self._limiter.prepare(decode(message, self._bounds))
         # About what a plan weighs in memory, beside its message: enough for a bound.
         self._prepared.put(message, prepared, len(message) * 4 + 1500 * len(prepared.plan.checks))
         return prepared
@@ -84,6 +90,7 @@ class Service:
         try:
             request = json_format.Parse(body, rls_pb2.RateLimitRequest())
         except (json_format.ParseError, UnicodeDecodeError) as error:
+            self.unanswered["invalid"] += 1
             return 400, _json_error(f"the body is not a RateLimitRequest in JSON: {error}")
         try:
             answer = await self.answer(request.SerializeToString())
@@ -97,10 +104,12 @@ class Service:
 
 def grpc_status(error: BaseException) -> tuple[int, str]:
     """gRPC status code and message for what `Service.answer` raised; a bug's text is not told."""
-    for kind in type(error).__mro__:
-        if kind in _STATUS:
-            return _STATUS[kind], str(error)
-    return INTERNAL, "internal error"
+    status = _status(error)
+    return status[0], "internal error" if status is _BUG else str(error)
+
+
+def _status(error: BaseException) -> tuple[int, str]:
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), _BUG)
 
 
 def _json_error(text: str) -> bytes:
