@@ -10,13 +10,11 @@ from collections.abc import Sequence
 import pytest
 
 from examples.mesh.processes import free_port
-from rls.app import example_call
 from rls.core.model import Request
-from rls.core.rules import RuleSet
 from rls.transport.client import Answer, Client
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RULES, RlsProcess
-from tests.tries import Step, descriptor, request, rule, rule_set
+from tests.tries import descriptor, request
 
 ACME: Request = request(descriptor(("company_id", "acme")), domain="mesh")
 
@@ -84,6 +82,21 @@ def test_sighup_reads_the_rules_again(start) -> None:
     limit = check(process).statuses[0].limit
     assert limit is not None
     assert limit.requests_per_unit == 100
+
+
+def test_the_garbage_collector_need_not_walk_rules_that_were_loaded_later(start) -> None:
+    process = start()
+    before = collections(process)
+    process.rules.write_text(RULES.replace("2", "100"))
+    process.wait_until(lambda: process.output().count("rules_loaded") == 2, "it has read the rules again")
+    process.wait_until(lambda: collections(process) > before, "it has set them apart")
+
+
+def collections(process: RlsProcess) -> float:
+    """How often all objects have been walked."""
+    pattern = r'^python_gc_collections_total\{generation="2"\} (.*)$'
+    (number,) = re.findall(pattern, process.get("/metrics").body.decode(), re.MULTILINE)
+    return float(number)
 
 
 def test_mistakes_in_the_rules_are_told_and_the_last_good_ones_stay(start) -> None:
@@ -198,46 +211,3 @@ def test_certificates_that_are_not_there(tmp_path) -> None:
     code, (line,) = refused([*arguments, "--tls-cert", f"{tmp_path}/none.pem", "--tls-key", f"{tmp_path}/none.key"])
     assert code == 1
     assert f"{tmp_path}/none.pem" in line
-
-
-@pytest.mark.parametrize(
-    ("rules", "command"),
-    [
-        ({(Step("company_id"),): rule()}, "rls call HOST:1 --domain domain company_id=acme"),
-        ({(Step("path", "/a b/*"),): rule()}, "rls call HOST:1 --domain domain 'path=/a b/acme'"),
-        ({(Step("a"), Step("b", "x")): rule()}, "rls call HOST:1 --domain domain a=acme b=x"),
-        ({(Step("a"), Step("b")): None, (Step("c"),): rule()}, "rls call HOST:1 --domain domain c=acme"),
-        ({}, ""),
-    ],
-)
-def test_the_command_to_try_leads_to_a_rule(rules, command: str) -> None:
-    assert example_call("HOST:1", rule_set(rules)) == command
-
-
-@pytest.mark.parametrize(
-    ("address", "callable_at"), [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "'[::1]:1'"), ("10.0.0.1:1", "10.0.0.1:1")]
-)
-def test_the_command_to_try_can_be_called(address: str, callable_at: str) -> None:
-    rules = rule_set({(Step("a"),): rule()})
-    assert example_call(address, rules) == f"rls call {callable_at} --domain domain a=acme"
-
-
-def test_the_command_to_try_speaks_tls_where_the_server_does() -> None:
-    rules = rule_set({(Step("a"),): rule()})
-    assert example_call("10.0.0.1:1", rules, tls=True) == "rls call 10.0.0.1:1 --tls --domain domain a=acme"
-
-
-def test_the_command_to_try_is_one_that_the_shell_finds(monkeypatch, tmp_path) -> None:
-    ours, other = tmp_path / "ours" / "rls", tmp_path / "other" / "rls"
-    for path in (ours, other):
-        path.parent.mkdir()
-        path.touch(mode=0o755)
-    rules = rule_set({(Step("a"),): rule()})
-    monkeypatch.setattr(sys, "argv", [str(ours), "serve"])
-    for path, command in (("", str(ours)), (other.parent, str(ours)), (ours.parent, "rls")):
-        monkeypatch.setenv("PATH", str(path))
-        assert example_call("HOST:1", rules) == f"{command} call HOST:1 --domain domain a=acme"
-
-
-def test_no_rules_no_command_to_try() -> None:
-    assert example_call("127.0.0.1:1", RuleSet()) == ""

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
-import shutil
 import signal
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import uvloop
 
@@ -26,7 +22,7 @@ from rls.core.decide import Modes
 from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
 from rls.core.plan import Counting
-from rls.core.rules import Node, RuleSet
+from rls.core.rules import RuleSet
 from rls.errors import SettingsError
 from rls.limiter import Limiter
 from rls.observe.logs import EventLog, Log, configure
@@ -46,8 +42,11 @@ from rls.transport.service import SHOULD_RATE_LIMIT, Service
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
 
+Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
+"""Is told, once the server answers, where each of its servers listens and which rules are in force."""
 
-def run(settings: Settings, warnings: Sequence[str] = ()) -> None:
+
+def run(settings: Settings, warnings: Sequence[str] = (), started: Started = lambda _, __: None) -> None:
     """Serve until told to stop; *warnings* are logged first.
 
     Raises:
@@ -55,7 +54,7 @@ def run(settings: Settings, warnings: Sequence[str] = ()) -> None:
     """
     yield_to_python()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(App(settings).serve(warnings))
+        runner.run(App(settings).serve(warnings, started))
 
 
 class App:
@@ -86,7 +85,7 @@ class App:
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(self, warnings: Sequence[str] = ()) -> None:
+    async def serve(self, warnings: Sequence[str], started: Started) -> None:
         """Start, serve until told to stop, drain.
 
         Raises:
@@ -110,7 +109,9 @@ class App:
             self._run(self.readiness.run())
             self._run(watch(self.settings.config, self._apply_news, self._loaded))
             settle_garbage_collector()
-            self._announce(grpc, http, admin)
+            addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
+            self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)
+            started(addresses, self.limiter.rules)
             await self._stop.wait()
             self.log.info("draining", seconds=self.settings.drain)
             self.readiness.drain()
@@ -131,6 +132,7 @@ class App:
             self.log.warning("rules_warning", warning=str(warning))
         if loaded.files or not loaded.problems:
             self.limiter.load(loaded.rules, loaded.files, loaded.problems)
+            settle_garbage_collector()
         else:
             self.limiter.reject(loaded.problems)
 
@@ -190,15 +192,6 @@ class App:
             Http(public, settings.http, max_body_bytes=most) if settings.http else None,
             Http(admin, settings.admin, max_body_bytes=most) if settings.admin else None,
         )
-
-    def _announce(self, grpc: Transport, http: Http | None, admin: Http | None) -> None:
-        where = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
-        self.log.info("started", version=__version__, backend=str(self.settings.backend), **where)
-        if self.settings.log_format == "text":
-            listed = "".join(f"  {name:5} {address}\n" for name, address in where.items())
-            tried = example_call(grpc.address, self.limiter.rules, tls=self.settings.tls_cert is not None)
-            sys.stdout.write(f"rls listens on\n{listed}" + (f"try\n  {tried}\n" if tried else ""))
-            sys.stdout.flush()
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -273,31 +266,3 @@ def _answers(settings: Settings) -> Answers:
 
 def _address(server: Http | None) -> str:
     return "off" if server is None else server.address
-
-
-def example_call(address: str, rules: RuleSet, *, tls: bool = False) -> str:
-    """A command that asks the server at *address* for the first rule of *rules*; "" where there is none."""
-    for wildcard_host, loopback in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if address.startswith(wildcard_host):
-            address = loopback + address.removeprefix(wildcard_host)
-    for domain in rules.domains.values():
-        entries = _first_entries(domain.root)
-        if entries:
-            # There may be none in the PATH, or another: Rust's language server has the same name.
-            typed, found = sys.argv[0], Path(shutil.which("rls") or "").resolve()
-            program = typed if typed.endswith("/rls") and found != Path(typed).resolve() else "rls"
-            words = [program, "call", address, *(["--tls"] if tls else []), "--domain", domain.name]
-            words += [f"{key}={value}" for key, value in entries]
-            return shlex.join(words)
-    return ""
-
-
-def _first_entries(node: Node) -> list[tuple[str, str]]:
-    """Entries that lead to a rule below *node*, the nearest of the file's first; none where there is none."""
-    children = [((key, "acme"), child) for key, child in node.defaults.items()]
-    children += [((key, value.replace("*", "acme")), child) for (key, value), child in node.exact.items()]
-    for entry, child in children:
-        below = [] if child.rule is not None else _first_entries(child)
-        if child.rule is not None or below:
-            return [entry, *below]
-    return []

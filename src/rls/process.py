@@ -24,7 +24,12 @@ def yield_to_python() -> None:
 
 
 def settle_garbage_collector() -> None:
-    """Take what is there now for permanent, and look for cycles less often: a check leaves none."""
+    """Take what is there now for permanent, and look for cycles less often: a check leaves none.
+
+    To be called after each load: rules stay until the next one, and 100,000 of them take the collector longer to walk
+    than a call may wait. What is permanent is freed all the same once nothing refers to it; only cycles are not, and
+    those that are there now are collected first.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS, 20, 50)

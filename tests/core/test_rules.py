@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rls.core.match import match
 from rls.core.model import RateLimit, Unit
 from rls.core.rules import Domain, Node, Rule, Wildcard
+from tests.tries import Step, rule, rule_set
 
 # Few letters, so that patterns and values often meet; the others mean something elsewhere.
 patterns = st.text(alphabet="ab.*[?\n", max_size=8).filter(lambda text: "*" in text)
@@ -83,3 +85,20 @@ def test_a_domain_lists_each_rule_once_parents_first():
     assert sorted(rule.path for rule in rules) == ["a_x", "a_x.b", "a_x.b_*", "a_x.b_*.c"]
     assert rules[0] is parent
     assert rules.index(wild) < rules.index(deep)
+
+
+@pytest.mark.parametrize(
+    ("rules", "entries"),
+    [
+        ({(Step("company_id"),): rule()}, [("company_id", "acme")]),
+        ({(Step("path", "/a/*"),): rule()}, [("path", "/a/acme")]),
+        ({(Step("a"), Step("b", "x")): rule()}, [("a", "acme"), ("b", "x")]),
+        ({(Step("a"), Step("b")): None, (Step("c"),): rule()}, [("c", "acme")]),
+        ({}, []),
+    ],
+)
+def test_the_example_of_a_domain_leads_to_a_rule(rules, entries):
+    (domain,) = rule_set(rules).domains.values()
+    example = domain.example()
+    assert example == entries
+    assert (match(domain, tuple(example)) is not None) == bool(rules)

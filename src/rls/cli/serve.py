@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, cast, get_args
 
 import typer
@@ -11,6 +12,8 @@ import typer.main
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
+from rls.cli.welcome import welcome
+from rls.core.rules import RuleSet
 from rls.errors import RlsError, SettingsError
 from rls.settings import Flag, Settings, duration_text, flag, not_settings, read, variable
 
@@ -41,8 +44,13 @@ def _serve(**flags: Any) -> None:
         for mistake in str(error).splitlines():
             typer.echo(f"rls: {mistake}", err=True)
         raise typer.Exit(2) from None
+
+    def started(addresses: Mapping[str, str], rules: RuleSet) -> None:
+        if settings.log_format == "text":
+            typer.echo(welcome(addresses, rules, tls=settings.tls_cert is not None), nl=False)
+
     try:
-        run(settings, list(not_settings(os.environ)))
+        run(settings, list(not_settings(os.environ)), started)
     except RlsError as error:
         typer.echo(f"rls: {error}", err=True)
         raise typer.Exit(1) from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rls.core.model import RateLimit
+from rls.core.model import Entry, RateLimit
 from rls.errors import Place
 
 Metadata: TypeAlias = Mapping[str, "MetadataValue"]
@@ -117,6 +117,20 @@ class Domain:
                 yield node.rule
             # Wildcards are among the exact ones.
             nodes += [*reversed(node.defaults.values()), *reversed(node.exact.values())]
+
+    def example(self) -> list[Entry]:
+        """Entries of a descriptor that leads to one of its rules, with *acme* for any value; none where there is none."""
+        return _entries_below(self.root)
+
+
+def _entries_below(node: Node) -> list[Entry]:
+    children = [(Entry(key, "acme"), child) for key, child in node.defaults.items()]
+    children += [(Entry(key, value.replace("*", "acme")), child) for (key, value), child in node.exact.items()]
+    for entry, child in children:
+        below = [] if child.rule is not None else _entries_below(child)
+        if child.rule is not None or below:
+            return [entry, *below]
+    return []
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,36 @@
+"""What a server that was started by hand says: where it listens, and what to try."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rls.core.rules import RuleSet
+
+
+def welcome(addresses: Mapping[str, str], rules: RuleSet, *, tls: bool = False) -> str:
+    """Lines that name *addresses*, by what they are for, and a command that asks the one for gRPC."""
+    listed = "".join(f"  {name:5} {address}\n" for name, address in addresses.items())
+    tried = example_call(addresses["grpc"], rules, tls=tls)
+    return f"rls listens on\n{listed}" + (f"try\n  {tried}\n" if tried else "")
+
+
+def example_call(address: str, rules: RuleSet, *, tls: bool = False) -> str:
+    """A command that asks the server at *address* for one of *rules*; "" where there is none."""
+    for wildcard_host, loopback in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if address.startswith(wildcard_host):
+            address = loopback + address.removeprefix(wildcard_host)
+    for domain in rules.domains.values():
+        if entries := domain.example():
+            words = [_program(), "call", address, *(["--tls"] if tls else []), "--domain", domain.name]
+            return shlex.join([*words, *(f"{key}={value}" for key, value in entries)])
+    return ""
+
+
+def _program() -> str:
+    """`rls`, or its path: there may be none in the PATH, or another, as Rust's language server has the same name."""
+    typed, found = sys.argv[0], Path(shutil.which("rls") or "").resolve()
+    return typed if typed.endswith("/rls") and found != Path(typed).resolve() else "rls"
