@@ -1,7 +1,7 @@
 # Everything that is done to this project, as verbs: `make` lists them.
 #   PYTHON=...    the interpreter that .venv is made from (3.11 or newer)
 #   WORKERS=...   processes that the tests are spread over
-#   ARGS=...      passed on to the program behind run, test, demo and bench
+#   ARGS=...      passed on to the program behind run, test, demo, bench and overload
 
 PYTHON  ?= python3
 WORKERS ?= 2
@@ -18,11 +18,11 @@ TYPED := $(wildcard src scripts tests benches examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test format demo bench pb schema pins clean \
+.PHONY: help run test format demo bench overload pb schema pins clean \
 	check check-format check-lint check-types check-layers check-generated check-links
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN) ## serve config/descriptors.yaml, counting in memory
 	$(BIN)/rls serve --config config/descriptors.yaml $(ARGS)
@@ -54,6 +54,9 @@ demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs bei
 
 bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)
+
+overload: $(BENCH) ## as bench, but more than can be answered: directly, and through a real Envoy
+	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.overload $(ARGS)
 
 pb: $(DEV) ## generate src/rls/_pb from protos/
 	$(BIN)/python scripts/generate_pb.py

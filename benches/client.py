@@ -18,7 +18,7 @@ from itertools import cycle
 from pathlib import Path
 
 from benches.connection import Connection, Tally
-from benches.frames import Call
+from benches.frames import Call, Get
 from benches.messages import messages
 
 _ROOT = Path(__file__).parent.parent
@@ -82,6 +82,7 @@ def measure(
     descriptors: int = 1,
     keys: int = 1,
     timeout_ms: int = 0,
+    proxy: bool = False,
     prefix: Sequence[str] = (),
 ) -> list[Result]:
     """Run *phases*, one after the other on the same connections, in a process started by the command *prefix*.
@@ -89,9 +90,11 @@ def measure(
     Args:
         address: `host:port` of the server.
         timeout_ms: After this a call is given up, and the server is told so beforehand; 0 for never.
+        proxy: *address* is that of a proxy: send it GETs of as many paths as there are *keys*; 200 is an answer.
     """
     command = [*prefix, sys.executable, "-m", "benches.client", address]
     job = {"connections": connections, "descriptors": descriptors, "keys": keys, "timeout_ms": timeout_ms}
+    job["proxy"] = proxy
     job["phases"] = [asdict(phase) for phase in phases]  # type: ignore[assignment]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False, cwd=_ROOT)
     if done.returncode:
@@ -104,6 +107,7 @@ class Load:
 
     def __init__(self, address: tuple[str, int], connections: int, calls: Sequence[Call], timeout: float) -> None:
         self._address = address
+        self._grpc = not isinstance(calls[0], Get)
         self._calls = cycle(calls)
         self._timeout = timeout
         self._poll = select.epoll()
@@ -177,7 +181,7 @@ class Load:
         )
 
     def _open(self) -> None:
-        connection = Connection(self._address, self._tally, self._answered)
+        connection = Connection(self._address, self._tally, self._answered, grpc=self._grpc)
         self._poll.register(connection.socket, select.EPOLLIN)
         self._connections[connection.socket.fileno()] = connection
 
@@ -232,7 +236,11 @@ def main() -> None:
     host, _, port = parser.parse_args().address.rpartition(":")
     job = json.load(sys.stdin)
     timeout_ms = job["timeout_ms"]
-    calls = [Call(message, timeout_ms) for message in messages(job["descriptors"], job["keys"])]
+    calls: list[Call]
+    if job["proxy"]:
+        calls = [Get(f"/company-{number:05}") for number in range(job["keys"])]
+    else:
+        calls = [Call(message, timeout_ms) for message in messages(job["descriptors"], job["keys"])]
     load = Load((host, int(port)), job["connections"], calls, timeout_ms / 1000)
     # Nothing here is in a cycle, and a collection would stop the clock of every call.
     gc.disable()

@@ -52,7 +52,9 @@ class Connection:
         closed: Whether the connection is gone, and all of its calls with it.
     """
 
-    def __init__(self, address: tuple[str, int], tally: Tally, on_answer: Callable[[float], None]) -> None:
+    def __init__(
+        self, address: tuple[str, int], tally: Tally, on_answer: Callable[[float], None], *, grpc: bool = True
+    ) -> None:
         self.socket = socket.create_connection(address, 5)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
@@ -60,7 +62,8 @@ class Connection:
         self.tally = tally
         self.on_answer = on_answer
         self.closed = False
-        self._outcomes = Outcomes()
+        self._outcomes = Outcomes(grpc=grpc)
+        self._no_trailers = "no trailers" if grpc else ""
         self._failures: dict[int, str] = {}
         self._max_streams = 0  # until the server has agreed to do without the dynamic table
         self._wanted_streams = 2**31
@@ -147,6 +150,8 @@ class Connection:
                 self._headers(stream, flags, data[start:position], now)
             elif kind != frames.DATA:
                 self._control(kind, flags, stream, data[start:position])
+            elif flags & frames.END_STREAM:
+                self._ended(stream, self._failures.pop(stream, self._no_trailers), now)
         self._unread = data[position:]
 
     def _headers(self, stream: int, flags: int, block: bytes, now: float) -> None:
@@ -158,6 +163,9 @@ class Connection:
             return
         if self._failures:
             wrong = self._failures.pop(stream, wrong)
+        self._ended(stream, wrong, now)
+
+    def _ended(self, stream: int, wrong: str, now: float) -> None:
         sent = self.calls.pop(stream, None)
         if sent is None:
             self.tally.late += not wrong

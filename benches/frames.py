@@ -64,12 +64,32 @@ class Call:
         return first, number, second, number, third
 
 
+class Get(Call):
+    """A GET, for what stands behind a proxy."""
+
+    def __init__(self, path: str) -> None:
+        block = _block(_GET, [(":path", path), (":authority", "users")])
+        head = frame(HEADERS, END_HEADERS | END_STREAM, 0, block)
+        self._head, self._block = head[:5], head[9:]
+        self.size = 0
+
+    def on(self, stream: int) -> tuple[bytes, ...]:
+        return self._head, stream.to_bytes(4, "big"), self._block
+
+
+# RFC 7541, appendix A: indexes of ":method: GET", ":method: POST" and ":scheme: http".
+_GET, _POST = b"\x82\x86", b"\x83\x86"
+
+
 def _header_block(timeout_milliseconds: int) -> bytes:
-    # RFC 7541, appendix A: 0x83 is ":method: POST", 0x86 ":scheme: http".
     fields = [(":path", PATH), (":authority", "ratelimit"), ("content-type", "application/grpc"), ("te", "trailers")]
     if timeout_milliseconds:
         fields.append(("grpc-timeout", f"{timeout_milliseconds}m"))
-    return b"\x83\x86" + b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
+    return _block(_POST, fields)
+
+
+def _block(start: bytes, fields: list[tuple[str, str]]) -> bytes:
+    return start + b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
 
 
 def _text(value: str) -> bytes:
@@ -80,7 +100,8 @@ def _text(value: str) -> bytes:
 class Outcomes:
     """What header blocks say about a call: "" is an answer, anything else says why there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, grpc: bool) -> None:
+        self._grpc = grpc
         self._known: dict[bytes, tuple[str, str]] = {}
 
     def of(self, block: bytes) -> tuple[str, str]:
@@ -90,11 +111,10 @@ class Outcomes:
             known = self._known[block] = self._decode(block)
         return known
 
-    @staticmethod
-    def _decode(block: bytes) -> tuple[str, str]:
+    def _decode(self, block: bytes) -> tuple[str, str]:
         try:
             fields: dict[str, str] = {str(name): str(value) for name, value, *_ in Decoder().decode(block)}
         except HPACKError as error:
             return f"HPACK: {error}", "?"
-        status, code = fields.get(":status", "?"), fields.get("grpc-status", "?")
+        status, code = fields.get(":status", "?"), fields.get("grpc-status", "?" if self._grpc else "0")
         return {"200": "", "?": "?"}.get(status, f"HTTP {status}"), {"0": "", "?": "?"}.get(code, f"grpc-status {code}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import time
@@ -13,7 +12,7 @@ from redis import Redis
 
 from benches.client import Phase, measure
 from benches.frames import PATH
-from benches.machine import busy_seconds, cpu_seconds, family, on_core
+from benches.machine import cpu_seconds, family, on_core, others_seconds
 from benches.messages import message
 from benches.processes import LOAD_CORE, Running
 
@@ -60,12 +59,12 @@ def cost(server: Running, redis: Running | None, case: Case, seconds: float, fol
     run = _h2load if case.keys == 1 else _client
     pids = family(server.pid)
     mine = [*pids, *([redis.pid] if redis else [])]
-    begin, busy, own, used = time.monotonic(), busy_seconds(), cpu_seconds(mine), cpu_seconds(pids)
+    begin, others, used = time.monotonic(), others_seconds(mine), cpu_seconds(pids)
     redis_used = cpu_seconds([redis.pid]) if redis else 0.0
     commands = _commands(redis)
-    answered, failed, rate, p50, p99, client_cpu = run(server, case, seconds, folder)
+    answered, failed, rate, p50, p99 = run(server, case, seconds, folder)
     commands = _commands(redis) - commands
-    others = busy_seconds() - busy - (cpu_seconds(mine) - own) - client_cpu
+    others = others_seconds(mine) - others
     calls = max(1, answered + failed)
     return Cost(
         rate=rate,
@@ -79,7 +78,7 @@ def cost(server: Running, redis: Running | None, case: Case, seconds: float, fol
     )
 
 
-def _h2load(server: Running, case: Case, seconds: float, folder: Path) -> tuple[int, int, float, float, float, float]:
+def _h2load(server: Running, case: Case, seconds: float, folder: Path) -> tuple[int, int, float, float, float]:
     connections = _CONNECTIONS[case.in_flight]
     body, log = folder / "body", folder / "times"
     payload = message(case.descriptors)
@@ -88,7 +87,6 @@ def _h2load(server: Running, case: Case, seconds: float, folder: Path) -> tuple[
     command = [*on_core(LOAD_CORE), "h2load", "-D", f"{seconds * 1000:.0f}ms", "-c", str(connections), "-t", "1"]
     command += ["-m", str(case.in_flight // connections), "-d", str(body), "--log-file", str(log)]
     command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{server.address}{PATH}"]
-    before = _children()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"status codes: (\d+) 2xx", done.stdout)
     if done.returncode or found is None:
@@ -97,12 +95,11 @@ def _h2load(server: Running, case: Case, seconds: float, folder: Path) -> tuple[
     times = sorted(int(line.split()[2]) for line in log.read_text().splitlines())
     answered = int(found[1])
     p50, p99 = (times[min(len(times) - 1, int(q * len(times)))] / 1000 if times else 0.0 for q in (0.5, 0.99))
-    return answered, max(0, len(times) - answered), answered / seconds, p50, p99, _children() - before
+    return answered, max(0, len(times) - answered), answered / seconds, p50, p99
 
 
-def _client(server: Running, case: Case, seconds: float, folder: Path) -> tuple[int, int, float, float, float, float]:
+def _client(server: Running, case: Case, seconds: float, folder: Path) -> tuple[int, int, float, float, float]:
     del folder
-    before = _children()
     (result,) = measure(
         server.address,
         [Phase(seconds, in_flight=case.in_flight)],
@@ -112,12 +109,7 @@ def _client(server: Running, case: Case, seconds: float, folder: Path) -> tuple[
         prefix=on_core(LOAD_CORE),
     )
     failed = result.sent - result.answered
-    return result.answered, failed, result.goodput, result.p50_ms, result.p99_ms, _children() - before
-
-
-def _children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
+    return result.answered, failed, result.goodput, result.p50_ms, result.p99_ms
 
 
 def _commands(redis: Running | None) -> int:

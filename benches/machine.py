@@ -52,6 +52,12 @@ def busy_seconds() -> float:
     return (sum(fields) - fields[3] - fields[4]) / _TICK
 
 
+def others_seconds(pids: Iterable[int]) -> float:
+    """CPU time that all but *pids*, and but the children of this process that have ended, have used."""
+    times = os.times()
+    return busy_seconds() - cpu_seconds(pids) - times.children_user - times.children_system
+
+
 def describe() -> dict[str, str]:
     """What a result is worth nothing without."""
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import lzma
 import os
 import shutil
@@ -15,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benches.machine import on_core
-from benches.messages import LIMITADOR_LIMITS, RULES
+from benches.messages import DOMAIN, KEYS, LIMITADOR_LIMITS, RULES
+from examples.mesh.envoy import EnvoyConfig, find_envoy
+from examples.mesh.http import ask
 
 SERVER_CORE, LOAD_CORE = 0, 1
 _START_SECONDS = 20.0
@@ -32,6 +35,19 @@ class Running:
 
     address: str
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Envoy(Running):
+    """An Envoy, with its port of administration."""
+
+    admin: int
+
+    def stats(self) -> dict[str, int]:
+        """What it counted of the server that it asks: `upstream_cx_total`, `upstream_rq_timeout` and others."""
+        prefix = "cluster.ratelimit."
+        stats = ask(self.admin, f"/stats?format=json&filter=^{prefix}").json()["stats"]
+        return {stat["name"].removeprefix(prefix): stat["value"] for stat in stats if "value" in stat}
 
 
 def free_port() -> int:
@@ -155,6 +171,39 @@ def limitador(folder: Path, program: Path, redis_address: str = "") -> Iterator[
     command = [str(program), "-p", str(port), "--http-port", str(free_port()), "limits.yaml", *storage]
     with running(command, port, SERVER_CORE, folder) as process:
         yield process
+
+
+@contextlib.contextmanager
+def envoy(folder: Path, server: Running, descriptors: int) -> Iterator[Envoy]:
+    """A real Envoy, which asks *server* about every request, waits for 20 ms, and answers 500 where it got nothing.
+
+    On the load's core. It answers by itself what passes. All descriptors have the path as value, as many as there are.
+    """
+    port, admin = free_port(), free_port()
+    config = EnvoyConfig(
+        users=port, rls=[int(server.address.rpartition(":")[2])], jwks="", access_log=Path("/dev/null")
+    )
+    _, ratelimit, router = config.manager["http_filters"]
+    config.ratelimit.update(domain=DOMAIN, timeout="0.02s", failure_mode_deny=True)
+    del config.ratelimit["enable_x_ratelimit_headers"]
+    config.ratelimit["rate_limits"] = [
+        {"actions": [{"request_headers": {"header_name": ":path", "descriptor_key": key}}]}
+        for key in KEYS[:descriptors]
+    ]
+    fault = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+    always = {"http_status": 200, "percentage": {"numerator": 100}}
+    passes = {"name": "envoy.filters.http.fault", "typed_config": {"@type": fault, "abort": always}}
+    config.manager["http_filters"] = [ratelimit, passes, router]
+    del config.manager["access_log"]
+    # As in a mesh, where the control plane says who is there.
+    del config.clusters["ratelimit"]["health_checks"]
+    for place, number in ((config.tree["admin"], admin), (config.tree["static_resources"]["listeners"][0], port)):
+        place["address"]["socket_address"]["port_value"] = number
+    path = folder / f"envoy-{port}.json"
+    path.write_text(json.dumps(config.tree))
+    command = [find_envoy(), "--config-path", str(path), "--concurrency", "1", "--disable-hot-restart"]
+    with running([*command, "--log-level", "error"], port, LOAD_CORE, folder) as process:
+        yield Envoy(process.address, process.pid, admin)
 
 
 def peer(folder: Path, name: str) -> Path | None:
