@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 import shlex
@@ -130,14 +131,21 @@ def test_it_starts_without_redis_says_why_it_is_not_ready_and_is_ready_when_redi
     status, reasons, _ = process.readiness()
     assert status == "not ready"
     assert str(redis.port) in str(reasons)
+    assert (
+        f"not_ready reason='the backend cannot be reached: Redis at redis://127.0.0.1:{redis.port}" in process.output()
+    )
+    assert "rls_ready 0.0" in process.get("/metrics").body.decode()
     assert "hunter2" not in process.output() + str(reasons)
     process.stop()
     process = start("--backend", redis.url)
     with running(redis):
         process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has found Redis")
         assert check(process).code == "OK"
+        assert "rls_ready 1.0" in process.get("/metrics").body.decode()
         redis.kill()
         process.wait_until(lambda: process.readiness()[0] == "not ready", "it has missed Redis")
+    changes = re.findall(r" (not_ready|ready)\b", process.output())
+    assert [one for one, _ in itertools.groupby(changes)] == ["not_ready", "ready", "not_ready"]
 
 
 def test_what_it_answers_with(start) -> None:
@@ -156,7 +164,14 @@ def test_every_line_is_json_where_json_is_asked_for(start) -> None:
     process = start("--log-format", "json", env={"RLS_DRIAN": "1s"})
     process.stop()
     events = [json.loads(line) for line in process.output().splitlines()]
-    assert [event["event"] for event in events] == ["setting_ignored", "rules_loaded", "started", "draining", "stopped"]
+    assert [event["event"] for event in events] == [
+        "setting_ignored",
+        "rules_loaded",
+        "ready",
+        "started",
+        "draining",
+        "stopped",
+    ]
     assert events[0]["reason"] == "RLS_DRIAN is not a setting; did you mean RLS_DRAIN?"
 
 

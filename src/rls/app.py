@@ -74,7 +74,10 @@ class App:
         bounds = Bounds(settings.max_descriptors, settings.max_entries, settings.max_value_bytes)
         self.service = Service(self.limiter, answers=_answers(settings), bounds=bounds)
         self.health = Health()
-        self.readiness = Readiness(self.limiter, self.backend.ping, self.health)
+        self.readiness = Readiness(self.limiter, self.backend.ping, self.health, self._readiness_changed)
+        self.metrics.read_gauge(
+            "rls_ready", "1 where /readyz says yes, else 0.", lambda: int(not self.readiness.reasons)
+        )
         self.metrics.read_counter(
             "rls_unanswered_total",
             "Requests that got an error for an answer.",
@@ -143,6 +146,12 @@ class App:
 
     async def _reload(self) -> None:
         self._apply(await asyncio.to_thread(load, self.settings.config, self._loaded))
+
+    def _readiness_changed(self, reasons: Sequence[str]) -> None:
+        if reasons:
+            self.log.warning("not_ready", reason="; ".join(reasons))
+        else:
+            self.log.info("ready")
 
     def _grpc(self) -> Transport:
         settings = self.settings

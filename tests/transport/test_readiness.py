@@ -33,7 +33,8 @@ class Watched:
         self.health = Health()
         self.health.beat()
         self.health.beat()
-        self.readiness = Readiness(self.limiter, self.backend.ping, self.health)
+        self.told: list[list[str]] = []
+        self.readiness = Readiness(self.limiter, self.backend.ping, self.health, self.told.append)
 
     async def look(self) -> list[str]:
         await self.readiness.look()
@@ -90,6 +91,17 @@ async def test_a_drain_is_told_at_once_and_for_good(watched) -> None:
     watched.readiness.drain()
     assert not watched.health.serving
     assert await watched.look() == ["draining"]
+
+
+async def test_a_change_is_told_once(watched) -> None:
+    """The first look is one; of a drain whoever began it knows."""
+    failures = (BackendError("refused"), BackendError("refused"), BackendError("silent"), None, None)
+    for watched.backend.failure in failures:
+        await watched.look()
+    watched.readiness.drain()
+    await watched.look()
+    prefix = "the backend cannot be reached: "
+    assert watched.told == [[prefix + "refused"], [prefix + "silent"], []]
 
 
 async def test_it_looks_again_and_again(watched) -> None:

@@ -18,12 +18,24 @@ class Readiness:
 
     Not ready: no rules, no backend, or draining. A configuration with mistakes is no reason: the last good rules are in
     force, and the pod that would take over has the same configuration.
+
+    Args:
+        on_change: Is told the reasons when they are others than before; none when it has become ready. Not of a drain,
+            which its caller knows of.
     """
 
-    def __init__(self, limiter: Limiter, ping: Callable[[], Awaitable[None]], health: Health) -> None:
+    def __init__(
+        self,
+        limiter: Limiter,
+        ping: Callable[[], Awaitable[None]],
+        health: Health,
+        on_change: Callable[[list[str]], None] = lambda _: None,
+    ) -> None:
         self._limiter = limiter
         self._ping = ping
         self._health = health
+        self._on_change = on_change
+        self._told: list[str] | None = None
         self._unreachable = "the backend has not been asked yet"
         self._draining = False
 
@@ -47,6 +59,7 @@ class Readiness:
     def drain(self) -> None:
         """Be ready no more."""
         self._draining = True
+        self._told = self.reasons
         self._tell()
 
     async def look(self) -> None:
@@ -69,4 +82,8 @@ class Readiness:
             await asyncio.sleep(_EVERY)
 
     def _tell(self) -> None:
-        self._health.set(serving=not self.reasons)
+        reasons = self.reasons
+        self._health.set(serving=not reasons)
+        if reasons != self._told:
+            self._told = reasons
+            self._on_change(reasons)
