@@ -219,6 +219,13 @@ def test_rules_that_are_not_there(tmp_path) -> None:
     )
 
 
+def test_an_address_of_redis_that_cannot_be_used(tmp_path) -> None:
+    assert refused(["--config", str(tmp_path), "--backend", "redis://u:hunter2@cache?pasword=x"]) == (
+        1,
+        ["rls: the backend redis://cache cannot be used: unknown option pasword, did you mean password?"],
+    )
+
+
 def test_certificates_that_are_not_there(tmp_path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)

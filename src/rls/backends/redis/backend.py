@@ -11,7 +11,7 @@ from typing import Any
 
 from rls.backends.base import Hit
 from rls.backends.redis.batch import Batch, expire
-from rls.backends.redis.connection import NodeConnection, connect
+from rls.backends.redis.connection import NodeConnection, check_url, connect
 from rls.backends.redis.url import redacted
 from rls.backends.windows import Windows
 from rls.errors import BackendError
@@ -33,6 +33,9 @@ class RedisBackend:
             Redis does not expire them all at once.
         known_counters: How many counters to remember that have their TTL. One that was forgotten costs a SET again.
         clock: Unix seconds.
+
+    Raises:
+        SettingsError: No connection to *url* can be had, whatever there is.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class RedisBackend:
         known_counters: int = 200_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        check_url(url)
         self._url = url
         self._timeout_seconds = timeout_seconds
         self._connect_timeout_seconds = connect_timeout_seconds
@@ -61,6 +65,7 @@ class RedisBackend:
         self._filling = _Flight()
         self._in_flight: _Flight | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._alone = True
         self._closed = False
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
@@ -75,8 +80,13 @@ class RedisBackend:
         places = []
         for hit in hits:
             places.append(add(hit))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
+        landed = flight.landed
+        if landed is None:
+            landed = self._schedule(flight)
+        else:
+            self._alone = False
         try:
-            await (flight.landed or self._schedule(flight))
+            await landed
         except asyncio.CancelledError:
             await self._wait_on(flight)
         if batch.errors:
@@ -104,15 +114,22 @@ class RedisBackend:
         self._in_flight = None
 
     def _schedule(self, flight: _Flight) -> asyncio.Future[None]:
-        """The first hit of a batch: let the calls that are ready now join, then send it as soon as the line is free."""
+        """The first call of a batch: send it as soon as the line is free.
+
+        Where calls came together last time, those that are ready now may join; one that was alone is not held up.
+        """
         loop = asyncio.get_running_loop()
         landed = flight.landed = loop.create_future()
-        if self._connection is not None:
-            if self._in_flight is None:
+        if self._connection is None:
+            if self._connecting is None:
+                self._connecting = loop.create_task(self._connect())
+                self._timer = loop.call_later(self._timeout_seconds, self._time_out)
+        elif self._in_flight is None:
+            if self._alone:
+                self._send()
+            else:
+                self._alone = True
                 loop.call_soon(self._send)
-        elif self._connecting is None:
-            self._connecting = loop.create_task(self._connect())
-            self._timer = loop.call_later(self._timeout_seconds, self._time_out)
         return landed
 
     async def _wait_on(self, flight: _Flight) -> None:

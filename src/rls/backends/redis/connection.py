@@ -12,10 +12,10 @@ from typing import Any
 
 import hiredis
 from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.exceptions import RedisError
 
-from rls.backends.redis.url import redacted
+from rls.backends.redis.url import check, redacted, unusable
 from rls.errors import BackendError
 
 
@@ -86,25 +86,42 @@ class NodeConnection(asyncio.Protocol):
         self.lose(f"connection lost: {error}" if error else "connection closed by the server")
 
 
+def check_url(url: str) -> None:
+    """Find out, without connecting, whether a connection to *url* can be had at all.
+
+    Raises:
+        SettingsError: It cannot.
+    """
+    check(url)
+    try:
+        connection = _unopened(url, 1)
+        if isinstance(connection, SSLConnection):
+            connection.ssl_context.get()
+    except (ValueError, TypeError, RedisError, OSError) as error:  # also ssl.SSLError
+        raise unusable(url, str(error)) from error
+
+
+def _unopened(url: str, timeout_seconds: float) -> AbstractConnection:
+    pool = ConnectionPool.from_url(
+        url,
+        protocol=2,
+        socket_connect_timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        client_name="rls",
+        maint_notifications_config=None,
+    )
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+    return connection
+
+
 async def connect(url: str, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
-    """Open a connection to the node at *url*.
+    """Open a connection to the node at *url*, which can be used.
 
     Raises:
         BackendError: It could not be had within *timeout_seconds*.
     """
     address = redacted(url)
-    try:
-        pool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            socket_connect_timeout=timeout_seconds,
-            socket_timeout=timeout_seconds,
-            client_name="rls",
-            maint_notifications_config=None,
-        )
-        connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError) as error:  # an option in the URL that redis-py does not know
-        raise BackendError(f"Redis at {address}: {error}", transient=False) from error
+    connection = _unopened(url, timeout_seconds)
     try:
         async with asyncio.timeout(timeout_seconds):
             await connection.connect()  # type: ignore[no-untyped-call]
