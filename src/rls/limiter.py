@@ -43,6 +43,8 @@ class Limiter:
         self.modes = modes or Modes()
         self._backend = backend
         self._observers = tuple(observers)
+        # Bound once: this one is told for every check.
+        self._tell_decided = tuple(observer.decided for observer in observers)
         self._clock = clock
 
     def load(self, rules: RuleSet, files: tuple[str, ...] = (), problems: tuple[Problem, ...] = ()) -> None:
@@ -99,8 +101,8 @@ class Limiter:
                 raise
         decision = decide(prepared.plan, counts, now, self.modes)
         decided = Decided(decision, clock() - began)
-        for observer in self._observers:
-            observer.decided(decided)
+        for tell in self._tell_decided:
+            tell(decided)
         return decision
 
 

@@ -35,15 +35,19 @@ class OverLimitCache:
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`."""
         if not self._over.groups:
-            return self._learn(hits, await self._backend.hit(hits))
+            counts = await self._backend.hit(hits)
+            for (_, _, limit, _, _), count in zip(hits, counts, strict=True):
+                if count > limit:
+                    return self._learn(hits, counts)
+            return counts
         self._over.sweep(int(self._clock()))
-        counts: list[int | None] = [self._known(hit) for hit in hits]
-        unknown = [hit for hit, count in zip(hits, counts, strict=True) if count is None]
+        known = [self._known(hit) for hit in hits]
+        unknown = [hit for hit, count in zip(hits, known, strict=True) if count is None]
         self.answered += len(hits) - len(unknown)
         if not unknown:
-            return [count for count in counts if count is not None]
+            return [count for count in known if count is not None]
         asked = iter(self._learn(unknown, await self._backend.hit(unknown)))
-        return [next(asked) if count is None else count for count in counts]
+        return [next(asked) if count is None else count for count in known]
 
     async def ping(self) -> None:
         """See `CounterBackend.ping`."""
