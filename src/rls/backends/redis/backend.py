@@ -65,7 +65,6 @@ class RedisBackend:
         self._filling = _Flight()
         self._in_flight: _Flight | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._alone = True
         self._closed = False
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
@@ -80,13 +79,8 @@ class RedisBackend:
         places = []
         for hit in hits:
             places.append(add(hit))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
-        landed = flight.landed
-        if landed is None:
-            landed = self._schedule(flight)
-        else:
-            self._alone = False
         try:
-            await landed
+            await (flight.landed or self._schedule(flight))
         except asyncio.CancelledError:
             await self._wait_on(flight)
         if batch.errors:
@@ -114,22 +108,15 @@ class RedisBackend:
         self._in_flight = None
 
     def _schedule(self, flight: _Flight) -> asyncio.Future[None]:
-        """The first call of a batch: send it as soon as the line is free.
-
-        Where calls came together last time, those that are ready now may join; one that was alone is not held up.
-        """
+        """The first hit of a batch: let the calls that are ready now join, then send it as soon as the line is free."""
         loop = asyncio.get_running_loop()
         landed = flight.landed = loop.create_future()
-        if self._connection is None:
-            if self._connecting is None:
-                self._connecting = loop.create_task(self._connect())
-                self._timer = loop.call_later(self._timeout_seconds, self._time_out)
-        elif self._in_flight is None:
-            if self._alone:
-                self._send()
-            else:
-                self._alone = True
+        if self._connection is not None:
+            if self._in_flight is None:
                 loop.call_soon(self._send)
+        elif self._connecting is None:
+            self._connecting = loop.create_task(self._connect())
+            self._timer = loop.call_later(self._timeout_seconds, self._time_out)
         return landed
 
     async def _wait_on(self, flight: _Flight) -> None:
