@@ -11,6 +11,7 @@ ambiguous (keys and values run into each other, and the window's length is not i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from hashlib import sha256
@@ -18,6 +19,7 @@ from hashlib import sha256
 from rls.core.model import Entry
 
 LONGEST_PLAIN_VALUE = 128
+_SPECIAL = re.compile(r"[\x00-\x20%|=~#{}\x7f]")
 _ESCAPES = {code: f"%{code:02X}" for code in (*range(0x21), *map(ord, "%|=~#{}"), 0x7F)}
 
 
@@ -43,11 +45,10 @@ def counter_key(
             for entry, pattern in zip(entries, shared, strict=True)
         )
         return f"{prefix}{domain}_{pairs}".encode()
-    parts = "".join(
-        _pair(entry.key, entry.value) if pattern is None else f"{_escape(entry.key)}~{_escape(pattern)}|"
-        for entry, pattern in zip(entries, shared, strict=True)
-    )
-    return f"{prefix}r1|{_escape(domain)}|{parts}{window_seconds}|".encode()
+    pairs = ""
+    for (key, value), pattern in zip(entries, shared, strict=True):
+        pairs += _pair(key, value) if pattern is None else f"{_escape(key)}~{_escape(pattern)}|"
+    return f"{prefix}r1|{_escape(domain)}|{pairs}{window_seconds}|".encode()
 
 
 def _pair(key: str, value: str) -> str:
@@ -57,4 +58,4 @@ def _pair(key: str, value: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.translate(_ESCAPES)
+    return text if _SPECIAL.search(text) is None else text.translate(_ESCAPES)

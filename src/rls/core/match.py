@@ -34,15 +34,20 @@ def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
     """Find the rule for *entries*; None where none applies."""
     node = domain.root
     steps: list[tuple[Node, str | None]] = []
+    plain = True
     for entry in entries:
         step = _step(node, entry)
         if step is None:
             return None
         steps.append(step)
         node = step[0]
+        if node.share_threshold or node.value_to_metric:
+            plain = False
     rule = node.rule
     if rule is None:
         return None
+    if plain and not rule.detailed_metric:
+        return Match(rule, (None,) * len(steps), rule.path, False)
     shared = tuple(pattern if step.share_threshold else None for step, pattern in steps)
     label, has_values = _label(rule, steps, entries)
     return Match(rule, shared, label, has_values)
@@ -61,8 +66,6 @@ def _step(node: Node, entry: Entry) -> tuple[Node, str | None] | None:
 
 
 def _label(rule: Rule, steps: list[tuple[Node, str | None]], entries: tuple[Entry, ...]) -> tuple[str, bool]:
-    if not rule.detailed_metric and not any(step.value_to_metric for step, _ in steps):
-        return rule.path, False
     parts = []
     has_values = False
     for (step, pattern), entry in zip(steps, entries, strict=True):

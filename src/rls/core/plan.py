@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,7 +93,7 @@ def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
         checks: Sequence[Check] = [Check(descriptor) for descriptor in request.descriptors]
     else:
         checks = [_check(request, domain, descriptor, counting) for descriptor in request.descriptors]
-        replaced = frozenset[str]().union(*(check.rule.replaces for check in checks if check.rule is not None))
+        replaced = {name for check in checks if check.rule is not None for name in check.rule.replaces}
         if replaced:
             checks = [_without_replaced(check, replaced) for check in checks]
     counted = tuple(check for check in checks if check.limit is not None)
@@ -102,16 +103,15 @@ def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
 def _check(request: Request, domain: Domain, descriptor: Descriptor, counting: Counting) -> Check:
     if descriptor.limit is not None:
         # ratelimit.proto: RateLimitDescriptor.limit. The rules are not asked: an override holds for whatever its domain is sent.
-        shared = (None,) * len(descriptor.entries)
-        return _counted(request, descriptor, None, descriptor.limit, shared, OVERRIDE_LABEL, False, counting)
+        private = (None,) * len(descriptor.entries)
+        return _counted(request, descriptor, None, descriptor.limit, private, OVERRIDE_LABEL, False, counting)
     found = match(domain, descriptor.entries)
     if found is None:
         return Check(descriptor)
     if found.rule.limit is None:
         return Check(descriptor, found.rule, label=found.label, has_values=found.has_values)
-    return _counted(
-        request, descriptor, found.rule, found.rule.limit, found.shared, found.label, found.has_values, counting
-    )
+    rule, shared, label, has_values = found
+    return _counted(request, descriptor, rule, found.rule.limit, shared, label, has_values, counting)
 
 
 def _counted(
@@ -141,7 +141,7 @@ def _counted(
     )
 
 
-def _without_replaced(check: Check, replaced: frozenset[str]) -> Check:
+def _without_replaced(check: Check, replaced: AbstractSet[str]) -> Check:
     """A check whose rule another rule of the request replaces counts nothing; an unlimited one cannot be replaced."""
     if check.rule is None or check.rule.limit is None or check.rule.name not in replaced:
         return check

@@ -48,26 +48,30 @@ def decode(message: bytes, bounds: Bounds) -> Request:
         raise RequestError("rate limit descriptor list must not be empty")
     if len(request.descriptors) > bounds.descriptors:
         raise RequestError(f"{len(request.descriptors)} descriptors: at most {bounds.descriptors} are allowed")
-    descriptors = tuple(
-        _descriptor(f"descriptors[{i}]", descriptor, bounds) for i, descriptor in enumerate(request.descriptors)
-    )
-    return Request(request.domain, descriptors, request.hits_addend)
+    descriptors = []
+    for i, descriptor in enumerate(request.descriptors):
+        if len(descriptor.entries) > bounds.entries:
+            raise RequestError(
+                f"descriptors[{i}]: {len(descriptor.entries)} entries: at most {bounds.entries} are allowed"
+            )
+        entries = []
+        for entry in descriptor.entries:
+            entries.append(Entry(entry.key, entry.value))  # noqa: PERF401 - a comprehension costs a call
+        if len(message) > bounds.value_bytes:  # else no part of it can be too long
+            for j, (key, value) in enumerate(entries):
+                _bounded(f"descriptors[{i}].entries[{j}].key", key, bounds)
+                _bounded(f"descriptors[{i}].entries[{j}].value", value, bounds)
+        limit = _override(f"descriptors[{i}].limit", descriptor.limit) if descriptor.HasField("limit") else None
+        addend = _addend(f"descriptors[{i}].hits_addend", descriptor) if descriptor.HasField("hits_addend") else None
+        descriptors.append(Descriptor(tuple(entries), limit, addend, descriptor.is_negative_hits))
+    return Request(request.domain, tuple(descriptors), request.hits_addend)
 
 
-def _descriptor(place: str, descriptor: ratelimit_pb2.RateLimitDescriptor, bounds: Bounds) -> Descriptor:
-    if len(descriptor.entries) > bounds.entries:
-        raise RequestError(f"{place}: {len(descriptor.entries)} entries: at most {bounds.entries} are allowed")
-    entries = tuple([Entry(entry.key, entry.value) for entry in descriptor.entries])
-    for i, entry in enumerate(entries):
-        _bounded(f"{place}.entries[{i}].key", entry.key, bounds)
-        _bounded(f"{place}.entries[{i}].value", entry.value, bounds)
-    limit = _override(f"{place}.limit", descriptor.limit) if descriptor.HasField("limit") else None
-    addend = None
-    if descriptor.HasField("hits_addend"):
-        addend = descriptor.hits_addend.value
-        if addend > UINT32_MAX:
-            raise RequestError(f"{place}.hits_addend is {addend}: at most {UINT32_MAX} is allowed")
-    return Descriptor(entries, limit, addend, descriptor.is_negative_hits)
+def _addend(place: str, descriptor: ratelimit_pb2.RateLimitDescriptor) -> int:
+    addend = descriptor.hits_addend.value
+    if addend > UINT32_MAX:
+        raise RequestError(f"{place} is {addend}: at most {UINT32_MAX} is allowed")
+    return addend
 
 
 def _override(place: str, limit: ratelimit_pb2.RateLimitDescriptor.RateLimitOverride) -> RateLimit:

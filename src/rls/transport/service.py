@@ -44,7 +44,7 @@ class Service:
         *,
         answers: Answers | None = None,
         bounds: Bounds | None = None,
-        remembered_bytes: int = 32 << 20,
+        remembered_bytes: int = 128 << 20,
     ) -> None:
         self.unanswered = dict.fromkeys((reason for _, reason in (*_STATUS.values(), _BUG)), 0)
         self._limiter = limiter
@@ -77,8 +77,8 @@ class Service:
 
     def _prepare(self, message: bytes) -> Prepared:
         prepared = self._limiter.prepare(decode(message, self._bounds))
-        # About what a plan weighs in memory, beside its message: enough for a bound.
-        self._prepared.put(message, prepared, len(message) * 4 + 1500 * len(prepared.plan.checks))
+        # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
+        self._prepared.put(message, prepared, 500 + 3 * len(message) + 750 * len(prepared.plan.checks))
         return prepared
 
     async def answer_json(self, body: bytes) -> tuple[int, bytes]:

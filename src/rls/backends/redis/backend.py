@@ -108,15 +108,15 @@ class RedisBackend:
         self._in_flight = None
 
     def _schedule(self, flight: _Flight) -> asyncio.Future[None]:
-        """The first hit of a batch: let the calls that are ready now join, then send it as soon as the line is free."""
+        """The first call of a batch: let those that are ready now join, then send it as soon as the line is free."""
         loop = asyncio.get_running_loop()
         landed = flight.landed = loop.create_future()
-        if self._connection is not None:
-            if self._in_flight is None:
-                loop.call_soon(self._send)
-        elif self._connecting is None:
-            self._connecting = loop.create_task(self._connect())
-            self._timer = loop.call_later(self._timeout_seconds, self._time_out)
+        if self._connection is None:
+            if self._connecting is None:
+                self._connecting = loop.create_task(self._connect())
+                self._timer = loop.call_later(self._timeout_seconds, self._time_out)
+        elif self._in_flight is None:
+            loop.call_soon(self._send)
         return landed
 
     async def _wait_on(self, flight: _Flight) -> None:
