@@ -52,7 +52,9 @@ def commands() -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
         words = [
-            max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.metavar
+            max(parameter.opts, key=len)
+            if parameter.param_type_name == "option"
+            else parameter.metavar + "..." * (parameter.nargs != 1)
             for parameter in command.params
         ]
         yield " ".join(["rls", name, *words])

@@ -58,7 +58,7 @@ def test_every_descriptor_has_its_line(call) -> None:
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert lines[1] == "descriptor status limit remaining reset"
     assert lines[2].startswith("path=/a OK 50 per 3 days 49 ")
-    assert lines[3:5] == ["internal=yes OK unlimited - -", "a=b,c=d=e OK no rule - -"]
+    assert lines[3:5] == ["internal=yes OK unlimited - -", "a=b,c=d=e OK no limit - -"]
 
 
 def test_many_calls_are_summed_up(call) -> None:

@@ -31,6 +31,16 @@ def test_help_lists_the_commands() -> None:
     assert all(command in result.stdout for command in ("serve", "check", "call", "schema", "version"))
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [("check", "rls check [OPTIONS] {PATH}... "), ("call", "rls call [OPTIONS] {ADDRESS} [KEY=VALUE]... ")],
+)
+def test_help_names_arguments_once_and_without_types_of_python(command: str, usage: str) -> None:
+    text = rls(command, "--help").stdout
+    assert f"Usage: {usage}" in text.replace("root ", "rls ")
+    assert "list[" not in text
+
+
 @pytest.mark.parametrize("arguments", [["bogus"], ["serve", "--bogus"], ["version", "bogus"]])
 def test_a_usage_error_exits_with_2(arguments: list[str]) -> None:
     assert rls(*arguments).exit_code == 2

@@ -15,9 +15,14 @@ def test_help_has_a_flag_a_variable_and_a_purpose_for_every_setting() -> None:
     for name, field in Settings.model_fields.items():
         shown = flag(f"no_{name}") if field.default is True else flag(name)
         assert f" {shown} " in text
-        assert f"{variable(name)}]" in text
+        assert f"{variable(name)}{'=false' if field.default is True else ''}]" in text
         assert field.description is not None
-        assert field.description in text
+        assert field.description[1:] in text
+
+
+def test_help_of_a_flag_that_turns_off_says_so() -> None:
+    text = " ".join(serve("--help").stdout.split())
+    assert "Do not answer gRPC server reflection (grpcio only). [RLS_REFLECTION=false]" in text
 
 
 @pytest.mark.parametrize("default", ["0.0.0.0:8081", "127.0.0.1:6070", "memory://", "10ms", "5s", "0.8", "1048576"])

@@ -26,6 +26,18 @@ class Commands(typer.core.TyperGroup):
         return name, command, rest
 
 
+class Command(typer.core.TyperCommand):
+    """A command whose help shows no Python types for arguments: their names say what is expected."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Its arguments and options."""
+        params = super().get_params(ctx)
+        for param in params:
+            if isinstance(param, typer.core.TyperArgument):
+                param.display_type_rich = lambda ctx: None  # type: ignore[method-assign]  # noqa: ARG005
+        return params
+
+
 app = typer.Typer(
     cls=Commands,
     help="The Istio Rate Limiter: answers Envoy's rate limit checks.",
@@ -44,8 +56,8 @@ def serve() -> None:
     raise AssertionError("Commands puts the real one in its place")
 
 
-app.command(no_args_is_help=True)(check)
-app.command(no_args_is_help=True)(call)
+app.command(cls=Command, no_args_is_help=True)(check)
+app.command(cls=Command, no_args_is_help=True)(call)
 
 
 @app.command()

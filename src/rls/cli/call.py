@@ -24,7 +24,7 @@ OVER_LIMIT, UNANSWERED = 1, 3
 def call(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="HOST:PORT or unix:/path of the server's gRPC.")],
     entries: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Entries of a descriptor, in their order.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Entries of a descriptor, in their order.")
     ] = None,
     domain: Annotated[str, typer.Option("--domain", "-d", help="Domain of the rules.")] = "",
     descriptors: Annotated[
@@ -49,8 +49,7 @@ def call(
 ) -> None:
     """Ask a running server, as Envoy does. What is asked counts, unless with --hits 0.
 
-    Exits with 0 where the last answer is OK, with 1 where it is OVER_LIMIT, with 3 where there was none, with 2 where
-    it was called wrongly.
+    Exits with 0 where the last answer is OK, 1 where it is OVER_LIMIT, 3 where there was none, 2 if called wrongly.
 
     [dim]rls call 127.0.0.1:8081 --domain mesh company_id=acme[/dim]
     """
@@ -140,7 +139,7 @@ def _cells(status: DescriptorAnswer) -> tuple[str, str, str]:
     """Limit, remaining and reset."""
     limit = status.limit
     if limit is None:
-        return ("unlimited", "-", "-") if status.limit_remaining == UINT32_MAX else ("no rule", "-", "-")
+        return ("unlimited", "-", "-") if status.limit_remaining == UINT32_MAX else ("no limit", "-", "-")
     several = f"{limit.unit_multiplier} " if limit.unit_multiplier > 1 else ""
     text = f"{limit.requests_per_unit} per {several}{limit.unit.name.lower()}{'s' if several else ''}"
     return text, str(status.limit_remaining), f"{status.seconds_until_reset} s"

@@ -25,14 +25,15 @@ class Format(StrEnum):
 
 
 def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or directories of rules.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or directories of rules.")],
     form: Annotated[Format, typer.Option("--format", help="How findings are printed.")] = Format.TEXT,
     strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
 ) -> None:
     """Find every mistake in rules.
 
-    Prints a line [bold]file:line:column: message[/bold] for each, and a summary on stderr. Exits with 0 where there is
-    none, with 1 where there is, with 2 where it was called wrongly.
+    Prints a line [bold]file:line:column: message[/bold] for each, and a summary on stderr.
+
+    Exits with 0 where there is none, with 1 where there is, with 2 where it was called wrongly.
     """
     from rls.config import load  # noqa: PLC0415
 

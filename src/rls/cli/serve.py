@@ -66,7 +66,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         kind = list[str]
     option = typer.Option(
         declaration,
-        help=f"{field.description} [dim]{escape(f'[{_default(field, shown.metavar)}{variable(name)}]')}[/dim]",
+        help=f"{_described(field)} [dim]{escape(f'[{_default(field, shown.metavar)}{_variable(name, field)}]')}[/dim]",
         metavar=metavar or None,
         rich_help_panel=shown.panel,
         show_default=False,
@@ -76,11 +76,20 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     )
 
 
+def _described(field: FieldInfo) -> str:
+    """What the flag of *field* does; that of a setting which is on turns it off."""
+    text = field.description or ""
+    return f"Do not {text[0].lower()}{text[1:]}" if field.default is True else text
+
+
+def _variable(name: str, field: FieldInfo) -> str:
+    """The variable that does what the flag does."""
+    return f"{variable(name)}=false" if field.default is True else variable(name)
+
+
 def _default(field: FieldInfo, metavar: str) -> str:
     """What help says of the default, where there is one to speak of."""
     value = field.get_default()
-    if field.is_required() or value in (None, "", (), False):
+    if field.is_required() or value in (None, "", (), False, True):
         return ""
-    if value is True:
-        return "default: on; "
     return f"default: {duration_text(value) if metavar == 'DURATION' else value}; "
