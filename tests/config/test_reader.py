@@ -87,3 +87,13 @@ def test_long_texts_are_cut_in_messages():
     assert shorten("x" * 41) == "x" * 39 + "…"
     assert one_of(["a", "b", "c"]) == "`a`, `b` or `c`"
     assert one_of(["a"]) == "`a`"
+
+
+def test_a_list_that_does_not_count_is_read_all_the_same():
+    """What stands in the first of two lists under one key must be as right as what stands in the second."""
+    text = "domain: d\ndescriptors: [{key: {}, descriptors: [5], descriptors: []}, 0]\ndescriptors: [{key: k}]\n"
+    assert [str(problem) for problem in sorted(compile_file("f", text.encode()).problems)] == [
+        "f:2:22: `key` is a mapping, expected text",
+        "f:2:40: an item of `descriptors` is `5`, expected a mapping with `- key: …`",
+        "f:2:61: an item of `descriptors` is `0`, expected a mapping with `- key: …`",
+    ]

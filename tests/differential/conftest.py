@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import pytest
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from tests.redis_server import redis_server
 
 EXAMPLES = 30
-Step = Callable[[], None]
+DIFFERENCES = "differences"
+Progress: TypeAlias = Callable[[Mapping[str, int]], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,15 +31,25 @@ def examples(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def progress(request: pytest.FixtureRequest, examples: int, capsys: pytest.CaptureFixture[str]) -> Iterator[Step]:
-    """To be called once a case; draws a bar on a terminal where there are many."""
+def progress(request: pytest.FixtureRequest, examples: int, capsys: pytest.CaptureFixture[str]) -> Iterator[Progress]:
+    """To be called once a case with what it counted; where there are many, a bar is drawn, and in the end the counts."""
+    counts: Counter[str] = Counter()
     if examples <= EXAMPLES:
-        yield lambda: None
+        yield counts.update
         return
+    name = request.node.name
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with capsys.disabled(), Progress(*columns, console=Console(file=sys.stderr)) as bar:
-        task = bar.add_task(f"\n{request.node.name}", total=examples)
-        yield lambda: bar.advance(task)
+    with capsys.disabled():
+        console = Console(file=sys.stderr, soft_wrap=True)
+        with Bar(*columns, console=console) as bar:
+            task = bar.add_task(name, total=examples)
+
+            def advance(counted: Mapping[str, int]) -> None:
+                counts.update(counted)
+                bar.update(task, advance=1, description=f"{name}, differences: {counts[DIFFERENCES]}")
+
+            yield advance
+        console.print(f"\n{name}:", ", ".join(f"{number} {what}" for what, number in sorted(counts.items())))
 
 
 @pytest.fixture(scope="module")

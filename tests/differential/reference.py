@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from examples.mesh.http import ask
 from tests.redis_server import DEADLINE, free_port, wait_for_port
 from tests.scenario import Response, message_of
 
@@ -36,6 +38,7 @@ class Reference:
 
     channel: grpc.Channel
     directory: Path
+    debug_port: int
     _generation: int = 0
 
     def load(self, files: Mapping[str, str]) -> None:
@@ -59,9 +62,14 @@ class Reference:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(METHOD)
         return call(message, timeout=DEADLINE)
 
+    def rules(self) -> list[str]:
+        """The rules in force, one a line."""
+        lines = ask(self.debug_port, "/rlconfig").body.decode().split("\n")
+        return sorted(line for line in lines if line and not line.startswith("marker."))
+
     def _place(self, name: str, text: str) -> None:
         new = self.directory.parent / "new"
-        new.write_text(text)
+        new.write_bytes(text.encode())
         new.rename(self.directory / name)
 
 
@@ -72,7 +80,7 @@ def reference_server(directory: Path, redis_port: int, settings: Mapping[str, st
     rules = directory / "ratelimit" / "config"
     rules.mkdir(parents=True)
     (rules / "marker.yaml").write_text("domain: marker\n")
-    port = free_port()
+    port, debug_port = free_port(), free_port()
     environment = {
         "USE_STATSD": "false",
         "DISABLE_STATS": "true",
@@ -82,7 +90,7 @@ def reference_server(directory: Path, redis_port: int, settings: Mapping[str, st
         "DEBUG_HOST": "127.0.0.1",
         "GRPC_PORT": str(port),
         "PORT": str(free_port()),
-        "DEBUG_PORT": str(free_port()),
+        "DEBUG_PORT": str(debug_port),
         "RUNTIME_ROOT": str(directory),
         "RUNTIME_SUBDIRECTORY": "ratelimit",
         "RUNTIME_WATCH_ROOT": "false",
@@ -99,7 +107,7 @@ def reference_server(directory: Path, redis_port: int, settings: Mapping[str, st
         wait_for_port(port, server, log)
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             grpc.channel_ready_future(channel).result(DEADLINE)
-            yield Reference(channel, rules)
+            yield Reference(channel, rules, debug_port)
     finally:
         server.terminate()
         try:
@@ -107,3 +115,14 @@ def reference_server(directory: Path, redis_port: int, settings: Mapping[str, st
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def refusal(directory: Path) -> str:
+    """What the reference's checker says is wrong with the files of *directory*, those of one domain merged; "" if nothing."""
+    command = [binary(CHECKER), "-config_dir", str(directory), "-merge_domain_configs"]
+    checked = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DEADLINE, check=False)
+    if checked.returncode == 0:
+        return ""
+    said = checked.stdout + checked.stderr
+    told = re.search(r"(?:panic|error loading rate limit configs): (.*)", said)
+    return told[1] if told else said[-500:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from rls.backends.redis.backend import RedisBackend
 from rls.core.keys import KeyFormat
 from tests.differential.answers import VARIANTS, Ours, Pair, Variant
 from tests.differential.cases import Case, cases
+from tests.differential.conftest import DIFFERENCES, Progress
 from tests.differential.reference import reference_server
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
@@ -36,14 +37,14 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path, redis_port: int) -> Ite
         runner.run(redis.aclose())
 
 
-def test_same_answers(pair: Pair, examples: int, progress: Callable[[], None]) -> None:
+def test_same_answers(pair: Pair, examples: int, progress: Progress) -> None:
     """Random rules and requests are answered as the reference answers them; what is not, is shrunk and printed."""
 
     @settings(max_examples=examples, database=None, phases=PHASES, suppress_health_check=QUIET, print_blob=False)
     @given(cases())
     def compare(case: Case) -> None:
-        progress()
         difference = pair.differ(case)
+        progress({"configurations": 1, "requests": len(case.steps), DIFFERENCES: bool(difference)})
         if difference:
             scenario = pair.scenario(case, "(what is promised)").dump()
             pytest.fail(f"{difference}\n--- as a scenario, with the reference's answers:\n{scenario}", pytrace=False)

@@ -108,6 +108,7 @@ class Reader:
             if name in own:
                 self.warn(key_node, f"`{name}` stands here twice, expected once; the last one counts")
             own.add(name)
+            self._check_overridden(name, key, fields)
             value = self._value(name, key, node, fields)
             fields[name] = Field(value, key_node.line, key_node.column)
         return fields
@@ -145,6 +146,15 @@ class Reader:
             return node
         self.error(node, f"`{name}` is {describe(node)}, expected {_expected(name, key, node)}")
         return INVALID
+
+    def _check_overridden(self, name: str, key: Key, fields: Fields) -> None:
+        """Read a list that will not count, because what comes now does: the reference takes no mistakes there either."""
+        overridden = fields.value(name)
+        if isinstance(overridden, Sequence):
+            for item in self.mappings(name, overridden):
+                inner = self.fields(key.shape, item)
+                for inner_name, inner_key in SHAPES[key.shape].keys.items():
+                    self._check_overridden(inner_name, inner_key, inner)
 
     def _merge(self, shape: str, key_node: Scalar, node: Node, fields: Fields, own: set[str]) -> None:
         sources = node.items[::-1] if isinstance(node, Sequence) else [node]  # the first of a list wins
