@@ -59,7 +59,3 @@ class BackendError(RlsError):
     def __init__(self, message: str, *, transient: bool = True) -> None:
         super().__init__(message)
         self.transient = transient
-
-
-class Overloaded(RlsError):
-    """There is more work than can be done in time (gRPC RESOURCE_EXHAUSTED); the call was not counted."""

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from rls.errors import BackendError, Overloaded, RequestError
+from rls.errors import BackendError, RequestError
 from tests.transport.raw import PREFIX, RawClient, call_headers, message
 
 ECHO = "/t/echo"
@@ -192,7 +192,6 @@ class OutOfCoffee(Exception):
     ("error", "status", "text"),
     [
         (RequestError("domain is missing"), INVALID_ARGUMENT, "domain is missing"),
-        (Overloaded("too much"), RESOURCE_EXHAUSTED, "too much"),
         (BackendError("Redis: 100 % böse\nnow"), UNAVAILABLE, "Redis: 100 % böse\nnow"),
         (ValueError("secret"), INTERNAL, "internal error"),
         (OutOfCoffee("secret"), INTERNAL, "internal error"),

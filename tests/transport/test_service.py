@@ -13,7 +13,6 @@ from rls.errors import (
     BackendError,
     ConfigError,
     NotLoaded,
-    Overloaded,
     RequestError,
     RlsError,
     SettingsError,
@@ -189,7 +188,6 @@ async def test_json_that_cannot_be_answered_is_not_the_callers_fault() -> None:
     ("error", "code", "text"),
     [
         (RequestError("bad"), 3, "bad"),
-        (Overloaded("busy"), 8, "busy"),
         (BackendError("gone"), 14, "gone"),
         (NotLoaded("none"), 14, "none"),
         (SettingsError("secret"), 13, "internal error"),

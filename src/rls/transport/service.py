@@ -7,7 +7,7 @@ import json
 from google.protobuf import json_format
 
 from rls._pb import rls_pb2
-from rls.errors import BackendError, NotLoaded, Overloaded, RequestError
+from rls.errors import BackendError, NotLoaded, RequestError
 from rls.limiter import Limiter, Prepared
 from rls.transport.decode import Bounds, decode
 from rls.transport.encode import Answers, encode
@@ -18,14 +18,13 @@ SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimi
 # grpc/status.h. UNKNOWN (2) is not among them: whatever fails here has a cause with a name.
 _STATUS: dict[type, tuple[int, str]] = {
     RequestError: (3, "invalid"),
-    Overloaded: (8, "overloaded"),
     BackendError: (14, "backend"),
     NotLoaded: (14, "not_loaded"),
 }
 """gRPC status, and the reason by which unanswered requests are counted."""
 INTERNAL = 13
 _BUG = (INTERNAL, "internal")
-_HTTP_STATUS = {3: 400, 8: 503, 14: 503}
+_HTTP_STATUS = {3: 400, 14: 503}
 
 
 class Service:
@@ -94,7 +93,7 @@ class Service:
             return 400, _json_error(f"the body is not a RateLimitRequest in JSON: {error}")
         try:
             answer = await self.answer(request.SerializeToString())
-        except (RequestError, NotLoaded, BackendError, Overloaded) as error:
+        except (RequestError, NotLoaded, BackendError) as error:
             code, text = grpc_status(error)
             return _HTTP_STATUS[code], _json_error(text)
         response = rls_pb2.RateLimitResponse.FromString(answer)
