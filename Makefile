@@ -18,7 +18,7 @@ TYPED := $(wildcard src scripts tests benches examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test format demo bench overload pb schema pins clean \
+.PHONY: help run test differential format demo bench overload pb schema pins clean \
 	check check-format check-lint check-types check-layers check-generated check-links
 
 help: ## this list
@@ -44,6 +44,9 @@ check-generated: $(DEV)
 	$(BIN)/python scripts/generate_pb.py --check
 check-links: $(DEV)
 	$(BIN)/python scripts/check_links.py
+
+differential: $(DEV) ## compare with envoyproxy/ratelimit, where RATELIMIT_BINARY and RATELIMIT_CONFIG_CHECK_BINARY name its programs
+	$(BIN)/pytest tests/differential --examples 1000 $(ARGS)
 
 format: $(DEV) ## format, and mend what ruff can mend
 	$(BIN)/ruff format

@@ -93,7 +93,15 @@ def test_a_list_that_does_not_count_is_read_all_the_same():
     """What stands in the first of two lists under one key must be as right as what stands in the second."""
     text = "domain: d\ndescriptors: [{key: {}, descriptors: [5], descriptors: []}, 0]\ndescriptors: [{key: k}]\n"
     assert [str(problem) for problem in sorted(compile_file("f", text.encode()).problems)] == [
-        "f:2:22: `key` is a mapping, expected text",
-        "f:2:40: an item of `descriptors` is `5`, expected a mapping with `- key: …`",
+        "f:2:21: `key` is a mapping, expected text",
+        "f:2:39: an item of `descriptors` is `5`, expected a mapping with `- key: …`",
         "f:2:61: an item of `descriptors` is `0`, expected a mapping with `- key: …`",
+    ]
+
+
+def test_a_list_is_merged_only_where_it_stands():
+    """`<<` takes a list of mappings, but no alias of one, as in the reference."""
+    text = "domain: d\ndescriptors:\n- {key: k, descriptors: &l [{value: a}]}\n- {<<: *l, key: m}\n- {<<: [], key: n}\n"
+    assert [str(problem) for problem in compile_file("f", text.encode()).problems if "<<" in problem.message] == [
+        "f:4:4: `<<` is given a list, expected an alias of a mapping, or a list of them",
     ]

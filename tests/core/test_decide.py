@@ -159,7 +159,7 @@ def test_the_global_shadow_mode_leaves_the_statuses() -> None:
 QUOTA = rule("quota", quota_mode=True)
 PLAIN = rule("plain")
 QUOTA_SHADOW = rule("quota_shadow", quota_mode=True, shadow_mode=True)
-UNLIMITED_QUOTA = rule("unlimited", None, quota_mode=False)
+UNLIMITED_QUOTA = rule("unlimited", None, quota_mode=True)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +171,7 @@ UNLIMITED_QUOTA = rule("unlimited", None, quota_mode=False)
         ([(QUOTA, 11), (QUOTA, 10)], OK, None),
         ([(QUOTA, 11), (PLAIN, 10)], OVER, 0),
         ([(QUOTA, 11), (None, 0)], OVER, 0),
+        ([(QUOTA, 11), (UNLIMITED_QUOTA, 0)], OVER, 0),
         ([(QUOTA, 10), (PLAIN, 11)], OVER, 1),
         ([(QUOTA, 11), (PLAIN, 11)], OVER, 1),
         ([(QUOTA, 11), (QUOTA_SHADOW, 11)], OK, None),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 
@@ -31,8 +31,7 @@ from tests.scenario import (
     show_status,
 )
 
-T = TypeVar("T")
-Answer = dict[str, Any]
+Answer: TypeAlias = dict[str, Any]
 OWN_METADATA = ("rule", "descriptor", "seconds_until_reset")
 
 _domains = count(1)
@@ -46,6 +45,18 @@ class Variant:
     reference: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     over_limit_cache: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same for `rls serve`, with the reference's names of counters."""
+        words = {f"RLS_{name}": value for name, value in self.reference.items() if name != "LOCAL_CACHE_SIZE_IN_BYTES"}
+        remembered = "1000" if self.over_limit_cache else "0"
+        return {
+            **words,
+            "RLS_OVER_LIMIT_CACHE_SIZE": remembered,
+            "RLS_KEY_FORMAT": "compat",
+            "RLS_KEY_PREFIX": "served:",
+        }
 
 
 _HEADERS = {"LIMIT_RESPONSE_HEADERS_ENABLED": "true"}
@@ -70,40 +81,74 @@ VARIANTS = (
 )
 
 
-class Ours:
-    """`rls` from message to message, without a socket."""
+class Asked(Protocol):
+    """What can be given rules and requests."""
 
-    def __init__(self, variant: Variant, backend: CounterBackend, key_format: KeyFormat) -> None:
-        self.name = f"{type(backend).__name__} {key_format}"
-        self.exact_keys = key_format is KeyFormat.V1
+    def load(self, files: Mapping[str, str], /) -> None: ...
+
+    def ask(self, message: bytes, /) -> bytes: ...
+
+
+class InProcess:
+    """`rls` from message to message, without a socket; its rules are those that stand in *directory* when it loads."""
+
+    def __init__(
+        self, variant: Variant, backend: CounterBackend, key_format: KeyFormat, directory: Path, runner: asyncio.Runner
+    ) -> None:
         self.recorded = Recorded(OverLimitCache(backend) if variant.over_limit_cache else backend)
-        settings = {**variant.settings, "key_format": key_format, "key_prefix": "ours:"}
-        self.limiter, self._service = service_of(settings, self.recorded)
+        settings = {**variant.settings, "key_format": key_format, "key_prefix": "in-process:"}
+        self._limiter, self._service = service_of(settings, self.recorded)
+        self._directory = directory
+        self._runner = runner
 
-    def load(self, directory: Path) -> None:
-        loaded = load([directory])
+    def load(self, _: Mapping[str, str]) -> None:
+        loaded = load([self._directory])
         assert not loaded.problems, f"the reference takes what rls refuses: {loaded.problems}"
-        self.limiter.load(loaded.rules)
+        self._limiter.load(loaded.rules)
+        self.recorded.hits.clear()
 
-    async def ask(self, message: bytes) -> bytes:
-        return await self._service.answer(message)
+    def keys(self) -> set[bytes]:
+        """Of the counters that were hit since it loaded."""
+        return {hit.key for hit in self.recorded.hits}
+
+    def ask(self, message: bytes) -> bytes:
+        return self._runner.run(self._service.answer(message))
+
+
+class InTurn:
+    """Servers that count in one Redis, asked in turn as if they were one."""
+
+    def __init__(self, *servers: Asked) -> None:
+        self._servers = servers
+        self._turns = cycle(servers)
+
+    def load(self, files: Mapping[str, str]) -> None:
+        self._turns = cycle(self._servers)
+        for server in self._servers:
+            server.load(files)
+
+    def ask(self, message: bytes) -> bytes:
+        return next(self._turns).ask(message)
 
 
 class Pair:
-    """Both servers of a variant, and the loop that ours runs in."""
+    """The reference and ours under one variant of settings.
+
+    Args:
+        variant: The settings of all.
+        reference: A server that nobody else asks.
+        exact: Ours with keys of which none are equal for different counters, as they can be in the reference.
+        compatible: Others of ours by name, with the keys of the reference; at least one runs in this process.
+    """
 
     def __init__(
-        self, variant: Variant, reference: Reference, ours: Sequence[Ours], loop: asyncio.AbstractEventLoop
+        self, variant: Variant, reference: Reference, exact: InProcess, compatible: Mapping[str, Asked]
     ) -> None:
         self.variant = variant
         self.reference = reference
-        self.ours = ours
-        self.redone = 0
-        self._loop = loop
+        self._exact = exact
+        self._compatible = compatible
         self._theirs: list[Answer] = []
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run_until_complete(coroutine)
 
     def differ(self, case: Case) -> str:
         """Where the answers to *case* differ first; "" where they do not."""
@@ -111,7 +156,6 @@ class Pair:
             difference = self._compared(case.in_domains(f"-{next(_domains)}"))
             if difference is not None:
                 return difference
-            self.redone += 1
         raise AssertionError("no case of twenty could be asked within a second")
 
     def scenario(self, case: Case, about: str) -> Scenario:
@@ -123,38 +167,45 @@ class Pair:
 
     def _compared(self, case: Case) -> str | None:
         """None where a second went by meanwhile, so that windows may have: to be asked again."""
-        self.reference.load(case.files())
-        for ours in self.ours:
-            ours.load(self.reference.directory)
-            ours.recorded.hits.clear()
+        files = case.files()
+        servers = {"exact keys": self._exact, **self._compatible}
+        for server in (self.reference, *servers.values()):
+            server.load(files)
         messages = [message_of(step) for step in case.steps]
         second = int(time.time())
-        theirs = self._theirs = [self._told(lambda: self._ask_reference(message, case)) for message in messages]  # noqa: B023 - called at once
-        answers = [[self._told(lambda: self.run(ours.ask(message))) for message in messages] for ours in self.ours]  # noqa: B023
+        theirs = self._theirs = [self._told(self._ask_reference, message, files) for message in messages]
+        answers = {name: [self._told(server.ask, message) for message in messages] for name, server in servers.items()}
         if int(time.time()) != second:
             return None
-        counters = [len({hit.key for hit in ours.recorded.hits}) for ours in self.ours]
-        limits = len({(hit.key, hit.limit) for hit in self.ours[0].recorded.hits})
-        if self.variant.over_limit_cache and limits > max(counters):
-            return ""  # What the reference remembers is for any limit of a counter, larger ones too.
-        for ours, answered in zip(self.ours, answers, strict=True):
-            if ours.exact_keys and len(set(counters)) > 1:
-                continue  # Two of these counters have one name in the reference.
+        if self._ambiguous():
+            del answers["exact keys"]
+        if self.variant.over_limit_cache and self._limits_differ():
+            return ""
+        for name, answered in answers.items():
             for number, (our, their) in enumerate(zip(answered, theirs, strict=True), 1):
                 if difference := difference_between(our, their):
-                    return f"step {number}, {ours.name}, {difference}"
+                    return f"step {number}, {name}, {difference}"
         return ""
 
-    def _ask_reference(self, message: bytes, case: Case) -> bytes:
+    def _ambiguous(self) -> bool:
+        """Whether two of the counters have one name in the reference."""
+        compatible = [server for server in self._compatible.values() if isinstance(server, InProcess)]
+        return len(self._exact.keys()) != len(compatible[0].keys())
+
+    def _limits_differ(self) -> bool:
+        """Whether a counter was asked about with two limits: what the reference remembers of one is for all of them."""
+        return len({(hit.key, hit.limit) for hit in self._exact.recorded.hits}) > len(self._exact.keys())
+
+    def _ask_reference(self, message: bytes, files: Mapping[str, str]) -> bytes:
         if "dynamic_metadata" in self.variant.settings:
             # It merges nested metadata into the rules themselves, so that an answer shows what others were given.
-            self.reference.load(case.files())
+            self.reference.load(files)
         return self.reference.ask(message)
 
     @staticmethod
-    def _told(ask: Callable[[], bytes]) -> Answer:
+    def _told(ask: Callable[..., bytes], *arguments: object) -> Answer:
         try:
-            response = Response.FromString(ask())
+            response = Response.FromString(ask(*arguments))
         except grpc.RpcError as error:
             return {"error": error.details()}
         except RlsError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, TypeAlias
 
 import yaml
@@ -23,6 +24,8 @@ DOMAINS = ("mesh", "edge")
 KEYS = ("company_id", "path", "plan")
 VALUES = ("", "a", "b", "ab", "a_b", "aab", "a/b", "abab", "1.5", "ü", "A", "10.0.0.1", "x:y|z")
 PATTERNS = ("*", "a*", "*b", "a*b", "a*a", "*a*", "a**b", "a*/*", "a_*")
+CASES = 5
+"""At most so many are asked together."""
 NAMES = ("gold", "silver", "lead")
 UNITS = tuple(unit.name.lower() for unit in Unit)
 
@@ -47,6 +50,10 @@ class Case:
             for number, document in enumerate(self.documents)
         }
 
+    def beside(self, other: Case) -> Case:
+        """This and then *other*, which must not have domains in common."""
+        return Case(self.documents + other.documents, self.steps + other.steps)
+
 
 @st.composite
 def cases(draw: Draw) -> Case:
@@ -59,6 +66,15 @@ def cases(draw: Draw) -> Case:
     requests = draw(st.lists(request(documents), min_size=1, max_size=4))
     order = draw(st.lists(st.sampled_from(range(len(requests))), min_size=1, max_size=12))
     return Case(documents, tuple(requests[i] for i in order))
+
+
+def many_cases() -> st.SearchStrategy[Case]:
+    """Several cases in one, for a server that is slow to take new rules."""
+
+    def joined(some: list[Case]) -> Case:
+        return reduce(Case.beside, (case.in_domains(f"-{number}") for number, case in enumerate(some)))
+
+    return st.lists(cases(), min_size=1, max_size=CASES).map(joined)
 
 
 def rarely(draw: Draw, times: int) -> bool:

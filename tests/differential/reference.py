@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -17,10 +17,12 @@ import pytest
 
 from examples.mesh.http import ask
 from tests.redis_server import DEADLINE, free_port, wait_for_port
+from tests.rls_process import RlsProcess
 from tests.scenario import Response, message_of
 
 SERVER = "RATELIMIT_BINARY"
 CHECKER = "RATELIMIT_CONFIG_CHECK_BINARY"
+MARKER = "domain: marker\n"
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
 
@@ -33,13 +35,12 @@ def binary(variable: str) -> str:
 
 
 @dataclass
-class Reference:
-    """A running reference server."""
+class Server:
+    """A running server, ours or the reference, that reads its rules again when the files of *directory* change."""
 
     channel: grpc.Channel
     directory: Path
-    debug_port: int
-    _generation: int = 0
+    _generation: int = field(default=0, init=False)
 
     def load(self, files: Mapping[str, str]) -> None:
         """Put *files* in the place of those before; returns when they are in force."""
@@ -48,29 +49,37 @@ class Reference:
                 path.unlink()
         for name, text in files.items():
             self._place(name, text)
-        # The server reads all files again whenever one changes: when it knows the last, it knows the others.
+        # All files are read again whenever one changes: when the last is known, so are the others.
         self._generation += 1
         entry = f"{{key: generation, value: '{self._generation}', rate_limit: {{unlimited: true}}}}"
         self._place("marker.yaml", f"domain: marker\ndescriptors: [{entry}]\n")
         known = message_of({"domain": "marker", "ask": [{"generation": str(self._generation)}]})
         deadline = time.monotonic() + DEADLINE
         while not Response.FromString(self.ask(known)).statuses[0].limit_remaining:
-            assert time.monotonic() < deadline, f"the reference does not take these rules: {files}"
+            assert time.monotonic() < deadline, f"these rules are not taken: {files}"
+            time.sleep(0.002)
 
     def ask(self, message: bytes) -> bytes:
         """Its answer; grpc.RpcError where it gives none."""
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(METHOD)
         return call(message, timeout=DEADLINE)
 
-    def rules(self) -> list[str]:
-        """The rules in force, one a line."""
-        lines = ask(self.debug_port, "/rlconfig").body.decode().split("\n")
-        return sorted(line for line in lines if line and not line.startswith("marker."))
-
     def _place(self, name: str, text: str) -> None:
         new = self.directory.parent / "new"
         new.write_bytes(text.encode())
         new.rename(self.directory / name)
+
+
+@dataclass
+class Reference(Server):
+    """A running reference server."""
+
+    debug_port: int
+
+    def rules(self) -> list[str]:
+        """The rules in force, one a line."""
+        lines = ask(self.debug_port, "/rlconfig").body.decode().split("\n")
+        return sorted(line for line in lines if line and not line.startswith("marker."))
 
 
 @contextmanager
@@ -79,7 +88,7 @@ def reference_server(directory: Path, redis_port: int, settings: Mapping[str, st
     shutil.rmtree(directory, ignore_errors=True)
     rules = directory / "ratelimit" / "config"
     rules.mkdir(parents=True)
-    (rules / "marker.yaml").write_text("domain: marker\n")
+    (rules / "marker.yaml").write_text(MARKER)
     port, debug_port = free_port(), free_port()
     environment = {
         "USE_STATSD": "false",
@@ -115,6 +124,20 @@ def reference_server(directory: Path, redis_port: int, settings: Mapping[str, st
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+@contextmanager
+def rls_server(directory: Path, redis_port: int, settings: Mapping[str, str]) -> Iterator[Server]:
+    """`rls serve` with *settings* in the same way."""
+    rules = directory / "rules"
+    rules.mkdir(parents=True)
+    (rules / "marker.yaml").write_text(MARKER)
+    variables = {"RLS_BACKEND": f"redis://127.0.0.1:{redis_port}", "RLS_BACKEND_TIMEOUT": "10s", **settings}
+    with (
+        RlsProcess(directory, "--config", str(rules), env=variables) as process,
+        grpc.insecure_channel(process.addresses["grpc"]) as channel,
+    ):
+        yield Server(channel, rules)
 
 
 def refusal(directory: Path) -> str:

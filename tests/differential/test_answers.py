@@ -4,49 +4,95 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
 
 from rls.backends.memory import MemoryBackend
 from rls.backends.redis.backend import RedisBackend
 from rls.core.keys import KeyFormat
-from tests.differential.answers import VARIANTS, Ours, Pair, Variant
-from tests.differential.cases import Case, cases
+from tests.differential.answers import VARIANTS, Asked, InProcess, InTurn, Pair, Variant
+from tests.differential.cases import CASES, Case, cases, many_cases
 from tests.differential.conftest import DIFFERENCES, Progress
-from tests.differential.reference import reference_server
+from tests.differential.reference import reference_server, rls_server
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 PHASES = [Phase.generate, Phase.shrink]
+SERVED = [*((variant, "h2corn") for variant in VARIANTS), (VARIANTS[1], "grpcio")]
 
 
-@pytest.fixture(params=VARIANTS, ids=lambda variant: variant.name)
-def pair(request: pytest.FixtureRequest, tmp_path: Path, redis_port: int) -> Iterator[Pair]:
-    variant: Variant = request.param
+@contextmanager
+def in_process(variant: Variant, directory: Path, redis_port: int) -> Iterator[tuple[InProcess, InProcess]]:
+    """`rls` in this process: with its own keys in memory, with those of the reference in Redis."""
     redis = RedisBackend(f"redis://127.0.0.1:{redis_port}", timeout_seconds=10)
-    ours = [
-        Ours(variant, MemoryBackend(), KeyFormat.V1),
-        Ours(variant, redis, KeyFormat.COMPAT),
-    ]
+    with asyncio.Runner() as runner:
+        try:
+            yield (
+                InProcess(variant, MemoryBackend(), KeyFormat.V1, directory, runner),
+                InProcess(variant, redis, KeyFormat.COMPAT, directory, runner),
+            )
+        finally:
+            runner.run(redis.aclose())
+
+
+@contextmanager
+def pair_of(variant: Variant, folder: Path, redis_port: int, **served: Asked) -> Iterator[Pair]:
+    """The reference, `rls` in this process, and what is *served*."""
     with (
-        reference_server(tmp_path / "reference", redis_port, variant.reference) as reference,
-        asyncio.Runner() as runner,
+        reference_server(folder / "reference", redis_port, variant.reference) as reference,
+        in_process(variant, reference.directory, redis_port) as (exact, compatible),
     ):
-        yield Pair(variant, reference, ours, runner.get_loop())
-        runner.run(redis.aclose())
+        yield Pair(variant, reference, exact, {"in process": compatible, **served})
 
 
-def test_same_answers(pair: Pair, examples: int, progress: Progress) -> None:
-    """Random rules and requests are answered as the reference answers them; what is not, is shrunk and printed."""
+def compare(pair: Pair, drawn: SearchStrategy[Case], examples: int, progress: Progress) -> None:
+    """Give *examples* cases to all of *pair*; the first that is answered differently is shrunk and printed."""
 
     @settings(max_examples=examples, database=None, phases=PHASES, suppress_health_check=QUIET, print_blob=False)
-    @given(cases())
-    def compare(case: Case) -> None:
+    @given(drawn)
+    def same(case: Case) -> None:
         difference = pair.differ(case)
-        progress({"configurations": 1, "requests": len(case.steps), DIFFERENCES: bool(difference)})
+        counted = {"configurations": len(case.documents), "requests": len(case.steps)}
+        progress({**counted, DIFFERENCES: bool(difference)})
         if difference:
             scenario = pair.scenario(case, "(what is promised)").dump()
             pytest.fail(f"{difference}\n--- as a scenario, with the reference's answers:\n{scenario}", pytrace=False)
 
-    compare()
+    same()
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_same_answers(variant: Variant, tmp_path: Path, redis_port: int, examples: int, progress: Progress) -> None:
+    """Random rules and requests are answered as the reference answers them."""
+    with pair_of(variant, tmp_path, redis_port) as pair:
+        compare(pair, cases(), examples, progress)
+
+
+@pytest.mark.parametrize(
+    ("variant", "transport"), SERVED, ids=lambda part: part if isinstance(part, str) else part.name
+)
+def test_same_answers_served(
+    variant: Variant, transport: str, tmp_path: Path, redis_port: int, examples: int, progress: Progress
+) -> None:
+    """So they are by `rls serve` with Redis, over gRPC."""
+    with ExitStack() as stack:
+        environment = {**variant.environment, "RLS_TRANSPORT": transport}
+        served = stack.enter_context(rls_server(tmp_path / "rls", redis_port, environment))
+        pair = stack.enter_context(pair_of(variant, tmp_path, redis_port, served=served))
+        compare(pair, many_cases(), 1 + examples // CASES, progress)
+
+
+def test_count_together(tmp_path: Path, redis_port: int, examples: int, progress: Progress) -> None:
+    """`rls serve` and the reference on one Redis, asked in turn, answer as the reference does that is asked alone."""
+    environment = {"RLS_KEY_FORMAT": "compat", "RLS_KEY_PREFIX": "together:"}
+    alone = Variant("alone", over_limit_cache=True)
+    with ExitStack() as stack:
+        ours = stack.enter_context(rls_server(tmp_path / "rls", redis_port, environment))
+        theirs = stack.enter_context(
+            reference_server(tmp_path / "other", redis_port, {"CACHE_KEY_PREFIX": "together:"})
+        )
+        pair = stack.enter_context(pair_of(alone, tmp_path, redis_port, together=InTurn(ours, theirs)))
+        compare(pair, many_cases(), 1 + examples // CASES, progress)

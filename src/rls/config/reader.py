@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -157,19 +158,26 @@ class Reader:
                     self._check_overridden(inner_name, inner_key, inner)
 
     def _merge(self, shape: str, key_node: Scalar, node: Node, fields: Fields, own: set[str]) -> None:
-        sources = node.items[::-1] if isinstance(node, Sequence) else [node]  # the first of a list wins
-        for source in sources:
-            if not isinstance(source, Mapping):
-                self.error(
-                    source, f"`<<` is given {describe(source)}, expected an alias of a mapping, or a list of them"
-                )
-                continue
+        for source in self._merged(key_node, node):
             overridden = sorted(own.intersection(key.text for key, _ in source.items if isinstance(key, Scalar)))
             if overridden:
                 self.warn(
                     key_node, f"`<<` overrides `{overridden[0]}`, which stands above it, expected `<<` to come first"
                 )
             self.fields(shape, source, fields)
+
+    def _merged(self, key: Scalar, node: Node) -> Iterator[Mapping]:
+        """The mappings that `<<` at *key* is given, in the order in which they count: the first of a list wins."""
+        sources = [node]
+        # What stands above its key is an alias, and that of a list is refused, as in the reference.
+        if isinstance(node, Sequence) and (node.line, node.column) > (key.line, key.column):
+            sources = node.items[::-1]
+        for source in sources:
+            if isinstance(source, Mapping):
+                yield source
+            else:
+                at = key if source is node and isinstance(source, Sequence) else source
+                self.error(at, f"`<<` is given {describe(source)}, expected an alias of a mapping, or a list of them")
 
     def _unknown(self, shape: str, key: Scalar) -> None:
         if key.tag is None and key.text in NULL:
@@ -192,11 +200,8 @@ class Reader:
             if not isinstance(key, Scalar):
                 self.error(key, f"a key is {describe(key)}, expected text")
             elif key.text == "<<" and key.tag is None:
-                for source in node.items[::-1] if isinstance(node, Sequence) else [node]:
-                    if isinstance(source, Mapping):
-                        values.update(self._free(source))
-                    else:
-                        self.error(source, f"`<<` is given {describe(source)}, expected an alias of a mapping")
+                for source in self._merged(key, node):
+                    values.update(self._free(source))
             else:
                 values[key.text] = self._free_value(node)
         return values

@@ -111,9 +111,9 @@ def judge(check: Check, after: int, now: int) -> Status:
 
 def is_quota(check: Check, modes: Modes) -> bool:
     """Whether *check* refuses only together with all other quota checks of its request."""
-    if modes.quota_mode:
-        return not check.unlimited
-    return check.rule is not None and check.rule.quota_mode
+    if check.unlimited:
+        return False
+    return modes.quota_mode or (check.rule is not None and check.rule.quota_mode)
 
 
 def _overall(plan: Plan, statuses: Sequence[Status], modes: Modes) -> Decision:
