@@ -22,7 +22,7 @@ TYPED := $(wildcard src scripts tests benches examples)
 	check check-format check-lint check-types check-layers check-generated check-links
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN) ## serve config/descriptors.yaml, counting in memory
 	$(BIN)/rls serve --config config/descriptors.yaml $(ARGS)
