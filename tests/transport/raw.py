@@ -101,9 +101,7 @@ class RawClient:
         host, _, port = address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         client = cls(reader, writer)
-        window = SettingsFrame.INITIAL_WINDOW_SIZE
-        client.write(PREFACE, SettingsFrame(0, settings={window: LARGE_WINDOW} | (settings or {})))
-        client.write(WindowUpdateFrame(0, window_increment=LARGE_WINDOW))
+        client.greet(settings)
         try:
             yield client
         finally:
@@ -112,6 +110,12 @@ class RawClient:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    def greet(self, settings: dict[int, int] | None = None) -> None:
+        """Send the preface."""
+        window = SettingsFrame.INITIAL_WINDOW_SIZE
+        self.write(PREFACE, SettingsFrame(0, settings={window: LARGE_WINDOW} | (settings or {})))
+        self.write(WindowUpdateFrame(0, window_increment=LARGE_WINDOW))
 
     def write(self, *frames: Frame | bytes) -> None:
         """Send as it is."""
@@ -178,7 +182,9 @@ class RawClient:
             response.reset = frame.error_code
             response.ended.set()
         elif isinstance(frame, GoAwayFrame):
-            self.goaway = frame
+            # A later one may take back, but not add (RFC 9113, 6.8); h2corn's last one names what it has refused, too.
+            if self.goaway is None or frame.last_stream_id <= self.goaway.last_stream_id:
+                self.goaway = frame
         elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:
             self.write(PingFrame(0, frame.opaque_data, flags=["ACK"]))
         elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from rls.transport.base import Calls, Dropped
 from rls.transport.certificates import ClientNames
+from rls.transport.farewell import Farewell
 from rls.transport.half_sent import HalfSent
 from rls.transport.health import WATCH, Watches
 from rls.transport.service import grpc_status
@@ -60,12 +61,14 @@ class GrpcApp:
         *,
         client_san: Sequence[str] = (),
         max_half_sent: int = 1024,
+        farewell: Farewell | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client_names = ClientNames(client_san) if client_san else None
         self._unary = calls.unary
         self._watches = watches
         self._half_sent = HalfSent(max_half_sent)
+        self._farewell = farewell or Farewell()
         self._caller_timeout = calls.caller_timeout
         self._max_bytes = calls.max_message_bytes
         self._on_drop = calls.on_drop
@@ -112,6 +115,8 @@ class GrpcApp:
             if self._clock() - arrived > timeout:
                 self._drop(Dropped.EXPIRED)
             answer = await unary(message)
+            if self._farewell.held is not None:
+                await asyncio.shield(self._farewell.held)
             if sent_timeout is not None and self._clock() - arrived > timeout:
                 self._drop(Dropped.LATE)
         except BaseException as error:  # noqa: BLE001 - see above

@@ -19,6 +19,7 @@ from rls.errors import SettingsError
 from rls.transport.asgi_grpc import GrpcApp
 from rls.transport.base import Calls, Limits, Tls
 from rls.transport.certificates import fingerprint
+from rls.transport.farewell import PAUSE, Farewell
 from rls.transport.health import Watches
 from rls.transport.listen import address_of, close_listener, connections_possible, listen
 
@@ -88,7 +89,7 @@ class H2corn:
         self._limits = limits or Limits()
         self._tls = tls
         self._listener: socket.socket | None = None
-        self._serving: tuple[Server, Watches] | None = None
+        self._serving: tuple[Server, Watches, Farewell] | None = None
         self._reloading: asyncio.Task[None] | None = None
 
     @property
@@ -122,14 +123,15 @@ class H2corn:
         if self._listener is not None:
             close_listener(self._listener)
 
-    async def _serve(self, listener: socket.socket) -> tuple[Server, Watches]:
+    async def _serve(self, listener: socket.socket) -> tuple[Server, Watches, Farewell]:
         watches = Watches(self._calls.health, self._limits.max_watches)
         client_san = self._tls.client_san if self._tls is not None else ()
         half_sent = self._limits.max_concurrency // 4 or 1024
-        app = GrpcApp(self._calls, watches, client_san=client_san, max_half_sent=half_sent)
+        farewell = Farewell()
+        app = GrpcApp(self._calls, watches, client_san=client_san, max_half_sent=half_sent, farewell=farewell)
         server = Server(app, _config(self._address, self._calls, self._limits, self._tls), listener)
         await server.start()
-        return server, watches
+        return server, watches, farewell
 
     async def _reload(self, tls: Tls, seen: object, listener: socket.socket) -> None:
         """Put certificates in force that differ from those *seen*: a second server on the same socket takes over from the first.
@@ -154,9 +156,15 @@ class H2corn:
             await _drain(*before)
 
 
-async def _drain(server: Server, watches: Watches) -> None:
+async def _drain(server: Server, watches: Watches, farewell: Farewell) -> None:
     watches.close()
-    await server.aclose()
+    # A connection without a call is closed at once: what its caller has just sent there is lost.
+    farewell.hold()
+    await asyncio.sleep(PAUSE)
+    closing = asyncio.create_task(server.aclose())
+    await asyncio.sleep(PAUSE)
+    farewell.release()
+    await closing
 
 
 def _config(address: str, calls: Calls, limits: Limits, tls: Tls | None) -> h2corn.Config:
