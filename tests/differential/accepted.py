@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -104,13 +103,19 @@ def _row(allowed: tuple[Allowed, ...], said: str, files: Files) -> str:
 
 
 def _behind_first(problem: Problem) -> str:
-    """A row where *problem* does not stand in the first document of its file, the only one that the reference reads."""
-    starts = []
-    with suppress(yaml.YAMLError):
+    """A row where *problem* stands behind the first document of its file, the only one that the reference reads."""
+    end = 0
+    try:
         for event in yaml.parse(Path(problem.place.file).read_bytes(), Loader=yaml.CSafeLoader):
-            if isinstance(event, yaml.DocumentStartEvent) and event.start_mark is not None:
-                starts.append(event.start_mark.line + 1)  # noqa: PERF401 - what there is until an error
-    return "several documents in a file" if len(starts) > 1 and problem.place.line >= starts[1] else ""
+            if isinstance(event, yaml.DocumentStartEvent) and end:
+                break
+            if isinstance(event, yaml.DocumentEndEvent) and event.start_mark is not None:
+                end = event.start_mark.line + 1
+        else:
+            return ""  # there is nothing behind it
+    except yaml.YAMLError:
+        pass
+    return "several documents in a file" if end and problem.place.line >= end else ""
 
 
 def rules_of(directory: Path) -> list[str] | None:
