@@ -32,7 +32,7 @@ def examples(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def progress(request: pytest.FixtureRequest, examples: int, capsys: pytest.CaptureFixture[str]) -> Iterator[Progress]:
-    """To be called once a case with what it counted; where there are many, a bar is drawn, and in the end the counts."""
+    """To be called once a case with what it counted; where there are many, a bar is drawn, and in the end the counts: with `-s`."""
     counts: Counter[str] = Counter()
     if examples <= EXAMPLES:
         yield counts.update
