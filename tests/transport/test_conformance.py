@@ -25,16 +25,18 @@ async def echo(payload: bytes) -> bytes:
 
 
 class Case(NamedTuple):
-    """A call that is not quite right, and what it ends with: a gRPC status, "HTTP 415", or not at all."""
+    """A call that is not quite right, and what it ends with: a gRPC status, or one of several, "HTTP 415", or not at all."""
 
     name: str
     chunks: tuple[bytes, ...]
     headers: dict[str, Any]
     h2corn: int | str
-    grpcio: int | str
+    grpcio: int | str | tuple[int, ...]
 
 
-def case(name: str, *chunks: bytes, h2corn: int | str, grpcio: int | str | None = None, **headers: Any) -> Case:
+def case(
+    name: str, *chunks: bytes, h2corn: int | str, grpcio: int | str | tuple[int, ...] | None = None, **headers: Any
+) -> Case:
     return Case(name, chunks or (HELLO,), headers, h2corn, h2corn if grpcio is None else grpcio)
 
 
@@ -46,8 +48,9 @@ MALFORMED = [
     case("two messages", HELLO + HELLO, h2corn=UNIMPLEMENTED, grpcio=OK),
     case("two messages in two frames", HELLO, HELLO, h2corn=UNIMPLEMENTED, grpcio=OK),
     case("a thousand messages", HELLO * 1000, h2corn=UNIMPLEMENTED, grpcio=OK),
-    case("flag 2", message(b"hello", 2), h2corn=INTERNAL, grpcio=OK),
-    case("flag 255", message(b"hello", 255), h2corn=INTERNAL, grpcio=OK),
+    # grpc reads such a message, but for once in a while, when it sees the end of the call first.
+    case("flag 2", message(b"hello", 2), h2corn=INTERNAL, grpcio=(OK, UNIMPLEMENTED)),
+    case("flag 255", message(b"hello", 255), h2corn=INTERNAL, grpcio=(OK, UNIMPLEMENTED)),
     case("too long by one", message(b"x" * (MAX_BYTES + 1)), h2corn=RESOURCE_EXHAUSTED),
     case("4 GiB by its prefix", PREFIX.pack(0, 2**32 - 1) + b"x", h2corn=RESOURCE_EXHAUSTED),
     case("compressed by nothing", message(b"hello", 1), h2corn=INTERNAL),
@@ -93,7 +96,8 @@ async def test_malformed_call_ends_with_its_status_and_the_connection_goes_on(se
             elif isinstance(expected, str):
                 assert f"HTTP {response.http_status}" == expected
             else:
-                assert (response.http_status, response.grpc_status) == (200, expected)
+                assert response.http_status == 200
+                assert response.grpc_status in (expected if isinstance(expected, tuple) else (expected,))
         assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]
 
 

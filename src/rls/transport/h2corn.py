@@ -91,6 +91,7 @@ class H2corn:
         self._listener: socket.socket | None = None
         self._serving: tuple[Server, Watches, Farewell] | None = None
         self._reloading: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     @property
     def address(self) -> str:
@@ -114,9 +115,9 @@ class H2corn:
 
     async def aclose(self) -> None:
         """Drain and close."""
+        self._closing.set()
         if self._reloading is not None:
-            self._reloading.cancel()
-            await asyncio.wait([self._reloading])
+            await self._reloading
         if self._serving is not None:
             serving, self._serving = self._serving, None
             await _drain(*serving)
@@ -137,10 +138,9 @@ class H2corn:
         """Put certificates in force that differ from those *seen*: a second server on the same socket takes over from the first.
 
         What connects meanwhile waits in the socket's queue for either. Connections of the first are told to go away;
-        their calls in flight finish.
+        their calls in flight finish. Not to be cancelled, only told: h2corn takes a cancellation for a stop, and goes on.
         """
-        while True:
-            await asyncio.sleep(_LOOK_AT_FILES)
+        while not await _happens(self._closing, _LOOK_AT_FILES):
             now = fingerprint(tls)
             if now == seen:
                 continue
@@ -154,6 +154,15 @@ class H2corn:
             before, self._serving = self._serving, serving
             _LOG.info("changed certificates are in force")
             await _drain(*before)
+
+
+async def _happens(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for *event*, but no longer than that."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 async def _drain(server: Server, watches: Watches, farewell: Farewell) -> None:
