@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -51,11 +52,13 @@ class NotLoaded(RlsError):
 
 
 class BackendError(RlsError):
-    """The counters could not be had (gRPC UNAVAILABLE).
+    """Counters could not be had (gRPC UNAVAILABLE, where no policy answers in their place).
 
-    `transient` tells whether the same call may succeed a moment later.
+    Attributes:
+        counts: Where some could be had all the same: one for each hit, None for those that could not. Empty where none
+            could.
     """
 
-    def __init__(self, message: str, *, transient: bool = True) -> None:
+    def __init__(self, message: str, *, counts: Sequence[int | None] = ()) -> None:
         super().__init__(message)
-        self.transient = transient
+        self.counts = counts

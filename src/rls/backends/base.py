@@ -39,7 +39,8 @@ class CounterBackend(Protocol):
         imprecisely, but stays over. A counter is gone at the latest some minutes after `expires_at`.
 
         Raises:
-            BackendError: The counts could not be had in time; some of the hits may have been counted all the same.
+            BackendError: Counts could not be had in time; its `counts` holds those that could. Some of the other hits may
+                have been counted all the same.
         """
 
     async def ping(self) -> None:
