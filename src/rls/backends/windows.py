@@ -14,13 +14,14 @@ class Windows:
     Attributes:
         groups: The counts by key of each window's end; callers who cannot afford a method call may read them, and change
             the count of a key that is there.
+        swept_at: The second of the last sweep.
     """
 
     def __init__(self, capacity: int) -> None:
         self.groups: dict[int, dict[bytes, int]] = {}
         self._capacity = capacity
         self._size = 0
-        self._swept_at = 0
+        self.swept_at = 0
 
     def put(self, expires_at: int, key: bytes, count: int) -> None:
         """Remember that the counter *key*, whose window ends at *expires_at*, stands at *count*."""
@@ -41,9 +42,9 @@ class Windows:
 
     def sweep(self, now: int) -> None:
         """Drop the windows that ended before or at the second *now*; nothing happens twice in a second."""
-        if now == self._swept_at:
+        if now == self.swept_at:
             return
-        self._swept_at = now
+        self.swept_at = now
         for expires_at in [end for end in self.groups if end <= now]:
             self._size -= len(self.groups.pop(expires_at))
 
