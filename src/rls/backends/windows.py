@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from itertools import islice
 
+from rls.fading import Fading
+
+# With each new counter, and each second: what is forgotten is gone well before as much has come again, without a pause.
+_FADE, _FADE_EACH_SECOND = 4, 1_000
+
 
 class Windows:
     """A bounded mapping from counter key to count, grouped by the second in which the counter's window ends.
 
-    A whole group is dropped at once when its window is over. Where there is no room, the oldest entries of the window
+    A whole group is forgotten when its window is over. Where there is no room, the oldest entries of the window
     that ends next go: they would be the first to be forgotten anyway.
 
     Attributes:
@@ -21,6 +26,7 @@ class Windows:
         self.groups: dict[int, dict[bytes, int]] = {}
         self._capacity = capacity
         self._size = 0
+        self._fading = Fading()
         self.swept_at = 0
 
     def put(self, expires_at: int, key: bytes, count: int) -> None:
@@ -33,6 +39,7 @@ class Windows:
                 self._make_room()
                 group = self.groups.setdefault(expires_at, group)
             self._size += 1
+            self._fading.fade(_FADE)
         group[key] = count
 
     def discard(self, expires_at: int, key: bytes) -> None:
@@ -46,7 +53,10 @@ class Windows:
             return
         self.swept_at = now
         for expires_at in [end for end in self.groups if end <= now]:
-            self._size -= len(self.groups.pop(expires_at))
+            group = self.groups.pop(expires_at)
+            self._size -= len(group)
+            self._fading.add(group)
+        self._fading.fade(_FADE_EACH_SECOND)
 
     def __len__(self) -> int:
         return self._size
