@@ -49,7 +49,7 @@ def test_addresses_that_can_be_used(url: str) -> None:
         ("redis://u:secret@cache?pasword=x", "cache cannot be used: unknown option pasword, did you mean password?"),
         (
             "redis://cache?quux=1",
-            "cache cannot be used: unknown option quux, expected client_name, db, password, socket_keepalive, username",
+            "cache cannot be used: unknown option quux, expected client_name, db, password, password_file, socket_keepalive, username",
         ),
         # Only TLS has these; that one is redis-py's, and would do nothing.
         (

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from rls.errors import SettingsError
 
-_OPTIONS = ("client_name", "db", "password", "username")
-_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
+_OPTIONS = ("client_name", "db", "password", "password_file", "username")
+_FILES = ("password_file", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 # Those of redis-py that change how a connection is opened. It has more, which would be read and do nothing here.
 OPTIONS = {
     "redis": (*_OPTIONS, "socket_keepalive"),
     "rediss": (
-        *(*_OPTIONS, "socket_keepalive", *_FILES),
+        *(*_OPTIONS, "socket_keepalive", *_FILES[1:]),
         *("ssl_ca_data", "ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers", "ssl_min_version", "ssl_password"),
     ),
     "unix": _OPTIONS,
@@ -53,6 +53,16 @@ def check(url: str) -> None:
         raise unusable(url, f"there is no host, expected {parts.scheme}://HOST:PORT/DB")
     if not re.fullmatch(r"/?|/\d+", unquote(parts.path)):
         raise unusable(url, "the path is no number of a database, expected HOST:PORT/DB")
+
+
+def without_password_file(url: str) -> tuple[str, str | None]:
+    """*url* without the one option that redis-py does not know, and what it was set to."""
+    parts = urlsplit(url)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    file = dict(options).get("password_file")
+    if file is None:
+        return url, None
+    return parts._replace(query=urlencode([one for one in options if one[0] != "password_file"])).geturl(), file
 
 
 def unusable(url: str, reason: str) -> SettingsError:
