@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, TypeAlias
 
 import uvloop
@@ -15,7 +16,7 @@ from rls import __version__
 from rls.backends.base import CounterBackend
 from rls.backends.memory import MemoryBackend
 from rls.backends.overlimit_cache import OverLimitCache
-from rls.backends.redis import RedisBackend
+from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
 from rls.config import Loaded, load
 from rls.config.watch import watch
 from rls.core.decide import Modes
@@ -237,8 +238,8 @@ def _memory(_: Settings, metrics: Metrics) -> CounterBackend:
     return backend
 
 
-def _redis(settings: Settings, metrics: Metrics) -> CounterBackend:
-    backend = RedisBackend(
+def _redis(kind: type[RedisBackend | ClusterBackend], settings: Settings, metrics: Metrics) -> CounterBackend:
+    backend = kind(
         settings.backend.reveal(),
         timeout_seconds=settings.backend_timeout,
         jitter_seconds=int(settings.expiration_jitter),
@@ -255,9 +256,13 @@ def _redis(settings: Settings, metrics: Metrics) -> CounterBackend:
 
 BACKENDS: Mapping[str, Callable[[Settings, Metrics], CounterBackend]] = {
     "memory": _memory,
-    "redis": _redis,
-    "rediss": _redis,
-    "unix": _redis,
+    "redis": partial(_redis, RedisBackend),
+    "rediss": partial(_redis, RedisBackend),
+    "unix": partial(_redis, RedisBackend),
+    "redis+cluster": partial(_redis, ClusterBackend),
+    "rediss+cluster": partial(_redis, ClusterBackend),
+    "redis+sentinel": partial(_redis, SentinelBackend),
+    "rediss+sentinel": partial(_redis, SentinelBackend),
 }
 """What is counted in, by the scheme of its URL."""
 

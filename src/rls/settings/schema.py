@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     )
 
     backend: Annotated[BackendUrl, PlainValidator(parse_backend), Flag(COUNTING, "URL")] = Field(
-        BackendUrl("memory://"), description="Where the counters are: memory://, redis://, rediss:// or unix://."
+        BackendUrl("memory://"),
+        description="Where the counters are: memory://, redis://, redis+cluster://, redis+sentinel:// or unix://.",
     )
     backend_timeout: Annotated[Positive, Flag(COUNTING, "DURATION")] = Field(
         0.010, description="Longest that a call waits for the backend."

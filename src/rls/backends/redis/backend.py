@@ -8,9 +8,10 @@ from typing import Any
 
 from rls.backends.base import Hit
 from rls.backends.redis.connection import RedisEndpoint
-from rls.backends.redis.node import Endpoint, Flight, Node, NodeOptions
+from rls.backends.redis.endpoint import Endpoint, NodeOptions
+from rls.backends.redis.flight import Flight, settle
+from rls.backends.redis.node import Node
 from rls.backends.redis.refusal import Refusal
-from rls.errors import BackendError
 
 
 class RedisBackend:
@@ -69,29 +70,12 @@ class RedisBackend:
         await self._node.aclose()
 
 
-async def settle(places: Sequence[tuple[Flight, int, int]]) -> Sequence[int]:
-    """The counts at *places*, flight by command and what was added, where some of them failed or went elsewhere.
-
-    Raises:
-        BackendError: Some could not be had.
-    """
-    counts: list[int | None] = []
-    error: BackendError | None = None
-    for flight, command, added in places:
-        try:
-            counts.append(await flight.base(command) + added)
-        except BackendError as failed:
-            counts.append(None)
-            error = error or failed
-    if error is None:
-        return [count for count in counts if count is not None]
-    had = any(count is not None for count in counts)
-    raise BackendError(str(error), counts=counts if had else ()) from error
-
-
 def _leave_a_replica(node: Node, flight: Flight) -> None:
     """After a failover the connection leads to what is a replica now; another one may lead to the new primary."""
-    for error in flight.batch.errors.values():
-        if Refusal.of(error).is_not_the_primary:
+    for command, error in flight.batch.errors.items():
+        refusal = Refusal.of(error)
+        if refusal.is_passing:
+            node.owe_ttl(flight, command)
+        if refusal.is_not_the_primary:
             node.leave(str(error))
             return

@@ -134,11 +134,6 @@ class RedisEndpoint:
         file = self._options.get("credential_provider")
         return file if isinstance(file, PasswordFile) else None
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What redis-py opens its connections with."""
-        return self._options
-
     async def connect(self, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
         """Open a connection, which can be used; see `Endpoint.connect`."""
         connection = self._unopened(timeout_seconds)
@@ -150,6 +145,35 @@ class RedisEndpoint:
         except (RedisError, OSError) as error:
             raise BackendError(f"Redis at {self.address}: {error}") from error
         return NodeConnection(connection, self.address, on_lost)
+
+    async def ask(self, command: bytes, timeout_seconds: float) -> Any:
+        """The reply to one packed *command*, over a connection of its own.
+
+        Raises:
+            BackendError: There is none, or it is an error.
+        """
+        replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+        def lost(error: BackendError) -> None:
+            if not replies.done():
+                replies.set_exception(error)
+
+        def landed(found: list[Any]) -> None:
+            if not replies.done():
+                replies.set_result(found)
+
+        connection = await self.connect(timeout_seconds, lost)
+        try:
+            connection.send(command, 1, landed)
+            async with asyncio.timeout(timeout_seconds):
+                (reply,) = await replies
+        except TimeoutError:
+            raise BackendError(f"Redis at {self.address}: no answer within {timeout_seconds:g} s") from None
+        finally:
+            connection.close()
+        if isinstance(reply, Exception):
+            raise BackendError(f"Redis at {self.address}: {reply}") from reply
+        return reply
 
     def _unopened(self, timeout_seconds: float) -> AbstractConnection:
         timeouts = {"socket_connect_timeout": timeout_seconds, "socket_timeout": timeout_seconds}

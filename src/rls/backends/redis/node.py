@@ -6,114 +6,20 @@ Group commit: all hits that arrive while one write to the node is under way go o
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from rls.backends.base import Hit
-from rls.backends.redis.batch import Batch
 from rls.backends.redis.connection import NodeConnection
-from rls.backends.windows import Windows
+from rls.backends.redis.endpoint import Endpoint, NodeOptions
+from rls.backends.redis.flight import Flight
+from rls.backends.redis.lifetimes import Lifetimes
 from rls.errors import BackendError
 
 RECONNECT_SECONDS = (0.05, 0.1, 0.2)
 """Pauses between attempts to connect; the last one stays."""
 # Of its time, what a batch has at least once it is sent, however long it waited behind the one before.
 _LEAST_SHARE = 0.25
-
-
-class Endpoint(Protocol):
-    """Where a node is."""
-
-    @property
-    def address(self) -> str:
-        """For messages: without user and password."""
-
-    async def connect(self, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
-        """Open a connection; *on_lost* is called once when it is gone.
-
-        Raises:
-            BackendError: It could not be had within *timeout_seconds*.
-        """
-
-
-class NodeOptions(NamedTuple):
-    """What all nodes of a backend have in common.
-
-    Attributes:
-        timeout_seconds: A call waits no longer than this, the time to connect included.
-        connect_timeout_seconds: An attempt to connect, and a connection that does not answer, is given up after this.
-        jitter_seconds: Counters live up to this long after their window, at most one window's length; spread, so that
-            Redis does not expire them all at once.
-        known_counters: How many counters to remember that have their TTL. One that was forgotten costs a SET again.
-        clock: Unix seconds.
-    """
-
-    timeout_seconds: float = 0.01
-    connect_timeout_seconds: float = 0.5
-    jitter_seconds: int = 300
-    known_counters: int = 200_000
-    clock: Callable[[], float] = time.time
-
-
-class Flight:
-    """A batch, and the future that all of its calls wait for; None until there is a call.
-
-    Attributes:
-        failed: Why its counts could not be had.
-        followed: Where the commands went that were refused here and sent again: a flight, and the command in its batch.
-        due: When its first call has waited long enough, by the loop's clock.
-    """
-
-    __slots__ = ("batch", "due", "failed", "followed", "landed")
-
-    def __init__(self) -> None:
-        self.batch = Batch()
-        self.landed: asyncio.Future[None] | None = None
-        self.failed: BackendError | None = None
-        self.followed: dict[int, tuple[Flight, int]] = {}
-        self.due = 0.0
-
-    def uncancelled(self) -> asyncio.Future[None]:
-        """Its future, anew where a call took it along when it was cancelled."""
-        landed = self.landed
-        assert landed is not None
-        if landed.cancelled():
-            landed = self.landed = landed.get_loop().create_future()
-        return landed
-
-    async def wait_on(self) -> None:
-        """Wait on where another call of the batch was cancelled: that cancelled the future that all of them wait for."""
-        while True:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise asyncio.CancelledError
-            with contextlib.suppress(asyncio.CancelledError):
-                return await self.uncancelled()
-
-    async def base(self, command: int) -> int:
-        """What is added to a hit's `added` to get the count after it, wherever its *command* went.
-
-        Raises:
-            BackendError: It was refused, or its flight failed.
-        """
-        flight = self
-        while command in flight.followed:
-            flight, command = flight.followed[command]
-            if flight.failed is None:
-                try:
-                    async with asyncio.timeout_at(self.due):
-                        await flight.wait_on()
-                except TimeoutError:
-                    raise BackendError("Redis: no answer in time from the node that has the counter now") from None
-        if flight.failed is not None:
-            raise flight.failed.with_traceback(None)
-        error = flight.batch.errors.get(command)
-        if error is not None:
-            raise BackendError(f"Redis: {error}") from error
-        return flight.batch.bases[command]
 
 
 class Node:
@@ -147,7 +53,7 @@ class Node:
         self._options = options
         self._on_refusals = on_refusals
         self._on_change = on_change
-        self._with_ttl = Windows(options.known_counters)
+        self._lifetimes = Lifetimes(options)
         self._connection: NodeConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._attempts = 0
@@ -155,6 +61,16 @@ class Node:
         self._timer: asyncio.TimerHandle | None = None
         self._retiring = False
         self._closed = False
+
+    @property
+    def counters_with_ttl(self) -> int:
+        """How many counters are known to have their TTL."""
+        return len(self._lifetimes)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed, and no attempt to connect is left."""
+        return self._closed and (self._connecting is None or self._connecting.done())
 
     @property
     def is_connected(self) -> bool:
@@ -205,6 +121,11 @@ class Node:
             else:
                 self.filling.landed = asyncio.get_running_loop().create_future()
 
+    def owe_ttl(self, flight: Flight, command: int) -> None:
+        """Where *command* of *flight* was to give a TTL and was refused for now, give it with the next write."""
+        if flight.batch.is_expire(command):
+            self.filling.batch.again(flight.batch, command)
+
     def leave(self, reason: str) -> None:
         """Give the connection up, and try for another: there may be another node at its end then."""
         if self._connection is not None:
@@ -254,8 +175,9 @@ class Node:
             return
         self.filling = Flight()
         self._in_flight = flight
-        self._with_ttl.sweep(int(self._options.clock()))
-        commands = flight.batch.pack(self._has_ttl, self._seconds_to_live)
+        lifetimes = self._lifetimes
+        lifetimes.sweep()
+        commands = flight.batch.pack(lifetimes.has_ttl, lifetimes.seconds_to_live)
         loop = flight.landed.get_loop()
         left = max(flight.due - loop.time(), _LEAST_SHARE * self._options.timeout_seconds)
         self._timer = loop.call_later(left, self._overdue)
@@ -271,8 +193,7 @@ class Node:
         batch.settle(replies)
         if not batch.errors:
             self._attempts = 0
-        for hit in batch.fresh:
-            self._with_ttl.put(hit.expires_at, hit.key, 1)
+        self._lifetimes.learn(batch.fresh)
         if self.down is not None:
             self.down = None
             self._on_change(self)
@@ -283,15 +204,6 @@ class Node:
         if flight.failed is None:
             flight.uncancelled().set_result(None)
         self._send()
-
-    def _has_ttl(self, hit: Hit) -> bool:
-        group = self._with_ttl.groups.get(hit.expires_at)
-        return group is not None and hit.key in group
-
-    def _seconds_to_live(self, hit: Hit) -> int:
-        longest = max(1, min(self._options.jitter_seconds, hit.window_seconds))
-        jitter = random.randint(1, longest)  # noqa: S311 - only to spread
-        return max(1, hit.expires_at - int(self._options.clock())) + jitter
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -325,7 +237,7 @@ class Node:
         self._connection = None
         self._stop_timer()
         # What was counted may be gone, and with it the TTLs; and what the replies would have told of TTLs is not known.
-        self._with_ttl = Windows(self._options.known_counters)
+        self._lifetimes.forget()
         lost = self._in_flight
         if not self._closed:
             self._go_down(error)
@@ -364,9 +276,14 @@ class Node:
             try:
                 connection = await self.endpoint.connect(self._options.connect_timeout_seconds, self._lost)
             except BackendError as error:
+                if self._closed:
+                    return
                 if self.down is None:
                     self._lost(error)
                 self.down = error
+        if self._closed:  # redis-py swallowed the cancellation
+            connection.close()
+            return
         self._connection = connection
         self._connecting = None
         self._stop_timer()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 # A replica; one that has lost its primary; a node that wants a password by now.
 _NOT_THE_PRIMARY = frozenset({"READONLY", "MASTERDOWN", "NOAUTH"})
+_PASSING = frozenset({"LOADING", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "NOAUTH", "BUSY", "TRYAGAIN", "NOREPLICAS"})
 
 
 class Refusal(NamedTuple):
@@ -32,7 +33,7 @@ class Refusal(NamedTuple):
             return cls(kind)
         try:
             host, _, port = words[2].rpartition(":")
-            return cls(kind, int(words[1]), host.strip("[]"), int(port))
+            return cls(kind, int(words[1]), host.strip("[]?"), int(port))
         except (IndexError, ValueError):
             return cls("")
 
@@ -40,6 +41,11 @@ class Refusal(NamedTuple):
     def is_redirection(self) -> bool:
         """Whether it says where the command would be executed."""
         return self.kind in {"MOVED", "ASK"}
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same command may be executed a little later."""
+        return self.kind in _PASSING
 
     @property
     def is_not_the_primary(self) -> bool:

@@ -1,0 +1,90 @@
+"""A batch on its way: what its calls wait for, and how they get their counts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from rls.backends.redis.batch import Batch
+from rls.errors import BackendError
+
+
+class Flight:
+    """A batch, and the future that all of its calls wait for; None until there is a call.
+
+    Attributes:
+        failed: Why its counts could not be had.
+        followed: Where the commands went that were refused here and sent again: a flight, and the command in its batch.
+        hops: How often commands of it had been refused and sent again before, by command; 0 where there is none.
+        due: When its first call has waited long enough, by the loop's clock.
+    """
+
+    __slots__ = ("batch", "due", "failed", "followed", "hops", "landed")
+
+    def __init__(self) -> None:
+        self.batch = Batch()
+        self.landed: asyncio.Future[None] | None = None
+        self.failed: BackendError | None = None
+        self.followed: dict[int, tuple[Flight, int]] = {}
+        self.hops: dict[int, int] = {}
+        self.due = 0.0
+
+    def uncancelled(self) -> asyncio.Future[None]:
+        """Its future, anew where a call took it along when it was cancelled."""
+        landed = self.landed
+        assert landed is not None
+        if landed.cancelled():
+            landed = self.landed = landed.get_loop().create_future()
+        return landed
+
+    async def wait_on(self) -> None:
+        """Wait on where another call of the batch was cancelled: that cancelled the future that all of them wait for."""
+        while True:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise asyncio.CancelledError
+            with contextlib.suppress(asyncio.CancelledError):
+                return await self.uncancelled()
+
+    async def base(self, command: int) -> int:
+        """What is added to a hit's `added` to get the count after it, wherever its *command* went.
+
+        Raises:
+            BackendError: It was refused, or its flight failed.
+        """
+        flight = self
+        while command in flight.followed:
+            flight, command = flight.followed[command]
+            if flight.failed is None:
+                try:
+                    async with asyncio.timeout_at(self.due):
+                        await flight.wait_on()
+                except TimeoutError:
+                    raise BackendError("Redis: no answer in time from the node that has the counter now") from None
+        if flight.failed is not None:
+            raise flight.failed.with_traceback(None)
+        error = flight.batch.errors.get(command)
+        if error is not None:
+            raise BackendError(f"Redis: {error}") from error
+        return flight.batch.bases[command]
+
+
+async def settle(places: Sequence[tuple[Flight, int, int]]) -> Sequence[int]:
+    """The counts at *places*, flight by command and what was added, where some of them failed or went elsewhere.
+
+    Raises:
+        BackendError: Some could not be had.
+    """
+    counts: list[int | None] = []
+    error: BackendError | None = None
+    for flight, command, added in places:
+        try:
+            counts.append(await flight.base(command) + added)
+        except BackendError as failed:
+            counts.append(None)
+            error = error or failed
+    if error is None:
+        return [count for count in counts if count is not None]
+    had = any(count is not None for count in counts)
+    raise BackendError(str(error), counts=counts if had else ()) from error
