@@ -60,9 +60,13 @@ class Sentinels:
                 state: Any = client.sentinel_master(NAME)
                 if (state["num-other-sentinels"], state["num-slaves"]) != (2, 1) or state["flags"] != "master":
                     return False
-        with self.client(self.servers[1]) as client:
+        return self.follows(self.servers[1])
+
+    def follows(self, server: RedisServer) -> bool:
+        """Whether *server* is a replica that has all that its primary has."""
+        with self.client(server) as client:
             replication: Any = client.info("replication")
-            return bool(replication["master_link_status"] == "up")
+            return bool(replication.get("master_link_status") == "up")
 
     def client(self, server: RedisServer) -> Redis:
         """A client of one server, to look behind the scenes; to be closed."""

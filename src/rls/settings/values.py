@@ -164,6 +164,16 @@ def parse_backend(value: object) -> BackendUrl:
     return BackendUrl(url)
 
 
+def parse_shared_backend(value: object) -> BackendUrl | None:
+    """As `parse_backend`, but in memory there is no reason for another one."""
+    if value is None:
+        return None
+    url = parse_backend(value)
+    if url.scheme == "memory":
+        raise ValueError("a Redis, such as redis://HOST:PORT")
+    return url
+
+
 def parse_header(value: object) -> str:
     """The name of a header."""
     text = str(value).strip()

@@ -181,7 +181,7 @@ async def test_windows_that_ended_are_forgotten(server: RedisServer, connect: Co
         await backend.hit([hit(1, window=1) for _ in range(10)])
         now += 10
     await backend.ping()
-    assert backend._node.counters_with_ttl == 0
+    assert len(backend._node._lifetimes) == 0
 
 
 async def test_what_redis_refuses_fails_only_those_who_asked(

@@ -225,3 +225,35 @@ async def test_closing_does_not_wait_for_a_redis_that_hangs(own_server: RedisSer
             await asyncio.wait([call])
         assert isinstance(call.exception(), BackendError)
     gc.collect()
+
+
+async def test_a_primary_that_became_a_replica_is_left(own_server: RedisServer, connect: Connect) -> None:
+    """After a failover another connection may lead to the new primary, where the address is a name or a proxy's."""
+    backend = connect(own_server.url)
+    await backend.hit([hit()])
+    was = backend._node._connection
+    with own_server.client() as client:
+        client.replicaof("127.0.0.1", "1")
+        with pytest.raises(BackendError, match=r"^Redis: READONLY"):
+            await backend.hit([hit()])
+        await until(lambda: backend._node._connection not in {None, was})
+        client.replicaof("NO", "ONE")
+    await until_works(lambda: backend.hit([hit()]))
+    assert list(await backend.hit([hit()])) == [1]
+
+
+async def test_a_call_that_waited_behind_another_batch_waits_no_longer(
+    own_server: RedisServer, connect: Connect
+) -> None:
+    """Its time begins when it comes, not when its batch is sent."""
+    backend = connect(own_server.url, timeout_seconds=0.4)
+    await until_works(backend.ping)
+    own_server.suspend()
+    sent = asyncio.create_task(backend.hit([hit()]))
+    await until(lambda: backend._node._in_flight is not None)
+    flight = backend._node.filling
+    waiting = asyncio.create_task(backend.hit([hit()]))
+    await asyncio.sleep(0)
+    assert flight.due <= asyncio.get_running_loop().time() + 0.4
+    own_server.resume()
+    await asyncio.wait([sent, waiting])

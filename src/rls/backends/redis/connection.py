@@ -129,7 +129,7 @@ class RedisEndpoint:
         return str(self._options.get("host", ""))
 
     @property
-    def credentials(self) -> PasswordFile | None:
+    def password_file(self) -> PasswordFile | None:
         """The file with its password, where there is one."""
         file = self._options.get("credential_provider")
         return file if isinstance(file, PasswordFile) else None
@@ -142,7 +142,8 @@ class RedisEndpoint:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except TimeoutError:
             raise BackendError(f"Redis at {self.address}: no connection within {timeout_seconds:g} s") from None
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, ValueError) as error:  # the last two also of a file with a password
+            connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - redis-py does it for its own errors
             raise BackendError(f"Redis at {self.address}: {error}") from error
         return NodeConnection(connection, self.address, on_lost)
 

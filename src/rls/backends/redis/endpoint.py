@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from rls.backends.redis.connection import NodeConnection
+from rls.backends.redis.password import PasswordFile
 from rls.errors import BackendError
 
 
@@ -20,6 +21,10 @@ class Endpoint(Protocol):
     @property
     def host(self) -> str:
         """Its host, where it has one."""
+
+    @property
+    def password_file(self) -> PasswordFile | None:
+        """The file with its password, where there is one."""
 
     async def connect(self, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
         """Open a connection; *on_lost* is called once when it is gone.

@@ -38,6 +38,14 @@ class Flight:
             landed = self.landed = landed.get_loop().create_future()
         return landed
 
+    def fail(self, error: BackendError) -> None:
+        """Let its calls know that their counts could not be had; nothing where they know already."""
+        if self.landed is not None and self.failed is None:
+            self.failed = error
+            landed = self.uncancelled()
+            landed.set_exception(error)
+            landed.exception()  # a call that was cancelled meanwhile does not look at it
+
     async def wait_on(self) -> None:
         """Wait on where another call of the batch was cancelled: that cancelled the future that all of them wait for."""
         while True:
@@ -61,7 +69,8 @@ class Flight:
                     async with asyncio.timeout_at(self.due):
                         await flight.wait_on()
                 except TimeoutError:
-                    raise BackendError("Redis: no answer in time from the node that has the counter now") from None
+                    text = "Redis: no answer in time from the node that has the counter now"
+                    raise BackendError(text, in_doubt=True) from None
         if flight.failed is not None:
             raise flight.failed.with_traceback(None)
         error = flight.batch.errors.get(command)
@@ -77,14 +86,15 @@ async def settle(places: Sequence[tuple[Flight, int, int]]) -> Sequence[int]:
         BackendError: Some could not be had.
     """
     counts: list[int | None] = []
-    error: BackendError | None = None
+    errors: list[BackendError] = []
     for flight, command, added in places:
         try:
             counts.append(await flight.base(command) + added)
         except BackendError as failed:
             counts.append(None)
-            error = error or failed
-    if error is None:
+            errors.append(failed)
+    if not errors:
         return [count for count in counts if count is not None]
-    had = any(count is not None for count in counts)
-    raise BackendError(str(error), counts=counts if had else ()) from error
+    had = len(errors) < len(counts)
+    in_doubt = any(error.in_doubt for error in errors)
+    raise BackendError(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]

@@ -14,6 +14,7 @@ from rls.backends.redis.connection import NodeConnection
 from rls.backends.redis.endpoint import Endpoint, NodeOptions
 from rls.backends.redis.flight import Flight
 from rls.backends.redis.lifetimes import Lifetimes
+from rls.backends.redis.password import keep_authenticated
 from rls.errors import BackendError
 
 RECONNECT_SECONDS = (0.05, 0.1, 0.2)
@@ -56,16 +57,12 @@ class Node:
         self._lifetimes = Lifetimes(options)
         self._connection: NodeConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._rotation: asyncio.Task[None] | None = None
         self._attempts = 0
         self._in_flight: Flight | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._retiring = False
         self._closed = False
-
-    @property
-    def counters_with_ttl(self) -> int:
-        """How many counters are known to have their TTL."""
-        return len(self._lifetimes)
 
     @property
     def is_closed(self) -> bool:
@@ -160,6 +157,7 @@ class Node:
             self._connecting.cancel()
         if self._connection is not None:
             self._connection.close()
+        self._stop_rotation()
         self._stop_timer()
         self._fail(BackendError("the backend is closed"))
         self._in_flight = None
@@ -210,6 +208,11 @@ class Node:
             self._timer.cancel()
             self._timer = None
 
+    def _stop_rotation(self) -> None:
+        if self._rotation is not None:
+            self._rotation.cancel()
+            self._rotation = None
+
     def _overdue(self) -> None:
         """The time is up; but if it was this loop that stood still, the replies may be there, unread."""
         self._timer = asyncio.get_running_loop().call_later(0, self._time_out)
@@ -235,6 +238,7 @@ class Node:
     def _lost(self, error: BackendError) -> None:
         """There is no connection, or none that answers: fail what waits, and try for another in the background."""
         self._connection = None
+        self._stop_rotation()
         self._stop_timer()
         # What was counted may be gone, and with it the TTLs; and what the replies would have told of TTLs is not known.
         self._lifetimes.forget()
@@ -257,12 +261,9 @@ class Node:
 
     def _fail(self, error: BackendError) -> None:
         """Let all calls know that their counts could not be had; the batch in flight stays, for its replies to come."""
-        for flight in (self._in_flight, self.filling):
-            if flight is not None and flight.landed is not None and flight.failed is None:
-                flight.failed = error
-                landed = flight.uncancelled()
-                landed.set_exception(error)
-                landed.exception()  # a call that was cancelled meanwhile does not look at it
+        if self._in_flight is not None:
+            self._in_flight.fail(BackendError(str(error), in_doubt=True))
+        self.filling.fail(error)
         filled, self.filling = self.filling.batch, Flight()
         for hit in filled.ttls():
             self.give_ttl(hit)
@@ -286,6 +287,9 @@ class Node:
             return
         self._connection = connection
         self._connecting = None
+        if self.endpoint.password_file is not None:
+            rotation = keep_authenticated(self.endpoint.password_file, self.ask)
+            self._rotation = asyncio.get_running_loop().create_task(rotation)
         self._stop_timer()
         was_down, self.down = self.down, None
         if was_down is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rls.backends.redis.backend import RedisBackend
 from rls.backends.redis.connection import NodeConnection, RedisEndpoint
 from rls.backends.redis.endpoint import Endpoint
+from rls.backends.redis.password import PasswordFile
 from rls.backends.redis.race import first
 from rls.backends.redis.url import redacted, sentinel_urls
 from rls.errors import BackendError
@@ -36,6 +37,11 @@ class SentinelEndpoint:
     def host(self) -> str:
         """Whatever the sentinels say next."""
         return ""
+
+    @property
+    def password_file(self) -> PasswordFile | None:
+        """That of the primary."""
+        return self._primary.password_file
 
     async def connect(self, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
         """Open a connection to the primary; see `Endpoint.connect`."""

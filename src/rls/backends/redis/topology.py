@@ -134,6 +134,7 @@ class Topology:
             await node.aclose()
         if not self.known:
             self.down = BackendError("the backend is closed")
+            self._tried.set()
 
     async def _keep(self) -> None:
         while True:
