@@ -93,10 +93,10 @@ def test_the_nodes_of_a_cluster(url: str, urls: list[str]) -> None:
 
 
 def test_what_a_url_of_sentinels_means() -> None:
-    url = "rediss+sentinel://u:p@[::1],a,b:1/main?db=3&ssl_ca_certs=/x&sentinel_username=s&sentinel_password=t"
+    url = "rediss+sentinel://u:p@[::1]:1,a,b:1/main?db=3&ssl_ca_certs=/x&sentinel_username=s&sentinel_password=t"
     assert sentinel_urls(url) == (
-        [f"rediss://{host}?ssl_ca_certs=%2Fx&username=s&password=t" for host in ("[::1]:26379", "a:26379", "b:1")],
-        "rediss://u:p@[::1]?db=3&ssl_ca_certs=%2Fx",
+        [f"rediss://{host}?ssl_ca_certs=%2Fx&username=s&password=t" for host in ("[::1]:1", "a:26379", "b:1")],
+        "rediss://u:p@[::1]:1?db=3&ssl_ca_certs=%2Fx",
         "main",
     )
 
