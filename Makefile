@@ -18,7 +18,7 @@ TYPED := $(wildcard src scripts tests benches examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential format demo bench profile overload pb schema pins clean \
+.PHONY: help run test differential drills format demo bench profile overload pb schema pins clean \
 	check check-format check-lint check-types check-layers check-generated check-links
 
 help: ## this list
@@ -47,6 +47,9 @@ check-links: $(DEV)
 
 differential: $(DEV) ## compare with envoyproxy/ratelimit, where RATELIMIT_BINARY and RATELIMIT_CONFIG_CHECK_BINARY name its programs
 	$(BIN)/pytest tests/differential --capture=no --examples 1000 -o faulthandler_timeout=0 $(ARGS)
+
+drills: $(DEV) ## let a real cluster fail under load in eight ways, and write what came of it into docs/operations.md
+	$(BIN)/pytest tests/integration/failures --drills $(ARGS)
 
 format: $(DEV) ## format, and mend what ruff can mend
 	$(BIN)/ruff format
