@@ -22,9 +22,11 @@ from rls.core.decide import Modes
 from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
 from rls.core.plan import Counting
-from rls.core.rules import RuleSet
+from rls.core.rules import OnBackendError, RuleSet
 from rls.errors import SettingsError
+from rls.fallback import Policies
 from rls.limiter import Limiter
+from rls.observe.fallback import show_fallback
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import settle_garbage_collector, yield_to_python
@@ -65,16 +67,24 @@ class App:
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
         self.backend = BACKENDS[settings.backend.scheme](settings, self.metrics)
+        event_log = EventLog(self.log)
+        self.policies = Policies(
+            self.backend,
+            default=OnBackendError(settings.on_backend_error),
+            replicas=settings.replicas,
+            on_change=event_log.backend_changed,
+        )
         self.limiter = Limiter(
             self.backend,
+            policies=self.policies,
             counting=Counting(settings.near_limit_ratio, KeyFormat(settings.key_format), settings.key_prefix),
             modes=Modes(settings.shadow_mode, settings.quota_mode),
-            observers=(self.metrics, EventLog(self.log)),
+            observers=(self.metrics, event_log),
         )
         bounds = Bounds(settings.max_descriptors, settings.max_entries, settings.max_value_bytes)
         self.service = Service(self.limiter, answers=_answers(settings), bounds=bounds)
         self.health = Health()
-        self.readiness = Readiness(self.limiter, self.backend.ping, self.health, self._readiness_changed)
+        self.readiness = Readiness(self.limiter, self.policies.ping, self.health, self._readiness_changed)
         self.metrics.read_gauge(
             "rls_ready", "1 where /readyz says yes, else 0.", lambda: int(not self.readiness.reasons)
         )
@@ -84,6 +94,7 @@ class App:
             lambda: self.service.unanswered,
             "reason",
         )
+        show_fallback(self.metrics, self.policies, lambda: bool(self.readiness.lacking))
         self._loaded = Loaded()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,6 +110,7 @@ class App:
             self.log.warning("setting_ignored", reason=warning)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.backend.aclose)
+            stack.push_async_callback(self.policies.aclose)
             self._load_first()
             http, admin = self._http()
             grpc = self._grpc()

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from rls.backends.base import CounterBackend, Hit
-from rls.core.decide import Decision, Modes, decide
+from rls.core.decide import Decision, Fallback, Modes, decide
 from rls.core.model import Request
 from rls.core.plan import Counting, Plan, plan
 from rls.core.rules import RuleSet
 from rls.core.window import window_start
 from rls.errors import BackendError, NotLoaded, Problem
 from rls.events import BackendFailed, Decided, Observer, RulesLoaded, RulesRejected
+from rls.fallback import Policies
 
 FOREVER = sys.maxsize
 
@@ -25,6 +26,10 @@ class Limiter:
         rules: The rules in force. What was prepared belongs to the rules that it was prepared under.
         problems: Mistakes that the last load found; empty when all of it is in force.
         loaded: Whether any rules have been loaded.
+        policies: What decides while the backend fails.
+
+    Args:
+        policies: Those of *backend*; by default no policy answers for a rule that has none of its own.
     """
 
     def __init__(
@@ -33,6 +38,7 @@ class Limiter:
         *,
         counting: Counting | None = None,
         modes: Modes | None = None,
+        policies: Policies | None = None,
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -41,6 +47,7 @@ class Limiter:
         self.loaded = False
         self.counting = counting or Counting()
         self.modes = modes or Modes()
+        self.policies = policies or Policies(backend, clock=clock)
         self._backend = backend
         self._observers = tuple(observers)
         # Bound once: this one is told for every check.
@@ -76,7 +83,7 @@ class Limiter:
 
         Raises:
             NotLoaded: No rules have been loaded yet.
-            BackendError: The counters could not be had.
+            BackendError: The counters could not be had, and no policy answers in their place.
         """
         return await self.run(self.prepare(request))
 
@@ -84,7 +91,7 @@ class Limiter:
         """Count and decide what was prepared.
 
         Raises:
-            BackendError: The counters could not be had.
+            BackendError: The counters could not be had, and no policy answers in their place.
         """
         clock = self._clock
         began = clock()
@@ -95,14 +102,25 @@ class Limiter:
             try:
                 counts = await self._backend.hit(hits)
             except BackendError as error:
-                failed = BackendFailed(prepared.plan, str(error), clock() - began)
-                for observer in self._observers:
-                    observer.backend_failed(failed)
-                raise
+                fallback = self._fall_back(prepared.plan, hits, error, began)
+                if fallback is None:
+                    raise
+                return fallback
         decision = decide(prepared.plan, counts, now, self.modes)
         decided = Decided(decision, clock() - began)
         for tell in self._tell_decided:
             tell(decided)
+        return decision
+
+    def _fall_back(self, plan: Plan, hits: Sequence[Hit], error: BackendError, began: float) -> Fallback | None:
+        """Decide by policy what could not be counted; None where that is not to be."""
+        decision = self.policies.decide(plan, hits, error, int(began), self.modes)
+        seconds = self._clock() - began
+        failed = BackendFailed(plan, str(error), seconds, answered=decision is not None)
+        for observer in self._observers:
+            observer.backend_failed(failed)
+            if decision is not None:
+                observer.decided(Decided(decision, seconds))
         return decision
 
 

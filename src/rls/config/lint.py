@@ -13,7 +13,7 @@ from rls.errors import Place, Problem
 MAX_WILDCARDS = 500
 _NO_LIMIT = "has no effect without `rate_limit`"
 _EFFECTIVE = frozenset({"key", "value", "rate_limit", "descriptors"})
-_OF_LIMITS = ("shadow_mode", "quota_mode", "detailed_metric", "metadata")
+_OF_LIMITS = ("shadow_mode", "quota_mode", "detailed_metric", "on_backend_error", "metadata")
 _OF_LEVELS = ("share_threshold", "value_to_metric")
 
 
