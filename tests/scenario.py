@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import yaml
 from google.protobuf import json_format
 
 from rls._pb import rls_pb2
-from rls.backends.base import CounterBackend, Hit
+from rls.backends.base import CounterBackend
 from rls.backends.overlimit_cache import OverLimitCache
 from rls.config import Loaded, load
 from rls.core.decide import Modes, Status
@@ -22,14 +23,15 @@ from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, Unit
 from rls.core.plan import Counting
 from rls.core.rules import OnBackendError
-from rls.errors import BackendError, RlsError
-from rls.events import Decided, Observer
+from rls.errors import RlsError
+from rls.events import Observer
 from rls.fallback import Policies
 from rls.limiter import Limiter
 from rls.transport.decode import Bounds
 from rls.transport.encode import Answers
 from rls.transport.service import Service, grpc_status
 from tests.counters import until
+from tests.recorded import Decisions, Recorded
 
 Clock = Callable[[], float]
 Response = rls_pb2.RateLimitResponse
@@ -119,6 +121,7 @@ def service_of(
         near_limit_ratio=rest.pop("near_limit_ratio", 0.8),
         key_format=KeyFormat(rest.pop("key_format", "v1")),
         key_prefix=rest.pop("key_prefix", ""),
+        charge_refused=rest.pop("charge_refused", True),
     )
     names = rest.pop("limit_headers", None)
     headers = HeaderNames() if names is True else HeaderNames(*names) if names else None
@@ -132,54 +135,6 @@ def service_of(
     limiter = Limiter(backend, counting=counting, modes=modes, policies=policies, observers=observers, clock=clock)
     bounds = Bounds(**rest.pop("bounds", {}))
     return limiter, Service(limiter, answers=Answers(limit_headers=headers, **rest), bounds=bounds)
-
-
-@dataclass
-class Recorded:
-    """A backend, and the hits that reached it; none do while it is away."""
-
-    backend: CounterBackend
-    hits: list[Hit] = field(default_factory=list)
-    away: bool = False
-
-    @property
-    def keys(self) -> list[str]:
-        return [hit.key.decode() for hit in self.hits]
-
-    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
-        self._reach()
-        self.hits += hits
-        return await self.backend.hit(hits)
-
-    async def ping(self) -> None:
-        self._reach()
-        await self.backend.ping()
-
-    def _reach(self) -> None:
-        if self.away:
-            raise BackendError("away")
-
-    async def aclose(self) -> None:
-        await self.backend.aclose()
-
-
-class Decisions:
-    """Keeps the last decision: what a response does not show stands there."""
-
-    def __init__(self) -> None:
-        self.last: Decided | None = None
-
-    def forget(self) -> None:
-        self.last = None
-
-    def decided(self, event: Decided) -> None:
-        self.last = event
-
-    def backend_failed(self, event: object) -> None: ...
-
-    def rules_loaded(self, event: object) -> None: ...
-
-    def rules_rejected(self, event: object) -> None: ...
 
 
 class Run:
@@ -246,6 +201,7 @@ class Run:
     async def _ask(self, step: Mapping[str, Any], told: str) -> None:
         self._recorded.hits.clear()
         self._decisions.forget()
+        await asyncio.sleep(0)  # as between two calls of a client
         try:
             answer = Response.FromString(await self._service.answer(message_of(step)))
         except RlsError as error:

@@ -26,7 +26,7 @@ from rls.core.rules import OnBackendError, RuleSet
 from rls.errors import SettingsError
 from rls.fallback import Policies
 from rls.limiter import Limiter
-from rls.observe.fallback import show_fallback
+from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import settle_garbage_collector, yield_to_python
@@ -40,6 +40,7 @@ from rls.transport.health import CHECK, Health
 from rls.transport.http import Http, admin_app, public_app
 from rls.transport.readiness import Readiness
 from rls.transport.service import SHOULD_RATE_LIMIT, Service
+from rls.uncharge import Uncharge, UnchargeAtOnce
 
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
@@ -77,7 +78,13 @@ class App:
         self.limiter = Limiter(
             self.backend,
             policies=self.policies,
-            counting=Counting(settings.near_limit_ratio, KeyFormat(settings.key_format), settings.key_prefix),
+            uncharge=(UnchargeAtOnce if settings.backend.scheme == "memory" else Uncharge)(self.backend),
+            counting=Counting(
+                settings.near_limit_ratio,
+                KeyFormat(settings.key_format),
+                settings.key_prefix,
+                charge_refused=settings.charge_refused,
+            ),
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(self.metrics, event_log),
         )
@@ -95,6 +102,7 @@ class App:
             "reason",
         )
         show_fallback(self.metrics, self.policies, lambda: bool(self.readiness.lacking))
+        show_uncharged(self.metrics, self.limiter.uncharge)
         self._loaded = Loaded()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,6 +119,7 @@ class App:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.backend.aclose)
             stack.push_async_callback(self.policies.aclose)
+            stack.push_async_callback(self.limiter.uncharge.aclose)
             self._load_first()
             http, admin = self._http()
             grpc = self._grpc()

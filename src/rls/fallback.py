@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from rls.backends.base import CounterBackend, Hit
+from rls.backends.base import CounterBackend, Hit, counts_of
 from rls.backends.local import LocalCounters
 from rls.core.decide import Fallback, Modes, Status, decide_without, judge, uncounted
 from rls.core.model import Code
@@ -95,7 +95,12 @@ class Policies:
             else:
                 status = _allow(check, now) if policy is ALLOW else _deny(check, now)
             statuses.append(status)
-        return decide_without(plan, statuses, policies, modes)
+        decision = decide_without(plan, statuses, policies, modes)
+        if decision.refused_by is not None and not plan.charge_refused:
+            for (hit, _), status, policy in zip(found, statuses, policies, strict=True):
+                if hit is not None and policy is LOCAL and hit.amount > 0 and not status.over_limit:
+                    self.local.hit(hit._replace(amount=-hit.amount), now, in_doubt=error.in_doubt)
+        return decision
 
     def policy(self, check: Check) -> OnBackendError:
         """What decides *check*. A rule in shadow mode refuses nothing, so it fails nothing either."""
@@ -176,11 +181,6 @@ class Policies:
         if part == whole:
             return check
         return check._replace(requests_per_unit=part, near_limit=check.near_limit * part // whole)
-
-
-def counts_of(error: BackendError, hits: Sequence[Hit]) -> Sequence[int | None]:
-    """The count after each of *hits* that could be had all the same; None for the others."""
-    return error.counts or (None,) * len(hits)
 
 
 def _allow(check: Check, now: int) -> Status:

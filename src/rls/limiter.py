@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from rls.backends.base import CounterBackend, Hit
+from rls.backends.base import CounterBackend, Hit, counts_of
 from rls.core.decide import Decision, Fallback, Modes, decide
 from rls.core.model import Request
 from rls.core.plan import Counting, Plan, plan
@@ -15,8 +15,10 @@ from rls.core.window import window_start
 from rls.errors import BackendError, NotLoaded, Problem
 from rls.events import BackendFailed, Decided, Observer, RulesLoaded, RulesRejected
 from rls.fallback import Policies
+from rls.uncharge import Uncharge, unspent
 
 FOREVER = sys.maxsize
+NEVER_OVER = sys.maxsize
 
 
 class Limiter:
@@ -27,9 +29,11 @@ class Limiter:
         problems: Mistakes that the last load found; empty when all of it is in force.
         loaded: Whether any rules have been loaded.
         policies: What decides while the backend fails.
+        uncharge: What refused requests do not spend.
 
     Args:
         policies: Those of *backend*; by default no policy answers for a rule that has none of its own.
+        uncharge: Gives back to *backend*.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Limiter:
         counting: Counting | None = None,
         modes: Modes | None = None,
         policies: Policies | None = None,
+        uncharge: Uncharge | None = None,
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -48,6 +53,7 @@ class Limiter:
         self.counting = counting or Counting()
         self.modes = modes or Modes()
         self.policies = policies or Policies(backend, clock=clock)
+        self.uncharge = uncharge or Uncharge(backend)
         self._backend = backend
         self._observers = tuple(observers)
         # Bound once: this one is told for every check.
@@ -107,6 +113,8 @@ class Limiter:
                     raise
                 return fallback
         decision = decide(prepared.plan, counts, now, self.modes)
+        if decision[3] is not None and not prepared.plan.charge_refused:
+            self._give_back(hits, counts, decision)
         decided = Decided(decision, clock() - began)
         for tell in self._tell_decided:
             tell(decided)
@@ -121,7 +129,14 @@ class Limiter:
             observer.backend_failed(failed)
             if decision is not None:
                 observer.decided(Decided(decision, seconds))
+        if decision is not None and decision.refused_by is not None and not plan.charge_refused:
+            self._give_back(hits, counts_of(error, hits), decision)
         return decision
+
+    def _give_back(self, hits: Sequence[Hit], counts: Sequence[int | None], decision: Decision) -> None:
+        given_back = unspent(hits, counts, decision.statuses)
+        if given_back:
+            self.uncharge.give_back(given_back)
 
 
 class Prepared:
@@ -141,11 +156,13 @@ class Prepared:
         """
         self.since, self.until = 0, FOREVER
         hits = []
+        # A counter that is over its limit may be so only until requests that others refuse get their hits back.
+        limit = 0 if self.plan.charge_refused else NEVER_OVER
         for check in self.plan.counted:
             length = check.window_seconds
             start = window_start(now, length)
             end = start + length
             self.since, self.until = max(self.since, start), min(self.until, end)
-            hits.append(Hit(b"%b%d" % (check.key, start), check.amount, check.requests_per_unit, end, length))
+            hits.append(Hit(b"%b%d" % (check.key, start), check.amount, limit or check.requests_per_unit, end, length))
         self.hits = hits
         return hits

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from rls.errors import BackendError
+
 
 class Hit(NamedTuple):
     """One change of one counter.
@@ -52,3 +54,8 @@ class CounterBackend(Protocol):
 
     async def aclose(self) -> None:
         """Release connections and memory; safe to call twice. No call may follow but this one."""
+
+
+def counts_of(error: BackendError, hits: Sequence[Hit]) -> Sequence[int | None]:
+    """The count after each of *hits* that could be had in spite of *error*; None for the others."""
+    return error.counts or (None,) * len(hits)

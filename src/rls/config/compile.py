@@ -27,12 +27,14 @@ class Document(NamedTuple):
         root: Top level of its trie.
         named: Its rules that have a name or replace others.
         replaced: Each name that `replaces` holds, and where.
+        charge_refused: Whether it says that refused requests spend, and where; None where it does not say.
     """
 
     domain: str
     root: Node
     named: tuple[Rule, ...]
     replaced: tuple[tuple[str, Place], ...]
+    charge_refused: tuple[bool, Place] | None = None
 
 
 class Compiled(NamedTuple):
@@ -100,7 +102,11 @@ class _Compiler:
         if fields.lacks("descriptors") or (items is not None and not items.items):
             at = fields.get("descriptors", node)
             self.reader.warn(at, "the document has no `descriptors`, so it limits nothing")
-        return Document(self._domain, root, tuple(self._named), tuple(self._replaced))
+        charge_refused = None
+        if isinstance(fields.value("charge_refused"), bool):
+            at = fields["charge_refused"]
+            charge_refused = fields.flag("charge_refused"), Place(self._file, at.line, at.column)
+        return Document(self._domain, root, tuple(self._named), tuple(self._replaced), charge_refused)
 
     def _descriptors(self, items: Sequence, parent: Node, path: str, seen: dict[Entry, Place]) -> None:
         for item in self.reader.mappings("descriptors", items):

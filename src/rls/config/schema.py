@@ -67,6 +67,10 @@ SHAPES: Mapping[str, Shape] = {
         {
             "domain": Key(Kind.TEXT, "Namespace of the rules; `domain` in Envoy's rate limit filter.", needed=True),
             "descriptors": Key(Kind.LIST, "Rules for the first entry of a request's descriptor.", DESCRIPTOR),
+            "charge_refused": Key(
+                Kind.FLAG,
+                "Whether refused requests spend on limits that did not refuse; `RLS_CHARGE_REFUSED` where absent.",
+            ),
         },
     ),
     DESCRIPTOR: Shape(

@@ -119,10 +119,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Domain:
-    """One domain: its trie, and what holds for the whole of it."""
+    """One domain: its trie, and what holds for the whole of it.
+
+    Attributes:
+        charge_refused: Whether refused requests spend on limits that did not refuse; None where the server's default
+            holds.
+    """
 
     name: str
     root: Node
+    charge_refused: bool | None = None
 
     def rules(self) -> Iterator[Rule]:
         """Every rule, once, parents before their children."""

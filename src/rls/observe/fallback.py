@@ -1,4 +1,4 @@
-"""What is decided while the backend fails, as metrics."""
+"""What is decided while the backend fails, and what refused requests do not spend, as metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rls.fallback import Policies
 from rls.observe.metrics import Metrics
+from rls.uncharge import Uncharge
 
 
 def show_fallback(metrics: Metrics, policies: Policies, is_degraded: Callable[[], bool]) -> None:
@@ -26,5 +27,15 @@ def show_fallback(metrics: Metrics, policies: Policies, is_degraded: Callable[[]
         "rls_fallback_hits_total",
         "Hits that were counted in this process, and sent to the backend afterwards or lost on the way.",
         lambda: policies.caught_up,
+        "result",
+    )
+
+
+def show_uncharged(metrics: Metrics, uncharge: Uncharge) -> None:
+    """Add the numbers of *uncharge* to *metrics*."""
+    metrics.read_counter(
+        "rls_uncharged_total",
+        "Hits of refused requests that were given back, or may not have been.",
+        lambda: uncharge.given_back,
         "result",
     )

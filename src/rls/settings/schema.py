@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     replicas: Annotated[Count, Flag(COUNTING, "COUNT")] = Field(
         1, description="Servers that share the backend; each takes its part of the limits while it counts alone."
     )
+    charge_refused: Annotated[bool, Flag(COUNTING)] = Field(
+        True, description="Count refused requests on those of their limits that did not refuse."
+    )
     over_limit_cache_size: Annotated[CountOrNone, Flag(COUNTING, "COUNT")] = Field(
         100_000, description="Counters over their limit that are remembered here and not asked for again; 0 for none."
     )
