@@ -46,7 +46,7 @@ check-links: $(DEV)
 	$(BIN)/python scripts/check_links.py
 
 differential: $(DEV) ## compare with envoyproxy/ratelimit, where RATELIMIT_BINARY and RATELIMIT_CONFIG_CHECK_BINARY name its programs
-	$(BIN)/pytest tests/differential --capture=no --examples 1000 $(ARGS)
+	$(BIN)/pytest tests/differential --capture=no --examples 1000 -o faulthandler_timeout=0 $(ARGS)
 
 format: $(DEV) ## format, and mend what ruff can mend
 	$(BIN)/ruff format

@@ -29,7 +29,7 @@ from rls.limiter import Limiter
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
-from rls.process import settle_garbage_collector, yield_to_python
+from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
 from rls.settings import Settings
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
 from rls.transport.decode import Bounds
@@ -132,6 +132,7 @@ class App:
             await self.readiness.look()
             self._run(self.readiness.run())
             self._run(watch(self.settings.config, self._apply_news, self._loaded))
+            self._run(collect_garbage())
             settle_garbage_collector()
             addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
             self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)

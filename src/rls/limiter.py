@@ -19,6 +19,8 @@ from rls.uncharge import Uncharge, unspent
 
 FOREVER = sys.maxsize
 NEVER_OVER = sys.maxsize
+# A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
+_new = tuple.__new__
 
 
 class Limiter:
@@ -115,7 +117,7 @@ class Limiter:
         decision = decide(prepared.plan, counts, now, self.modes)
         if decision[3] is not None and not prepared.plan.charge_refused:
             self._give_back(hits, counts, decision)
-        decided = Decided(decision, clock() - began)
+        decided = _new(Decided, (decision, clock() - began))
         for tell in self._tell_decided:
             tell(decided)
         return decision

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
 
-_ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000
+_ALLOCATIONS_BETWEEN_COLLECTIONS = 1_000
+_COLLECTIONS_BETWEEN_LARGER = 5
+_NEVER = 1_000_000_000
+_FULL_COLLECTION_SECONDS = 3600
 
 
 def yield_to_python() -> None:
@@ -24,12 +28,20 @@ def yield_to_python() -> None:
 
 
 def settle_garbage_collector() -> None:
-    """Take what is there now for permanent, and look for cycles less often: a check leaves none.
+    """Take what is there now for permanent, and never stop for a walk through all of it.
 
     To be called after each load: rules stay until the next one, and 100,000 of them take the collector longer to walk
-    than a call may wait. What is permanent is freed all the same once nothing refers to it; only cycles are not, and
-    those that are there now are collected first.
+    than a call may wait; so does what is remembered of requests. What is permanent is freed all the same once nothing
+    refers to it; only cycles are not, and those of what is young are collected first. A check leaves no cycle: those
+    that failed calls leave are found while they are young, the rest by `collect_garbage`.
     """
-    gc.collect()
+    gc.collect(1)
     gc.freeze()
-    gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS, 20, 50)
+    gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS, _COLLECTIONS_BETWEEN_LARGER, _NEVER)
+
+
+async def collect_garbage() -> None:
+    """Walk through all that is not permanent once an hour, until cancelled; that may take some tenths of a second."""
+    while True:
+        await asyncio.sleep(_FULL_COLLECTION_SECONDS)
+        gc.collect()

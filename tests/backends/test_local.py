@@ -71,6 +71,7 @@ def test_what_arrived_counts_here_no_more():
     counters = LocalCounters(100)
     counters.hit(hit(3), NOW)
     assert taken(counters) == [hit(3)]
+    assert len(counters) == 0
     assert counters.hit(hit(1), NOW) == 1
 
 
@@ -85,7 +86,7 @@ def test_windows_that_have_ended_are_forgotten():
     counters = LocalCounters(100)
     counters.hit(hit(1), NOW)
     counters.hit(hit(2, end=END + 60), NOW)
-    assert taken(counters, END) == [hit(2, end=END + 60)]
+    assert list(counters.take(END, 10)) == [[hit(2, end=END + 60)]]
     assert len(counters) == 1
 
 

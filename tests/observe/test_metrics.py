@@ -12,6 +12,7 @@ from rls.core.rules import RuleSet
 from rls.errors import Place, Problem
 from rls.events import BackendFailed, Decided, RulesLoaded, RulesRejected
 from rls.observe.metrics import Metrics
+from tests.redis_server import missing
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 PROBLEM = Problem(Place("a.yaml", 1, 2), "wrong")
@@ -221,9 +222,7 @@ def test_what_is_running() -> None:
 
 
 def test_promtool_finds_nothing_to_complain_about() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("needs promtool, of Prometheus")
+    promtool = shutil.which("promtool") or missing("needs promtool, of Prometheus")
     watched = Watched()
     watched.decided([1], descriptor(("each", 'odd"\n\\')), hits_addend=3)
     checked = subprocess.run(

@@ -16,7 +16,7 @@ from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Descriptor, Entry, RateLimit, Unit
 from rls.core.plan import Check, Plan
 from rls.core.rules import Rule
-from rls.transport.encode import Answers, encode, message, varint
+from rls.transport.encode import Answers, encode, heads, message, varint
 
 NOW = 1_700_000_000
 ENFORCED = Modes()
@@ -25,6 +25,11 @@ NOTHING = Answers()
 EVERYTHING = Answers(
     HeaderNames(), ietf_headers=True, refusal_header="x-refused", problem_json=True, dynamic_metadata=True
 )
+
+
+def encoded_of(decision: Decision, answers: Answers, modes: Modes = ENFORCED) -> bytes:
+    return encode(decision, heads(decision.plan), answers, modes)
+
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=200),
@@ -131,7 +136,7 @@ def expected(decision: Decision, answers: Answers, modes: Modes) -> rls_pb2.Rate
 def test_answers_are_protobufs_own_bytes(decided: tuple[Decision, Modes], answers: Answers) -> None:
     """Every byte is protobuf's, whatever is decided and whatever options are on; a map's order is free."""
     decision, modes = decided
-    encoded = encode(decision, answers, modes)
+    encoded = encoded_of(decision, answers, modes)
     response = rls_pb2.RateLimitResponse.FromString(encoded)
     wanted = expected(decision, answers, modes)
     wanted.raw_body = response.raw_body  # a test of its own
@@ -146,7 +151,7 @@ def test_answers_are_protobufs_own_bytes(decided: tuple[Decision, Modes], answer
 def test_metadata_of_rules_is_a_struct(metadata: dict[str, object]) -> None:
     """Any value that YAML can hold, in protobuf's own bytes where its maps have one entry at the most."""
     rule = Rule("domain", "path", RateLimit(1, Unit.DAY), metadata=metadata)  # type: ignore[arg-type]
-    encoded = encode(decision_on((check(rule), 1)), Answers(dynamic_metadata=True), ENFORCED)
+    encoded = encoded_of(decision_on((check(rule), 1)), Answers(dynamic_metadata=True))
     found = rls_pb2.RateLimitResponse.FromString(encoded).dynamic_metadata
     wanted = Struct()
     json_format.ParseDict({"metadata": metadata}, wanted)
@@ -170,7 +175,7 @@ ACME = Descriptor((Entry("company", "acme"), Entry("path", "/")))
 
 
 def response(decision: Decision, answers: Answers) -> rls_pb2.RateLimitResponse:
-    return rls_pb2.RateLimitResponse.FromString(encode(decision, answers, ENFORCED))
+    return rls_pb2.RateLimitResponse.FromString(encoded_of(decision, answers))
 
 
 def test_a_refusal_always_says_which_rule_refused() -> None:
@@ -238,11 +243,11 @@ def test_headers_come_in_one_order() -> None:
 def test_what_is_kept_of_refusals_is_bounded() -> None:
     """However large the descriptors that clients are refused with."""
     huge = [check(MINUTE, Descriptor((Entry("k", f"{i}" + "x" * 60_000),))) for i in range(400)]
-    encode(decision_on((huge[0], 11)), NOTHING, ENFORCED)
+    encoded_of(decision_on((huge[0], 11)), NOTHING)
     tracemalloc.start()
     try:
         for one in huge:
-            encode(decision_on((one, 11)), NOTHING, ENFORCED)
+            encoded_of(decision_on((one, 11)), NOTHING)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -19,8 +19,8 @@ async def echo(payload: bytes) -> bytes:
 class Calls:
     """Calls that wait for their rest, each in a task, and the futures of the rests."""
 
-    def __init__(self, at_most: int) -> None:
-        self.half_sent = HalfSent(at_most)
+    def __init__(self, at_most: int, at_most_seconds: float = 60) -> None:
+        self.half_sent = HalfSent(at_most, at_most_seconds)
         self.rests: list[asyncio.Future[bytes]] = []
         self.tasks: list[asyncio.Task[bytes]] = []
 
@@ -49,6 +49,14 @@ async def test_call_that_waited_longest_gives_way():
     for rest in calls.rests[2:]:
         rest.set_result(b"rest")
     assert await asyncio.gather(*calls.tasks[2:]) == [b"rest", b"rest"]
+
+
+async def test_call_to_which_nothing_comes_ends():
+    calls = Calls(1, at_most_seconds=0.01)
+    await calls.begin()
+    with pytest.raises(Aborted) as raised:
+        await asyncio.wait_for(calls.tasks[0], 10)
+    assert raised.value.code is StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_call_that_is_complete_makes_room():
@@ -97,4 +105,4 @@ async def test_call_that_is_never_completed_is_cut_off(serve):
     async with RawClient.connect(served.address) as client:
         stream = client.call(ECHO, HELLO[:7], end=False, grpc_timeout="60S")
         await until(client.responses[stream].ended.is_set)
-        assert client.responses[stream].grpc_status != StatusCode.OK
+        assert client.responses[stream].grpc_status == StatusCode.DEADLINE_EXCEEDED

@@ -86,7 +86,7 @@ async def test_what_is_kept_of_messages_is_bounded() -> None:
     service = Service(served, remembered_bytes=100_000)
     for n in range(300):
         await service.answer(ask(value=f"{n}" + "x" * n))
-    assert 1 <= len(service._prepared) < 100
+    assert 1 <= len(service._remembered) < 100
 
 
 async def test_requests_that_are_not_answered_are_counted_by_their_reason() -> None:

@@ -61,8 +61,8 @@ class LocalCounters:
             back[hit.expires_at, hit.key].append(hit.amount)
         for (expires_at, key), amounts in back.items():
             counter = self._counters.groups.get(expires_at, {}).get(key)
-            if counter is not None:
-                counter.put_back(amounts)
+            if counter is not None and counter.put_back(amounts):
+                self._counters.discard(expires_at, key)  # some at a time: to drop all at once takes too long
 
     def clear(self) -> None:
         """Forget all of them."""
@@ -96,11 +96,16 @@ class _Counter:
         self.total = self.alone = 0
         return [self.hit._replace(amount=amount) for amount in (given_back, added) if amount]
 
-    def put_back(self, amounts: Sequence[int]) -> None:
-        """Of what was taken, the backend has not got *amounts*; if it has all of it, that counts here no more."""
+    def put_back(self, amounts: Sequence[int]) -> bool:
+        """Of what was taken, the backend has not got *amounts*; if it has all of it, that counts here no more.
+
+        Returns:
+            Whether nothing is left.
+        """
         since = self.total - self.alone, self.alone
         self.total = self.alone = 0
         for amount in (*amounts, *since):
             self.missed(amount)
         if not amounts:
             self.count = self.alone
+        return not (self.count or self.total or self.alone)

@@ -33,7 +33,9 @@ class MemoryBackend:
         groups = windows.groups
         counts = []
         with self._lock:
-            windows.sweep(int(self._clock()))
+            now = int(self._clock())
+            if now != windows.swept_at:
+                windows.sweep(now)
             for key, amount, _, expires_at, _ in hits:
                 group = groups.get(expires_at)
                 if group is not None and key in group and amount >= 0:

@@ -5,25 +5,31 @@ from __future__ import annotations
 from itertools import islice
 from typing import Generic, TypeAlias, TypeVar
 
+from rls.fading import Fading
+
 Value = TypeVar("Value")
+# With each new counter, and each second: what is forgotten is gone well before as much has come again, without a pause.
+_FADE, _FADE_EACH_SECOND = 4, 1_000
 
 
 class ByWindow(Generic[Value]):
     """A bounded mapping from counter key to value, grouped by the second in which the counter's window ends.
 
-    A whole group is dropped at once when its window is over. Where there is no room, the oldest entries of the window
+    A whole group is forgotten when its window is over. Where there is no room, the oldest entries of the window
     that ends next go: they would be the first to be forgotten anyway.
 
     Attributes:
         groups: The values by key of each window's end; callers who cannot afford a method call may read them, and change
             the value of a key that is there.
+        swept_at: The second of the last sweep.
     """
 
     def __init__(self, capacity: int) -> None:
         self.groups: dict[int, dict[bytes, Value]] = {}
         self._capacity = capacity
         self._size = 0
-        self._swept_at = 0
+        self._fading = Fading()
+        self.swept_at = 0
 
     def put(self, expires_at: int, key: bytes, value: Value) -> None:
         """Remember *value* for the counter *key*, whose window ends at *expires_at*."""
@@ -35,6 +41,7 @@ class ByWindow(Generic[Value]):
                 self._make_room()
                 group = self.groups.setdefault(expires_at, group)
             self._size += 1
+            self._fading.fade(_FADE)
         group[key] = value
 
     def discard(self, expires_at: int, key: bytes) -> None:
@@ -44,11 +51,14 @@ class ByWindow(Generic[Value]):
 
     def sweep(self, now: int) -> None:
         """Drop the windows that ended before or at the second *now*; nothing happens twice in a second."""
-        if now == self._swept_at:
+        if now == self.swept_at:
             return
-        self._swept_at = now
+        self.swept_at = now
         for expires_at in [end for end in self.groups if end <= now]:
-            self._size -= len(self.groups.pop(expires_at))
+            group = self.groups.pop(expires_at)
+            self._size -= len(group)
+            self._fading.add(group)
+        self._fading.fade(_FADE_EACH_SECOND)
 
     def __len__(self) -> int:
         return self._size

@@ -85,8 +85,8 @@ class Reader:
         """Note what is surely not meant."""
         self.warnings.append(Problem(Place(self.file, at.line, at.column), message))
 
-    def fields(self, shape: str, mapping: Mapping, fields: Fields | None = None) -> Fields:
-        """The fields of *mapping*, put into *fields*.
+    def fields(self, shape: str, mapping: Mapping, fields: Fields | None = None, *, overridden: bool = False) -> Fields:
+        """The fields of *mapping*, put into *fields*; where it is *overridden*, another one under the same key counts.
 
         As in the reference, keys count in their order: what comes later wins, be it repeated or merged with `<<`, and
         the two of a repeated `rate_limit` are merged key by key.
@@ -94,6 +94,7 @@ class Reader:
         fields = Fields() if fields is None else fields
         keys = SHAPES[shape].keys
         own: set[str] = set()
+        counts = {key.text: node for key, node in mapping.items if isinstance(key, Scalar)}
         for key_node, node in mapping.items:
             if not isinstance(key_node, Scalar):
                 self.error(key_node, f"a key is {describe(key_node)}, expected text")
@@ -110,7 +111,7 @@ class Reader:
                 self.warn(key_node, f"`{name}` stands here twice, expected once; the last one counts")
             own.add(name)
             self._check_overridden(name, key, fields)
-            value = self._value(name, key, node, fields)
+            value = self._value(name, key, node, fields, overridden=overridden or counts[name] is not node)
             fields[name] = Field(value, key_node.line, key_node.column)
         return fields
 
@@ -121,7 +122,7 @@ class Reader:
                 self.error(item, f"an item of `{name}` is {describe(item)}, expected a mapping{_example(name)}")
         return [item for item in items.items if isinstance(item, Mapping)]
 
-    def _value(self, name: str, key: Key, node: Node, fields: Fields) -> Any:
+    def _value(self, name: str, key: Key, node: Node, fields: Fields, *, overridden: bool) -> Any:
         kind = key.kind
         if isinstance(node, Scalar):
             try:
@@ -137,10 +138,12 @@ class Reader:
                 return value
             if kind is Kind.COUNT and type(value) is int and key.minimum <= value <= UINT32_MAX:
                 return value
+            if kind is Kind.COUNT and overridden and isinstance(value, float) and 0 <= value < UINT32_MAX + 1:
+                return INVALID  # the reference looks for fractions only at what counts
         elif isinstance(node, Mapping):
             if kind is Kind.SHAPE:
                 before = fields.value(name)
-                return self.fields(key.shape, node, before)
+                return self.fields(key.shape, node, before, overridden=overridden)
             if kind is Kind.FREE:
                 return self._free(node)
         elif kind is Kind.LIST:

@@ -97,13 +97,15 @@ class GrpcApp:
             if began - arrived > timeout / 2:
                 self._drop(Dropped.QUEUED)
             event: Any = receive()
-            event = await (self._half_sent.wait(event) if hasattr(event, _FUTURE) else event)
+            waited = hasattr(event, _FUTURE)
+            event = await (self._half_sent.wait(event) if waited else event)
             body: bytes = event.get("body", b"")
             if "more_body" in event:
                 event = receive()
                 if not hasattr(event, _FUTURE):
                     event = await event
                 if event != _END:
+                    waited = True
                     body = await self._rest(body, event, receive)
             length = len(body) - 5
             if 0 <= length < SHORT and body.startswith(PREFIXES[length]):
@@ -112,7 +114,7 @@ class GrpcApp:
                 message = only_message(body, headers, self._max_bytes)
             if unary is None:
                 return await self._watch(message, send)
-            if self._clock() - arrived > timeout:
+            if (waited or not timeout) and self._clock() - arrived > timeout:
                 self._drop(Dropped.EXPIRED)
             answer = await unary(message)
             if self._farewell.held is not None:
@@ -122,10 +124,10 @@ class GrpcApp:
         except BaseException as error:  # noqa: BLE001 - see above
             return await self._fail(error, scope, send)
         try:
-            await send(_START)
             length = len(answer)
             prefix = PREFIXES[length] if length < SHORT else PREFIX.pack(0, length)
-            await send({"type": "http.response.body", "body": prefix + answer})
+            send(_START)
+            send({"type": "http.response.body", "body": prefix + answer})
             await send(_OK)
         except OSError:
             self._on_drop(Dropped.CANCELLED)

@@ -27,7 +27,6 @@ from rls.transport.wire import Aborted, StatusCode
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
 _LOG = logging.getLogger(__name__)
-_REST_OF_MESSAGE = 1.0
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -186,11 +185,7 @@ class _Handlers(grpc.GenericRpcHandler):
             names = context.auth_context().get("x509_subject_alternative_name", ())
             if not self._client_names.allow(name.decode("latin-1") for name in names):
                 raise Aborted(StatusCode.PERMISSION_DENIED, "the client's certificate holds no name that is allowed")
-        try:
-            async with asyncio.timeout(_REST_OF_MESSAGE):
-                message = await self._half_sent.wait(context.read())
-        except TimeoutError:
-            raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the message did not come") from None
+        message = await self._half_sent.wait(context.read())
         if not isinstance(message, bytes):
             raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries no message")
         return message

@@ -201,7 +201,8 @@ def _config(address: str, calls: Calls, limits: Limits, tls: Tls | None) -> h2co
             h2corn.RequestPolicy(
                 path="/*",
                 max_request_body_size=2 * window,
-                timeout_request_body_idle=1.0,
+                # Ours is in HalfSent: h2corn would set its alarm for every call, which wakes its own thread each time.
+                timeout_request_body_idle=0,
                 h2_timeout_response_stall=1.0,
             ),
         ),

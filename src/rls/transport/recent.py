@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from rls.fading import Fading
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+# With each new one: what is forgotten is gone well before as much has come again.
+_FADE = 4
 
 
 class Recent(Generic[K, V]):
@@ -23,6 +27,7 @@ class Recent(Generic[K, V]):
         self._young: dict[K, tuple[V, int]] = {}
         self._old: dict[K, tuple[V, int]] = {}
         self._size = 0
+        self._fading = Fading()
 
     def get(self, key: K) -> V | None:
         """The value for *key*, which counts as a use."""
@@ -37,15 +42,19 @@ class Recent(Generic[K, V]):
 
     def put(self, key: K, value: V, size: int) -> None:
         """Remember *value*; nothing is remembered that is larger than half the capacity."""
+        self._fading.fade(_FADE)
         if size > self._capacity:
             return
         if self._size + size > self._capacity:
+            self._fading.add(self._old)
             self._old, self._young, self._size = self._young, {}, 0
         self._young[key] = (value, size)
         self._size += size
 
     def clear(self) -> None:
         """Forget everything."""
+        self._fading.add(self._young)
+        self._fading.add(self._old)
         self._young, self._old, self._size = {}, {}, 0
 
     def __len__(self) -> int:

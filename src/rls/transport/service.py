@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from google.protobuf import json_format
 
@@ -10,7 +12,7 @@ from rls._pb import rls_pb2
 from rls.errors import BackendError, NotLoaded, RequestError
 from rls.limiter import Limiter, Prepared
 from rls.transport.decode import Bounds, decode
-from rls.transport.encode import Answers, encode
+from rls.transport.encode import Answers, encode, heads
 from rls.transport.recent import Recent
 
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -25,6 +27,10 @@ _STATUS: dict[type, tuple[int, str]] = {
 INTERNAL = 13
 _BUG = (INTERNAL, "internal")
 _HTTP_STATUS = {3: 400, 14: 503}
+
+
+_Remembered: TypeAlias = tuple[Prepared, Sequence[bytes]]
+"""What a message comes to, and how each status of its answer begins."""
 
 
 class Service:
@@ -43,13 +49,13 @@ class Service:
         *,
         answers: Answers | None = None,
         bounds: Bounds | None = None,
-        remembered_bytes: int = 128 << 20,
+        remembered_bytes: int = 256 << 20,
     ) -> None:
         self.unanswered = dict.fromkeys((reason for _, reason in (*_STATUS.values(), _BUG)), 0)
         self._limiter = limiter
         self._answers = answers or Answers()
         self._bounds = bounds or Bounds()
-        self._prepared = Recent[bytes, Prepared](remembered_bytes)
+        self._remembered = Recent[bytes, _Remembered](remembered_bytes)
         self._rules = limiter.rules
 
     async def answer(self, message: bytes) -> bytes:
@@ -63,22 +69,23 @@ class Service:
         limiter = self._limiter
         try:
             if limiter.rules is not self._rules:
-                self._prepared.clear()
+                self._remembered.clear()
                 self._rules = limiter.rules
-            prepared = self._prepared.get(message)
-            if prepared is None:
-                prepared = self._prepare(message)
-            decision = await limiter.run(prepared)
-            return encode(decision, self._answers, limiter.modes)
+            remembered = self._remembered.get(message)
+            if remembered is None:
+                remembered = self._prepare(message)
+            prepared, begun = remembered
+            return encode(await limiter.run(prepared), begun, self._answers, limiter.modes)
         except Exception as error:
             self.unanswered[_status(error)[1]] += 1
             raise
 
-    def _prepare(self, message: bytes) -> Prepared:
+    def _prepare(self, message: bytes) -> _Remembered:
         prepared = self._limiter.prepare(decode(message, self._bounds))
         # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
-        self._prepared.put(message, prepared, 500 + 3 * len(message) + 750 * len(prepared.plan.checks))
-        return prepared
+        remembered = (prepared, heads(prepared.plan))
+        self._remembered.put(message, remembered, 500 + 3 * len(message) + 800 * len(prepared.plan.checks))
+        return remembered
 
     async def answer_json(self, body: bytes) -> tuple[int, bytes]:
         """HTTP status and JSON body for a RateLimitRequest in JSON, as the reference's `/json` answers it.
