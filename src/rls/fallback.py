@@ -20,6 +20,8 @@ LOCAL, ALLOW, DENY, ERROR = OnBackendError
 RETRY_SECONDS = 1
 """When to ask again that was denied: nobody knows whether anything is used up, nor when the backend comes back."""
 _SENT_AT_ONCE = 500
+_STEADY = 5
+"""Attempts in a row without a failure after which the backend is back: one that comes and goes is away."""
 
 
 class Policies:
@@ -139,18 +141,23 @@ class Policies:
                 await self._recovery
 
     async def _recover(self) -> None:
-        """Until there has been no failure from one attempt to the next."""
-        while True:
+        """Until there has been no failure for some attempts."""
+        steady = 0
+        while steady < _STEADY:
             failures = self._failures
             await asyncio.sleep(self._probe_seconds)
-            with suppress(BackendError):
-                await self._backend.ping()
-                await self._catch_up()
-                if failures == self._failures:
-                    break
+            steady = steady + 1 if await self._is_reached() and failures == self._failures else 0
         self.local.clear()
         self.reason = ""
         self._on_change("")
+
+    async def _is_reached(self) -> bool:
+        try:
+            await self._backend.ping()
+            await self._catch_up()
+        except BackendError:
+            return False
+        return True
 
     async def _catch_up(self) -> None:
         """Let the backend have what was counted here.
