@@ -41,8 +41,8 @@ class CounterBackend(Protocol):
         imprecisely, but stays over. A counter is gone at the latest some minutes after `expires_at`.
 
         Raises:
-            BackendError: Counts could not be had in time; its `counts` holds those that could. Some of the other hits may
-                have been counted all the same.
+            BackendError: Counts could not be had in time; its `counts` holds those that could. Where it is `in_doubt`, the
+                other hits may have been counted all the same; else they surely were not.
         """
 
     async def ping(self) -> None:
