@@ -78,7 +78,7 @@ class App:
         self.limiter = Limiter(
             self.backend,
             policies=self.policies,
-            uncharge=(UnchargeAtOnce if settings.backend.scheme == "memory" else Uncharge)(self.backend),
+            uncharge=(UnchargeAtOnce if isinstance(self.backend, MemoryBackend) else Uncharge)(self.backend),
             counting=Counting(
                 settings.near_limit_ratio,
                 KeyFormat(settings.key_format),
