@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import yaml
 from google.protobuf import json_format
 
 from rls._pb import rls_pb2
-from rls.backends.base import CounterBackend, Hit
+from rls.backends.base import CounterBackend
 from rls.backends.overlimit_cache import OverLimitCache
 from rls.config import Loaded, load
 from rls.core.decide import Modes, Status
@@ -21,12 +22,16 @@ from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, Unit
 from rls.core.plan import Counting
+from rls.core.rules import OnBackendError
 from rls.errors import RlsError
-from rls.events import Decided, Observer
+from rls.events import Observer
+from rls.fallback import Policies
 from rls.limiter import Limiter
 from rls.transport.decode import Bounds
 from rls.transport.encode import Answers
 from rls.transport.service import Service, grpc_status
+from tests.counters import until
+from tests.recorded import Decisions, Recorded
 
 Clock = Callable[[], float]
 Response = rls_pb2.RateLimitResponse
@@ -34,7 +39,7 @@ Response = rls_pb2.RateLimitResponse
 START = 1_700_000_040
 """Unix time at which a scenario begins, unless it says otherwise: the start of a minute."""
 _STEP_KEYS = {
-    *("at", "load", "problems", "ask", "domain", "hits_addend", "times"),
+    *("at", "load", "problems", "backend", "ask", "domain", "hits_addend", "times"),
     *("answer", "statuses", "headers", "metadata", "refused_by", "body", "error", "keys", "known", "shadowed"),
 }
 
@@ -106,60 +111,30 @@ def service_of(
     observers: Sequence[Observer] = (),
     clock: Clock = time.time,
 ) -> tuple[Limiter, Service]:
-    """A service with the *settings* of a scenario: those of `Counting`, `Modes` and `Answers`, and `bounds`, by name."""
+    """A service with the *settings* of a scenario.
+
+    Those of `Counting`, `Modes`, `Policies` and `Answers`, and `bounds`, by name.
+    """
     rest = dict(settings)
     modes = Modes(rest.pop("shadow_mode", False), rest.pop("quota_mode", False))
     counting = Counting(
         near_limit_ratio=rest.pop("near_limit_ratio", 0.8),
         key_format=KeyFormat(rest.pop("key_format", "v1")),
         key_prefix=rest.pop("key_prefix", ""),
+        charge_refused=rest.pop("charge_refused", True),
     )
     names = rest.pop("limit_headers", None)
     headers = HeaderNames() if names is True else HeaderNames(*names) if names else None
-    limiter = Limiter(backend, counting=counting, modes=modes, observers=observers, clock=clock)
+    policies = Policies(
+        backend,
+        default=OnBackendError(rest.pop("on_backend_error", "local")),
+        replicas=rest.pop("replicas", 1),
+        probe_seconds=0.01,
+        clock=clock,
+    )
+    limiter = Limiter(backend, counting=counting, modes=modes, policies=policies, observers=observers, clock=clock)
     bounds = Bounds(**rest.pop("bounds", {}))
     return limiter, Service(limiter, answers=Answers(limit_headers=headers, **rest), bounds=bounds)
-
-
-@dataclass
-class Recorded:
-    """A backend, and the hits that reached it."""
-
-    backend: CounterBackend
-    hits: list[Hit] = field(default_factory=list)
-
-    @property
-    def keys(self) -> list[str]:
-        return [hit.key.decode() for hit in self.hits]
-
-    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
-        self.hits += hits
-        return await self.backend.hit(hits)
-
-    async def ping(self) -> None:
-        await self.backend.ping()
-
-    async def aclose(self) -> None:
-        await self.backend.aclose()
-
-
-class Decisions:
-    """Keeps the last decision: what a response does not show stands there."""
-
-    def __init__(self) -> None:
-        self.last: Decided | None = None
-
-    def forget(self) -> None:
-        self.last = None
-
-    def decided(self, event: Decided) -> None:
-        self.last = event
-
-    def backend_failed(self, event: object) -> None: ...
-
-    def rules_loaded(self, event: object) -> None: ...
-
-    def rules_rejected(self, event: object) -> None: ...
 
 
 class Run:
@@ -176,6 +151,12 @@ class Run:
 
     async def play(self, backend: CounterBackend, *, over_limit_cache: bool) -> None:
         """Take every step; the first answer that is not as expected fails."""
+        try:
+            await self._play(backend, over_limit_cache)
+        finally:
+            await self._limiter.policies.aclose()
+
+    async def _play(self, backend: CounterBackend, over_limit_cache: bool) -> None:
         self._recorded = Recorded(backend)
         self._decisions = Decisions()
         counters = OverLimitCache(self._recorded, clock=self.clock) if over_limit_cache else self._recorded
@@ -190,8 +171,17 @@ class Run:
             self.now = self.scenario.start + step.get("at", self.now - self.scenario.start)
             if "load" in step:
                 self._load(step["load"], step.get("problems", []))
+            if "backend" in step:
+                await self._move_backend(step["backend"])
             for turn in range(step.get("times", 1) if "ask" in step else 0):
                 await self._ask(step, f"{self.scenario.about}\nstep {number}, time {turn + 1}: {dict(step)}")
+
+    async def _move_backend(self, to: str) -> None:
+        """Take the backend away; or bring it back, and wait until that has been seen."""
+        assert to in {"away", "back"}
+        self._recorded.away = to == "away"
+        if to == "back":
+            await until(lambda: not self._limiter.policies.reason)
 
     def _load(self, rules: str | Mapping[str, str], problems: Sequence[str]) -> None:
         """Write the files, and load them as a reload does; `problems` are parts of what is told, in their order."""
@@ -211,6 +201,7 @@ class Run:
     async def _ask(self, step: Mapping[str, Any], told: str) -> None:
         self._recorded.hits.clear()
         self._decisions.forget()
+        await asyncio.sleep(0)  # as between two calls of a client
         try:
             answer = Response.FromString(await self._service.answer(message_of(step)))
         except RlsError as error:

@@ -1,3 +1,4 @@
+import functools
 import gc
 import itertools
 import json
@@ -129,8 +130,33 @@ def test_without_a_single_good_file_it_starts_but_is_not_ready(start) -> None:
     process.wait_until(lambda: process.readiness() == ["ready", [], []], "it is ready")
 
 
-def test_it_starts_without_redis_says_why_it_is_not_ready_and_is_ready_when_redis_is_there(start, tmp_path) -> None:
+def test_it_starts_without_redis_and_answers_and_says_so(start, tmp_path) -> None:
+    """It is degraded, not dead: a pod that can answer must stay in the load balancer."""
     redis = RedisServer(tmp_path, redis_binary())
+    process = start("--backend", redis.url)
+    status, (reason,), problems = process.readiness()
+    assert (status, problems) == ("degraded", [])
+    assert str(redis.port) in reason
+    assert process.get("/readyz").status == process.get("/healthcheck").status == 200
+    assert [check(process).code for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]
+    assert {"rls_ready 1.0", "rls_degraded 1.0", 'rls_fallback_total{policy="local"} 3.0'} <= metrics_of(process)
+    with running(redis):
+        process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has found Redis")
+        assert {"rls_degraded 0.0", 'rls_fallback_hits_total{result="sent"} 3.0'} <= metrics_of(process)
+        assert check(process).code == "OVER_LIMIT"
+    assert len(re.findall(r" backend_lost ", process.output())) == 1
+    assert "backend_back" in process.output()
+    assert "not_ready" not in process.output()
+
+
+def metrics_of(process: RlsProcess) -> set[str]:
+    return set(process.get("/metrics").body.decode().splitlines())
+
+
+def test_it_starts_without_redis_says_why_it_is_not_ready_and_is_ready_when_redis_is_there(start, tmp_path) -> None:
+    """Where no policy answers in its place."""
+    redis = RedisServer(tmp_path, redis_binary())
+    start = functools.partial(start, "--on-backend-error", "error")
     process = start("--backend", f"redis://user:hunter2@127.0.0.1:{redis.port}")
     status, reasons, _ = process.readiness()
     assert status == "not ready"

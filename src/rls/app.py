@@ -24,9 +24,11 @@ from rls.core.decide import Modes
 from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
 from rls.core.plan import Counting
-from rls.core.rules import RuleSet
+from rls.core.rules import OnBackendError, RuleSet
 from rls.errors import SettingsError
+from rls.fallback import Policies
 from rls.limiter import Limiter
+from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
@@ -40,6 +42,7 @@ from rls.transport.health import CHECK, Health
 from rls.transport.http import Http, admin_app, public_app
 from rls.transport.readiness import Readiness
 from rls.transport.service import SHOULD_RATE_LIMIT, Service
+from rls.uncharge import Uncharge, UnchargeAtOnce
 
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
@@ -67,16 +70,30 @@ class App:
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
         self.backend = _backend(settings, self.metrics)
+        event_log = EventLog(self.log)
+        self.policies = Policies(
+            self.backend,
+            default=OnBackendError(settings.on_backend_error),
+            replicas=settings.replicas,
+            on_change=event_log.backend_changed,
+        )
         self.limiter = Limiter(
             self.backend,
-            counting=Counting(settings.near_limit_ratio, KeyFormat(settings.key_format), settings.key_prefix),
+            policies=self.policies,
+            uncharge=(UnchargeAtOnce if isinstance(self.backend, MemoryBackend) else Uncharge)(self.backend),
+            counting=Counting(
+                settings.near_limit_ratio,
+                KeyFormat(settings.key_format),
+                settings.key_prefix,
+                charge_refused=settings.charge_refused,
+            ),
             modes=Modes(settings.shadow_mode, settings.quota_mode),
-            observers=(self.metrics, EventLog(self.log)),
+            observers=(self.metrics, event_log),
         )
         bounds = Bounds(settings.max_descriptors, settings.max_entries, settings.max_value_bytes)
         self.service = Service(self.limiter, answers=_answers(settings), bounds=bounds)
         self.health = Health()
-        self.readiness = Readiness(self.limiter, self.backend.ping, self.health, self._readiness_changed)
+        self.readiness = Readiness(self.limiter, self.policies.ping, self.health, self._readiness_changed)
         self.metrics.read_gauge(
             "rls_ready", "1 where /readyz says yes, else 0.", lambda: int(not self.readiness.reasons)
         )
@@ -86,6 +103,8 @@ class App:
             lambda: self.service.unanswered,
             "reason",
         )
+        show_fallback(self.metrics, self.policies, lambda: bool(self.readiness.lacking))
+        show_uncharged(self.metrics, self.limiter.uncharge)
         self._loaded = Loaded()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,6 +120,8 @@ class App:
             self.log.warning("setting_ignored", reason=warning)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.backend.aclose)
+            stack.push_async_callback(self.policies.aclose)
+            stack.push_async_callback(self.limiter.uncharge.aclose)
             self._load_first()
             http, admin = self._http()
             grpc = self._grpc()

@@ -18,11 +18,15 @@ class Decided(NamedTuple):
 
 
 class BackendFailed(NamedTuple):
-    """What was planned for a request could not be counted, and *seconds* were spent on it."""
+    """What was planned for a request could not be counted, and *seconds* were spent on it.
+
+    Where it is *answered* all the same, by policy, a decision follows.
+    """
 
     plan: Plan
     reason: str
     seconds: float
+    answered: bool = False
 
 
 class RulesLoaded(NamedTuple):

@@ -6,16 +6,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from rls.backends.base import CounterBackend, Hit
-from rls.core.decide import Decision, Modes, decide
+from rls.backends.base import CounterBackend, Hit, counts_of
+from rls.core.decide import Decision, Fallback, Modes, decide
 from rls.core.model import Request
 from rls.core.plan import Counting, Plan, plan
 from rls.core.rules import RuleSet
 from rls.core.window import window_start
 from rls.errors import BackendError, NotLoaded, Problem
 from rls.events import BackendFailed, Decided, Observer, RulesLoaded, RulesRejected
+from rls.fallback import Policies
+from rls.uncharge import Uncharge, unspent
 
 FOREVER = sys.maxsize
+NEVER_OVER = sys.maxsize
 # A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
 _new = tuple.__new__
 
@@ -27,6 +30,12 @@ class Limiter:
         rules: The rules in force. What was prepared belongs to the rules that it was prepared under.
         problems: Mistakes that the last load found; empty when all of it is in force.
         loaded: Whether any rules have been loaded.
+        policies: What decides while the backend fails.
+        uncharge: What refused requests do not spend.
+
+    Args:
+        policies: Those of *backend*; by default no policy answers for a rule that has none of its own.
+        uncharge: Gives back to *backend*.
     """
 
     def __init__(
@@ -35,6 +44,8 @@ class Limiter:
         *,
         counting: Counting | None = None,
         modes: Modes | None = None,
+        policies: Policies | None = None,
+        uncharge: Uncharge | None = None,
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -43,6 +54,8 @@ class Limiter:
         self.loaded = False
         self.counting = counting or Counting()
         self.modes = modes or Modes()
+        self.policies = policies or Policies(backend, clock=clock)
+        self.uncharge = uncharge or Uncharge(backend)
         self._backend = backend
         self._observers = tuple(observers)
         # Bound once: this one is told for every check.
@@ -78,7 +91,7 @@ class Limiter:
 
         Raises:
             NotLoaded: No rules have been loaded yet.
-            BackendError: The counters could not be had.
+            BackendError: The counters could not be had, and no policy answers in their place.
         """
         return await self.run(self.prepare(request))
 
@@ -86,7 +99,7 @@ class Limiter:
         """Count and decide what was prepared.
 
         Raises:
-            BackendError: The counters could not be had.
+            BackendError: The counters could not be had, and no policy answers in their place.
         """
         clock = self._clock
         began = clock()
@@ -97,15 +110,35 @@ class Limiter:
             try:
                 counts = await self._backend.hit(hits)
             except BackendError as error:
-                failed = BackendFailed(prepared.plan, str(error), clock() - began)
-                for observer in self._observers:
-                    observer.backend_failed(failed)
-                raise
+                fallback = self._fall_back(prepared.plan, hits, error, began)
+                if fallback is None:
+                    raise
+                return fallback
         decision = decide(prepared.plan, counts, now, self.modes)
+        if decision[3] is not None and not prepared.plan.charge_refused:
+            self._give_back(hits, counts, decision)
         decided = _new(Decided, (decision, clock() - began))
         for tell in self._tell_decided:
             tell(decided)
         return decision
+
+    def _fall_back(self, plan: Plan, hits: Sequence[Hit], error: BackendError, began: float) -> Fallback | None:
+        """Decide by policy what could not be counted; None where that is not to be."""
+        decision = self.policies.decide(plan, hits, error, int(began), self.modes)
+        seconds = self._clock() - began
+        failed = BackendFailed(plan, str(error), seconds, answered=decision is not None)
+        for observer in self._observers:
+            observer.backend_failed(failed)
+            if decision is not None:
+                observer.decided(Decided(decision, seconds))
+        if decision is not None and decision.refused_by is not None and not plan.charge_refused:
+            self._give_back(hits, counts_of(error, hits), decision)
+        return decision
+
+    def _give_back(self, hits: Sequence[Hit], counts: Sequence[int | None], decision: Decision) -> None:
+        given_back = unspent(hits, counts, decision.statuses)
+        if given_back:
+            self.uncharge.give_back(given_back)
 
 
 class Prepared:
@@ -125,11 +158,13 @@ class Prepared:
         """
         self.since, self.until = 0, FOREVER
         hits = []
+        # A counter that is over its limit may be so only until requests that others refuse get their hits back.
+        limit = 0 if self.plan.charge_refused else NEVER_OVER
         for check in self.plan.counted:
             length = check.window_seconds
             start = window_start(now, length)
             end = start + length
             self.since, self.until = max(self.since, start), min(self.until, end)
-            hits.append(Hit(b"%b%d" % (check.key, start), check.amount, check.requests_per_unit, end, length))
+            hits.append(Hit(b"%b%d" % (check.key, start), check.amount, limit or check.requests_per_unit, end, length))
         self.hits = hits
         return hits

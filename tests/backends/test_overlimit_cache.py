@@ -143,3 +143,24 @@ async def test_the_backend_is_pinged_and_closed(cache: OverLimitCache, asked: As
     await cache.ping()
     await cache.aclose()
     assert (asked.pings, asked.closed) == (1, 1)
+
+
+async def test_what_is_known_to_be_over_is_among_the_counts_that_could_be_had(clock: Clock) -> None:
+    """Where the backend fails, its error holds a place for each hit that the caller gave."""
+
+    class Failing(Asked):
+        counts: Sequence[int | None] = ()
+
+        async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+            if hits[0].key == b"key":
+                return await super().hit(hits)
+            raise BackendError("gone", counts=self.counts, in_doubt=True)
+
+    backend = Failing(clock)
+    cache = OverLimitCache(backend, clock=clock)
+    await cache.hit([hit(3)])
+    for backend.counts, expected in (((), [None, 4, None]), ((None, 7), [None, 4, 7])):
+        with pytest.raises(BackendError, match="gone") as caught:
+            await cache.hit([hit(key=b"a"), hit(), hit(key=b"b")])
+        assert caught.value.counts == expected
+        assert caught.value.in_doubt

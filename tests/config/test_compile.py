@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rls.config.compile import compile_file
 from rls.core.model import RateLimit, Unit
-from rls.core.rules import Node, Rule
+from rls.core.rules import Node, OnBackendError, Rule
 
 
 def documents(text: str):
@@ -45,6 +45,7 @@ descriptors:
     shadow_mode: true
     quota_mode: true
     detailed_metric: true
+    on_backend_error: Deny
     metadata: {team: payments, tiers: [1, 2.5, yes, ~, "5"], owner: {010: x}}
     rate_limit:
       unit: Week
@@ -62,6 +63,7 @@ descriptors:
     assert rule.limit == RateLimit(1000, Unit.WEEK, 2, "writes")
     assert (rule.name, rule.replaces) == ("writes", {"reads", "all"})
     assert (rule.shadow_mode, rule.quota_mode, rule.detailed_metric) == (True, True, True)
+    assert rule.on_backend_error is OnBackendError.DENY
     assert rule.metadata == {"team": "payments", "tiers": [1, 2.5, True, None, "5"], "owner": {"010": "x"}}
     assert str(rule.place) == "f:9:5"
 
@@ -108,6 +110,14 @@ def test_unlimited_has_no_limit():
 def test_an_explicit_zero_refuses_all():
     """Only a number that is missing is a mistake."""
     assert rules("- {key: k, rate_limit: {unit: SECOND, requests_per_unit: 0}}")["k"].limit == RateLimit(0, Unit.SECOND)
+
+
+@pytest.mark.parametrize("value", ["", "~", '""'])
+def test_a_policy_that_is_empty_is_the_default(value):
+    """As if there were none."""
+    assert (
+        rules(f"- {{key: k, rate_limit: {{unlimited: true}}, on_backend_error: {value}}}")["k"].on_backend_error is None
+    )
 
 
 @pytest.mark.parametrize("unit", Unit)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, RateLimit, Unit
 from rls.core.plan import OVERRIDE_LABEL, Check, Counting, Plan, plan
-from rls.core.rules import Rule, RuleSet
+from rls.core.rules import Domain, Node, Rule, RuleSet
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 COMPANY = rule("company", 10, name="company")
@@ -58,6 +58,16 @@ def test_what_no_rule_matches_is_not_counted(entries: list[tuple[str, str]]) -> 
     assert found.checks == (Check(descriptor(*entries)),)
     assert found.counted == ()
     assert found.known
+
+
+@pytest.mark.parametrize("server", [True, False])
+@pytest.mark.parametrize("domain", [True, False, None])
+def test_refused_requests_are_charged_as_their_domain_says_or_else_the_server(
+    server: bool, domain: bool | None
+) -> None:
+    rules = RuleSet({"domain": Domain("domain", Node(), domain)})
+    found = planned(descriptor(("a", "x")), rules=rules, counting=Counting(charge_refused=server))
+    assert found.charge_refused is (server if domain is None else domain)
 
 
 def test_an_unknown_domain_counts_nothing() -> None:

@@ -20,8 +20,8 @@ from rls.core.keys import KeyFormat
 from rls.errors import RlsError
 from tests.differential.cases import Case
 from tests.differential.reference import Reference
+from tests.recorded import Recorded
 from tests.scenario import (
-    Recorded,
     Response,
     Scenario,
     message_of,

@@ -76,9 +76,9 @@ class Mesh:
         change(config)
         return self._keep(Envoy(config, folder))
 
-    def start_redis(self) -> Redis:
-        """Start a Redis, or a Valkey."""
-        return self._keep(Redis(redis_binary(), self.folder))
+    def start_redis(self, port: int = 0) -> Redis:
+        """Start a Redis, or a Valkey, on *port* if one is given."""
+        return self._keep(Redis(redis_binary(), self.folder, port))
 
     def bearer(self, company_id: Claim, **claims: Claim) -> dict[str, str]:
         """Headers of a request by a company."""
@@ -98,8 +98,8 @@ class Mesh:
 class Redis(Process):
     """A Redis that keeps nothing on disk."""
 
-    def __init__(self, binary: str, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(self, binary: str, folder: Path, port: int = 0) -> None:
+        self.port = port or free_port()
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         super().__init__("redis", [binary, *options, "--dir", folder], folder / "redis.log")
         self.wait_until(lambda: b"PONG" in self.ask("PING"), "it answers")

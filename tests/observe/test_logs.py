@@ -114,3 +114,15 @@ def test_a_failing_backend_is_told_once_a_second() -> None:
         ("backend_failed", "gone", 0),
         ("backend_failed", "gone", 2),
     ]
+
+
+def test_a_backend_that_fails_is_told_by_its_changes_where_policies_answer() -> None:
+    stream = io.StringIO()
+    log = EventLog(configure("info", "json", stream))
+    log.backend_changed("gone")
+    log.backend_failed(FAILED._replace(answered=True))
+    log.backend_changed("")
+    assert logged(stream) == [
+        {"level": "warning", "event": "backend_lost", "reason": "gone"},
+        {"level": "info", "event": "backend_back"},
+    ]

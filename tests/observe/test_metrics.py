@@ -110,6 +110,17 @@ def test_what_a_failing_backend_could_not_count() -> None:
     assert watched.value("rls_backend_duration_seconds_count") == 1
 
 
+def test_what_a_policy_answered_is_counted_with_its_decision() -> None:
+    """Neither its hits nor its time are counted twice."""
+    watched = Watched()
+    plan = watched.planned(descriptor(("a", "x")))
+    watched.metrics.backend_failed(BackendFailed(plan, "gone", 0.01, answered=True))
+    watched.decided([1], descriptor(("a", "x")))
+    assert watched.of_rule("a") == {"hits": 1, "within_limit": 1}
+    assert watched.value("rls_backend_errors_total") == 1
+    assert watched.value("rls_backend_duration_seconds_count") == 1
+
+
 def test_hits_given_back_are_counted_apart() -> None:
     watched = Watched()
     watched.decided([0], descriptor(("a", "x"), is_negative_hits=True), hits_addend=4)

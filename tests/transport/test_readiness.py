@@ -4,8 +4,9 @@ from contextlib import suppress
 import pytest
 
 from rls.backends.memory import MemoryBackend
-from rls.core.rules import RuleSet
+from rls.core.rules import OnBackendError, RuleSet
 from rls.errors import BackendError, Place, Problem
+from rls.fallback import Policies
 from rls.limiter import Limiter
 from rls.transport.health import Health
 from rls.transport.readiness import Readiness
@@ -26,9 +27,10 @@ class Backend:
 class Watched:
     """A readiness with all that it looks at; ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, default: OnBackendError = OnBackendError.ERROR) -> None:
         self.backend = Backend()
-        self.limiter = Limiter(MemoryBackend())
+        memory = MemoryBackend()
+        self.limiter = Limiter(memory, policies=Policies(memory, default=default))
         self.limiter.load(RuleSet())
         self.health = Health()
         self.health.beat()
@@ -76,6 +78,29 @@ async def test_not_ready_without_a_backend_until_it_is_back(watched, failure, re
     watched.backend.failure = None
     assert await watched.look() == []
     assert watched.health.serving
+
+
+@pytest.mark.parametrize("default", ["local", "allow", "deny"])
+async def test_ready_without_a_backend_where_a_policy_answers(default) -> None:
+    """It says what it lacks, and is no less ready for that."""
+    watched = Watched(OnBackendError(default))
+    assert await watched.look() == []
+    assert watched.readiness.lacking == []
+    watched.backend.failure = BackendError("refused")
+    assert await watched.look() == []
+    assert watched.readiness.lacking == ["the backend cannot be reached: refused"]
+    assert watched.health.serving
+    watched.backend.failure = None
+    await watched.look()
+    assert watched.readiness.lacking == []
+    assert watched.told == [[]]
+
+
+async def test_a_backend_that_fails_calls_but_no_pings_is_lacking(watched) -> None:
+    await watched.look()
+    watched.limiter.policies.reason = "gone"
+    assert watched.readiness.reasons == []
+    assert watched.readiness.lacking == ["the backend fails: gone"]
 
 
 async def test_mistakes_in_the_configuration_are_no_reason(watched) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from rls.errors import BackendError
+
 
 class Hit(NamedTuple):
     """One change of one counter.
@@ -39,8 +41,8 @@ class CounterBackend(Protocol):
         imprecisely, but stays over. A counter is gone at the latest some minutes after `expires_at`.
 
         Raises:
-            BackendError: Counts could not be had in time; its `counts` holds those that could. Some of the other hits may
-                have been counted all the same.
+            BackendError: Counts could not be had in time; its `counts` holds those that could. Where it is `in_doubt`, the
+                other hits may have been counted all the same; else they surely were not.
         """
 
     async def ping(self) -> None:
@@ -52,3 +54,8 @@ class CounterBackend(Protocol):
 
     async def aclose(self) -> None:
         """Release connections and memory; safe to call twice. No call may follow but this one."""
+
+
+def counts_of(error: BackendError, hits: Sequence[Hit]) -> Sequence[int | None]:
+    """The count after each of *hits* that could be had in spite of *error*; None for the others."""
+    return error.counts or (None,) * len(hits)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rls.backends.base import CounterBackend, Hit
 from rls.backends.windows import Windows
+from rls.errors import BackendError
 
 
 class OverLimitCache:
@@ -46,7 +47,13 @@ class OverLimitCache:
         self.answered += len(hits) - len(unknown)
         if not unknown:
             return [count for count in known if count is not None]
-        asked = iter(self._learn(unknown, await self._backend.hit(unknown)))
+        try:
+            counts = await self._backend.hit(unknown)
+        except BackendError as error:
+            had = iter(error.counts or (None,) * len(unknown))
+            merged = [next(had) if count is None else count for count in known]
+            raise BackendError(str(error), counts=merged, in_doubt=error.in_doubt) from error
+        asked = iter(self._learn(unknown, counts))
         return [next(asked) if count is None else count for count in known]
 
     async def ping(self) -> None:

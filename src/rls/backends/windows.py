@@ -1,36 +1,38 @@
-"""Counts by key, forgotten with their window."""
+"""What is known of counters, by key, forgotten with their window."""
 
 from __future__ import annotations
 
 from itertools import islice
+from typing import Generic, TypeAlias, TypeVar
 
 from rls.fading import Fading
 
+Value = TypeVar("Value")
 # With each new counter, and each second: what is forgotten is gone well before as much has come again, without a pause.
 _FADE, _FADE_EACH_SECOND = 4, 1_000
 
 
-class Windows:
-    """A bounded mapping from counter key to count, grouped by the second in which the counter's window ends.
+class ByWindow(Generic[Value]):
+    """A bounded mapping from counter key to value, grouped by the second in which the counter's window ends.
 
     A whole group is forgotten when its window is over. Where there is no room, the oldest entries of the window
     that ends next go: they would be the first to be forgotten anyway.
 
     Attributes:
-        groups: The counts by key of each window's end; callers who cannot afford a method call may read them, and change
-            the count of a key that is there.
+        groups: The values by key of each window's end; callers who cannot afford a method call may read them, and change
+            the value of a key that is there.
         swept_at: The second of the last sweep.
     """
 
     def __init__(self, capacity: int) -> None:
-        self.groups: dict[int, dict[bytes, int]] = {}
+        self.groups: dict[int, dict[bytes, Value]] = {}
         self._capacity = capacity
         self._size = 0
         self._fading = Fading()
         self.swept_at = 0
 
-    def put(self, expires_at: int, key: bytes, count: int) -> None:
-        """Remember that the counter *key*, whose window ends at *expires_at*, stands at *count*."""
+    def put(self, expires_at: int, key: bytes, value: Value) -> None:
+        """Remember *value* for the counter *key*, whose window ends at *expires_at*."""
         group = self.groups.get(expires_at)
         if group is None:
             group = self.groups[expires_at] = {}
@@ -40,7 +42,7 @@ class Windows:
                 group = self.groups.setdefault(expires_at, group)
             self._size += 1
             self._fading.fade(_FADE)
-        group[key] = count
+        group[key] = value
 
     def discard(self, expires_at: int, key: bytes) -> None:
         """Forget *key*."""
@@ -71,3 +73,7 @@ class Windows:
         self._size -= len(oldest)
         if not group:
             del self.groups[soonest]
+
+
+Windows: TypeAlias = ByWindow[int]
+"""Counts by key."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from rls.config import lint
 from rls.config.nodes import Mapping, Scalar, Sequence, parse
 from rls.config.nodes import Node as YamlNode
-from rls.config.reader import Fields, Reader, describe, one_of, shorten
+from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
 from rls.config.scalars import NULL
 from rls.config.schema import DESCRIPTOR, DOCUMENT, MAX_WINDOW_SECONDS, RATE_LIMIT, REPLACED, SHAPES
 from rls.core.model import Entry, RateLimit, Unit
-from rls.core.rules import Node, Rule, Wildcard
+from rls.core.rules import Node, OnBackendError, Rule, Wildcard
 from rls.errors import ConfigError, Place, Problem
 
+_POLICIES = {str(policy): policy for policy in OnBackendError}
 _UNITS = {unit.name: unit for unit in Unit}
-_UNIT_WORDS = list(SHAPES[RATE_LIMIT].keys["unit"].words)
+_UNIT_WORDS = SHAPES[RATE_LIMIT].keys["unit"].words
 
 
 class Document(NamedTuple):
@@ -27,12 +27,14 @@ class Document(NamedTuple):
         root: Top level of its trie.
         named: Its rules that have a name or replace others.
         replaced: Each name that `replaces` holds, and where.
+        charge_refused: Whether it says that refused requests spend, and where; None where it does not say.
     """
 
     domain: str
     root: Node
     named: tuple[Rule, ...]
     replaced: tuple[tuple[str, Place], ...]
+    charge_refused: tuple[bool, Place] | None = None
 
 
 class Compiled(NamedTuple):
@@ -100,7 +102,11 @@ class _Compiler:
         if fields.lacks("descriptors") or (items is not None and not items.items):
             at = fields.get("descriptors", node)
             self.reader.warn(at, "the document has no `descriptors`, so it limits nothing")
-        return Document(self._domain, root, tuple(self._named), tuple(self._replaced))
+        charge_refused = None
+        if isinstance(fields.value("charge_refused"), bool):
+            at = fields["charge_refused"]
+            charge_refused = fields.flag("charge_refused"), Place(self._file, at.line, at.column)
+        return Document(self._domain, root, tuple(self._named), tuple(self._replaced), charge_refused)
 
     def _descriptors(self, items: Sequence, parent: Node, path: str, seen: dict[Entry, Place]) -> None:
         for item in self.reader.mappings("descriptors", items):
@@ -156,6 +162,7 @@ class _Compiler:
             quota_mode=descriptor.flag("quota_mode"),
             detailed_metric=descriptor.flag("detailed_metric"),
             metadata=descriptor.value("metadata"),
+            on_backend_error=self._on_backend_error(descriptor),
             place=place,
         )
         if rule.name or rule.replaces:
@@ -186,6 +193,14 @@ class _Compiler:
             )
         return limit
 
+    def _on_backend_error(self, fields: Fields) -> OnBackendError | None:
+        text = fields.text("on_backend_error")
+        policy = _POLICIES.get(text.lower())
+        if policy is None and text:
+            hint = meant(text, _POLICIES)
+            self.reader.error(fields["on_backend_error"], f"`on_backend_error` is `{shorten(text)}`, {hint}")
+        return policy
+
     def _unit(self, descriptor: Fields, fields: Fields) -> Unit | None:
         if fields.lacks("unit"):
             at = fields.get("unit", descriptor["rate_limit"])
@@ -194,9 +209,7 @@ class _Compiler:
         text = fields.text("unit")
         unit = _UNITS.get(text.upper())
         if unit is None and text:
-            close = get_close_matches(text.lower(), _UNIT_WORDS, n=1)
-            hint = f"did you mean `{close[0]}`?" if close else f"expected {one_of(_UNIT_WORDS)}"
-            self.reader.error(fields["unit"], f"unknown unit `{shorten(text)}`, {hint}")
+            self.reader.error(fields["unit"], f"unknown unit `{shorten(text)}`, {meant(text, _UNIT_WORDS)}")
         return unit
 
     def _replaces(self, fields: Fields, name: str) -> frozenset[str]:

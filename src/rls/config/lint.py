@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rls.config.reader import Fields, shorten
 from rls.core.model import Unit
@@ -13,7 +13,7 @@ from rls.errors import Place, Problem
 MAX_WILDCARDS = 500
 _NO_LIMIT = "has no effect without `rate_limit`"
 _EFFECTIVE = frozenset({"key", "value", "rate_limit", "descriptors"})
-_OF_LIMITS = ("shadow_mode", "quota_mode", "detailed_metric", "metadata")
+_OF_LIMITS = ("shadow_mode", "quota_mode", "detailed_metric", "on_backend_error", "metadata")
 _OF_LEVELS = ("share_threshold", "value_to_metric")
 
 
@@ -72,6 +72,19 @@ def _unreachable(node: Node, text: str) -> Problem:
 def _covers(earlier: Wildcard, later: Wildcard) -> bool:
     # A `*` of the later one can stand for a text that no pattern holds.
     return earlier.matches(later.text.replace("*", "\0"))
+
+
+def contradictions(key: str, said: Sequence[tuple[bool, Place]]) -> list[Problem]:
+    """Where documents of one domain do not agree on the flag *key*."""
+    return [
+        Problem(place, f"`{key}` is {_written(flag)}, but {_written(said[0][0])} at {said[0][1]}, which counts")
+        for flag, place in said
+        if flag is not said[0][0]
+    ]
+
+
+def _written(flag: bool) -> str:
+    return "true" if flag else "false"
 
 
 def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, Place]]) -> list[Problem]:

@@ -175,7 +175,9 @@ class _Load:
         domains = {}
         for name, documents in self._by_domain().items():
             root = documents[0].root if len(documents) == 1 else _merged([document.root for document in documents])
-            domains[name] = Domain(name, root)
+            said = [document.charge_refused for document in documents if document.charge_refused is not None]
+            self._warnings += lint.contradictions("charge_refused", said)
+            domains[name] = Domain(name, root, said[0][0] if said else None)
             self._warnings += lint.unreachable(root)
             named = [rule for document in documents for rule in document.named]
             self._warnings += lint.replacements(named, [at for document in documents for at in document.replaced])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -238,7 +238,13 @@ def shorten(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
-def one_of(words: list[str]) -> str:
+def meant(text: str, words: Collection[str]) -> str:
+    """What was meant by *text*, which is none of *words*."""
+    close = get_close_matches(text.lower(), words, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"expected {one_of(words)}"
+
+
+def one_of(words: Collection[str]) -> str:
     """*words* as a choice."""
     quoted = [f"`{word}`" for word in words]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from rls.core.model import UINT32_MAX, Unit
+from rls.core.rules import OnBackendError
 
 MAX_WINDOW_SECONDS = 100 * Unit.YEAR.seconds
 SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
@@ -66,6 +67,10 @@ SHAPES: Mapping[str, Shape] = {
         {
             "domain": Key(Kind.TEXT, "Namespace of the rules; `domain` in Envoy's rate limit filter.", needed=True),
             "descriptors": Key(Kind.LIST, "Rules for the first entry of a request's descriptor.", DESCRIPTOR),
+            "charge_refused": Key(
+                Kind.FLAG,
+                "Whether refused requests spend on limits that did not refuse; `RLS_CHARGE_REFUSED` where absent.",
+            ),
         },
     ),
     DESCRIPTOR: Shape(
@@ -85,6 +90,11 @@ SHAPES: Mapping[str, Shape] = {
             "detailed_metric": Key(Kind.FLAG, "Put the request's keys and values into the metric label."),
             "value_to_metric": Key(Kind.FLAG, "Put the value that matched here into the metric label."),
             "share_threshold": Key(Kind.FLAG, "One counter for all values that the `*` of this value matches."),
+            "on_backend_error": Key(
+                Kind.TEXT,
+                "What decides while counters cannot be had; `RLS_ON_BACKEND_ERROR` where absent.",
+                words=tuple(OnBackendError),
+            ),
             "metadata": Key(Kind.FREE, "Free-form values for the response's `dynamic_metadata`."),
         },
     ),

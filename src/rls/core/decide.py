@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from rls.core.model import UINT32_MAX, Code, RateLimit
 from rls.core.plan import Check, Plan
+from rls.core.rules import OnBackendError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,18 @@ class Decision(NamedTuple):
     shadowed: bool = False
 
 
+class Fallback(Decision):
+    """A decision for which some counts could not be had.
+
+    Attributes:
+        policies: What decided the checks that lacked one.
+        denied: Whether it is a policy that refuses, not a count.
+    """
+
+    policies: frozenset[OnBackendError] = frozenset()
+    denied: bool = False
+
+
 _OK = Code.OK
 _OVER_LIMIT = Code.OVER_LIMIT
 # A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
@@ -93,6 +106,21 @@ def decide(plan: Plan, counts: Sequence[int], now: int, modes: Modes) -> Decisio
     if over:
         return _overall(plan, statuses, modes)
     return _new(Decision, (_OK, statuses, plan, None, False))
+
+
+def decide_without(
+    plan: Plan, statuses: Sequence[Status], policies: Sequence[OnBackendError | None], modes: Modes
+) -> Fallback:
+    """The decision that *statuses* come to, of which *policies* decided those where it has one instead of a count."""
+    over = any(status.code is _OVER_LIMIT for status in statuses)
+    fallback = Fallback(*(_overall(plan, statuses, modes) if over else (_OK, statuses, plan)))
+    fallback.policies = frozenset(policy for policy in policies if policy is not None)
+    refused_by = fallback.refused_by
+    fallback.denied = any(
+        status is refused_by and policy is OnBackendError.DENY
+        for status, policy in zip(statuses, policies, strict=True)
+    )
+    return fallback
 
 
 def uncounted(check: Check) -> Status:

@@ -23,11 +23,13 @@ class Counting:
         near_limit_ratio: Share of a limit above which hits count as near it.
         key_format: How counters are named.
         key_prefix: Put before every counter's key.
+        charge_refused: Whether a refused request spends on limits that did not refuse; a domain may differ.
     """
 
     near_limit_ratio: float = 0.8
     key_format: KeyFormat = KeyFormat.V1
     key_prefix: str = ""
+    charge_refused: bool = True
 
 
 class Check(NamedTuple):
@@ -77,6 +79,7 @@ class Plan(NamedTuple):
         checks: One for each descriptor, in their order.
         counted: Those of *checks* that count, in their order.
         hits_addend: The request's own addend, 0 where it gave none.
+        charge_refused: Whether it spends what it counts when it is refused.
     """
 
     domain: str
@@ -84,6 +87,7 @@ class Plan(NamedTuple):
     checks: tuple[Check, ...]
     counted: tuple[Check, ...]
     hits_addend: int
+    charge_refused: bool = True
 
 
 def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
@@ -97,7 +101,10 @@ def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
         if replaced:
             checks = [_without_replaced(check, replaced) for check in checks]
     counted = tuple(check for check in checks if check.limit is not None)
-    return Plan(request.domain, domain is not None, tuple(checks), counted, request.hits_addend)
+    charge_refused = counting.charge_refused
+    if domain is not None and domain.charge_refused is not None:
+        charge_refused = domain.charge_refused
+    return Plan(request.domain, domain is not None, tuple(checks), counted, request.hits_addend, charge_refused)
 
 
 def _check(request: Request, domain: Domain, descriptor: Descriptor, counting: Counting) -> Check:

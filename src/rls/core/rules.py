@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeAlias
 
 from rls.core.model import Entry, RateLimit
@@ -11,6 +12,19 @@ from rls.errors import Place
 
 Metadata: TypeAlias = Mapping[str, "MetadataValue"]
 MetadataValue: TypeAlias = "bool | int | float | str | Sequence[MetadataValue] | Metadata | None"
+
+
+class OnBackendError(StrEnum):
+    """What decides a check whose count cannot be had.
+
+    LOCAL: it is counted in this process. ALLOW: it passes. DENY: it is refused. ERROR: the request ends with an error, so
+    that Envoy's `failure_mode_deny` decides.
+    """
+
+    LOCAL = "local"
+    ALLOW = "allow"
+    DENY = "deny"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +39,7 @@ class Rule:
         name: `rate_limit.name`; what `replaces` refers to. "" where none was given.
         replaces: Names of the rules that this one takes out of the same request.
         metadata: Free-form values for the response's dynamic metadata; None where none were given.
+        on_backend_error: What decides while its counters cannot be had; None where the server's default does.
         place: Where its descriptor stands; None where it was not read from a file.
     """
 
@@ -37,6 +52,7 @@ class Rule:
     quota_mode: bool = False
     detailed_metric: bool = False
     metadata: Metadata | None = None
+    on_backend_error: OnBackendError | None = None
     place: Place | None = None
 
     @property
@@ -103,10 +119,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Domain:
-    """One domain: its trie, and what holds for the whole of it."""
+    """One domain: its trie, and what holds for the whole of it.
+
+    Attributes:
+        charge_refused: Whether refused requests spend on limits that did not refuse; None where the server's default
+            holds.
+    """
 
     name: str
     root: Node
+    charge_refused: bool | None = None
 
     def rules(self) -> Iterator[Rule]:
         """Every rule, once, parents before their children."""

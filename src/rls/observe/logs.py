@@ -75,7 +75,9 @@ class EventLog:
         """A request was answered: nothing to say."""
 
     def backend_failed(self, event: BackendFailed) -> None:
-        """A request could not be counted."""
+        """A request could not be counted; where a policy answers it, that the backend is away has been told."""
+        if event.answered:
+            return
         now = self._clock()
         if now - self._failed_at < 1:
             self._unlogged_failures += 1
@@ -89,6 +91,13 @@ class EventLog:
             more_since_last=self._unlogged_failures,
         )
         self._unlogged_failures = 0
+
+    def backend_changed(self, reason: str) -> None:
+        """The backend has begun to fail, for *reason*; or, where there is none, it is back."""
+        if reason:
+            self._log.warning("backend_lost", reason=reason)
+        else:
+            self._log.info("backend_back")
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""

@@ -123,6 +123,8 @@ class Metrics:
     def backend_failed(self, event: BackendFailed) -> None:
         """A request could not be counted; its hits are, as in the reference."""
         self._backend_errors += 1
+        if event.answered:
+            return  # the rest is told with its decision
         self._failed.add(event.seconds)
         for check in event.plan.counted:
             if check.amount > 0:

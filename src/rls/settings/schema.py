@@ -73,6 +73,15 @@ class Settings(BaseSettings):
     expiration_jitter: Annotated[Duration, Flag(COUNTING, "DURATION")] = Field(
         300.0, description="Up to this much is added to a counter's life, but never more than its window."
     )
+    on_backend_error: Annotated[
+        Literal["local", "allow", "deny", "error"], BeforeValidator(lowered), Flag(COUNTING)
+    ] = Field("local", description="What decides while the backend fails, for rules that do not say it themselves.")
+    replicas: Annotated[Count, Flag(COUNTING, "COUNT")] = Field(
+        1, description="Servers that share the backend; each takes its part of the limits while it counts alone."
+    )
+    charge_refused: Annotated[bool, Flag(COUNTING)] = Field(
+        True, description="Count refused requests on those of their limits that did not refuse."
+    )
     over_limit_cache_size: Annotated[CountOrNone, Flag(COUNTING, "COUNT")] = Field(
         100_000, description="Counters over their limit that are remembered here and not asked for again; 0 for none."
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from struct import Struct
 
-from rls.core.decide import Decision, Modes, Status
+from rls.core.decide import Decision, Fallback, Modes, Status
 from rls.core.headers import Header, HeaderNames, ietf_headers, printable, tightest_headers
 from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Code, RateLimit
@@ -64,7 +64,8 @@ def heads(plan: Plan) -> tuple[bytes, ...]:
 def encode(decision: Decision, heads: Sequence[bytes], answers: Answers, modes: Modes) -> bytes:
     """RateLimitResponse for *decision*, on whose plan *heads* were made.
 
-    A refusal says in its dynamic metadata which rule refused: `rule`, `descriptor` and `seconds_until_reset`.
+    A refusal says in its dynamic metadata which rule refused: `rule`, `descriptor` and `seconds_until_reset`; an answer
+    without all counts says which policies decided: `on_backend_error`.
     """
     code, statuses, _, refused_by, _ = decision
     parts = [_OVERALL[code]]
@@ -82,11 +83,13 @@ def encode(decision: Decision, heads: Sequence[bytes], answers: Answers, modes: 
             begun, left = _used_up(status[0], limit), b""
         length = len(begun) + len(left) + len(reset)
         parts += (_STATUS[length] if length < SHORT else b"\x12" + varint(length), begun, left, reset)
-    if refused_by is None and answers.plain:
+    if refused_by is None and answers.plain and decision.__class__ is Decision:
         return b"".join(parts)
     parts += (message(3, _header(header)) for header in _headers(decision, answers, modes))
+    fallback = decision if isinstance(decision, Fallback) else None
     if refused_by is not None and answers.problem_json:
-        parts.append(message(5, _problem(refused_by)))
+        denied = fallback is not None and fallback.denied
+        parts.append(message(5, _denied(refused_by) if denied else _problem(refused_by)))
     metadata = b""
     if answers.dynamic_metadata:
         metadata = _struct_fields(request_metadata(decision))
@@ -94,6 +97,8 @@ def encode(decision: Decision, heads: Sequence[bytes], answers: Answers, modes: 
         metadata += _refusal(refused_by.check) + _map_entry(
             "seconds_until_reset", b"\x11" + _DOUBLE.pack(refused_by.seconds_until_reset)
         )
+    if fallback is not None:
+        metadata += _struct_fields({"on_backend_error": ",".join(sorted(fallback.policies))})
     if metadata:
         parts.append(message(6, metadata))
     return b"".join(parts)
@@ -190,6 +195,17 @@ def _problem(refused_by: Status) -> bytes:
         "detail": f"The limit of {limit.requests_per_unit} requests per {window} is used up; "
         f"it is reset in {refused_by.seconds_until_reset} s.",
         "violated-policies": [label],
+    }
+    return json.dumps(body).encode()
+
+
+def _denied(refused_by: Status) -> bytes:
+    """That a policy refused, since nobody knows whether the limit is used up."""
+    body = {
+        "type": "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+        "title": "Request cannot be satisfied due to temporary server capacity constraints",
+        "status": 429,
+        "detail": f"Limits cannot be checked at the moment; try again in {refused_by.seconds_until_reset} s.",
     }
     return json.dumps(body).encode()
 

@@ -42,9 +42,10 @@ def public_app(
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        reasons, problems = readiness.reasons, readiness.problems
-        status = "not ready" if reasons else "degraded" if problems else "ready"
-        return JSONResponse({"status": status, "reasons": reasons, "problems": problems}, 503 if reasons else 200)
+        against, lacking, problems = readiness.reasons, readiness.lacking, readiness.problems
+        status = "not ready" if against else "degraded" if lacking or problems else "ready"
+        reasons = [*against, *(reason for reason in lacking if reason not in against)]
+        return JSONResponse({"status": status, "reasons": reasons, "problems": problems}, 503 if against else 200)
 
     async def healthcheck(_: Request) -> Response:
         return Response(status_code=500) if readiness.reasons else PlainTextResponse("OK")
@@ -147,6 +148,7 @@ def _described(rule: Rule) -> dict[str, object]:
         "shadow_mode": rule.shadow_mode,
         "quota_mode": rule.quota_mode,
         "detailed_metric": rule.detailed_metric,
+        "on_backend_error": rule.on_backend_error,
         "replaces": sorted(rule.replaces),
         "metadata": rule.metadata,
     }

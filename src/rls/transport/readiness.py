@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from rls.core.rules import OnBackendError
 from rls.errors import BackendError
 from rls.limiter import Limiter
 from rls.transport.health import Health
@@ -16,10 +17,12 @@ _PING_TIMEOUT = 1.0
 class Readiness:
     """Watches the rules and the backend, and tells *health*.
 
-    Not ready: no rules, no backend, or draining. A configuration with mistakes is no reason: the last good rules are in
-    force, and the pod that would take over has the same configuration.
+    Not ready: no rules, no backend while no policy answers in its place, or draining. A pod that can still answer must
+    stay in the load balancer. A configuration with mistakes is no reason: the last good rules are in force, and the pod
+    that would take over has the same configuration.
 
     Args:
+        ping: Asks the backend.
         on_change: Is told the reasons when they are others than before; none when it has become ready. Not of a drain,
             which its caller knows of.
     """
@@ -37,19 +40,29 @@ class Readiness:
         self._on_change = on_change
         self._told: list[str] | None = None
         self._unreachable = "the backend has not been asked yet"
+        self._asked = False
         self._draining = False
 
     @property
     def reasons(self) -> list[str]:
         """Why it is not ready; empty where it is."""
+        needs_backend = self._limiter.policies.default is OnBackendError.ERROR
         reasons = []
         if self._draining:
             reasons.append("draining")
         if not self._limiter.loaded:
             reasons.append("no rules are loaded")
-        if self._unreachable:
+        if self._unreachable and (needs_backend or not self._asked):
             reasons.append(self._unreachable)
         return reasons
+
+    @property
+    def lacking(self) -> list[str]:
+        """What it does without, whether or not it is ready."""
+        failing = self._limiter.policies.reason
+        if self._unreachable or failing:
+            return [self._unreachable or f"the backend fails: {failing}"]
+        return []
 
     @property
     def problems(self) -> list[str]:
@@ -73,6 +86,7 @@ class Readiness:
             self._unreachable = "the backend does not answer"
         else:
             self._unreachable = ""
+        self._asked = True
         self._tell()
 
     async def run(self) -> None:

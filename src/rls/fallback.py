@@ -1,0 +1,210 @@
+"""What answers while counters cannot be had: the policy of each rule, and local counts that the backend gets afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from rls.backends.base import CounterBackend, Hit, counts_of
+from rls.backends.local import LocalCounters
+from rls.core.decide import Fallback, Modes, Status, decide_without, judge, uncounted
+from rls.core.model import Code
+from rls.core.plan import Check, Plan
+from rls.core.rules import OnBackendError
+from rls.core.window import seconds_until_reset
+from rls.errors import BackendError
+
+LOCAL, ALLOW, DENY, ERROR = OnBackendError
+RETRY_SECONDS = 1
+"""When to ask again that was denied: nobody knows whether anything is used up, nor when the backend comes back."""
+_SENT_AT_ONCE = 500
+_STEADY = 5
+"""Attempts in a row without a failure after which the backend is back: one that comes and goes is away."""
+
+
+class Policies:
+    """Decides by policy the checks whose counts a backend failed to give, until it is back.
+
+    Belongs to the loop in which it is first used. While the backend fails, it is asked again in the background; when it
+    answers, it gets what was counted here in windows that are still open, once.
+
+    Args:
+        backend: What fails.
+        default: The policy of rules that have none, and of limits that a request brings itself.
+        replicas: Processes that share the limits: each takes its part of a limit while it counts alone.
+        capacity: Counters of this process at the most.
+        probe_seconds: Between two attempts to reach the backend.
+        on_change: Is told why the backend fails when it begins to, and "" when it is back.
+
+    Attributes:
+        default: See above.
+        reason: Why the backend fails; "" while it does not.
+        decided: Checks that were decided so far, by policy.
+        caught_up: Hits counted here that the backend got afterwards, and those that it may have missed.
+    """
+
+    def __init__(
+        self,
+        backend: CounterBackend,
+        *,
+        default: OnBackendError = ERROR,
+        replicas: int = 1,
+        capacity: int = 100_000,
+        probe_seconds: float = 0.1,
+        on_change: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.default = default
+        self.reason = ""
+        self.decided = dict.fromkeys(map(str, OnBackendError), 0)
+        self.caught_up = {"sent": 0, "lost": 0}
+        self.local = LocalCounters(capacity)
+        self._backend = backend
+        self._replicas = replicas
+        self._probe_seconds = probe_seconds
+        self._on_change = on_change
+        self._clock = clock
+        self._failures = 0
+        self._recovery: asyncio.Task[None] | None = None
+
+    def decide(self, plan: Plan, hits: Sequence[Hit], error: BackendError, now: int, modes: Modes) -> Fallback | None:
+        """Judge by the counts that *error* has, and by policy where it has none; None where a policy is ERROR.
+
+        *hits* has one for each of *plan.counted*, as the backend was given them.
+        """
+        self.failed(error)
+        counted = zip(hits, counts_of(error, hits), strict=True)
+        found = [(None, None) if check.limit is None else next(counted) for check in plan.checks]
+        policies = [
+            self.policy(check) if hit is not None and count is None else None
+            for check, (hit, count) in zip(plan.checks, found, strict=True)
+        ]
+        if ERROR in policies:
+            self.decided[ERROR] += policies.count(ERROR)
+            return None
+        statuses = []
+        for check, (hit, count), policy in zip(plan.checks, found, policies, strict=True):
+            if policy is not None:
+                self.decided[policy] += 1
+            if hit is None:
+                status = uncounted(check)
+            elif count is not None:
+                status = judge(check, count, now)
+            elif policy is LOCAL:
+                status = judge(self._share(check), self.local.hit(hit, now, in_doubt=error.in_doubt), now)
+            else:
+                status = _allow(check, now) if policy is ALLOW else _deny(check, now)
+            statuses.append(status)
+        decision = decide_without(plan, statuses, policies, modes)
+        if decision.refused_by is not None and not plan.charge_refused:
+            for (hit, _), status, policy in zip(found, statuses, policies, strict=True):
+                if hit is not None and policy is LOCAL and hit.amount > 0 and not status.over_limit:
+                    self.local.hit(hit._replace(amount=-hit.amount), now, in_doubt=error.in_doubt)
+        return decision
+
+    def policy(self, check: Check) -> OnBackendError:
+        """What decides *check*. A rule in shadow mode refuses nothing, so it fails nothing either."""
+        rule = check.rule
+        if rule is None:
+            return self.default
+        policy = rule.on_backend_error or self.default
+        return ALLOW if policy is ERROR and rule.shadow_mode else policy
+
+    def failed(self, error: BackendError) -> None:
+        """The backend has failed: ask it again in the background, until it is back."""
+        self._failures += 1
+        if not self.reason:
+            self.reason = str(error)
+            self._on_change(self.reason)
+        if self._recovery is None or self._recovery.done():
+            self._recovery = asyncio.get_running_loop().create_task(self._recover())
+
+    async def ping(self) -> None:
+        """Ask the backend whether it can be reached, and take note where it cannot.
+
+        Raises:
+            BackendError: It cannot.
+        """
+        try:
+            await self._backend.ping()
+        except BackendError as error:
+            self.failed(error)
+            raise
+
+    async def aclose(self) -> None:
+        """Ask no more. What was counted here and is not in the backend yet is lost."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._recovery
+
+    async def _recover(self) -> None:
+        """Until there has been no failure for some attempts."""
+        steady = 0
+        while steady < _STEADY:
+            failures = self._failures
+            await asyncio.sleep(self._probe_seconds)
+            steady = steady + 1 if await self._is_reached() and failures == self._failures else 0
+        self.local.clear()
+        self.reason = ""
+        self._on_change("")
+
+    async def _is_reached(self) -> bool:
+        try:
+            await self._backend.ping()
+            await self._catch_up()
+        except BackendError:
+            return False
+        return True
+
+    async def _catch_up(self) -> None:
+        """Let the backend have what was counted here.
+
+        Raises:
+            BackendError: It is away again. What it surely has not got is kept; of what it may have got nothing is.
+        """
+        for hits in self.local.take(int(self._clock()), _SENT_AT_ONCE):
+            unsent: Sequence[Hit] = ()
+            try:
+                await self._backend.hit(hits)
+            except BackendError as error:
+                missing = [hit for hit, count in zip(hits, counts_of(error, hits), strict=True) if count is None]
+                if error.in_doubt:
+                    self.caught_up["lost"] += _size(missing)
+                else:
+                    unsent = missing
+                self.caught_up["sent"] += _size(hits) - _size(missing)
+                self.local.settle(hits, unsent)
+                raise
+            self.caught_up["sent"] += _size(hits)
+            self.local.settle(hits)
+
+    def _share(self, check: Check) -> Check:
+        """*check* against this process' part of its limit, rounded up."""
+        whole = check.requests_per_unit
+        part = -(-whole // self._replicas)
+        if part == whole:
+            return check
+        return check._replace(requests_per_unit=part, near_limit=check.near_limit * part // whole)
+
+
+def _allow(check: Check, now: int) -> Status:
+    """It passes; but a limit of 0 is exceeded whatever has been counted."""
+    if not check.requests_per_unit:
+        return judge(check, max(0, check.amount), now)
+    reset = seconds_until_reset(now, check.window_seconds)
+    return Status(Code.OK, check, check.limit, check.requests_per_unit, reset)
+
+
+def _deny(check: Check, now: int) -> Status:
+    """It is refused; who gives back is not, as ever."""
+    if check.amount < 0:
+        return judge(check, check.requests_per_unit, now)
+    code = Code.OK if check.rule is not None and check.rule.shadow_mode else Code.OVER_LIMIT
+    return Status(code, check, check.limit, 0, RETRY_SECONDS, over_limit=check.amount)
+
+
+def _size(hits: Sequence[Hit]) -> int:
+    return sum(abs(hit.amount) for hit in hits)

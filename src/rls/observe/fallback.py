@@ -1,0 +1,41 @@
+"""What is decided while the backend fails, and what refused requests do not spend, as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rls.fallback import Policies
+from rls.observe.metrics import Metrics
+from rls.uncharge import Uncharge
+
+
+def show_fallback(metrics: Metrics, policies: Policies, is_degraded: Callable[[], bool]) -> None:
+    """Add the numbers of *policies* to *metrics*."""
+    metrics.read_gauge(
+        "rls_degraded", "1 while counters cannot be had, so that policies decide, else 0.", lambda: int(is_degraded())
+    )
+    metrics.read_counter(
+        "rls_fallback_total",
+        "Checks that were decided without their count, by on_backend_error.",
+        lambda: policies.decided,
+        "policy",
+    )
+    metrics.read_gauge(
+        "rls_fallback_counters", "Counters of this process while the backend fails.", lambda: len(policies.local)
+    )
+    metrics.read_counter(
+        "rls_fallback_hits_total",
+        "Hits that were counted in this process, and sent to the backend afterwards or lost on the way.",
+        lambda: policies.caught_up,
+        "result",
+    )
+
+
+def show_uncharged(metrics: Metrics, uncharge: Uncharge) -> None:
+    """Add the numbers of *uncharge* to *metrics*."""
+    metrics.read_counter(
+        "rls_uncharged_total",
+        "Hits of refused requests that were given back, or may not have been.",
+        lambda: uncharge.given_back,
+        "result",
+    )

@@ -1,0 +1,58 @@
+"""What a test wants to know of a limiter that no answer shows: the hits that its backend got, and its decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rls.backends.base import CounterBackend, Hit
+from rls.errors import BackendError
+from rls.events import Decided
+
+
+@dataclass
+class Recorded:
+    """A backend, and the hits that reached it; none do while it is away."""
+
+    backend: CounterBackend
+    hits: list[Hit] = field(default_factory=list)
+    away: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        return [hit.key.decode() for hit in self.hits]
+
+    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+        self._reach()
+        self.hits += hits
+        return await self.backend.hit(hits)
+
+    async def ping(self) -> None:
+        self._reach()
+        await self.backend.ping()
+
+    def _reach(self) -> None:
+        if self.away:
+            raise BackendError("away")
+
+    async def aclose(self) -> None:
+        await self.backend.aclose()
+
+
+class Decisions:
+    """Keeps the last decision: what a response does not show stands there."""
+
+    def __init__(self) -> None:
+        self.last: Decided | None = None
+
+    def forget(self) -> None:
+        self.last = None
+
+    def decided(self, event: Decided) -> None:
+        self.last = event
+
+    def backend_failed(self, event: object) -> None: ...
+
+    def rules_loaded(self, event: object) -> None: ...
+
+    def rules_rejected(self, event: object) -> None: ...
