@@ -12,10 +12,7 @@ from typing import Any, TypeAlias
 import uvloop
 
 from rls import __version__
-from rls.backends.base import CounterBackend
 from rls.backends.memory import MemoryBackend
-from rls.backends.overlimit_cache import OverLimitCache
-from rls.backends.redis import RedisBackend
 from rls.config import Loaded, load
 from rls.config.watch import watch
 from rls.core.decide import Modes
@@ -23,6 +20,7 @@ from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
 from rls.core.plan import Counting
 from rls.core.rules import OnBackendError, RuleSet
+from rls.counters import open_backend
 from rls.errors import SettingsError
 from rls.fallback import Policies
 from rls.limiter import Limiter
@@ -67,7 +65,7 @@ class App:
         self.settings = settings
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
-        self.backend = BACKENDS[settings.backend.scheme](settings, self.metrics)
+        self.backend = open_backend(settings, self.metrics)
         event_log = EventLog(self.log)
         self.policies = Policies(
             self.backend,
@@ -251,37 +249,6 @@ class App:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _memory(_: Settings, metrics: Metrics) -> CounterBackend:
-    backend = MemoryBackend()
-    metrics.read_gauge("rls_memory_counters", "Counters in memory.", lambda: len(backend))
-    return backend
-
-
-def _redis(settings: Settings, metrics: Metrics) -> CounterBackend:
-    backend = RedisBackend(
-        settings.backend.reveal(),
-        timeout_seconds=settings.backend_timeout,
-        jitter_seconds=int(settings.expiration_jitter),
-        key_prefix=settings.key_prefix,
-    )
-    if not settings.over_limit_cache_size:
-        return backend
-    cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
-    metrics.read_counter(
-        "rls_over_limit_cache_hits_total", "Hits that were over the limit without asking.", lambda: cache.answered
-    )
-    return cache
-
-
-BACKENDS: Mapping[str, Callable[[Settings, Metrics], CounterBackend]] = {
-    "memory": _memory,
-    "redis": _redis,
-    "rediss": _redis,
-    "unix": _redis,
-}
-"""What is counted in, by the scheme of its URL."""
 
 
 def _answers(settings: Settings) -> Answers:
