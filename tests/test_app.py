@@ -139,7 +139,9 @@ def test_it_starts_without_redis_and_answers_and_says_so(start, tmp_path) -> Non
     assert str(redis.port) in reason
     assert process.get("/readyz").status == process.get("/healthcheck").status == 200
     assert [check(process).code for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]
-    assert {"rls_ready 1.0", "rls_degraded 1.0", 'rls_fallback_total{policy="local"} 3.0'} <= metrics_of(process)
+    called = rls("call", process.addresses["grpc"], "--domain", "mesh", "--hits", "0", "company_id=other").stdout
+    assert "which cannot be had: on_backend_error: local" in called
+    assert {"rls_ready 1.0", "rls_degraded 1.0", 'rls_fallback_total{policy="local"} 4.0'} <= metrics_of(process)
     with running(redis):
         process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has found Redis")
         assert {"rls_degraded 0.0", 'rls_fallback_hits_total{result="sent"} 3.0'} <= metrics_of(process)

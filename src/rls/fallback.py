@@ -42,7 +42,8 @@ class Policies:
         default: See above.
         reason: Why the backend fails; "" while it does not.
         decided: Checks that were decided so far, by policy.
-        caught_up: Hits counted here that the backend got afterwards, and those that it may have missed.
+        caught_up: Hits counted here: `sent` are those that the backend got afterwards, `lost` may have been on their way to
+            it; `in_doubt` it may have counted itself, so that they are not sent.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Policies:
         self.default = default
         self.reason = ""
         self.decided = dict.fromkeys(map(str, OnBackendError), 0)
-        self.caught_up = {"sent": 0, "lost": 0}
+        self.caught_up = {"sent": 0, "lost": 0, "in_doubt": 0}
         self.local = LocalCounters(capacity)
         self._backend = backend
         self._replicas = replicas
@@ -94,6 +95,7 @@ class Policies:
                 status = judge(check, count, now)
             elif policy is LOCAL:
                 status = judge(self._share(check), self.local.hit(hit, now, in_doubt=error.in_doubt), now)
+                self.caught_up["in_doubt"] += abs(hit.amount) * error.in_doubt
             else:
                 status = _allow(check, now) if policy is ALLOW else _deny(check, now)
             statuses.append(status)

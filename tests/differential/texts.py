@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from rls.config.schema import SHAPES
 from tests.differential.cases import DOMAINS, KEYS, Draw, rarely, siblings
 
-WORDS = sorted({word for shape in SHAPES.values() for word in shape.keys} - {"unit_multiplier"})
+OWN = {"charge_refused", "on_backend_error", "unit_multiplier"}
+WORDS = sorted({word for shape in SHAPES.values() for word in shape.keys} - OWN)
 KEYS_UNLIKE_ANY = (
     *("Key", "UNIT", "limit", "rate-limit", "request_per_unit", "shadowmode", "5", "1.5", "true", "~", "''", "a b"),
     *("'key'", '"value"', "!!str key", "!own key", "? unit", "[key]", "{key: a}", "&x key", "<<", "'<<'", "k#"),

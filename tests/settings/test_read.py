@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rls.app import BACKENDS
+from rls.counters import BACKENDS
 from rls.errors import SettingsError
 from rls.settings import SCHEMES, Settings, not_settings, read, variable
 from rls.settings.read import _KUBERNETES

@@ -119,6 +119,8 @@ def _show(request: Request, answer: Answer) -> None:
     summary = Text.assemble((answer.code, _STYLES.get(answer.code, "")), f" in {answer.seconds * 1000:.1f} ms")
     if rule := answer.metadata.get("rule"):
         summary.append(f"; refused by rule {rule}, by its descriptor {answer.metadata.get('descriptor')}")
+    if policies := answer.metadata.get("on_backend_error"):
+        summary.append(f"; not by its counters, which cannot be had: on_backend_error: {policies}")
     console.print(summary)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("descriptor", "status", "limit", "remaining", "reset"):

@@ -25,7 +25,7 @@ def show_fallback(metrics: Metrics, policies: Policies, is_degraded: Callable[[]
     )
     metrics.read_counter(
         "rls_fallback_hits_total",
-        "Hits that were counted in this process, and sent to the backend afterwards or lost on the way.",
+        "Hits that were counted in this process: sent to the backend afterwards, lost on the way, or in doubt.",
         lambda: policies.caught_up,
         "result",
     )

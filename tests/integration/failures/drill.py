@@ -56,6 +56,8 @@ class Report:
         recovered: Seconds from the fault to the end of the last tenth of a second in which more than one call of a
             hundred was not decided in time; 0 where there was none.
         in_the_end: Share of the calls of the last two seconds that got a decision within 20 ms, in percent.
+        alone: Hits that the server decided by its own counts; so many calls may have passed beyond the limit.
+        in_doubt: Those of them that it did not send afterwards, since Redis may have counted them; so many may be lost.
     """
 
     drill: str
@@ -66,6 +68,8 @@ class Report:
     over_admitted: float
     recovered: float
     in_the_end: float
+    alone: int
+    in_doubt: int
 
     def row(self) -> str:
         return (
@@ -136,6 +140,8 @@ class Drill:
             over_admitted=100 * max(0.0, passed - allowed) / allowed,
             recovered=max(0.0, (missed[-1] + 1 - happened) * _BUCKET_SECONDS) if missed else 0.0,
             in_the_end=100 * sum(answered for _, answered in last) / max(1, sum(sent for sent, _ in last)),
+            alone=int(server.metric("rls_fallback_total", policy="local")),
+            in_doubt=int(server.metric("rls_fallback_hits_total", result="in_doubt")),
         )
 
     def _counted(self) -> int:

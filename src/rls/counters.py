@@ -1,0 +1,59 @@
+"""Settings → the counters of a server, and all that stands before them. Beside `app`, what knows concrete backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from rls.backends.base import CounterBackend
+from rls.backends.memory import MemoryBackend
+from rls.backends.overlimit_cache import OverLimitCache
+from rls.backends.per_second import PerSecondBackend
+from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
+from rls.observe.metrics import Metrics
+from rls.settings import BackendUrl, Settings
+
+
+def open_backend(settings: Settings, metrics: Metrics) -> CounterBackend:
+    """What counts, and what spares it work."""
+    backend = BACKENDS[settings.backend.scheme](settings.backend, settings, metrics)
+    if settings.per_second_backend is not None:
+        opened = BACKENDS[settings.per_second_backend.scheme](settings.per_second_backend, settings, metrics)
+        backend = PerSecondBackend(backend, opened)
+    if isinstance(backend, MemoryBackend) or not settings.over_limit_cache_size:
+        return backend
+    cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
+    metrics.read_counter(
+        "rls_over_limit_cache_hits_total", "Hits that were over the limit without asking.", lambda: cache.answered
+    )
+    return cache
+
+
+def _memory(_: BackendUrl, __: Settings, metrics: Metrics) -> CounterBackend:
+    backend = MemoryBackend()
+    metrics.read_gauge("rls_memory_counters", "Counters in memory.", lambda: len(backend))
+    return backend
+
+
+def _redis(
+    kind: type[RedisBackend | ClusterBackend], url: BackendUrl, settings: Settings, _: Metrics
+) -> CounterBackend:
+    return kind(
+        url.reveal(),
+        timeout_seconds=settings.backend_timeout,
+        jitter_seconds=int(settings.expiration_jitter),
+        key_prefix=settings.key_prefix,
+    )
+
+
+BACKENDS: Mapping[str, Callable[[BackendUrl, Settings, Metrics], CounterBackend]] = {
+    "memory": _memory,
+    "redis": partial(_redis, RedisBackend),
+    "rediss": partial(_redis, RedisBackend),
+    "unix": partial(_redis, RedisBackend),
+    "redis+cluster": partial(_redis, ClusterBackend),
+    "rediss+cluster": partial(_redis, ClusterBackend),
+    "redis+sentinel": partial(_redis, SentinelBackend),
+    "rediss+sentinel": partial(_redis, SentinelBackend),
+}
+"""What is counted in, by the scheme of its URL."""
