@@ -60,6 +60,7 @@ demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs bei
 
 bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)
+	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.cluster
 
 overload: $(BENCH) ## as bench, but more than can be answered: directly, and through a real Envoy
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.overload $(ARGS)
