@@ -236,7 +236,5 @@ async def test_closing_ends_all(own_cluster: RedisCluster, open_backend: Open, s
         await backend.aclose()
         await backend.aclose()
         await asyncio.wait(calls)
-    ended = {type(call.exception()) for call in calls}
-    assert ended <= (
-        {BackendError, type(None)} if state == "well" else {BackendError}
-    )  # a node that is well may be quicker
+    # Where all is well the answers may be quicker than the closing.
+    assert {type(call.exception()) for call in calls} <= {BackendError, *([type(None)] if state == "well" else [])}
