@@ -32,7 +32,7 @@ run: $(RUN) ## serve config/descriptors.yaml, counting in memory
 test: $(DEV) ## all tests, with a real Valkey and a real Envoy; ARGS="-k name" for some
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: check-format check-lint check-types check-layers check-generated check-links ## format, lint, types, layers, generated code, links of the docs
+check: check-format check-lint check-types check-layers check-generated check-links lint-scripts lint-workflows lint-dockerfile ## format, lint, types, layers, generated code, links of the docs, scripts
 
 check-format: $(DEV)
 	$(BIN)/ruff format --check
