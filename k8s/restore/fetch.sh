@@ -9,9 +9,12 @@ wanted=${SNAPSHOT:?daily, weekly, monthly, or one of them}
 case $wanted in
   */*) snapshot=$wanted ;;
   # A folder without SHA256SUMS was not finished.
-  *) snapshot=$wanted/$(rclone lsf --recursive --files-only --include '*/SHA256SUMS' "$ARCHIVE/$wanted" | sort | tail -n 1) ;;
+  *)
+    newest=$(rclone lsf --recursive --files-only --include '*/SHA256SUMS' "$ARCHIVE/$wanted" | sort | tail -n 1)
+    snapshot=$wanted/${newest:?no snapshot is there}
+    snapshot=${snapshot%/SHA256SUMS}
+    ;;
 esac
-snapshot=${snapshot%/SHA256SUMS}
 echo "fetching $snapshot"
 rclone copy "$ARCHIVE/$snapshot" "$directory"
 cd "$directory"

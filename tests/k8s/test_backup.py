@@ -149,6 +149,9 @@ def test_only_the_newest_are_kept_and_an_unfinished_one_is_not_fetched(tmp_path:
     assert [name[:4] for name in archived(tmp_path)] == [str(year), "2999"]
     assert got.returncode == 0, got.stderr
     assert (tmp_path / "fetched" / "a.rdb").read_text() == "counters"
+    none = run(["sh", str(RESTORE / "fetch.sh"), str(tmp_path / "none")], **archive, SNAPSHOT="weekly")
+    assert none.returncode != 0
+    assert "no snapshot is there" in none.stderr
     (snapshots / "a.rdb").write_text("spoilt")
     spoilt = run(
         ["sh", str(BACKUP / "archive.sh"), str(snapshots)], **archive, ARCHIVE_FOLDER="daily", ARCHIVE_KEEP="2"
