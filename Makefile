@@ -13,16 +13,18 @@ VENV_MADE := $(VENV)/.made
 RUN       := $(VENV)/.installed-run
 DEV       := $(VENV)/.installed-dev
 BENCH     := $(VENV)/.installed-bench
+CHECKOV   := $(VENV)/.installed-checkov
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
-TYPED := $(wildcard src scripts tests benches examples)
+TYPED := $(wildcard src scripts tests benches examples k8s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test differential drills format demo bench profile overload pb schema pins clean \
+	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	check check-format check-lint check-types check-layers check-generated check-links
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN) ## serve config/descriptors.yaml, counting in memory
 	$(BIN)/rls serve --config config/descriptors.yaml $(ARGS)
@@ -30,7 +32,7 @@ run: $(RUN) ## serve config/descriptors.yaml, counting in memory
 test: $(DEV) ## all tests, with a real Valkey and a real Envoy; ARGS="-k name" for some
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: check-format check-lint check-types check-layers check-generated check-links ## format, lint, types, layers, generated code, links of the docs
+check: check-format check-lint check-types check-layers check-generated check-links lint-scripts lint-workflows lint-dockerfile ## format, lint, types, layers, generated code, links of the docs, scripts
 
 check-format: $(DEV)
 	$(BIN)/ruff format --check
@@ -44,6 +46,22 @@ check-generated: $(DEV)
 	$(BIN)/python scripts/generate_pb.py --check
 check-links: $(DEV)
 	$(BIN)/python scripts/check_links.py
+
+lint-delivery: lint-scripts lint-workflows lint-dockerfile lint-manifests ## scripts, workflows, Dockerfile, manifests: what a linter finds in them
+
+lint-scripts: $(DEV)
+	$(BIN)/shellcheck .ci/run $$(git ls-files --cached --others --exclude-standard '*.sh')
+lint-workflows: $(DEV)
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck -pyflakes= .github/workflows/*.yaml
+	$(BIN)/zizmor --offline --no-progress --quiet --persona pedantic .github
+lint-dockerfile: $(DEV)
+	$(BIN)/hadolint --failure-threshold info Dockerfile
+lint-manifests: $(CHECKOV)
+	rm -rf $(VENV)/rendered && mkdir $(VENV)/rendered
+	for one in overlays/development overlays/staging overlays/production restore; do \
+		kubectl kustomize k8s/$$one >$(VENV)/rendered/$${one##*/}.yaml || exit 1; \
+	done
+	$(VENV)/checkov/bin/checkov --config-file k8s/checkov.yaml --directory $(VENV)/rendered
 
 differential: $(DEV) ## compare with envoyproxy/ratelimit, where RATELIMIT_BINARY and RATELIMIT_CONFIG_CHECK_BINARY name its programs
 	$(BIN)/pytest tests/differential --capture=no --examples 1000 -o faulthandler_timeout=0 $(ARGS)
@@ -87,10 +105,11 @@ pins: $(VENV_MADE) ## compile requirements/*.txt from pyproject.toml; UPGRADE=1 
 	$(COMPILE) $(PINNED) --group build -o requirements/build.txt
 	$(COMPILE) $(PINNED) --group bench -o requirements/bench.txt
 	$(COMPILE) $(PINNED) --group pins -o requirements/pins.txt
+	$(COMPILE) --group checkov -o requirements/checkov.txt
 
 clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests scripts benches examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests scripts benches examples k8s -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 define NO_PYTHON
 $(PYTHON) is missing or older than 3.11. Name another: make PYTHON=/path/to/python3.11
@@ -127,4 +146,11 @@ $(DEV): $(RUN) requirements/dev.txt
 
 $(BENCH): $(DEV) requirements/bench.txt
 	@$(PIP_INSTALL) -r requirements/bench.txt
+	@touch $@
+
+# Beside the others: what it demands fits nobody else's demands.
+$(CHECKOV): $(VENV_MADE) requirements/checkov.txt requirements/pins.txt
+	@$(PIP_INSTALL) -r requirements/pins.txt
+	@$(BIN)/uv --quiet venv --clear --python $(BIN)/python $(VENV)/checkov
+	@$(BIN)/uv --quiet pip install --require-hashes --python $(VENV)/checkov/bin/python -r requirements/checkov.txt
 	@touch $@

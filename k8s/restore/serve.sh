@@ -1,0 +1,19 @@
+#!/bin/sh
+# Let a server load each snapshot of a folder, reachable only through a socket: SOCKETS/<number>.sock
+#
+#   serve.sh DIRECTORY SOCKETS
+set -eu
+
+directory=$1
+sockets=$2
+number=0
+for snapshot in "$directory"/*.rdb; do
+  number=$((number + 1))
+  # What has expired since stays away; nothing is ever written.
+  valkey-server --port 0 --unixsocket "$sockets/$number.sock" --dir "$directory" --dbfilename "${snapshot##*/}" \
+    --save '' --appendonly no --daemonize no --loglevel warning &
+done
+# So that restore.py knows when it has seen all.
+echo "$number" >"$sockets/count"
+trap 'kill $(jobs -p) 2>/dev/null; exit 0' TERM INT
+wait

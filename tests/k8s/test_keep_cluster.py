@@ -1,0 +1,118 @@
+"""The script that forms and heals the Redis Cluster, on real nodes."""
+
+import os
+from pathlib import Path
+
+import pytest
+from redis.exceptions import NoPermissionError
+
+from tests.k8s.nodes import COMPONENT, Nodes, empty_nodes, eventually, program, run
+
+
+def test_six_empty_nodes_become_a_cluster_and_a_second_pass_changes_nothing(nodes: Nodes) -> None:
+    formed = nodes.keep()
+
+    assert (formed.returncode, formed.stdout.splitlines()[-1]) == (0, "well"), formed.stdout + formed.stderr
+    eventually(nodes.is_whole, "the replicas have caught up")
+    assert nodes.roles() == ["master"] * 3 + ["slave"] * 3
+    assert nodes.keep().stdout == "well\n"
+
+
+def test_no_cluster_is_formed_while_a_node_is_missing(nodes: Nodes) -> None:
+    nodes.servers[5].kill()
+
+    passed = nodes.keep()
+
+    assert passed.returncode == 1
+    assert passed.stdout.endswith("not well: there is no cluster yet, and not all nodes can be reached\n")
+    assert all(
+        nodes.one(number).execute_command("CLUSTER", "INFO").count(b"cluster_known_nodes:1\r") for number in (0, 4)
+    )
+
+
+def test_nodes_that_come_back_empty_or_elsewhere_are_taken_in_again(nodes: Nodes) -> None:
+    assert nodes.keep().returncode == 0
+    eventually(nodes.is_whole, "the replicas have caught up")
+    with nodes.client() as client:
+        client.set("acme", 1, ex=600)
+
+    # A replica at another address, then a primary with nothing at all, whose replica has taken its place.
+    nodes.servers[4].kill()
+    nodes.move(4)
+    assert nodes.keep().returncode == 0
+    eventually(nodes.is_whole, "the one elsewhere is back")
+    nodes.servers[0].kill()
+    eventually(lambda: nodes.replication(5)["role"] == "master", "its replica has taken over")
+    nodes.wipe(0)
+    healed = nodes.keep()
+
+    assert healed.returncode == 0, healed.stdout
+    eventually(nodes.is_whole, "the empty one has caught up")
+    with nodes.client() as client:
+        assert client.get("acme") == b"1"
+
+
+def test_all_nodes_at_other_addresses_find_each_other(nodes: Nodes) -> None:
+    """As after an outage of the whole cluster: they know each other only where nobody is any more."""
+    assert nodes.keep().returncode == 0
+    eventually(nodes.is_whole, "the replicas have caught up")
+
+    for number in range(6):
+        nodes.servers[number].kill()
+    for number in range(6):
+        nodes.move(number)
+    healed = nodes.keep()
+
+    assert healed.returncode == 0, healed.stdout
+    eventually(nodes.is_whole, "they have found each other")
+
+
+@pytest.mark.parametrize("lost", [(0, 5), (0, 1)], ids=["a shard with its replica", "most primaries"])
+def test_what_no_vote_can_mend_is_mended(nodes: Nodes, lost: tuple[int, ...]) -> None:
+    assert nodes.keep().returncode == 0
+    eventually(nodes.is_whole, "the replicas have caught up")
+    assert nodes.replication(5)["master_port"] == nodes.servers[0].port
+
+    for number in lost:
+        nodes.servers[number].kill()
+    for number in lost:
+        nodes.wipe(number)
+    healed = nodes.keep()
+
+    assert healed.returncode == 0, healed.stdout
+    eventually(nodes.is_whole, "all slots are served")
+
+
+def test_with_the_configuration_the_acl_and_the_certificates_of_k8s(tmp_path: Path, secrets: Path) -> None:
+    with empty_nodes(tmp_path, secrets) as nodes:
+        formed = nodes.keep()
+
+        assert formed.returncode == 0, formed.stdout + formed.stderr
+        eventually(nodes.is_whole, "the replicas have caught up")
+        assert nodes.ask("SET", "acme", 0, "EX", 60, "NX")
+        assert nodes.ask("INCRBY", "acme", 3) == 3
+        with pytest.raises(NoPermissionError):
+            nodes.ask("FLUSHALL")
+
+
+def test_a_primary_that_leaves_hands_over_first(tmp_path: Path, secrets: Path) -> None:
+    """The probes' and the preStop's scripts, with what they may do by the ACL."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "valkey-cli").symlink_to(program("redis-cli"))
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    with empty_nodes(tmp_path / "nodes", secrets) as nodes:
+        env = {"PATH": path, "REDIS_TLS": str(secrets / "redis-tls"), "REDIS_SECRET": str(secrets / "redis-nodes")}
+        env["REDIS_PORT"] = str(nodes.servers[0].port)
+        probe = ["sh", str(COMPONENT / "probe.sh")]
+        assert [run([*probe, word], **env).returncode for word in ("alive", "ready")] == [0, 1]
+        assert nodes.keep().returncode == 0
+        eventually(nodes.is_whole, "the replicas have caught up")
+        assert [run([*probe, word], **env).returncode for word in ("alive", "ready")] == [0, 0]
+
+        left = run(["sh", str(COMPONENT / "leave.sh")], **env)
+
+        assert (left.returncode, left.stderr) == (0, "")
+        assert nodes.replication(0)["role"] == "slave"
+        nodes.servers[0].suspend()
+        assert run(["timeout", "1", *probe, "alive"], **env).returncode == 124
+        nodes.servers[0].resume()

@@ -1,0 +1,308 @@
+"""What is in k8s/: it renders, Kubernetes' schemas take it, and its parts fit each other."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rls.settings import not_settings
+from tests.k8s.manifests import (
+    COMPONENTS,
+    K8S,
+    OVERLAYS,
+    RENDERED,
+    WORKLOADS,
+    Object,
+    containers,
+    identity,
+    objects,
+    of_kind,
+    rendered,
+    secrets_made,
+    selects,
+    with_component,
+    workloads,
+)
+from tests.k8s.nodes import ROOT
+from tests.redis_server import missing
+
+# The issue's table: CPU, memory, storage.
+RESOURCES = {("Deployment", "users"): ("500m", "512Mi"), ("Deployment", "rls"): ("1", "1Gi")}
+RESOURCES |= {("StatefulSet", "redis"): ("2", "2Gi")}
+# Secrets of others: object storage, Elasticsearch, Kibana. docs/kubernetes.md says how they are made.
+FOREIGN_SECRETS = {"redis-archive", "elasticsearch-fluentd", "kibana-setup"}
+CUSTOM = {"ServiceMonitor"}
+
+overlays = pytest.mark.parametrize("name", [f"overlays/{name}" for name in OVERLAYS])
+everything = pytest.mark.parametrize("name", RENDERED)
+PRODUCTION = "overlays/production"
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_component_can_be_switched_on_alone(component: str, tmp_path: Path) -> None:
+    assert len(with_component(component, tmp_path)) > len(objects("base")) or component == "redis-cluster"
+
+
+@pytest.mark.parametrize("version", ["1.33", "1.36"])
+@everything
+def test_the_schemas_of_kubernetes_take_it(name: str, version: str) -> None:
+    try:
+        import kubernetes_validate
+    except ImportError:
+        missing("needs the wheel kubernetes-validate")
+    for one in objects(name):
+        if one["kind"] not in CUSTOM:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+@everything
+def test_no_object_is_there_twice_and_each_names_its_namespace(name: str) -> None:
+    identities = [identity(one) for one in objects(name)]
+
+    assert len(set(identities)) == len(identities)
+    unbound = {kind for kind, namespace, _ in identities if not namespace}
+    assert unbound <= {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+
+
+@everything
+def test_selectors_find_the_pods_they_are_for(name: str) -> None:
+    pods = [(one["metadata"]["namespace"], pod["metadata"]["labels"]) for one, pod in workloads(name)]
+    for one in of_kind(name, "Service", "PodDisruptionBudget", "Deployment", "StatefulSet", "DaemonSet"):
+        selector = one["spec"]["selector"]
+        selector = {"matchLabels": selector} if one["kind"] == "Service" else selector
+        namespace = one["metadata"]["namespace"]
+        assert [labels for where, labels in pods if where == namespace and selects(selector, labels)], identity(one)
+
+
+@everything
+def test_ports_of_services_and_probes_are_those_of_containers(name: str) -> None:
+    for one, pod in workloads(name):
+        for container in containers(pod):
+            ports = {port["name"] for port in container.get("ports", [])}
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                asked = container.get(probe, {}).get("httpGet")
+                assert asked is None or asked["port"] in ports, (identity(one), container["name"], probe)
+    for service in of_kind(name, "Service"):
+        found = ports_of(name, {"matchLabels": service["spec"]["selector"]}, service["metadata"]["namespace"])
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= set(found), identity(service)
+
+
+def ports_of(name: str, selector: Object, namespace: str) -> dict[str, int]:
+    """Of the pods that are selected, by name."""
+    return {
+        port["name"]: port["containerPort"]
+        for one, pod in workloads(name)
+        if one["metadata"]["namespace"] == namespace and selects(selector, pod["metadata"]["labels"])
+        for container in containers(pod)
+        for port in container.get("ports", [])
+    }
+
+
+def test_network_policies_name_pods_and_ports_that_are_there() -> None:
+    reached: set[tuple[str, int]] = set()
+    for policy in of_kind(PRODUCTION, "NetworkPolicy"):
+        namespace, spec = policy["metadata"]["namespace"], policy["spec"]
+        own = ports_of(PRODUCTION, spec["podSelector"], namespace)
+        for rule in spec.get("ingress", []):
+            assert all(port["port"] in own for port in rule["ports"]), identity(policy)
+        for rule in spec.get("egress", []):
+            for peer in rule.get("to", []):
+                where = (
+                    peer.get("namespaceSelector", {})
+                    .get("matchLabels", {})
+                    .get("kubernetes.io/metadata.name", namespace)
+                )
+                if "podSelector" in peer and where in {"rate-limit", "users"}:
+                    ports = ports_of(PRODUCTION, peer["podSelector"], where)
+                    assert {port["port"] for port in rule["ports"]} <= set(ports.values()), identity(policy)
+                    reached |= {(where, port["port"]) for port in rule["ports"]}
+    assert reached == {("rate-limit", 6379), ("rate-limit", 16379), ("rate-limit", 8081)}
+
+
+def test_every_pod_is_under_a_policy_that_denies_by_default() -> None:
+    denied = {
+        policy["metadata"]["namespace"]
+        for policy in of_kind(PRODUCTION, "NetworkPolicy")
+        if not policy["spec"]["podSelector"] and not policy["spec"].keys() & {"ingress", "egress"}
+    }
+    assert denied == {"rate-limit", "users"}
+    logging = next(one for one in of_kind(PRODUCTION, "NetworkPolicy") if one["metadata"]["name"] == "logging")
+    for one, pod in workloads(PRODUCTION):
+        namespace = one["metadata"]["namespace"]
+        assert namespace in denied or selects(logging["spec"]["podSelector"], pod["metadata"]["labels"]), identity(one)
+
+
+def referenced(pod: Object) -> Iterator[tuple[str, str, str | None]]:
+    """Kind, name and key of what a pod must find."""
+    yield "ServiceAccount", pod["spec"]["serviceAccountName"], None
+    for volume in pod["spec"].get("volumes", []):
+        if "configMap" in volume:
+            yield "ConfigMap", volume["configMap"]["name"], None
+        if "secret" in volume:
+            yield "Secret", volume["secret"]["secretName"], None
+    for container in containers(pod):
+        for source in container.get("envFrom", []):
+            yield "Secret", source["secretRef"]["name"], None
+        for variable in container.get("env", []):
+            if ref := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield "Secret", ref["name"], ref["key"]
+
+
+@overlays
+def test_what_pods_refer_to_is_there(name: str, secrets: Path) -> None:
+    made = secrets_made(secrets)
+    there = {identity(one) for one in objects(name)}
+    for one, pod in workloads(name):
+        for kind, referred, key in referenced(pod):
+            if kind == "Secret":
+                assert referred in FOREIGN_SECRETS or key in {None, *made.get(referred, ())}, (identity(one), referred)
+                assert referred in FOREIGN_SECRETS | set(made), (identity(one), referred)
+            else:
+                assert (kind, one["metadata"]["namespace"], referred) in there, (identity(one), kind, referred)
+        names = {volume["name"] for volume in pod["spec"].get("volumes", [])}
+        names |= {claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", [])}
+        mounted = {mount["name"] for container in containers(pod) for mount in container.get("volumeMounts", [])}
+        assert mounted == names, identity(one)
+
+
+@overlays
+def test_scripts_that_run_are_in_the_config_maps_that_are_mounted(name: str) -> None:
+    maps = {one["metadata"]["name"]: one["data"] for one in of_kind(name, "ConfigMap")}
+    for one, pod in workloads(name):
+        sources = {v["name"]: maps[v["configMap"]["name"]] for v in pod["spec"].get("volumes", []) if "configMap" in v}
+        for container in containers(pod):
+            mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts", [])}
+            hooks = [container.get(probe, {}) for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+            hooks.append(container.get("lifecycle", {}).get("preStop", {}))
+            words = [
+                *container.get("command", []),
+                *(w for hook in hooks for w in hook.get("exec", {}).get("command", [])),
+            ]
+            for word in words:
+                folder, _, file = word.rpartition("/")
+                if file.endswith((".sh", ".py", ".conf")):
+                    assert file in sources[mounts[folder]], (identity(one), word)
+
+
+@overlays
+def test_variables_are_settings_that_rls_knows(name: str) -> None:
+    rls = next(pod for one, pod in workloads(name) if one["metadata"]["name"] == "rls")
+    env = {variable["name"]: variable["value"] for variable in containers(rls)[0]["env"]}
+
+    assert list(not_settings(env)) == []
+    assert all(variable.startswith("RLS_") for variable in env)
+    mounts = {mount["mountPath"] for mount in containers(rls)[0]["volumeMounts"]}
+    assert env["RLS_CONFIG"] in mounts
+    files = re.findall(r"=(/[^&]+)/[^/&]+", env.get("RLS_BACKEND", ""))
+    assert set(files) <= mounts
+    assert not re.search(r"//[^@/]*:[^@/]*@", env.get("RLS_BACKEND", "")), "no password in a URL"
+
+
+def test_pods_end_no_sooner_than_rls_has_drained() -> None:
+    rls = next(pod for one, pod in workloads("base") if one["metadata"]["name"] == "rls")
+    drain = next(v["value"] for v in containers(rls)[0]["env"] if v["name"] == "RLS_DRAIN")
+    seconds = int(drain.removesuffix("s"))
+    proxy = yaml.safe_load(rls["metadata"]["annotations"]["proxy.istio.io/config"])
+    sidecar = int(proxy["terminationDrainDuration"].removesuffix("s"))
+
+    # docs/operations.md: the drain and 6 s.
+    assert seconds + 6 <= sidecar < rls["spec"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("name", ["overlays/staging", PRODUCTION])
+def test_resources_are_those_of_the_table(name: str) -> None:
+    found = {}
+    for one, pod in workloads(name):
+        key = one["kind"], one["metadata"]["name"]
+        if key in RESOURCES:
+            resources = containers(pod)[0]["resources"]
+            assert resources["requests"] == resources["limits"]
+            found[key] = (resources["limits"]["cpu"], resources["limits"]["memory"])
+    assert found == RESOURCES
+    redis = next(one for one in objects(name) if identity(one) == ("StatefulSet", "rate-limit", "redis"))
+    assert redis["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] == "10Gi"
+    assert redis["spec"]["replicas"] == 6
+
+
+@overlays
+def test_pods_are_restricted(name: str) -> None:
+    """As the Pod Security Standard `restricted` has it, and more: no token, and nothing to write to but volumes."""
+    for one, pod in workloads(name):
+        if one["metadata"]["name"] == "fluentd":
+            continue  # has its reasons beside it, and a namespace of its own
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False, identity(one)
+        assert spec["securityContext"]["runAsNonRoot"] is True, identity(one)
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, identity(one)
+        assert not any("hostPath" in volume for volume in spec.get("volumes", []))
+        for container in containers(pod):
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False, identity(one)
+            assert security["readOnlyRootFilesystem"] is True, identity(one)
+            assert security["capabilities"] == {"drop": ["ALL"]}, identity(one)
+            assert set(container["resources"]) == {"requests", "limits"}, identity(one)
+
+
+@everything
+def test_what_is_scaled_or_scraped_or_bound_exists(name: str) -> None:
+    there = {identity(one) for one in objects(name)}
+    for scaler in of_kind(name, "HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        assert (target["kind"], scaler["metadata"]["namespace"], target["name"]) in there
+        workload = next(pod for one, pod in workloads(name) if one["metadata"]["name"] == target["name"])
+        measured = {metric["containerResource"]["container"] for metric in scaler["spec"]["metrics"]}
+        assert measured <= {container["name"] for container in containers(workload)}
+        assert not any(
+            "replicas" in one["spec"] for one, _ in workloads(name) if one["metadata"]["name"] == target["name"]
+        )
+    for monitor in of_kind(name, "ServiceMonitor"):
+        labels, namespace = monitor["spec"]["selector"]["matchLabels"], monitor["metadata"]["namespace"]
+        services = [
+            one
+            for one in of_kind(name, "Service")
+            if one["metadata"]["namespace"] == namespace and labels.items() <= one["metadata"]["labels"].items()
+        ]
+        ports = {port["name"] for service in services for port in service["spec"]["ports"]}
+        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports, identity(monitor)
+    for binding in of_kind(name, "RoleBinding", "ClusterRoleBinding"):
+        role = binding["roleRef"]
+        assert (role["kind"], binding["metadata"].get("namespace", ""), role["name"]) in there
+
+
+def test_the_rules_are_those_of_config() -> None:
+    rules = next(one for one in objects(PRODUCTION) if identity(one) == ("ConfigMap", "rate-limit", "rls-rules"))
+
+    assert rules["data"] == {"descriptors.yaml": (ROOT / "config" / "descriptors.yaml").read_text()}
+
+
+def test_the_service_is_what_istiod_makes_a_balanced_http2_cluster_of() -> None:
+    service = next(one for one in objects("base") if one["kind"] == "Service")
+
+    assert "clusterIP" not in service["spec"]
+    port = next(port for port in service["spec"]["ports"] if port["port"] == 8081)
+    assert port["appProtocol"] == "grpc"
+
+
+def test_secrets_are_nowhere_in_the_repository() -> None:
+    assert not [one for name in RENDERED for one in of_kind(name, "Secret")]
+
+
+def test_all_that_lies_in_k8s_is_used() -> None:
+    """A file that no kustomization names would look as if it did something."""
+    named = {K8S / "secrets.sh", K8S / "checkov.yaml"}
+    for file in K8S.rglob("kustomization.yaml"):
+        kustomization = yaml.safe_load(file.read_text())
+        generated = [name for maps in kustomization.get("configMapGenerator", []) for name in maps["files"]]
+        patches = [patch["path"] for patch in kustomization.get("patches", []) if "path" in patch]
+        named |= {file, *(file.parent / name for name in [*kustomization.get("resources", []), *generated, *patches])}
+    assert {path for path in K8S.rglob("*") if path.is_file() and path.suffix != ".pyc"} <= named
+
+
+def test_kinds_that_no_schema_was_asked_about_are_known() -> None:
+    assert {
+        one["kind"] for name in RENDERED for one in objects(name) if "." in one["apiVersion"].split("/")[0]
+    } >= CUSTOM
+    assert set(WORKLOADS) <= {one["kind"] for name in RENDERED for one in objects(name)}
+    assert rendered(ROOT / "config")
