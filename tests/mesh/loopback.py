@@ -26,7 +26,10 @@ class Placed:
 
     - A listener for each port of the pod, as nothing redirects connections to one listener here.
     - A gateway's HTTPS servers are plain HTTP: clients need no certificate of it.
-    - Endpoints are those of *endpoints*, by cluster; those of other clusters are none.
+    - Endpoints come by EDS, as in the mesh, but from files in *folder*: at first those of *endpoints*, by cluster.
+
+    Args:
+        identity: Whose certificate it has; its own unless said otherwise.
 
     Attributes:
         tree: The bootstrap in JSON.
@@ -34,9 +37,16 @@ class Placed:
     """
 
     def __init__(
-        self, rendered: Rendered, endpoints: Mapping[str, Sequence[Endpoint]], authority: Authority, folder: Path
+        self,
+        rendered: Rendered,
+        endpoints: Mapping[str, Sequence[Endpoint]],
+        authority: Authority,
+        folder: Path,
+        *,
+        identity: str = "",
     ) -> None:
         self.access_log = folder / "access.log"
+        self._folder = folder
         self.ports: dict[int, int] = {}
         # All that was rendered may be placed more than once.
         copied = json.loads(json.dumps({"listeners": rendered.listeners, "clusters": rendered.clusters}))
@@ -47,7 +57,10 @@ class Placed:
         for matcher in _holding(listeners, "destination_port"):
             matcher["destination_port"] = self.ports.get(matcher["destination_port"], matcher["destination_port"])
         for cluster in copied["clusters"]:
-            _give_endpoints(cluster, endpoints.get(cluster["name"], ()))
+            self.send_to(cluster["name"], endpoints.get(cluster["name"], ()))
+            cluster["type"] = "EDS"
+            source = {"path_config_source": {"path": str(self._endpoints_file(cluster["name"]))}}
+            cluster["eds_cluster_config"] = {"eds_config": {"resource_api_version": "V3", **source}}
         self.upstream = f"{self._upstream_cluster(rendered)};"
         self.tree: dict[str, Any] = {
             "node": {"id": f"{rendered.proxy.kind.name.lower()}~{rendered.proxy.spiffe}", "cluster": "mesh"},
@@ -56,9 +69,28 @@ class Placed:
             "static_resources": {
                 "listeners": listeners,
                 "clusters": copied["clusters"],
-                "secrets": _secrets(authority, rendered.proxy.spiffe),
+                "secrets": _secrets(authority, identity or rendered.proxy.spiffe),
             },
         }
+
+    def send_to(self, cluster: str, endpoints: Sequence[Endpoint]) -> None:
+        """Let a cluster have these endpoints, now or while Envoy runs."""
+        found = []
+        for endpoint in endpoints:
+            entry: Object = {"endpoint": {"address": _address(endpoint.port)}}
+            if endpoint.mtls:
+                entry["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": {"tlsMode": "istio"}}}
+            found.append(entry)
+        assignment = {"cluster_name": cluster, "endpoints": [{"lb_endpoints": found}] if found else []}
+        kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+        file = self._endpoints_file(cluster)
+        fresh = file.with_suffix(".new")
+        fresh.write_text(json.dumps({"resources": [{"@type": kind, **assignment}]}))
+        # Envoy looks at a file when another takes its place.
+        fresh.rename(file)
+
+    def _endpoints_file(self, cluster: str) -> Path:
+        return self._folder / f"{cluster.replace('|', '_')}.json"
 
     @property
     def http_filters(self) -> list[Object]:
@@ -105,17 +137,6 @@ class Placed:
 
 def _address(port: int) -> Object:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def _give_endpoints(cluster: Object, endpoints: Sequence[Endpoint]) -> None:
-    found = []
-    for endpoint in endpoints:
-        entry: Object = {"endpoint": {"address": _address(endpoint.port)}}
-        if endpoint.mtls:
-            entry["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": {"tlsMode": "istio"}}}
-        found.append(entry)
-    cluster["type"] = "STATIC"
-    cluster["load_assignment"] = {"cluster_name": cluster["name"], "endpoints": [{"lb_endpoints": found}]}
 
 
 def _secrets(authority: Authority, name: str) -> list[Object]:
