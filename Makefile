@@ -18,7 +18,7 @@ TYPED := $(wildcard src scripts tests benches examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential format demo bench overload pb schema pins clean \
+.PHONY: help run test differential drills format demo bench profile overload pb schema pins clean \
 	check check-format check-lint check-types check-layers check-generated check-links
 
 help: ## this list
@@ -46,7 +46,10 @@ check-links: $(DEV)
 	$(BIN)/python scripts/check_links.py
 
 differential: $(DEV) ## compare with envoyproxy/ratelimit, where RATELIMIT_BINARY and RATELIMIT_CONFIG_CHECK_BINARY name its programs
-	$(BIN)/pytest tests/differential --capture=no --examples 1000 $(ARGS)
+	$(BIN)/pytest tests/differential --capture=no --examples 1000 -o faulthandler_timeout=0 $(ARGS)
+
+drills: $(DEV) ## let a real cluster fail under load in eight ways, and write what came of it into docs/operations.md
+	$(BIN)/pytest tests/integration/failures --drills $(ARGS)
 
 format: $(DEV) ## format, and mend what ruff can mend
 	$(BIN)/ruff format
@@ -57,6 +60,9 @@ demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs bei
 
 bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)
+
+profile: $(BENCH) ## where the CPU of a check goes, into benches/results
+	$(BIN)/python -m benches.profile $(ARGS)
 
 overload: $(BENCH) ## as bench, but more than can be answered: directly, and through a real Envoy
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.overload $(ARGS)

@@ -56,7 +56,7 @@ class Cost:
 
 def cost(server: Running, redis: Running | None, case: Case, seconds: float, folder: Path) -> Cost:
     """Put *case* on *server* for *seconds*."""
-    run = _h2load if case.keys == 1 else _client
+    run = h2load if case.keys == 1 else _client
     pids = family(server.pid)
     mine = [*pids, *([redis.pid] if redis else [])]
     begin, others, used = time.monotonic(), others_seconds(mine), cpu_seconds(pids)
@@ -78,7 +78,8 @@ def cost(server: Running, redis: Running | None, case: Case, seconds: float, fol
     )
 
 
-def _h2load(server: Running, case: Case, seconds: float, folder: Path) -> tuple[int, int, float, float, float]:
+def h2load(server: Running, case: Case, seconds: float, folder: Path) -> tuple[int, int, float, float, float]:
+    """Calls answered and failed, the rate per second, and p50 and p99 in milliseconds, of one hot key."""
     connections = _CONNECTIONS[case.in_flight]
     body, log = folder / "body", folder / "times"
     payload = message(case.descriptors)

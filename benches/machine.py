@@ -40,6 +40,15 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return ticks / _TICK
 
 
+def thread_seconds(pid: int) -> dict[int, tuple[float, float]]:
+    """User and system time of each thread of a process; the thread that started it has its number."""
+    times = {}
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        fields = stat.read_text().rsplit(")", 1)[1].split()
+        times[int(stat.parent.name)] = (int(fields[11]) / _TICK, int(fields[12]) / _TICK)
+    return times
+
+
 def resident_mib(pid: int) -> float:
     """Resident set of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

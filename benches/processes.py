@@ -137,6 +137,15 @@ def echo(folder: Path) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
+def constant(folder: Path) -> Iterator[Running]:
+    """The HTTP/2 server that rls runs on, which answers the same bytes to everything: what cannot be undercut."""
+    port = free_port()
+    command = [sys.executable, "-m", "benches.constant", str(port)]
+    with running(command, port, SERVER_CORE, folder, {"PYTHONPATH": str(Path(__file__).parent.parent)}) as process:
+        yield process
+
+
+@contextlib.contextmanager
 def envoyproxy_ratelimit(folder: Path, program: Path, redis_address: str) -> Iterator[Running]:
     """envoyproxy/ratelimit, the Go server."""
     rules = folder / "go" / "x" / "config"

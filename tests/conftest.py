@@ -1,7 +1,13 @@
-"""What all tests share; fixtures live with the tests that use them."""
+"""What all tests share; fixtures live with the tests that use them, but for servers that take long to start."""
+
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.redis_cluster import RedisCluster, running_cluster
+from tests.redis_sentinel import Sentinels, running_sentinels
+from tests.redis_server import newest_binary
 
 # No deadline for an example: on a busy machine a slow one is no failure.
 settings.register_profile("patient", settings(), deadline=None)
@@ -9,3 +15,17 @@ settings.load_profile("patient")
 
 # It asserts what scenarios expect, so it has to say what came instead.
 pytest.register_assert_rewrite("tests.scenario")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """A cluster that all tests of a worker share: no test may maltreat it."""
+    with running_cluster(RedisCluster(tmp_path_factory.mktemp("cluster"), newest_binary())) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    """A primary and its sentinels that all tests of a worker share: no test may maltreat them."""
+    with running_sentinels(Sentinels(tmp_path_factory.mktemp("sentinels"), newest_binary())) as started:
+        yield started

@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
 DEADLINE = 15.0
 _WITHOUT_TRACES = ("--save", "", "--appendonly", "no", "--daemonize", "no")
@@ -47,6 +48,11 @@ def redis_binary() -> str:
     return next(iter(binaries.values()))
 
 
+def newest_binary() -> str:
+    """Path of a Valkey, where there is one, else of a Redis."""
+    return redis_binaries().get("valkey") or redis_binary()
+
+
 def missing(text: str) -> NoReturn:
     """A real part is not here: the test skips, and fails where `CI=true`."""
     if os.environ.get("CI") == "true":
@@ -61,15 +67,22 @@ class RedisServer:
         directory: For its files.
         binary: Its path.
         options: More of its options, as `--name`, `value`.
+        sentinel_config: Makes it a sentinel, which writes to that file.
+
+    Attributes:
+        options: The same, by name.
     """
 
-    def __init__(self, directory: Path, binary: str, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, directory: Path, binary: str, options: Sequence[str] = (), *, sentinel_config: Path | None = None
+    ) -> None:
         self.port = free_port()
         self._log = directory / f"redis-{self.port}.log"
-        self._command = [
-            *(binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory)),
-            *(*_WITHOUT_TRACES, *options),
-        ]
+        self.options = dict(zip(options[::2], options[1::2], strict=True))
+        # A sentinel wants its file first, and the flag that makes it one last.
+        config, last = ((str(sentinel_config),), ("--sentinel",)) if sentinel_config else ((), _WITHOUT_TRACES)
+        address = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory))
+        self._command = [binary, *config, *address, *options, *last]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -79,6 +92,11 @@ class RedisServer:
     def client(self, password: str | None = None) -> Redis:
         """A client of its own, to look behind the scenes; to be closed."""
         return Redis(port=self.port, password=password)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither killed nor stopped since."""
+        return self._process is not None
 
     def start(self) -> None:
         """Return when it accepts connections."""
@@ -139,6 +157,19 @@ def redis_server(directory: Path) -> Iterator[int]:
         return
     with running(RedisServer(directory, redis_binary())) as server:
         yield server.port
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 2 * DEADLINE) -> None:
+    """Return when *condition* holds, which may fail with an error of Redis meanwhile."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (RedisError, OSError):
+            pass
+        time.sleep(0.02)
+    pytest.fail(f"waited {seconds:g} s in vain until {what}", pytrace=False)
 
 
 def free_port() -> int:

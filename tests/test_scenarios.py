@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from rls.backends.base import CounterBackend
 from rls.backends.memory import MemoryBackend
-from rls.backends.redis.backend import RedisBackend
+from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
+from tests.redis_cluster import RedisCluster
+from tests.redis_sentinel import Sentinels
 from tests.redis_server import redis_server
 from tests.scenario import Run, Scenario
 
@@ -41,8 +45,29 @@ async def test_in_redis(path: Path, over_limit_cache: bool, tmp_path: Path, redi
     """Counted in a real Redis, a scenario comes out as it says."""
     with Redis(port=redis_port) as redis:
         redis.flushall()
-    run = Run(Scenario.read(path), tmp_path)
-    backend = RedisBackend(f"redis://127.0.0.1:{redis_port}", timeout_seconds=10, clock=lambda: run.clock() - SLACK)
+    await play(partial(RedisBackend, f"redis://127.0.0.1:{redis_port}"), path, over_limit_cache, tmp_path)
+
+
+@scenarios
+@caches
+async def test_in_a_cluster(path: Path, over_limit_cache: bool, tmp_path: Path, cluster: RedisCluster) -> None:
+    """Counted in a real cluster, a scenario comes out as it says."""
+    cluster.flush()
+    await play(partial(ClusterBackend, cluster.url), path, over_limit_cache, tmp_path)
+
+
+@scenarios
+@caches
+async def test_behind_sentinels(path: Path, over_limit_cache: bool, tmp_path: Path, sentinels: Sentinels) -> None:
+    """Counted in the primary that sentinels find, a scenario comes out as it says."""
+    with sentinels.client(sentinels.primary()) as redis:
+        redis.flushall()
+    await play(partial(SentinelBackend, sentinels.url), path, over_limit_cache, tmp_path)
+
+
+async def play(open_backend: Callable[..., CounterBackend], path: Path, over_limit_cache: bool, folder: Path) -> None:
+    run = Run(Scenario.read(path), folder)
+    backend = open_backend(timeout_seconds=10, clock=lambda: run.clock() - SLACK)
     try:
         await run.play(backend, over_limit_cache=over_limit_cache)
     finally:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, TypeAlias
 
 import uvloop
@@ -15,7 +16,8 @@ from rls import __version__
 from rls.backends.base import CounterBackend
 from rls.backends.memory import MemoryBackend
 from rls.backends.overlimit_cache import OverLimitCache
-from rls.backends.redis import RedisBackend
+from rls.backends.per_second import PerSecondBackend
+from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
 from rls.config import Loaded, load
 from rls.config.watch import watch
 from rls.core.decide import Modes
@@ -28,7 +30,7 @@ from rls.limiter import Limiter
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
-from rls.settings import Settings
+from rls.settings import BackendUrl, Settings
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
 from rls.transport.decode import Bounds
 from rls.transport.encode import Answers
@@ -64,7 +66,7 @@ class App:
         self.settings = settings
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
-        self.backend = BACKENDS[settings.backend.scheme](settings, self.metrics)
+        self.backend = _backend(settings, self.metrics)
         self.limiter = Limiter(
             self.backend,
             counting=Counting(settings.near_limit_ratio, KeyFormat(settings.key_format), settings.key_prefix),
@@ -232,20 +234,13 @@ class App:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _memory(_: Settings, metrics: Metrics) -> CounterBackend:
-    backend = MemoryBackend()
-    metrics.read_gauge("rls_memory_counters", "Counters in memory.", lambda: len(backend))
-    return backend
-
-
-def _redis(settings: Settings, metrics: Metrics) -> CounterBackend:
-    backend = RedisBackend(
-        settings.backend.reveal(),
-        timeout_seconds=settings.backend_timeout,
-        jitter_seconds=int(settings.expiration_jitter),
-        key_prefix=settings.key_prefix,
-    )
-    if not settings.over_limit_cache_size:
+def _backend(settings: Settings, metrics: Metrics) -> CounterBackend:
+    """What counts, and what spares it work."""
+    backend = BACKENDS[settings.backend.scheme](settings.backend, settings, metrics)
+    if settings.per_second_backend is not None:
+        opened = BACKENDS[settings.per_second_backend.scheme](settings.per_second_backend, settings, metrics)
+        backend = PerSecondBackend(backend, opened)
+    if isinstance(backend, MemoryBackend) or not settings.over_limit_cache_size:
         return backend
     cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
     metrics.read_counter(
@@ -254,11 +249,32 @@ def _redis(settings: Settings, metrics: Metrics) -> CounterBackend:
     return cache
 
 
-BACKENDS: Mapping[str, Callable[[Settings, Metrics], CounterBackend]] = {
+def _memory(_: BackendUrl, __: Settings, metrics: Metrics) -> CounterBackend:
+    backend = MemoryBackend()
+    metrics.read_gauge("rls_memory_counters", "Counters in memory.", lambda: len(backend))
+    return backend
+
+
+def _redis(
+    kind: type[RedisBackend | ClusterBackend], url: BackendUrl, settings: Settings, _: Metrics
+) -> CounterBackend:
+    return kind(
+        url.reveal(),
+        timeout_seconds=settings.backend_timeout,
+        jitter_seconds=int(settings.expiration_jitter),
+        key_prefix=settings.key_prefix,
+    )
+
+
+BACKENDS: Mapping[str, Callable[[BackendUrl, Settings, Metrics], CounterBackend]] = {
     "memory": _memory,
-    "redis": _redis,
-    "rediss": _redis,
-    "unix": _redis,
+    "redis": partial(_redis, RedisBackend),
+    "rediss": partial(_redis, RedisBackend),
+    "unix": partial(_redis, RedisBackend),
+    "redis+cluster": partial(_redis, ClusterBackend),
+    "rediss+cluster": partial(_redis, ClusterBackend),
+    "redis+sentinel": partial(_redis, SentinelBackend),
+    "rediss+sentinel": partial(_redis, SentinelBackend),
 }
 """What is counted in, by the scheme of its URL."""
 

@@ -57,8 +57,10 @@ class BackendError(RlsError):
     Attributes:
         counts: Where some could be had all the same: one for each hit, None for those that could not. Empty where none
             could.
+        in_doubt: Whether hits without a count may have been counted all the same: they were sent, and no reply came.
     """
 
-    def __init__(self, message: str, *, counts: Sequence[int | None] = ()) -> None:
+    def __init__(self, message: str, *, counts: Sequence[int | None] = (), in_doubt: bool = False) -> None:
         super().__init__(message)
         self.counts = counts
+        self.in_doubt = in_doubt

@@ -1,7 +1,8 @@
 """What every backend promises; see `CounterBackend`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,21 +11,29 @@ from hypothesis import strategies as st
 from rls.backends.base import CounterBackend, Hit
 from rls.backends.memory import MemoryBackend
 from rls.backends.overlimit_cache import OverLimitCache
-from rls.backends.redis import RedisBackend
+from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
 from tests.backends.conftest import KINDS
 from tests.counters import PATIENT, hit, new_key
-from tests.redis_server import RedisServer
 
 one_backend = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 UINT32_MAX = 2**32 - 1
 
 
-@pytest.fixture(params=["memory", *KINDS])
-async def counted(request, servers: Callable[[str], RedisServer]) -> AsyncIterator[CounterBackend]:
+def open_backend(kind: str, request: pytest.FixtureRequest) -> CounterBackend:
+    if kind == "memory":
+        return MemoryBackend()
+    patient: dict[str, Any] = {"timeout_seconds": PATIENT, "connect_timeout_seconds": PATIENT}
+    if kind == "cluster":
+        return ClusterBackend(request.getfixturevalue("cluster").url, **patient)
+    if kind == "sentinel":
+        return SentinelBackend(request.getfixturevalue("sentinels").url, **patient)
+    return RedisBackend(request.getfixturevalue("servers")(kind).url, **patient)
+
+
+@pytest.fixture(params=["memory", *KINDS, "cluster", "sentinel"])
+async def counted(request: pytest.FixtureRequest) -> AsyncIterator[CounterBackend]:
     """A backend that counts."""
-    backend: CounterBackend = MemoryBackend()
-    if request.param != "memory":
-        backend = RedisBackend(servers(request.param).url, timeout_seconds=PATIENT, connect_timeout_seconds=PATIENT)
+    backend = open_backend(request.param, request)
     yield backend
     await backend.aclose()
 

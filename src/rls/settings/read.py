@@ -77,7 +77,11 @@ def _mistake(details: ErrorDetails, flags: Mapping[str, Any]) -> str:
         return f"{flag(name)} ({variable(name)}) is missing: expected {_expected(name)}"
     given = _given(name, flags)
     shown = (
-        redacted(str(given)) if name == "backend" else ", ".join(map(str, given)) if isinstance(given, list) else given
+        redacted(str(given))
+        if name in {"backend", "per_second_backend"}
+        else ", ".join(map(str, given))
+        if isinstance(given, list)
+        else given
     )
     return f"{_source(name, flags)} is {shown!r}: expected {_reason(details)}"
 

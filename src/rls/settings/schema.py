@@ -19,6 +19,7 @@ from rls.settings.values import (
     parse_http_address,
     parse_optional_header,
     parse_paths,
+    parse_shared_backend,
     split,
 )
 
@@ -53,7 +54,11 @@ class Settings(BaseSettings):
     )
 
     backend: Annotated[BackendUrl, PlainValidator(parse_backend), Flag(COUNTING, "URL")] = Field(
-        BackendUrl("memory://"), description="Where the counters are: memory://, redis://, rediss:// or unix://."
+        BackendUrl("memory://"),
+        description="Where the counters are: memory://, redis://, redis+cluster://, redis+sentinel:// or unix://.",
+    )
+    per_second_backend: Annotated[BackendUrl | None, PlainValidator(parse_shared_backend), Flag(COUNTING, "URL")] = (
+        Field(None, description="Where counters of windows of one second are; where it is not set, with the others.")
     )
     backend_timeout: Annotated[Positive, Flag(COUNTING, "DURATION")] = Field(
         0.010, description="Longest that a call waits for the backend."

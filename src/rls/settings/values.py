@@ -8,7 +8,10 @@ import re
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
-SCHEMES = ("memory", "redis", "rediss", "unix")
+SCHEMES = (
+    *("memory", "redis", "rediss", "unix"),
+    *("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"),
+)
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
@@ -149,12 +152,26 @@ def parse_backend(value: object) -> BackendUrl:
     url = str(value).strip()
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES or (not rest and scheme != "memory"):
-        raise ValueError("memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///path")
+        raise ValueError(
+            "memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///path, redis+cluster://HOST:PORT,HOST:PORT or "
+            "redis+sentinel://HOST:PORT,HOST:PORT/NAME"
+        )
     try:
-        _ = urlsplit(url).port
+        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
     except ValueError:
         raise ValueError("a port from 0 to 65535 after the host") from None
     return BackendUrl(url)
+
+
+def parse_shared_backend(value: object) -> BackendUrl | None:
+    """As `parse_backend`, but in memory there is no reason for another one."""
+    if value is None:
+        return None
+    url = parse_backend(value)
+    if url.scheme == "memory":
+        raise ValueError("a Redis, such as redis://HOST:PORT")
+    return url
 
 
 def parse_header(value: object) -> str:

@@ -160,9 +160,9 @@ async def test_counters_expire_after_the_connection_was_lost(
     backend, hits = connect(server.url), [hit(1) for _ in range(5)]
     await backend.hit(hits)
     redis.flushall()
-    lost = backend._connection
+    lost = backend._node._connection
     redis.client_kill_filter(_type="normal", skipme=True)
-    await until(lambda: backend._connection not in {None, lost})
+    await until(lambda: backend._node._connection not in {None, lost})
     assert list(await backend.hit(hits)) == [1] * 5
     assert_all_expire(redis, hits)
 
@@ -181,7 +181,7 @@ async def test_windows_that_ended_are_forgotten(server: RedisServer, connect: Co
         await backend.hit([hit(1, window=1) for _ in range(10)])
         now += 10
     await backend.ping()
-    assert len(backend._with_ttl) == 0
+    assert len(backend._node._lifetimes) == 0
 
 
 async def test_what_redis_refuses_fails_only_those_who_asked(

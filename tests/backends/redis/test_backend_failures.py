@@ -45,7 +45,7 @@ async def test_calls_of_all_batches_fail_together(own_server: RedisServer, conne
     own_server.suspend()
     try:
         sent = asyncio.create_task(backend.hit([hit()]))
-        await until(lambda: backend._in_flight is not None)
+        await until(lambda: backend._node._in_flight is not None)
         waiting = asyncio.create_task(backend.hit([hit()]))
         done, _ = await asyncio.wait([sent, waiting], timeout=HANGING, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(0)
@@ -61,7 +61,7 @@ async def test_a_redis_that_dies_is_noticed_at_once_and_found_again(own_server: 
     one = hit()
     assert list(await backend.hit([one])) == [1]
     own_server.kill()
-    await until(lambda: backend._down is not None)
+    await until(lambda: backend._node.down is not None)
     with pytest.raises(BackendError, match=r"^Redis at redis://127\.0\.0\.1:[0-9]+: "):
         await backend.hit([one])
     own_server.start()
@@ -77,7 +77,7 @@ async def test_calls_in_flight_fail_when_redis_dies(own_server: RedisServer, con
     await backend.ping()
     own_server.suspend()
     calls = [asyncio.create_task(backend.hit([hit()])) for _ in range(10)]
-    await until(lambda: backend._in_flight is not None)
+    await until(lambda: backend._node._in_flight is not None)
     own_server.kill()
     done, pending = await asyncio.wait(calls, timeout=HANGING)
     assert not pending
@@ -89,11 +89,11 @@ async def test_a_connection_that_is_cut_is_opened_again(own_server: RedisServer,
     one = hit()
     await backend.hit([one])
     with own_server.client() as client:
-        seen = {None, backend._connection}
+        seen = {None, backend._node._connection}
         for n in range(2, 5):
             client.client_kill_filter(_type="normal", skipme=True)
-            await until(lambda: backend._connection not in seen)
-            seen.add(backend._connection)
+            await until(lambda: backend._node._connection not in seen)
+            seen.add(backend._node._connection)
             assert list(await backend.hit([one])) == [n]
 
 
@@ -169,9 +169,9 @@ async def test_closing_ends_calls_and_connections(own_server: RedisServer, conne
         own_server.suspend()
     call = asyncio.create_task(backend.hit([hit()]))
     if state == "connecting":
-        await until(lambda: backend._connecting is not None)
+        await until(lambda: backend._node._connecting is not None)
     elif state == "waiting":
-        await until(lambda: backend._in_flight is not None)
+        await until(lambda: backend._node._in_flight is not None)
     else:
         await asyncio.wait([call], timeout=PATIENT)
     async with asyncio.timeout(HANGING):
@@ -179,7 +179,7 @@ async def test_closing_ends_calls_and_connections(own_server: RedisServer, conne
         await backend.aclose()
         await asyncio.wait([call])
     assert (call.exception() is None) == (state == "connected")
-    assert backend._connecting is None or backend._connecting.done()
+    assert backend._node._connecting is None or backend._node._connecting.done()
     gc.collect()
 
 
@@ -189,7 +189,7 @@ async def test_replies_that_come_too_late_end_the_failing(own_server: RedisServe
     one = hit()
     await until_works(lambda: backend.hit([one]))
     (before,) = await backend.hit([one])
-    connection = backend._connection
+    connection = backend._node._connection
     own_server.suspend()
     try:
         with pytest.raises(BackendError, match="no answer within 50 ms"):
@@ -197,7 +197,7 @@ async def test_replies_that_come_too_late_end_the_failing(own_server: RedisServe
     finally:
         own_server.resume()
     await until_works(backend.ping)
-    assert backend._connection is connection
+    assert backend._node._connection is connection
     assert list(await backend.hit([one])) == [before + 2]
 
 
@@ -207,7 +207,7 @@ async def test_a_loop_that_stood_still_does_not_blame_redis(own_server: RedisSer
     await until_works(backend.ping)
     call = asyncio.create_task(backend.hit([hit()]))
     await asyncio.sleep(0)
-    backend._send()
+    backend._node._send()
     time.sleep(0.5)  # noqa: ASYNC251 - the loop is to stand still
     assert list(await call) == [1]
 
@@ -225,3 +225,35 @@ async def test_closing_does_not_wait_for_a_redis_that_hangs(own_server: RedisSer
             await asyncio.wait([call])
         assert isinstance(call.exception(), BackendError)
     gc.collect()
+
+
+async def test_a_primary_that_became_a_replica_is_left(own_server: RedisServer, connect: Connect) -> None:
+    """After a failover another connection may lead to the new primary, where the address is a name or a proxy's."""
+    backend = connect(own_server.url)
+    await backend.hit([hit()])
+    was = backend._node._connection
+    with own_server.client() as client:
+        client.replicaof("127.0.0.1", "1")
+        with pytest.raises(BackendError, match=r"^Redis: READONLY"):
+            await backend.hit([hit()])
+        await until(lambda: backend._node._connection not in {None, was})
+        client.replicaof("NO", "ONE")
+    await until_works(lambda: backend.hit([hit()]))
+    assert list(await backend.hit([hit()])) == [1]
+
+
+async def test_a_call_that_waited_behind_another_batch_waits_no_longer(
+    own_server: RedisServer, connect: Connect
+) -> None:
+    """Its time begins when it comes, not when its batch is sent."""
+    backend = connect(own_server.url, timeout_seconds=0.4)
+    await until_works(backend.ping)
+    own_server.suspend()
+    sent = asyncio.create_task(backend.hit([hit()]))
+    await until(lambda: backend._node._in_flight is not None)
+    flight = backend._node.filling
+    waiting = asyncio.create_task(backend.hit([hit()]))
+    await asyncio.sleep(0)
+    assert flight.due <= asyncio.get_running_loop().time() + 0.4
+    own_server.resume()
+    await asyncio.wait([sent, waiting])

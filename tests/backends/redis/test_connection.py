@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from redis.asyncio import ConnectionPool
 
 from rls.backends.redis import RedisBackend
-from rls.backends.redis.connection import connect as open_connection
+from rls.backends.redis.connection import RedisEndpoint
 from rls.errors import BackendError, SettingsError
 from tests.backends.conftest import KINDS, Connect, binary
 from tests.counters import PATIENT, hit
@@ -57,7 +57,7 @@ def test_bytes_out_replies_in(server: RedisServer, new_loop: Callable[[], asynci
 
     async def exchange() -> list[object]:
         lost: list[BackendError] = []
-        connection = await open_connection(server.url, PATIENT, lost.append)
+        connection = await RedisEndpoint(server.url).connect(PATIENT, lost.append)
         replies = asyncio.get_running_loop().create_future()
         big = b"x" * 3_000_000
         commands = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n%b\r\n" % (len(big), big)

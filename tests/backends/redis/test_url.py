@@ -1,6 +1,6 @@
 import pytest
 
-from rls.backends.redis.url import check, redacted
+from rls.backends.redis.url import check, check_cluster, node_urls, redacted, sentinel_urls
 from rls.errors import SettingsError
 
 
@@ -49,7 +49,7 @@ def test_addresses_that_can_be_used(url: str) -> None:
         ("redis://u:secret@cache?pasword=x", "cache cannot be used: unknown option pasword, did you mean password?"),
         (
             "redis://cache?quux=1",
-            "cache cannot be used: unknown option quux, expected client_name, db, password, socket_keepalive, username",
+            "cache cannot be used: unknown option quux, expected client_name, db, password, password_file, socket_keepalive, username",
         ),
         # Only TLS has these; that one is redis-py's, and would do nothing.
         (
@@ -74,5 +74,50 @@ def test_addresses_that_cannot_be_used(url: str, reason: str) -> None:
     """Each with what is wrong and what was expected, and none with its password."""
     with pytest.raises(SettingsError) as raised:
         check(url)
+    assert reason in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "urls"),
+    [
+        ("redis+cluster://a,b:7001", ["redis://a", "redis://b:7001"]),
+        (
+            "rediss+cluster://u:p%40@[::1]:2,a:1/?client_name=x",
+            [f"rediss://u:p%40@{host}?client_name=x" for host in ("[::1]:2", "a:1")],
+        ),
+    ],
+)
+def test_the_nodes_of_a_cluster(url: str, urls: list[str]) -> None:
+    assert node_urls(url) == urls
+
+
+def test_what_a_url_of_sentinels_means() -> None:
+    url = "rediss+sentinel://u:p@[::1]:1,a,b:1/main?db=3&ssl_ca_certs=/x&sentinel_username=s&sentinel_password=t"
+    assert sentinel_urls(url) == (
+        [f"rediss://{host}?ssl_ca_certs=%2Fx&username=s&password=t" for host in ("[::1]:1", "a:26379", "b:1")],
+        "rediss://u:p@[::1]:1?db=3&ssl_ca_certs=%2Fx",
+        "main",
+    )
+
+
+@pytest.mark.parametrize("path", ["", "/", "/a/b"])
+def test_sentinels_must_be_told_a_name(path: str) -> None:
+    with pytest.raises(SettingsError, match=r"there is no name of a primary, expected redis\+sentinel://HOST:PORT,"):
+        sentinel_urls(f"redis+sentinel://a{path}")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis+cluster://a,b/1", "a cluster has no databases"),
+        ("redis+cluster://a?db=1", "a cluster has no databases"),
+        ("redis+cluster://a,b?pasword=secret", "unknown option pasword, did you mean password?"),
+        ("redis+cluster://a,,b", "there is no host"),
+    ],
+)
+def test_clusters_that_cannot_be_used(url: str, reason: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        check_cluster(url)
     assert reason in str(raised.value)
     assert "secret" not in str(raised.value)

@@ -1,5 +1,7 @@
 """Counters in Redis or Valkey, shared by all processes."""
 
 from rls.backends.redis.backend import RedisBackend
+from rls.backends.redis.cluster import ClusterBackend
+from rls.backends.redis.sentinel import SentinelBackend
 
-__all__ = ["RedisBackend"]
+__all__ = ["ClusterBackend", "RedisBackend", "SentinelBackend"]

@@ -11,7 +11,7 @@ sees a counter it sends SET key 0 EX ttl NX before the INCRBY; the INCRBY keeps 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rls.backends.base import Hit
@@ -23,32 +23,50 @@ _GIVE_BACK = (
     b"if count > 0 then redis.call('SET', KEYS[1], '0', 'KEEPTTL') end "
     b"return 0"
 )
-_SET = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$1\r\n0\r\n$2\r\nEX\r\n%b$2\r\nNX\r\n"
+_SET = b"%b*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$1\r\n0\r\n$2\r\nEX\r\n%b$2\r\nNX\r\n"
+_ASKING = b"*1\r\n$6\r\nASKING\r\n"
+_NONE = Hit(b"", 0, 0, 0, 1)
 _GIVE_BACK_HEAD = b"*5\r\n$4\r\nEVAL\r\n$%d\r\n%b\r\n$1\r\n1\r\n" % (len(_GIVE_BACK), _GIVE_BACK)
 
 
 class Batch:
-    """Hits that go to Redis in one write, in the order in which they were added.
+    """Hits that go to a node in one write, in the order in which they were added.
 
     Attributes:
         bases: After `settle`, for each command what is added to its hits' `added` to get the counts after them.
-        errors: After `settle`, what Redis answered to the commands that failed.
+        errors: After `settle`, what Redis answered to the commands that failed. They were not executed.
         fresh: After `settle`, hits on whose counters this batch made sure of a TTL.
         orphans: After `settle`, hits whose counters had been lost by Redis since this process gave them a TTL; they
             were counted from 0 again, and need a new TTL.
+        replies: After `settle`, what was answered to commands that are no hits.
     """
 
-    __slots__ = ("_announced", "_hits", "_open", "_totals", "bases", "errors", "fresh", "orphans")
+    __slots__ = (
+        "_announced",
+        "_asking",
+        "_hits",
+        "_open",
+        "_others",
+        "_totals",
+        "bases",
+        "errors",
+        "fresh",
+        "orphans",
+        "replies",
+    )
 
     def __init__(self) -> None:
         self._open: dict[bytes, int] = {}
         self._hits: list[Hit] = []
         self._totals: list[int] = []
         self._announced: set[int] = set()
+        self._asking: set[int] = set()
+        self._others: dict[int, bytes | None] = {}  # None: an EXPIRE
         self.bases: list[int] = []
         self.errors: dict[int, Exception] = {}
         self.fresh: list[Hit] = []
         self.orphans: list[Hit] = []
+        self.replies: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self._hits)
@@ -73,6 +91,50 @@ class Batch:
         self._totals.append(amount)
         return len(self._hits) - 1, amount
 
+    def ask(self, command: bytes) -> int:
+        """Take in a *command* that is no hit; after `settle`, its reply is at the number returned in `replies`."""
+        self._others[len(self._hits)] = command
+        return self._append(_NONE, 0)
+
+    def expire(self, hit: Hit) -> None:
+        """Give the counter of *hit* a TTL, whatever it has."""
+        self._others[len(self._hits)] = None
+        self._append(hit, 0)
+
+    def again(self, other: Batch, command: int, *, asking: bool = False) -> int:
+        """Take in a *command* of another batch, which was refused; unmerged, so that its `base` is the same here.
+
+        Args:
+            asking: Redis Cluster: the slot is on its way to this node, which takes it only behind ASKING.
+        """
+        if asking:
+            self._asking.add(len(self._hits))
+        if command in other._others:
+            self._others[len(self._hits)] = other._others[command]
+        return self._append(other._hits[command], other._totals[command])
+
+    def key(self, command: int) -> bytes:
+        """The key of the counter that *command* is about."""
+        return self._hits[command].key
+
+    def is_expire(self, command: int) -> bool:
+        """Whether *command* gives a TTL, and nobody waits for it."""
+        return self._others.get(command, b"") is None
+
+    def ttls(self) -> list[Hit]:
+        """Hits to whose counters it gives a TTL for their own sake."""
+        return [self._hits[command] for command in self._others if self.is_expire(command)]
+
+    def unsure(self) -> list[Hit]:
+        """Hits whose counters may be without a TTL if the replies are lost: Redis may have made them anew."""
+        made = [hit for hit, total in zip(self._hits, self._totals, strict=True) if total > 0]
+        return self.ttls() + made
+
+    def _append(self, hit: Hit, total: int) -> int:
+        self._hits.append(hit)
+        self._totals.append(total)
+        return len(self._hits) - 1
+
     def pack(self, has_ttl: Callable[[Hit], bool], seconds_to_live: Callable[[Hit], int]) -> bytes:
         """The commands as RESP.
 
@@ -80,37 +142,45 @@ class Batch:
             has_ttl: Whether this process has given the hit's counter a TTL.
             seconds_to_live: The TTL to give to the hit's counter.
         """
+        others = self._others
         parts = []
         for command, (hit, total) in enumerate(zip(self._hits, self._totals, strict=True)):
             key = hit.key
+            asking = _ASKING if command in self._asking else b""
             if total > 0:
                 if not has_ttl(hit):
                     self._announced.add(command)
-                    parts.append(_SET % (len(key), key, _bulk(seconds_to_live(hit))))
-                parts.append(b"*3\r\n$6\r\nINCRBY\r\n$%d\r\n%b\r\n%b" % (len(key), key, _bulk(total)))
-            elif total == 0:
-                parts.append(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key))
+                    parts.append(_SET % (asking, len(key), key, _bulk(seconds_to_live(hit))))
+                parts.append(b"%b*3\r\n$6\r\nINCRBY\r\n$%d\r\n%b\r\n%b" % (asking, len(key), key, _bulk(total)))
+            elif total < 0:
+                parts.append(b"%b%b$%d\r\n%b\r\n%b" % (asking, _GIVE_BACK_HEAD, len(key), key, _bulk(-total)))
+            elif command not in others:
+                parts.append(b"%b*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (asking, len(key), key))
             else:
-                parts.append(b"%b$%d\r\n%b\r\n%b" % (_GIVE_BACK_HEAD, len(key), key, _bulk(-total)))
+                other = others[command]
+                parts.append(asking + (_expire(key, seconds_to_live(hit)) if other is None else other))
         return b"".join(parts)
 
     @property
-    def replies(self) -> int:
+    def expected(self) -> int:
         """How many replies Redis will send; known once the batch is packed."""
-        return len(self._hits) + len(self._announced)
+        asking = len(self._asking) + len(self._asking & self._announced)
+        return len(self._hits) + len(self._announced) + asking
 
     def settle(self, replies: Sequence[Any]) -> None:
         """Take the replies in, which are in the order of the commands."""
-        rest = iter(replies)
+        rest = self._without_asking(replies) if self._asking else iter(replies)
         for command, (hit, total) in enumerate(zip(self._hits, self._totals, strict=True)):
             announced = command in self._announced
             announcement = next(rest) if announced else None
             reply = next(rest)
-            if isinstance(announcement, Exception):
-                reply = announcement
             if isinstance(reply, Exception):
                 self.bases.append(0)
                 self.errors[command] = reply
+                continue
+            if command in self._others:
+                self.bases.append(0)
+                self.replies[command] = reply
                 continue
             try:
                 count = int(reply or 0)
@@ -119,15 +189,24 @@ class Batch:
                 self.errors[command] = error
                 continue
             self.bases.append(count - total)
-            if announced:
+            if isinstance(announcement, Exception):  # the SET was refused, but what followed was counted
+                self.orphans.append(hit)
+            elif announced:
                 self.fresh.append(hit)
             elif 0 < total == count:
                 self.orphans.append(hit)
 
+    def _without_asking(self, replies: Sequence[Any]) -> Iterator[Any]:
+        rest = iter(replies)
+        for command in range(len(self._hits)):
+            for _ in range(1 + (command in self._announced)):
+                if command in self._asking:
+                    next(rest)
+                yield next(rest)
 
-def expire(hit: Hit, seconds: int) -> bytes:
-    """The command that gives the counter of *hit* a TTL."""
-    return b"*3\r\n$6\r\nEXPIRE\r\n$%d\r\n%b\r\n%b" % (len(hit.key), hit.key, _bulk(seconds))
+
+def _expire(key: bytes, seconds: int) -> bytes:
+    return b"*3\r\n$6\r\nEXPIRE\r\n$%d\r\n%b\r\n%b" % (len(key), key, _bulk(seconds))
 
 
 def _bulk(n: int) -> bytes:

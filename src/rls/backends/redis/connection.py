@@ -7,6 +7,7 @@ its own command path costs several times the work of a whole batch.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,8 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.exceptions import RedisError
 
-from rls.backends.redis.url import check, redacted, unusable
+from rls.backends.redis.password import PasswordFile
+from rls.backends.redis.url import check, redacted, unusable, without_password_file
 from rls.errors import BackendError
 
 
@@ -86,47 +88,94 @@ class NodeConnection(asyncio.Protocol):
         self.lose(f"connection lost: {error}" if error else "connection closed by the server")
 
 
-def check_url(url: str) -> None:
-    """Find out, without connecting, whether a connection to *url* can be had at all.
+class RedisEndpoint:
+    """Where a node is, and how redis-py opens connections to it.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, as redis-py reads it, and with the option `password_file`.
 
     Raises:
-        SettingsError: It cannot.
+        SettingsError: No connection to *url* can be had, whatever there is.
     """
-    check(url)
-    try:
-        connection = _unopened(url, 1)
-        if isinstance(connection, SSLConnection):
-            connection.ssl_context.get()
-    except (ValueError, TypeError, RedisError, OSError) as error:  # also ssl.SSLError
-        raise unusable(url, str(error)) from error
 
+    def __init__(self, url: str) -> None:
+        check(url)
+        self.address = redacted(url)
+        plain, password_file = without_password_file(url)
+        try:
+            pool = ConnectionPool.from_url(plain, protocol=2, client_name="rls", maint_notifications_config=None)
+            self._open: type[AbstractConnection] = pool.connection_class
+            self._options: dict[str, Any] = dict(pool.connection_kwargs)
+            if password_file is not None:
+                file = PasswordFile(password_file, self._options.pop("username", None))
+                self._options["credential_provider"] = file
+            connection = self._unopened(1)
+            if isinstance(connection, SSLConnection):
+                connection.ssl_context.get()
+        except (ValueError, TypeError, RedisError, OSError) as error:  # also ssl.SSLError
+            raise unusable(url, str(error)) from error
 
-def _unopened(url: str, timeout_seconds: float) -> AbstractConnection:
-    pool = ConnectionPool.from_url(
-        url,
-        protocol=2,
-        socket_connect_timeout=timeout_seconds,
-        socket_timeout=timeout_seconds,
-        client_name="rls",
-        maint_notifications_config=None,
-    )
-    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
-    return connection
+    def at(self, host: str, port: int) -> RedisEndpoint:
+        """The endpoint of another node, which is opened in the same way."""
+        other = copy.copy(self)
+        scheme = self.address.partition("://")[0]
+        other.address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        other._options = {**self._options, "host": host, "port": port}  # noqa: SLF001 - its own class
+        return other
 
+    @property
+    def host(self) -> str:
+        """Where it is said to be."""
+        return str(self._options.get("host", ""))
 
-async def connect(url: str, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
-    """Open a connection to the node at *url*, which can be used.
+    @property
+    def password_file(self) -> PasswordFile | None:
+        """The file with its password, where there is one."""
+        file = self._options.get("credential_provider")
+        return file if isinstance(file, PasswordFile) else None
 
-    Raises:
-        BackendError: It could not be had within *timeout_seconds*.
-    """
-    address = redacted(url)
-    connection = _unopened(url, timeout_seconds)
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            await connection.connect()  # type: ignore[no-untyped-call]
-    except TimeoutError:
-        raise BackendError(f"Redis at {address}: no connection within {timeout_seconds:g} s") from None
-    except (RedisError, OSError) as error:
-        raise BackendError(f"Redis at {address}: {error}") from error
-    return NodeConnection(connection, address, on_lost)
+    async def connect(self, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
+        """Open a connection, which can be used; see `Endpoint.connect`."""
+        connection = self._unopened(timeout_seconds)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            raise BackendError(f"Redis at {self.address}: no connection within {timeout_seconds:g} s") from None
+        except (RedisError, OSError, ValueError) as error:  # the last two also of a file with a password
+            connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - redis-py does it for its own errors
+            raise BackendError(f"Redis at {self.address}: {error}") from error
+        return NodeConnection(connection, self.address, on_lost)
+
+    async def ask(self, command: bytes, timeout_seconds: float) -> Any:
+        """The reply to one packed *command*, over a connection of its own.
+
+        Raises:
+            BackendError: There is none, or it is an error.
+        """
+        replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+        def lost(error: BackendError) -> None:
+            if not replies.done():
+                replies.set_exception(error)
+
+        def landed(found: list[Any]) -> None:
+            if not replies.done():
+                replies.set_result(found)
+
+        connection = await self.connect(timeout_seconds, lost)
+        try:
+            connection.send(command, 1, landed)
+            async with asyncio.timeout(timeout_seconds):
+                (reply,) = await replies
+        except TimeoutError:
+            raise BackendError(f"Redis at {self.address}: no answer within {timeout_seconds:g} s") from None
+        finally:
+            connection.close()
+        if isinstance(reply, Exception):
+            raise BackendError(f"Redis at {self.address}: {reply}") from reply
+        return reply
+
+    def _unopened(self, timeout_seconds: float) -> AbstractConnection:
+        timeouts = {"socket_connect_timeout": timeout_seconds, "socket_timeout": timeout_seconds}
+        return self._open(**{**self._options, **timeouts})

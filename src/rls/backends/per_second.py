@@ -1,0 +1,60 @@
+"""Counters of windows of one second apart from all others: they are many, and short-lived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+
+from rls.backends.base import CounterBackend, Hit
+from rls.errors import BackendError
+
+
+class PerSecondBackend:
+    """Two backends: *per_second* counts windows of one second, *backend* all others.
+
+    A call that has hits for both asks both at once.
+    """
+
+    def __init__(self, backend: CounterBackend, per_second: CounterBackend) -> None:
+        self._backend = backend
+        self._per_second = per_second
+
+    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+        """Apply *hits*; see `CounterBackend.hit`."""
+        short = [hit for hit in hits if hit.window_seconds == 1]
+        if not short:
+            return await self._backend.hit(hits)
+        if len(short) == len(hits):
+            return await self._per_second.hit(hits)
+        longer = [hit for hit in hits if hit.window_seconds != 1]
+        (of_short, failed), (of_longer, failed_too) = await asyncio.gather(
+            _outcome(self._per_second.hit(short), len(short)), _outcome(self._backend.hit(longer), len(longer))
+        )
+        shorts, longers = iter(of_short), iter(of_longer)
+        counts = [next(shorts if hit.window_seconds == 1 else longers) for hit in hits]
+        errors = [error for error in (failed, failed_too) if error is not None]
+        if not errors:
+            return [count for count in counts if count is not None]
+        had = any(count is not None for count in counts)
+        in_doubt = any(error.in_doubt for error in errors)
+        raise BackendError(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]
+
+    async def ping(self) -> None:
+        """Return when one of them can be reached: then there are requests that can be answered."""
+        pings = (self._backend.ping(), self._per_second.ping())
+        errors = await asyncio.gather(*pings, return_exceptions=True)
+        if all(errors) and errors[0] is not None:
+            raise errors[0]
+
+    async def aclose(self) -> None:
+        """See `CounterBackend.aclose`."""
+        await self._backend.aclose()
+        await self._per_second.aclose()
+
+
+async def _outcome(counting: Awaitable[Sequence[int]], hits: int) -> tuple[Sequence[int | None], BackendError | None]:
+    """The counts, None for each that could not be had, and why."""
+    try:
+        return await counting, None
+    except BackendError as error:
+        return error.counts or [None] * hits, error

@@ -1,0 +1,173 @@
+"""Counters in a Redis Cluster: each in the node that serves its slot, all of a call's in one round trip."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from rls.backends.base import Hit
+from rls.backends.redis.connection import RedisEndpoint
+from rls.backends.redis.endpoint import NodeOptions
+from rls.backends.redis.flight import Flight, settle
+from rls.backends.redis.node import Node
+from rls.backends.redis.refusal import Refusal
+from rls.backends.redis.topology import Topology
+from rls.backends.redis.url import check_cluster, node_urls
+from rls.errors import BackendError
+
+_Result = TypeVar("_Result")
+_MOST_HOPS = 4
+"""How often a command is sent again: two nodes that both say that the other has the slot must not keep it going."""
+
+
+class ClusterBackend:
+    """Counters in a Redis Cluster.
+
+    A call's hits are split by node. What belongs to a node shares its writes with the hits of other calls; no node waits
+    for another. A command that was refused was not executed: it is sent again to where it belongs, as long as its call
+    can wait. One whose reply was lost may have been executed, and is not sent again.
+
+    Belongs to the loop in which it is first used.
+
+    Args:
+        url: `redis+cluster://host:port,host:port` or `rediss+cluster://…`, any of its nodes.
+        key_prefix: What the keys of all counters begin with; Redis must allow no others to our user.
+        options: See `NodeOptions`.
+
+    Raises:
+        SettingsError: No connection to *url* can be had, whatever there is.
+    """
+
+    def __init__(self, url: str, *, key_prefix: str = "", **options: Any) -> None:
+        check_cluster(url)
+        seeds = [RedisEndpoint(one) for one in node_urls(url)]
+        self._options = NodeOptions(**options)
+        self._topology = Topology(seeds, self._options, self._follow)
+        self._routes = self._topology.routes
+        self._ping_key = f"{key_prefix}r1|ping".encode()
+
+    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+        """Apply *hits*; see `CounterBackend.hit`."""
+        if not self._topology.known:
+            return await self._hit_first(hits)
+        routes = self._routes
+        places = []
+        for hit in hits:
+            node = routes.get(hit[0]) or self._topology.route(hit[0])
+            if node is None or node.down is not None:
+                places.append((_failed(node), 0, 0))
+                continue
+            flight = node.filling
+            command, added = flight.batch.add(hit)
+            if flight.landed is None:
+                node.schedule(flight)
+            places.append((flight, command, added))
+        counts = []
+        well = True
+        for flight, command, added in places:
+            if flight.failed is None:
+                try:
+                    await flight.landed  # type: ignore[misc]
+                except asyncio.CancelledError:
+                    await _wait_on(flight)
+                except BackendError:
+                    well = False
+                    continue
+            batch = flight.batch
+            if batch.errors or flight.failed is not None:
+                well = False
+            elif well:
+                counts.append(batch.bases[command] + added)
+        return counts if well else await settle(places)
+
+    async def ping(self) -> None:
+        """Return when any of the nodes answers; see `CounterBackend.ping`."""
+        await self._within_time(self._topology.ready())
+        try:
+            await self.hit(list(self._one_for_each()))
+        except BackendError as error:
+            if not error.counts:
+                raise
+
+    async def aclose(self) -> None:
+        """Close the connections; calls under way fail."""
+        await self._topology.aclose()
+
+    async def _hit_first(self, hits: Sequence[Hit]) -> Sequence[int]:
+        """The calls that wait for the topology: it is theirs to connect, too, and all that within the time of one."""
+        if self._topology.down is not None:
+            raise self._topology.down.with_traceback(None)
+        return await self._within_time(self._ready_and_hit(hits))
+
+    async def _ready_and_hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+        await self._topology.ready()
+        return await self.hit(hits)
+
+    async def _within_time(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        try:
+            async with asyncio.timeout(self._options.timeout_seconds):
+                return await work
+        except TimeoutError:
+            raise self._topology.late() from None
+
+    def _one_for_each(self) -> Sequence[Hit]:
+        """Hits that only read, one for each node."""
+        left = set(self._topology.nodes)
+        hits = []
+        for number in range(1_000):
+            key = b"%b|%d" % (self._ping_key, number)
+            owner = self._topology.owner(key)
+            if owner in left:
+                left.discard(owner)
+                hits.append(Hit(key, 0, 0, 0, 1))
+                if not left:
+                    break
+        return hits
+
+    def _follow(self, node: Node, flight: Flight) -> None:
+        """Commands were refused: send again what would be executed now, here or elsewhere."""
+        batch = flight.batch
+        for command, error in batch.errors.items():
+            refusal = Refusal.of(error)
+            if refusal.is_redirection:
+                host = refusal.host or node.endpoint.host
+                if refusal.kind == "MOVED":
+                    self._send_again(flight, command, self._topology.moved(refusal.slot, host, refusal.port))
+                else:  # the slot is on its way there: the topology has not changed yet
+                    self._send_again(flight, command, self._topology.at(host, refusal.port), asking=True)
+            elif refusal.kind == "TRYAGAIN":
+                self._send_again(flight, command, node)
+            elif refusal.is_passing:
+                node.owe_ttl(flight, command)
+                self._topology.look_again()
+                if refusal.is_not_the_primary:
+                    node.leave(str(error))
+
+    def _send_again(self, flight: Flight, command: int, target: Node, *, asking: bool = False) -> None:
+        hops = flight.hops.get(command, 0) + 1
+        for_its_ttl = flight.batch.is_expire(command)
+        if for_its_ttl and (target.down is not None or hops > _MOST_HOPS):
+            target.owe_ttl(flight, command)
+        elif target.down is None and hops <= _MOST_HOPS and (flight.failed is None or for_its_ttl):
+            there = target.filling
+            number = there.batch.again(flight.batch, command, asking=asking)
+            there.hops[number] = hops
+            flight.followed[command] = (there, number)
+            if there.landed is None:
+                target.schedule(there)
+
+
+def _failed(node: Node | None) -> Flight:
+    """A flight that never started."""
+    flight = Flight()
+    flight.failed = BackendError("Redis: no node serves the counter's slot") if node is None else node.down
+    return flight
+
+
+async def _wait_on(flight: Flight) -> None:
+    """As `Flight.wait_on`; that it failed is seen in the flight."""
+    try:
+        await flight.wait_on()
+    except BackendError:
+        return
