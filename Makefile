@@ -18,7 +18,7 @@ TYPED := $(wildcard src scripts tests benches examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo bench profile overload pb schema pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile overload pb schema pins clean \
 	check check-format check-lint check-types check-layers check-generated check-links
 
 help: ## this list
@@ -57,6 +57,9 @@ format: $(DEV) ## format, and mend what ruff can mend
 
 demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs being limited
 	$(BIN)/python -m examples.demo $(ARGS)
+
+mesh: $(DEV) ## a tour of a mesh without Kubernetes: gateway, sidecar, rls and a Redis Cluster, from the manifests in istio/
+	$(BIN)/python -m tests.mesh $(ARGS)
 
 bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)
