@@ -18,7 +18,7 @@ TYPED := $(wildcard src scripts tests benches examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile overload pb schema pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile overload latency pb schema pins clean \
 	check check-format check-lint check-types check-layers check-generated check-links
 
 help: ## this list
@@ -66,6 +66,9 @@ bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the ser
 
 profile: $(BENCH) ## where the CPU of a check goes, into benches/results
 	$(BIN)/python -m benches.profile $(ARGS)
+
+latency: $(BENCH) ## what limits add to the time of a request at a sidecar
+	$(BIN)/python -m benches.latency $(ARGS)
 
 overload: $(BENCH) ## as bench, but more than can be answered: directly, and through a real Envoy
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.overload $(ARGS)
