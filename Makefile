@@ -19,7 +19,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo bench profile overload pb schema pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile overload latency pb schema pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	check check-format check-lint check-types check-layers check-generated check-links
 
@@ -76,12 +76,18 @@ format: $(DEV) ## format, and mend what ruff can mend
 demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs being limited
 	$(BIN)/python -m examples.demo $(ARGS)
 
+mesh: $(DEV) ## a tour of a mesh without Kubernetes: gateway, sidecar, rls and a Redis Cluster, from the manifests in istio/
+	$(BIN)/python -m tests.mesh $(ARGS)
+
 bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.cluster
 
 profile: $(BENCH) ## where the CPU of a check goes, into benches/results
 	$(BIN)/python -m benches.profile $(ARGS)
+
+latency: $(BENCH) ## what limits add to the time of a request at a sidecar
+	$(BIN)/python -m benches.latency $(ARGS)
 
 overload: $(BENCH) ## as bench, but more than can be answered: directly, and through a real Envoy
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.overload $(ARGS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -13,9 +12,9 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
 
-from examples.demo.clients import CLIENTS, Client, Curl, Tally
+from examples.demo import show
+from examples.demo.clients import CLIENTS, Curl, Tally
 from examples.mesh.envoy import Envoy, EnvoyConfig
 from examples.mesh.processes import Missing, NotSo, wait_for
 from examples.mesh.servers import Rls, UserService
@@ -58,13 +57,13 @@ def demo(console: Console, folder: Path, *, keep: bool) -> None:
         config = EnvoyConfig(users=users.port, rls=[rls.port], jwks=issuer.jwks(), access_log=access_log)
         with Envoy(config, folder) as envoy:
             _introduce(console, users, rls, envoy)
-            _wait_for_a_full_minute(console)
+            show.wait_for_a_full_window(console, MINUTE, ENOUGH_SECONDS, "minute")
             curl = Curl(f"http://127.0.0.1:{envoy.port}/users", tokens)
             if curl.missing:
                 console.print("[yellow]curl is not installed: Python sends what curl would have sent.[/]\n")
-            tallies = [_send(console, curl, client) for client in CLIENTS]
+            tallies = [show.send(console, curl, client) for client in CLIENTS]
             _look_closer(console, curl, tallies[0], envoy)
-            console.print(table(tallies))
+            console.print(show.table(tallies))
             if keep:
                 _keep(console, tokens)
     console.print("All that was started is stopped.")
@@ -78,69 +77,19 @@ def _introduce(console: Console, users: UserService, rls: Rls, envoy: Envoy) -> 
     console.print(Syntax(RULES.read_text(), "yaml", background_color="default"))
 
 
-def _wait_for_a_full_minute(console: Console) -> None:
-    """Counts start anew with every minute: let all requests fall into one."""
-    left = MINUTE - time.time() % MINUTE
-    if left < ENOUGH_SECONDS:
-        console.print(f"A new minute begins in {left:.0f} s, and with it all counts: waiting for it.\n")
-        time.sleep(left)
-
-
-def _send(console: Console, curl: Curl, client: Client) -> Tally:
-    console.rule(f"[bold]{client.name}[/]: {client.story}", align="left", style="dim")
-    _command(console, curl.line(client, client.requests))
-    tally = Tally(client, curl.send(client, client.requests))
-    colours = {200: "green", 429: "red"}
-    shown = [f"[{colours.get(answer.status, 'yellow')}]{answer.status}[/]" for answer in tally.answers]
-    console.print(" ".join(shown), end="\n\n")
-    return tally
-
-
 def _look_closer(console: Console, curl: Curl, tally: Tally, envoy: Envoy) -> None:
     """One more refusal, whole; and what Envoy logged of it."""
     console.rule("[bold]A refusal[/]: which rule, and when to come again", align="left", style="dim")
-    _command(console, curl.line(tally.client))
+    show.command(console, curl.line(tally.client))
     (answer,) = curl.send(tally.client)
     tally.answers.append(answer)
-    console.print(f"[red]{answer.status}[/]")
-    for name, value in answer.headers.items():
-        console.print(f"{name}: {value}", soft_wrap=True, markup=False)
-    console.print(f"\n{answer.body.decode()}\n", soft_wrap=True, markup=False)
+    show.answer_whole(console, answer)
     console.print("Envoy's access log:")
     path = urlsplit(curl.url).path
     (refused,) = wait_for(
         lambda: [line for line in envoy.access_log() if line["path"] == path], "the refusal in the access log"
     )
-    shown = " ".join(f"{name}={refused[name]}" for name in _LOGGED)
-    console.print(shown, end="\n\n", soft_wrap=True, markup=False)
-
-
-_LOGGED = ("method", "path", "code", "details", "company_id", "address", "rule", "descriptor", "seconds_until_reset")
-
-
-def table(tallies: list[Tally]) -> Table:
-    """What came of all requests."""
-    table = Table(title="Who got through", title_style="bold", title_justify="left")
-    table.add_column("who")
-    for column in ("requests", "200", "429"):
-        table.add_column(column, justify="right")
-    table.add_column("refused by")
-    table.add_column("reset", justify="right")
-    for tally in tallies:
-        passed, refused = tally.count(200), tally.count(429)
-        table.add_row(
-            tally.client.name,
-            str(len(tally.answers)),
-            f"[green]{passed}[/]",
-            f"[red]{refused}[/]" if refused else "0",
-            tally.refused_by or "-",
-            f"in {tally.reset} s" if tally.reset else "-",
-        )
-    return table
-
-
-def _command(console: Console, line: str) -> None:
-    console.print(f"$ {line}", style="cyan", markup=False, soft_wrap=True)
+    show.logged(console, refused)
 
 
 def _keep(console: Console, tokens: dict[str, str]) -> None:

@@ -17,21 +17,29 @@ from examples.mesh.processes import NotSo
 
 
 class Client(NamedTuple):
-    """A sender of requests: a company with a token, or an address without."""
+    """A sender of requests: a company with a token, or an address without.
+
+    Args:
+        address: What it says that its address is, in X-Forwarded-For.
+        source: The address of this machine that it asks from.
+        token: What holds its token, where that is not its company's.
+    """
 
     story: str
     requests: int
     company: str = ""
     address: str = ""
+    source: str = ""
+    token: str = ""
 
     @property
     def name(self) -> str:
-        return self.company or self.address
+        return self.company or self.token.lower() or self.source or self.address
 
     @property
     def variable(self) -> str:
-        """The environment variable that holds its token."""
-        return self.company.upper()
+        """The environment variable that holds its token; "" for none."""
+        return self.token or self.company.upper()
 
 
 CLIENTS = (
@@ -74,11 +82,13 @@ class Curl:
     Args:
         url: Where to.
         tokens: The clients' tokens, by the names of their variables.
+        host: What the server takes itself to be called, where that is not in the URL.
     """
 
-    def __init__(self, url: str, tokens: Mapping[str, str]) -> None:
+    def __init__(self, url: str, tokens: Mapping[str, str], *, host: str = "") -> None:
         self.url = url
         self._tokens = tokens
+        self._host = host
 
     @cached_property
     def missing(self) -> bool:
@@ -88,7 +98,11 @@ class Curl:
     def line(self, client: Client, times: int = 0) -> str:
         """What to type in a shell that has the tokens: once with the answer, or *times* with its head alone."""
         words = ["curl -s -D - -o /dev/null" if times else "curl -s -i"]
-        if client.company:
+        if client.source:
+            words.append(f"--interface {client.source}")
+        if self._host:
+            words.append(f"-H 'Host: {self._host}'")
+        if client.variable:
             words.append(f'-H "Authorization: Bearer ${client.variable}"')
         if client.address:
             words.append(f"-H 'X-Forwarded-For: {client.address}'")
@@ -106,13 +120,13 @@ class Curl:
         return answers(ran.stdout)
 
     def _ask(self, client: Client, query: str) -> Answer:
-        headers = {}
-        if client.company:
+        headers = {"Host": self._host} if self._host else {}
+        if client.variable:
             headers["Authorization"] = f"Bearer {self._tokens[client.variable]}"
         if client.address:
             headers["X-Forwarded-For"] = client.address
         url = urlsplit(self.url)
-        return ask(url.port or 80, url.path + query, headers)
+        return ask(url.port or 80, url.path + query, headers, source=client.source)
 
 
 def answers(output: bytes) -> list[Answer]:

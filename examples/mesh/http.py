@@ -28,13 +28,15 @@ def ask(
     method: str = "GET",
     body: bytes | None = None,
     timeout: float = 20,
+    source: str = "",
 ) -> Answer:
-    """The answer of the server on *port* of this machine.
+    """The answer of the server on *port* of this machine, asked from the address *source*, which is one of 127.0.0.0/8.
 
     Raises:
         OSError: There is none.
     """
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
+    address = (source, 0) if source else None
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=address)) as connection:
         return ask_on(connection, path, headers, method=method, body=body)
 
 

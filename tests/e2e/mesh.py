@@ -55,7 +55,7 @@ class Mesh:
     ) -> Rls:
         """Start a server under *rules*; it ends without a drain unless *options* say otherwise."""
         self.rules.write_text(rules)
-        return self._keep(Rls(self.rules, self.folder, ("--drain", "0s", *options), name=name, ports=ports))
+        return self.keep(Rls(self.rules, self.folder, ("--drain", "0s", *options), name=name, ports=ports))
 
     def start_envoy(
         self, *rls: Rls, change: Callable[[EnvoyConfig], None] = lambda _: None, users_port: int = 0
@@ -74,11 +74,11 @@ class Mesh:
         )
         config.ratelimit["timeout"] = "10s"
         change(config)
-        return self._keep(Envoy(config, folder))
+        return self.keep(Envoy(config, folder))
 
     def start_redis(self, port: int = 0) -> Redis:
         """Start a Redis, or a Valkey, on *port* if one is given."""
-        return self._keep(Redis(redis_binary(), self.folder, port))
+        return self.keep(Redis(redis_binary(), self.folder, port))
 
     def bearer(self, company_id: Claim, **claims: Claim) -> dict[str, str]:
         """Headers of a request by a company."""
@@ -89,7 +89,8 @@ class Mesh:
         for process in reversed(self._started):
             process.stop()
 
-    def _keep(self, process: P) -> P:
+    def keep(self, process: P) -> P:
+        """Stop *process*, which runs, in the end."""
         self._started.append(process)
         self.processes.append(process)
         return process

@@ -1,0 +1,105 @@
+"""A proxy and the services of a mesh, as istiod knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from tests.mesh.manifests import Object, ns
+
+
+class Kind(Enum):
+    """What a proxy is, and the context of the patches that its listeners for requests take."""
+
+    SIDECAR = "SIDECAR_INBOUND"
+    GATEWAY = "GATEWAY"
+    # The context WAYPOINT is in the CRD, and nothing applies it.
+    WAYPOINT = "SIDECAR_INBOUND "
+
+    @property
+    def context(self) -> str:
+        return self.value.strip()
+
+
+@dataclass(frozen=True)
+class Port:
+    """Of a Service; *target* is the container's."""
+
+    number: int
+    target: int
+    name: str = ""
+    app_protocol: str = ""
+
+    @property
+    def protocol(self) -> str:
+        """`http`, `grpc`, `http2` or `tcp`: appProtocol, else the name up to its first dash."""
+        said = (self.app_protocol or self.name.partition("-")[0]).lower()
+        return said if said in {"http", "http2", "grpc"} else "tcp"
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str
+    namespace: str
+    ports: Sequence[Port]
+
+    @property
+    def host(self) -> str:
+        return f"{self.name}.{self.namespace}.svc.cluster.local"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy.
+
+    Args:
+        version: What it says of itself, ISTIO_VERSION; istiod is taken to be of the same.
+        services: Those whose pod it stands in, or, for a waypoint, stands before.
+        trusted_proxies: numTrustedProxies of its gatewayTopology.
+        only_named_clusters: PILOT_FILTER_GATEWAY_CLUSTER_CONFIG; waypoints always have named clusters only.
+    """
+
+    kind: Kind
+    namespace: str
+    service_account: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    version: str = "1.31.0"
+    services: Sequence[Service] = ()
+    trusted_proxies: int = 0
+    only_named_clusters: bool = False
+
+    @property
+    def spiffe(self) -> str:
+        return f"spiffe://cluster.local/ns/{self.namespace}/sa/{self.service_account}"
+
+    @property
+    def release(self) -> tuple[int, int]:
+        major, minor = self.version.split(".")[:2]
+        return int(major), int(minor)
+
+
+ROOT_NAMESPACE = "istio-system"
+
+
+def selects(each: Object, proxy: Proxy) -> bool:
+    """Whether an object is for a proxy: by its namespace, and by its selector or its targetRefs.
+
+    A selector selects in its own namespace only, or everywhere from the root namespace. A waypoint is reached by
+    targetRefs alone.
+    """
+    if ns(each) not in {proxy.namespace, ROOT_NAMESPACE}:
+        return False
+    spec: Mapping[str, Any] = each.get("spec") or {}
+    gateway = proxy.labels.get("gateway.networking.k8s.io/gateway-name")
+    if references := spec.get("targetRefs"):
+        return any(
+            (reference.get("group"), reference["kind"], reference["name"])
+            == ("gateway.networking.k8s.io", "Gateway", gateway)
+            for reference in references
+        )
+    if proxy.kind is Kind.WAYPOINT:
+        return False
+    labels = (spec.get("workloadSelector") or {}).get("labels") or (spec.get("selector") or {}).get("matchLabels") or {}
+    return all(proxy.labels.get(name) == value for name, value in labels.items())

@@ -1,0 +1,68 @@
+"""Proxies of the mesh, running."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from examples.mesh.envoy import Envoy
+from examples.mesh.http import Answer, ask
+from tests.mesh.istiod import Rendered
+from tests.mesh.loopback import Endpoint, Placed
+from tests.mesh.manifests import Object, of
+from tests.mesh.mistakes import RATE_LIMIT
+from tests.mesh.world import HOST, TO_RLS
+from tests.transport.certs import Authority
+
+SERVICE = 9000
+"""The container's port of the user service."""
+HTTP, HTTPS = 8080, 8443
+"""The ports of the gateway's pod."""
+
+
+class RunningProxy(Envoy):
+    """An Envoy with what istiod gives a proxy; *folder* is made for it."""
+
+    def __init__(
+        self,
+        rendered: Rendered,
+        endpoints: Mapping[str, Sequence[Endpoint]],
+        authority: Authority,
+        folder: Path,
+        *,
+        identity: str = "",
+    ) -> None:
+        folder.mkdir()
+        self.placed = Placed(rendered, endpoints, authority, folder, identity=identity)
+        super().__init__(self.placed, folder, name=folder.name)
+
+    def ask_rls_at(self, *endpoints: Endpoint) -> None:
+        """From now on, ask these servers: what the mesh does when pods come and go."""
+        self.placed.send_to(TO_RLS, endpoints)
+        wanted = {endpoint.port for endpoint in endpoints}
+        self.wait_until(lambda: self._asked() == wanted, "it has heard of the endpoints")
+
+    def _asked(self) -> set[int]:
+        found: dict[str, Any] = self.admin("/clusters?format=json").json()
+        hosts = next(each for each in found["cluster_statuses"] if each["name"] == TO_RLS).get("host_statuses", [])
+        return {host["address"]["socket_address"]["port_value"] for host in hosts}
+
+    def request(
+        self, headers: Mapping[str, str] | None = None, *, source: str = "", port: int = HTTPS, **request: Any
+    ) -> Answer:
+        """Send a request for the user service to a port of the pod, from an address of 127.0.0.0/8."""
+        path = request.pop("path", "/users")
+        return ask(self.placed.ports[port], path, {"host": HOST, **(headers or {})}, source=source, **request)
+
+
+def patient(objects: Sequence[Object], seconds: float = 10) -> list[Object]:
+    """The objects with a longer `timeout`: as long as a busy machine may take, so that no answer is missed."""
+    changed = copy.deepcopy(list(objects))
+    for each in of(changed, "EnvoyFilter"):
+        for entry in each["spec"]["configPatches"]:
+            value = entry["patch"]["value"]
+            if value.get("name") == RATE_LIMIT:
+                value["typed_config"]["timeout"] = f"{seconds}s"
+    return changed

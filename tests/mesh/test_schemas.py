@@ -1,0 +1,67 @@
+"""Every object in `istio/` is what Istio's CRDs say, and has no field that they do not know."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.mesh.manifests import find, load
+from tests.mesh.test_manifests import combinations
+
+SCHEMAS = json.loads(Path(__file__).with_name("schemas.json").read_text())["schemas"]
+
+
+def mistakes(each):
+    """What the API server would say of an object, and of fields that it would drop."""
+    schema = SCHEMAS.get(f"{each['apiVersion']}/{each['kind']}")
+    if schema is None:
+        return [f"no CRD for {each['apiVersion']} {each['kind']}"]
+    return [error.message for error in Draft202012Validator(schema).iter_errors(each)]
+
+
+@combinations
+def test_it_is_what_the_crds_say(components):
+    for each in load(*components):
+        assert mistakes(each) == [], each["metadata"]
+        assert all(
+            re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", each["metadata"][name]) for name in ("name", "namespace")
+        )
+
+
+@combinations
+def test_no_two_objects_have_one_name(components):
+    names = [(each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]) for each in load(*components)]
+
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value", "message"),
+    [
+        ("EnvoyFilter", "ratelimit", ("spec", "configPatches", 0, "applyTo"), "HTTP_FILTERS", "is not one of"),
+        ("EnvoyFilter", "ratelimit", ("spec", "configPatch"), [], "'configPatch' was unexpected"),
+        ("EnvoyFilter", "ratelimit", ("spec", "configPatches", 0, "patch", "operation"), "BEFORE", "is not one of"),
+        ("RequestAuthentication", "company-tokens", ("spec", "jwtRules", 0, "audience"), "users", "was unexpected"),
+        ("AuthorizationPolicy", "from-gateway", ("spec", "action"), "PERMIT", "is not one of"),
+        ("PeerAuthentication", "default", ("spec", "mtls", "mode"), "strict", "is not one of"),
+        ("Sidecar", "default", ("spec", "egress", 0, "hosts"), "./*", "is not of type 'array'"),
+    ],
+)
+def test_a_mistake_is_found(kind, name, path, value, message):
+    each = copy.deepcopy(find(load(), kind, name))
+    *way, last = path
+    place = each
+    for part in way:
+        place = place[part]
+    place[last] = value
+
+    assert any(message in text for text in mistakes(each))
+
+
+def test_an_api_version_that_is_not_there_is_found():
+    each = {**find(load(), "EnvoyFilter", "ratelimit"), "apiVersion": "networking.istio.io/v1"}
+
+    assert mistakes(each) == ["no CRD for networking.istio.io/v1 EnvoyFilter"]
