@@ -10,7 +10,7 @@ from rls.fading import Fading
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 # With each new one: what is forgotten is gone well before as much has come again.
-_FADE = 4
+_FADE = 16
 
 
 class Recent(Generic[K, V]):

@@ -49,7 +49,7 @@ class Service:
         *,
         answers: Answers | None = None,
         bounds: Bounds | None = None,
-        remembered_bytes: int = 192 << 20,
+        remembered_bytes: int = 160 << 20,
     ) -> None:
         self.unanswered = dict.fromkeys((reason for _, reason in (*_STATUS.values(), _BUG)), 0)
         self._limiter = limiter
