@@ -1,11 +1,16 @@
 """The script that forms and heals the Redis Cluster, on real nodes."""
 
+import asyncio
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from redis.exceptions import NoPermissionError
 
+from rls.backends.base import Hit
+from rls.backends.redis.cluster import ClusterBackend
 from tests.k8s.nodes import COMPONENT, Nodes, empty_nodes, eventually, program, run
 
 
@@ -93,6 +98,22 @@ def test_with_the_configuration_the_acl_and_the_certificates_of_k8s(tmp_path: Pa
         assert nodes.ask("INCRBY", "acme", 3) == 3
         with pytest.raises(NoPermissionError):
             nodes.ask("FLUSHALL")
+        assert asyncio.run(counted_by_rls(nodes, secrets)) == [[3, 5], [1], [0]]
+
+
+async def counted_by_rls(nodes: Nodes, secrets: Path) -> list[Sequence[int]]:
+    """What the backend of rls comes to with its user, password file and client certificate: hits, a refund, a look."""
+    tls, end = secrets / "redis-client-tls", int(time.time()) + 3600
+    addresses = ",".join(f"127.0.0.1:{server.port}" for server in nodes.servers)
+    files = f"ssl_ca_certs={tls}/ca.crt&ssl_certfile={tls}/tls.crt&ssl_keyfile={tls}/tls.key"
+    url = f"rediss+cluster://rls@{addresses}?password_file={secrets}/redis-rls/password&{files}"
+    backend = ClusterBackend(url, timeout_seconds=10, connect_timeout_seconds=10)
+    try:
+        await backend.ping()
+        asked = [[(b"a", 3), (b"b", 5)], [(b"a", -2)], [(b"c", 0)]]
+        return [await backend.hit([Hit(key, amount, 10, end, 3600) for key, amount in hits]) for hits in asked]
+    finally:
+        await backend.aclose()
 
 
 def test_a_primary_that_leaves_hands_over_first(tmp_path: Path, secrets: Path) -> None:
