@@ -213,6 +213,12 @@ class Cluster:
         return sum(node.me.primary == primary.me.id for node in self.nodes)
 
     def _replicate(self, node: Node, primary: Node) -> None:
+        def has_heard() -> bool:
+            node.look()
+            return "master" in node.lines[primary.me.id].flags
+
+        # One that has just taken over is still a replica for those who have not heard of it.
+        self._eventually(has_heard, f"{node.name} has heard that {primary.name} is a primary")
         say(f"{node.name} becomes a replica of {primary.name}")
         node.ask("CLUSTER", "REPLICATE", primary.me.id)
         node.look()
