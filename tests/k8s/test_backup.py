@@ -1,6 +1,7 @@
 """A backup of a live cluster comes back in an empty one: the scripts of k8s/, on real nodes and with a real rclone."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -58,6 +59,13 @@ def served(nodes: Nodes, snapshots: Path, sockets: Path, path: str) -> Iterator[
             yield
         finally:
             server.terminate()
+            assert server.wait(20) == 0
+    assert not [one for one in sockets.glob("*.sock") if is_served(one)]
+
+
+def is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def archived(tmp_path: Path, folder: str = "daily") -> list[str]:
