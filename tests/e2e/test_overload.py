@@ -9,6 +9,7 @@ import pytest
 
 from examples.mesh.processes import wait_for
 from tests.e2e.mesh import sidecar
+from tests.redis_server import missing
 
 DESCRIPTORS = 100
 RULES = "domain: users\ndescriptors:\n" + "".join(
@@ -35,9 +36,7 @@ def memory(pid):
 
 @pytest.mark.parametrize("transport", ["h2corn", "grpcio"])
 def test_all_is_normal_after_an_overload(mesh, transport):
-    h2load = shutil.which("h2load")
-    if h2load is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs h2load (Debian: nghttp2-client)")
+    h2load = shutil.which("h2load") or missing("needs h2load (Debian: nghttp2-client)")
     rls = mesh.start_rls("--transport", transport, rules=RULES)
     envoy = mesh.start_envoy(rls, change=dear)
     wait_for(lambda: envoy.get().status == 200, "a first answer in time")

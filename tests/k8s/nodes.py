@@ -6,16 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError
 
 from tests.redis_server import RedisServer, free_port, missing, redis_binaries
 
@@ -184,19 +182,6 @@ def empty_nodes(directory: Path, secrets: Path | None = None) -> Iterator[Nodes]
         yield nodes
     finally:
         nodes.stop()
-
-
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Return when *condition* holds, which may fail with an error of Redis meanwhile."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except (RedisError, OSError):
-            pass
-        time.sleep(0.05)
-    pytest.fail(f"waited in vain until {what}", pytrace=False)
 
 
 def program(name: str) -> str:

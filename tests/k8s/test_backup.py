@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from redis.cluster import RedisCluster
 
-from tests.k8s.nodes import ROOT, Nodes, empty_nodes, eventually, program, run
+from tests.k8s.nodes import ROOT, Nodes, empty_nodes, program, run
+from tests.redis_server import wait_until
 
 BACKUP = ROOT / "k8s" / "components" / "backup" / "job"
 RESTORE = ROOT / "k8s" / "restore"
@@ -128,7 +129,7 @@ def test_what_lacks_slots_is_no_backup(tmp_path: Path, programs: str) -> None:
     (snapshots := tmp_path / "snapshots").mkdir()
     with empty_nodes(tmp_path / "nodes") as nodes:
         assert nodes.keep().returncode == 0
-        eventually(nodes.is_whole, "the replicas have caught up")
+        wait_until(nodes.is_whole, "the replicas have caught up")
         env = nodes.env("backup") | {"PATH": programs, "REDIS_NODES": " ".join(nodes.names.split()[1:])}
 
         taken = run(["sh", str(BACKUP / "snapshot.sh"), str(snapshots)], **env)

@@ -11,14 +11,15 @@ from redis.exceptions import NoPermissionError
 
 from rls.backends.base import Hit
 from rls.backends.redis.cluster import ClusterBackend
-from tests.k8s.nodes import COMPONENT, Nodes, empty_nodes, eventually, program, run
+from tests.k8s.nodes import COMPONENT, Nodes, empty_nodes, program, run
+from tests.redis_server import wait_until
 
 
 def test_six_empty_nodes_become_a_cluster_and_a_second_pass_changes_nothing(nodes: Nodes) -> None:
     formed = nodes.keep()
 
     assert (formed.returncode, formed.stdout.splitlines()[-1]) == (0, "well"), formed.stdout + formed.stderr
-    eventually(nodes.is_whole, "the replicas have caught up")
+    wait_until(nodes.is_whole, "the replicas have caught up")
     assert nodes.roles() == ["master"] * 3 + ["slave"] * 3
     assert nodes.keep().stdout == "well\n"
 
@@ -37,7 +38,7 @@ def test_no_cluster_is_formed_while_a_node_is_missing(nodes: Nodes) -> None:
 
 def test_nodes_that_come_back_empty_or_elsewhere_are_taken_in_again(nodes: Nodes) -> None:
     assert nodes.keep().returncode == 0
-    eventually(nodes.is_whole, "the replicas have caught up")
+    wait_until(nodes.is_whole, "the replicas have caught up")
     with nodes.client() as client:
         client.set("acme", 1, ex=600)
 
@@ -45,14 +46,14 @@ def test_nodes_that_come_back_empty_or_elsewhere_are_taken_in_again(nodes: Nodes
     nodes.servers[4].kill()
     nodes.move(4)
     assert nodes.keep().returncode == 0
-    eventually(nodes.is_whole, "the one elsewhere is back")
+    wait_until(nodes.is_whole, "the one elsewhere is back")
     nodes.servers[0].kill()
-    eventually(lambda: nodes.replication(5)["role"] == "master", "its replica has taken over")
+    wait_until(lambda: nodes.replication(5)["role"] == "master", "its replica has taken over")
     nodes.wipe(0)
     healed = nodes.keep()
 
     assert healed.returncode == 0, healed.stdout
-    eventually(nodes.is_whole, "the empty one has caught up")
+    wait_until(nodes.is_whole, "the empty one has caught up")
     with nodes.client() as client:
         assert client.get("acme") == b"1"
 
@@ -60,7 +61,7 @@ def test_nodes_that_come_back_empty_or_elsewhere_are_taken_in_again(nodes: Nodes
 def test_all_nodes_at_other_addresses_find_each_other(nodes: Nodes) -> None:
     """As after an outage of the whole cluster: they know each other only where nobody is any more."""
     assert nodes.keep().returncode == 0
-    eventually(nodes.is_whole, "the replicas have caught up")
+    wait_until(nodes.is_whole, "the replicas have caught up")
 
     for number in range(6):
         nodes.servers[number].kill()
@@ -69,13 +70,13 @@ def test_all_nodes_at_other_addresses_find_each_other(nodes: Nodes) -> None:
     healed = nodes.keep()
 
     assert healed.returncode == 0, healed.stdout
-    eventually(nodes.is_whole, "they have found each other")
+    wait_until(nodes.is_whole, "they have found each other")
 
 
 @pytest.mark.parametrize("lost", [(0, 5), (0, 1)], ids=["a shard with its replica", "most primaries"])
 def test_what_no_vote_can_mend_is_mended(nodes: Nodes, lost: tuple[int, ...]) -> None:
     assert nodes.keep().returncode == 0
-    eventually(nodes.is_whole, "the replicas have caught up")
+    wait_until(nodes.is_whole, "the replicas have caught up")
     assert nodes.replication(5)["master_port"] == nodes.servers[0].port
 
     for number in lost:
@@ -85,7 +86,7 @@ def test_what_no_vote_can_mend_is_mended(nodes: Nodes, lost: tuple[int, ...]) ->
     healed = nodes.keep()
 
     assert healed.returncode == 0, healed.stdout
-    eventually(nodes.is_whole, "all slots are served")
+    wait_until(nodes.is_whole, "all slots are served")
 
 
 def test_with_the_configuration_the_acl_and_the_certificates_of_k8s(tmp_path: Path, secrets: Path) -> None:
@@ -93,7 +94,7 @@ def test_with_the_configuration_the_acl_and_the_certificates_of_k8s(tmp_path: Pa
         formed = nodes.keep()
 
         assert formed.returncode == 0, formed.stdout + formed.stderr
-        eventually(nodes.is_whole, "the replicas have caught up")
+        wait_until(nodes.is_whole, "the replicas have caught up")
         assert nodes.ask("SET", "acme", 0, "EX", 60, "NX")
         assert nodes.ask("INCRBY", "acme", 3) == 3
         with pytest.raises(NoPermissionError):
@@ -127,7 +128,7 @@ def test_a_primary_that_leaves_hands_over_first(tmp_path: Path, secrets: Path) -
         probe = ["sh", str(COMPONENT / "probe.sh")]
         assert [run([*probe, word], **env).returncode for word in ("alive", "ready")] == [0, 1]
         assert nodes.keep().returncode == 0
-        eventually(nodes.is_whole, "the replicas have caught up")
+        wait_until(nodes.is_whole, "the replicas have caught up")
         assert [run([*probe, word], **env).returncode for word in ("alive", "ready")] == [0, 0]
 
         left = run(["sh", str(COMPONENT / "leave.sh")], **env)

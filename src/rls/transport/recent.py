@@ -19,7 +19,7 @@ class Recent(Generic[K, V]):
     Two generations instead of a list of uses: a hit in the young one, which is nearly every hit, is one dict lookup.
 
     Args:
-        capacity: Bound on the sum of the sizes that `put` is told.
+        capacity: Bound on the sum of the sizes that `put` is told; half as much again may be on its way out.
     """
 
     def __init__(self, capacity: int) -> None:
