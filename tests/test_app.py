@@ -142,9 +142,11 @@ def test_it_starts_without_redis_and_answers_and_says_so(start, tmp_path) -> Non
     called = rls("call", process.addresses["grpc"], "--domain", "mesh", "--hits", "0", "company_id=other").stdout
     assert "which cannot be had: on_backend_error: local" in called
     assert {"rls_ready 1.0", "rls_degraded 1.0", 'rls_fallback_total{policy="local"} 4.0'} <= metrics_of(process)
+    assert f'rls_redis_up{{node="redis://127.0.0.1:{redis.port}"}} 0.0' in metrics_of(process)
     with running(redis):
         process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has found Redis")
         assert {"rls_degraded 0.0", 'rls_fallback_hits_total{result="sent"} 3.0'} <= metrics_of(process)
+        assert f'rls_redis_up{{node="redis://127.0.0.1:{redis.port}"}} 1.0' in metrics_of(process)
         assert check(process).code == "OVER_LIMIT"
     assert len(re.findall(r" backend_lost ", process.output())) == 1
     assert "backend_back" in process.output()

@@ -177,18 +177,29 @@ class App:
         settings = self.settings
         drops = dict.fromkeys(map(str, Dropped), 0)
 
+        limit = [0]
+
         def dropped(why: Dropped) -> None:
             drops[why] += 1
 
+        def limited(calls: int) -> None:
+            limit[0] = calls
+
         self.metrics.read_counter(
             "rls_dropped_total", "Calls that got no answer because they were too late.", lambda: drops, "reason"
+        )
+        self.metrics.read_gauge(
+            "rls_concurrency_limit", "Calls that may be in progress, fewer while they wait too long.", lambda: limit[0]
         )
         calls = Calls(
             {SHOULD_RATE_LIMIT: self.service.answer, CHECK: self.health.check},
             self.health,
             caller_timeout=settings.caller_timeout,
+            # Twice: a call may wait for a write that is under way, and then for its own.
+            unhurried=2 * settings.backend_timeout,
             max_message_bytes=settings.max_message_bytes,
             on_drop=dropped,
+            on_limit=limited,
         )
         limits = Limits(
             max_streams=settings.max_streams,

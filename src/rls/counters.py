@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from rls.backends.base import CounterBackend
@@ -17,9 +17,12 @@ from rls.settings import BackendUrl, Settings
 def open_backend(settings: Settings, metrics: Metrics) -> CounterBackend:
     """What counts, and what spares it work."""
     backend = BACKENDS[settings.backend.scheme](settings.backend, settings, metrics)
+    opened = [backend]
     if settings.per_second_backend is not None:
-        opened = BACKENDS[settings.per_second_backend.scheme](settings.per_second_backend, settings, metrics)
-        backend = PerSecondBackend(backend, opened)
+        per_second = BACKENDS[settings.per_second_backend.scheme](settings.per_second_backend, settings, metrics)
+        opened.append(per_second)
+        backend = PerSecondBackend(backend, per_second)
+    _show_nodes([one for one in opened if isinstance(one, RedisBackend | ClusterBackend)], metrics)
     if isinstance(backend, MemoryBackend) or not settings.over_limit_cache_size:
         return backend
     cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
@@ -27,6 +30,16 @@ def open_backend(settings: Settings, metrics: Metrics) -> CounterBackend:
         "rls_over_limit_cache_hits_total", "Hits that were over the limit without asking.", lambda: cache.answered
     )
     return cache
+
+
+def _show_nodes(backends: Sequence[RedisBackend | ClusterBackend], metrics: Metrics) -> None:
+    if backends:
+        metrics.read_gauge(
+            "rls_redis_up",
+            "1 while the node can be used, else 0.",
+            lambda: {address: int(up) for one in backends for address, up in one.up.items()},
+            "node",
+        )
 
 
 def _memory(_: BackendUrl, __: Settings, metrics: Metrics) -> CounterBackend:

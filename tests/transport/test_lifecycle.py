@@ -127,6 +127,17 @@ async def test_answer_that_is_late_is_not_given(serve):
     assert len(served.dropped) == 1
 
 
+@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
+async def test_caller_that_waits_for_less_than_an_answer_may_take_is_not_waited_for_longer(serve):
+    """grpcio ends such calls itself."""
+    handler = Waiting()
+    served = await serve({WAIT: handler}, unhurried=10.0)
+    async with RawClient.connect(served.address) as client:
+        response = await client.ask(WAIT, HELLO, grpc_timeout="50m")
+    assert (response.grpc_status, served.dropped) == (DEADLINE_EXCEEDED, [Dropped.LATE])
+    assert handler.calls == 1
+
+
 async def test_caller_that_gives_up_ends_its_call(serve):
     handler = Waiting()
     served = await serve({WAIT: handler, ECHO: echo})

@@ -11,8 +11,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
+from rls.transport.admission import Admission
 from rls.transport.base import Calls, Dropped
 from rls.transport.certificates import ClientNames
 from rls.transport.farewell import Farewell
@@ -62,6 +63,7 @@ class GrpcApp:
         client_san: Sequence[str] = (),
         max_half_sent: int = 1024,
         farewell: Farewell | None = None,
+        admission: Admission | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client_names = ClientNames(client_san) if client_san else None
@@ -70,9 +72,11 @@ class GrpcApp:
         self._half_sent = HalfSent(max_half_sent)
         self._farewell = farewell or Farewell()
         self._caller_timeout = calls.caller_timeout
+        self._unhurried = calls.unhurried
         self._max_bytes = calls.max_message_bytes
         self._on_drop = calls.on_drop
         self._clock = clock
+        self._admission = admission or Admission(0)
         self._turn_began = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - see below
@@ -116,10 +120,14 @@ class GrpcApp:
                 return await self._watch(message, send)
             if (waited or not timeout) and self._clock() - arrived > timeout:
                 self._drop(Dropped.EXPIRED)
-            answer = await unary(message)
+            if sent_timeout is None or timeout >= self._unhurried:
+                answer = await unary(message)
+            else:
+                answer = await self._in_time(unary(message), arrived + timeout)
             if self._farewell.held is not None:
                 await asyncio.shield(self._farewell.held)
-            if sent_timeout is not None and self._clock() - arrived > timeout:
+            took = self._clock() - arrived
+            if took > timeout and sent_timeout is not None:
                 self._drop(Dropped.LATE)
         except BaseException as error:  # noqa: BLE001 - see above
             return await self._fail(error, scope, send)
@@ -129,6 +137,8 @@ class GrpcApp:
             send(_START)
             send({"type": "http.response.body", "body": prefix + answer})
             await send(_OK)
+            if took > self._admission.slow:
+                await self._admission.leave()
         except OSError:
             self._on_drop(Dropped.CANCELLED)
 
@@ -184,6 +194,14 @@ class GrpcApp:
             if not hasattr(event, _FUTURE):
                 event = await event
 
+    async def _in_time(self, answer: Awaitable[bytes], deadline: float) -> bytes:
+        """An answer that may take longer than its caller waits."""
+        try:
+            async with asyncio.timeout(deadline - self._clock()):
+                return await answer
+        except TimeoutError:
+            self._drop(Dropped.LATE)
+
     async def _watch(self, message: bytes, send: Send) -> None:
         started = False
         with contextlib.suppress(OSError):
@@ -201,8 +219,9 @@ class GrpcApp:
                 await send(_NO_BODY)
                 await send({"type": _TRAILERS, "headers": _status_headers(error.code, error.text)})
 
-    def _drop(self, why: Dropped) -> None:
+    def _drop(self, why: Dropped) -> NoReturn:
         self._on_drop(why)
+        self._admission.watch()
         if why is Dropped.QUEUED:
             raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
         raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
@@ -226,6 +245,8 @@ class GrpcApp:
         with contextlib.suppress(OSError):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send(_NO_BODY)
+        if self._admission.slow < 0:
+            await self._admission.leave()
         if cancelled or not isinstance(error, Exception | asyncio.CancelledError):
             raise error
 

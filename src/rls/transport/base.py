@@ -37,15 +37,19 @@ class Calls:
         health: The state that gRPC health checks are told.
         caller_timeout: Seconds after which a caller without a deadline is taken to have given up; a call that is not
             begun by then is dropped, as is one that has waited for half as long for those before it.
+        unhurried: Seconds within which every answer is there: a caller that waits for less is not waited for longer.
         max_message_bytes: Bytes of a message, sent and inflated; at least `wire.SHORT`.
         on_drop: Is told of every call that was dropped.
+        on_limit: Is told how many calls may be in progress, at first and whenever that changes.
     """
 
     unary: Mapping[str, Handler]
     health: Health
     caller_timeout: float = 0.02
+    unhurried: float = 0.0
     max_message_bytes: int = 1_048_576
     on_drop: Callable[[Dropped], None] = lambda _: None
+    on_limit: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Limits:
         max_streams: Calls in flight on one connection.
         max_connections: Connections; what is over is closed. 0 for no limit.
         max_concurrency: Calls in flight, half-sent ones included; what is over is shed as UNAVAILABLE or
-            RESOURCE_EXHAUSTED. 0 for no limit.
+            RESOURCE_EXHAUSTED. Fewer while calls wait too long (see `Admission`). 0 for no limit.
         max_watches: Health.Watch calls; each holds one of the calls in flight.
         drain: Seconds that calls in flight have to finish when the server stops.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import sys
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from rls._pb import health_pb2, rls_pb2
 from rls.errors import SettingsError
+from rls.transport.admission import Admission
 from rls.transport.base import Calls, Dropped, Handler, Limits, Tls
 from rls.transport.certificates import ClientNames, fingerprint
 from rls.transport.half_sent import HalfSent
@@ -130,7 +131,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def __init__(self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits) -> None:
         self._on_drop = calls.on_drop
-        self._max_concurrency = limits.max_concurrency or sys.maxsize
+        self._admission = Admission(limits.max_concurrency, calls.on_limit)
         self._in_flight = 0
         self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024)
         self._client_names = ClientNames(client_san) if client_san else None
@@ -191,13 +192,16 @@ class _Handlers(grpc.GenericRpcHandler):
         return message
 
     async def _answer(self, handler: Handler, message: bytes) -> bytes:
-        if self._in_flight >= self._max_concurrency:
+        if 0 < self._admission.limit <= self._in_flight:
             raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are in flight")
         self._in_flight += 1
+        began = time.monotonic()
         try:
             return await handler(message)
         finally:
             self._in_flight -= 1
+            if time.monotonic() - began > self._admission.slow:
+                self._admission.done()
 
     def _in_time(self, context: Context, why: Dropped) -> None:
         # None where the caller set no deadline, which the stubs do not know.

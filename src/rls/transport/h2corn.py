@@ -16,6 +16,7 @@ from h2corn._lib import prepare_tls
 from h2corn._server import load_tls_material
 
 from rls.errors import SettingsError
+from rls.transport.admission import Admission
 from rls.transport.asgi_grpc import GrpcApp
 from rls.transport.base import Calls, Limits, Tls
 from rls.transport.certificates import fingerprint
@@ -89,7 +90,7 @@ class H2corn:
         self._limits = limits or Limits()
         self._tls = tls
         self._listener: socket.socket | None = None
-        self._serving: tuple[Server, Watches, Farewell] | None = None
+        self._serving: tuple[Server, Watches, Farewell, Admission] | None = None
         self._reloading: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -124,15 +125,23 @@ class H2corn:
         if self._listener is not None:
             close_listener(self._listener)
 
-    async def _serve(self, listener: socket.socket) -> tuple[Server, Watches, Farewell]:
+    async def _serve(self, listener: socket.socket) -> tuple[Server, Watches, Farewell, Admission]:
         watches = Watches(self._calls.health, self._limits.max_watches)
         client_san = self._tls.client_san if self._tls is not None else ()
         half_sent = self._limits.max_concurrency // 4 or 1024
         farewell = Farewell()
-        app = GrpcApp(self._calls, watches, client_san=client_san, max_half_sent=half_sent, farewell=farewell)
+        admission = Admission(self._limits.max_concurrency, self._calls.on_limit)
+        app = GrpcApp(
+            self._calls,
+            watches,
+            client_san=client_san,
+            max_half_sent=half_sent,
+            farewell=farewell,
+            admission=admission,
+        )
         server = Server(app, _config(self._address, self._calls, self._limits, self._tls), listener)
         await server.start()
-        return server, watches, farewell
+        return server, watches, farewell, admission
 
     async def _reload(self, tls: Tls, seen: object, listener: socket.socket) -> None:
         """Put certificates in force that differ from those *seen*: a second server on the same socket takes over from the first.
@@ -165,8 +174,9 @@ async def _happens(event: asyncio.Event, seconds: float) -> bool:
         return False
 
 
-async def _drain(server: Server, watches: Watches, farewell: Farewell) -> None:
+async def _drain(server: Server, watches: Watches, farewell: Farewell, admission: Admission) -> None:
     watches.close()
+    admission.close()
     # A connection without a call is closed at once: what its caller has just sent there is lost.
     farewell.hold()
     await asyncio.sleep(PAUSE)

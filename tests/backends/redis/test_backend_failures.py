@@ -212,6 +212,21 @@ async def test_a_loop_that_stood_still_does_not_blame_redis(own_server: RedisSer
     assert list(await call) == [1]
 
 
+async def test_time_that_the_loop_takes_before_it_sends_is_not_taken_from_redis(
+    own_server: RedisServer, connect: Connect
+) -> None:
+    """Where the CPU is what calls wait for, Redis must not be found down for it."""
+    backend = connect(own_server.url, timeout_seconds=2.0)
+    await until_works(backend.ping)
+    call = asyncio.create_task(backend.hit([hit()]))
+    await asyncio.sleep(0)
+    assert backend._node._in_flight is None
+    time.sleep(2.0)  # noqa: ASYNC251 - the loop is to stand still
+    own_server.suspend()
+    asyncio.get_running_loop().call_later(1.2, own_server.resume)
+    assert list(await call) == [1]
+
+
 async def test_closing_does_not_wait_for_a_redis_that_hangs(own_server: RedisServer, connect: Connect) -> None:
     """However far the connection has come: a cancellation that is swallowed on the way is repeated."""
     own_server.suspend()

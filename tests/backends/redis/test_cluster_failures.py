@@ -89,6 +89,7 @@ async def test_a_node_that_hangs_costs_its_hits_once_and_no_others(
                 backend.hit([lost]).send(None)  # it fails before the loop turns
             assert not caught.value.in_doubt
         assert None not in await counts(backend, [one for _, one in others])
+        assert backend.up == {f"redis://127.0.0.1:{server.port}": server is not hung for server in hits}
         await backend.ping()
     finally:
         hung.resume()

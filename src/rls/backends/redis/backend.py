@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rls.backends.base import Hit
@@ -35,6 +35,11 @@ class RedisBackend:
 
     def _endpoint(self, url: str) -> Endpoint:
         return RedisEndpoint(url)
+
+    @property
+    def up(self) -> Mapping[str, bool]:
+        """Whether the node can be used, by its address."""
+        return {self._node.endpoint.address: self._node.down is None}
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rls.backends.base import Hit
@@ -46,6 +46,11 @@ class ClusterBackend:
         self._topology = Topology(seeds, self._options, self._follow)
         self._routes = self._topology.routes
         self._ping_key = f"{key_prefix}r1|ping".encode()
+
+    @property
+    def up(self) -> Mapping[str, bool]:
+        """Whether they can be used, for the primaries that are known, by address."""
+        return {node.endpoint.address: node.down is None for node in self._topology.nodes}
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`."""
