@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from examples.mesh.http import Answer, ask
+from examples.mesh.metrics import total
 from examples.mesh.processes import Process
 
 RULES = """\
@@ -56,3 +57,7 @@ class RlsProcess(Process):
     def readiness(self) -> list[object]:
         """Status, reasons and problems."""
         return list(self.get("/readyz").json().values())
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have *labels*."""
+        return total(self.get("/metrics").body.decode(), name, **labels)

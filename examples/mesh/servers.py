@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.mesh.http import Answer, ask
+from examples.mesh.metrics import total
 from examples.mesh.processes import Missing, Process, free_port
 
 USER_SERVICE = Path(__file__).parents[1] / "user-service" / "user_service.py"
@@ -59,13 +60,7 @@ class Rls(Process):
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have *labels*."""
-        total = 0.0
-        for line in self.get("/metrics").body.decode().splitlines():
-            sample, _, value = line.rpartition(" ")
-            found, _, pairs = sample.partition("{")
-            if found == name and all(f'{label}="{text}"' in pairs for label, text in labels.items()):
-                total += float(value)
-        return total
+        return total(self.get("/metrics").body.decode(), name, **labels)
 
 
 def _need(*packages: str) -> None:

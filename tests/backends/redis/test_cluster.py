@@ -150,7 +150,7 @@ async def test_a_slot_that_is_on_its_way_is_followed(
     assert cluster.without_ttl() == []
 
 
-async def test_two_processes_let_exactly_the_limit_pass_while_slots_move(
+async def test_two_backends_let_exactly_the_limit_pass_while_slots_move(
     cluster: RedisCluster, open_backend: Open, moved: Callable[[bytes], tuple[int, RedisServer, RedisServer]]
 ) -> None:
     """Back and forth, under concurrency: each count is given out once."""

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from benches.client import Phase, Result, measure
 from tests.redis_cluster import RedisCluster
 from tests.rls_process import RlsProcess
@@ -116,14 +114,14 @@ class Drill:
         return measure(address, [phase], connections=4, descriptors=2, keys=COMPANIES, timeout_ms=CALLER_TIMEOUT_MS)
 
     @contextmanager
-    def _server(self) -> Iterator[Server]:
-        server = Server(self._folder, "--backend", self._url, "--max-concurrency", "0", rules=RULES)
+    def _server(self) -> Iterator[RlsProcess]:
+        server = RlsProcess(self._folder, "--backend", self._url, "--max-concurrency", "0", rules=RULES)
         try:
             yield server
         finally:
             server.kill()
 
-    def _report(self, name: str, server: Server, result: Result, happened: int) -> Report:
+    def _report(self, name: str, server: RlsProcess, result: Result, happened: int) -> Report:
         made = result.sent + result.unsent
         errors = sum(result.refused.values()) + result.lost
         passed = server.metric("rls_requests_total", code="OK")
@@ -153,17 +151,3 @@ class Drill:
                     value: Any = client.get(key)
                     found += int(value)
         return found
-
-
-class Server(RlsProcess):
-    """`rls serve`, asked for its metrics."""
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of all samples of *name* with these *labels*."""
-        text = self.get("/metrics").body.decode()
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
