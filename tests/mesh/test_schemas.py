@@ -1,25 +1,13 @@
 """Every object in `istio/` is what Istio's CRDs say, and has no field that they do not know."""
 
 import copy
-import json
 import re
-from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 
+from tests.crds import mistakes
 from tests.mesh.manifests import find, load
 from tests.mesh.test_manifests import combinations
-
-SCHEMAS = json.loads(Path(__file__).with_name("schemas.json").read_text())["schemas"]
-
-
-def mistakes(each):
-    """What the API server would say of an object, and of fields that it would drop."""
-    schema = SCHEMAS.get(f"{each['apiVersion']}/{each['kind']}")
-    if schema is None:
-        return [f"no CRD for {each['apiVersion']} {each['kind']}"]
-    return [error.message for error in Draft202012Validator(schema).iter_errors(each)]
 
 
 @combinations

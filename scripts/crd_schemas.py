@@ -1,12 +1,11 @@
-"""Make `tests/mesh/schemas.json`, which objects for Istio are checked against, from Istio's own CRDs.
+"""Make `tests/crds.json`, which objects of Istio and of the Prometheus operator are checked against, from their CRDs.
 
-They are in the Go module istio.io/api: `go mod download -json istio.io/api@v1.31.4` says where it has put them, and this
-takes that version: `python scripts/istio_schemas.py v1.31.4`. It wants Go; the tests do not.
+They are in Go modules: `go mod download -json istio.io/api@v1.31.4` says where it has put them, and this takes the versions
+below. It wants Go; the tests do not.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -15,11 +14,16 @@ from typing import Any
 
 import yaml
 
-OUTPUT = Path(__file__).parent.parent / "tests" / "mesh" / "schemas.json"
-MODULE = "istio.io/api"
+OUTPUT = Path(__file__).parent.parent / "tests" / "crds.json"
+SOURCES = {
+    "istio.io/api@v1.31.4": "kubernetes/customresourcedefinitions.gen.yaml",
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
+        "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"
+    ),
+}
 KINDS = {
     *("AuthorizationPolicy", "DestinationRule", "EnvoyFilter", "Gateway", "PeerAuthentication"),
-    *("RequestAuthentication", "Sidecar", "Telemetry", "VirtualService"),
+    *("RequestAuthentication", "ServiceMonitor", "Sidecar", "Telemetry", "VirtualService"),
 }
 
 
@@ -60,16 +64,20 @@ def schemas(definitions: Path) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Istio's CRDs, as JSON Schema that forbids unknown fields.")
-    parser.add_argument("version", help="of the module istio.io/api, as v1.31.4")
-    version = parser.parse_args().version
+def downloaded(module: str) -> Path:
+    """Where Go has put *module*, with its version."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "go.mod").write_text("module schemas\n")
-        command = ["go", "mod", "download", "-json", f"{MODULE}@{version}"]
+        command = ["go", "mod", "download", "-json", module]
         done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    definitions = Path(json.loads(done.stdout)["Dir"]) / "kubernetes" / "customresourcedefinitions.gen.yaml"
-    made = {"source": f"{MODULE} {version}", "schemas": schemas(definitions)}
+    return Path(json.loads(done.stdout)["Dir"])
+
+
+def main() -> None:
+    found: dict[str, Any] = {}
+    for module, path in SOURCES.items():
+        found |= schemas(downloaded(module) / path)
+    made = {"sources": sorted(SOURCES), "schemas": found}
     OUTPUT.write_text(json.dumps(made, separators=(",", ":"), sort_keys=True) + "\n")
 
 
