@@ -90,7 +90,7 @@ def in_a_cluster(count: int) -> None:
             keys = client.info("keyspace")["db0"]
             forever = keys["keys"] - keys["expires"]
             print(
-                f"| {number} | {keys['keys']:,} | {keys['keys'] / count:.1%} | {forever} | {used / keys['keys']:.0f} |"
+                f"| {number} | {keys['keys']:,} | {100 * keys['keys'] / count:.1f} % | {forever} | {used / keys['keys']:.0f} |"
             )
             client.close()
 
