@@ -11,7 +11,7 @@ sees a counter it sends SET key 0 EX ttl NX before the INCRBY; the INCRBY keeps 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from rls.backends.base import Hit
@@ -23,7 +23,8 @@ _GIVE_BACK = (
     b"if count > 0 then redis.call('SET', KEYS[1], '0', 'KEEPTTL') end "
     b"return 0"
 )
-_SET = b"%b*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$1\r\n0\r\n$2\r\nEX\r\n%b$2\r\nNX\r\n"
+_SET = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$1\r\n0\r\n$2\r\nEX\r\n%b$2\r\nNX\r\n"
+_INCRBY = b"*3\r\n$6\r\nINCRBY\r\n$%d\r\n%b\r\n%b"
 _ASKING = b"*1\r\n$6\r\nASKING\r\n"
 _NONE = Hit(b"", 0, 0, 0, 1)
 _GIVE_BACK_HEAD = b"*5\r\n$4\r\nEVAL\r\n$%d\r\n%b\r\n$1\r\n1\r\n" % (len(_GIVE_BACK), _GIVE_BACK)
@@ -135,30 +136,34 @@ class Batch:
         self._totals.append(total)
         return len(self._hits) - 1
 
-    def pack(self, has_ttl: Callable[[Hit], bool], seconds_to_live: Callable[[Hit], int]) -> bytes:
+    def pack(self, with_ttl: Mapping[int, Container[bytes]], seconds_to_live: Callable[[Hit], int]) -> bytes:
         """The commands as RESP.
 
         Args:
-            has_ttl: Whether this process has given the hit's counter a TTL.
+            with_ttl: The counters that this process has given a TTL, by the second in which their window ends.
             seconds_to_live: The TTL to give to the hit's counter.
         """
-        others = self._others
+        asking = self._asking
         parts = []
         for command, (hit, total) in enumerate(zip(self._hits, self._totals, strict=True)):
-            key = hit.key
-            asking = _ASKING if command in self._asking else b""
+            key, _, _, expires_at, _ = hit
+            if asking and command in asking:
+                parts.append(_ASKING)
             if total > 0:
-                if not has_ttl(hit):
+                known = with_ttl.get(expires_at)
+                if known is None or key not in known:
                     self._announced.add(command)
-                    parts.append(_SET % (asking, len(key), key, _bulk(seconds_to_live(hit))))
-                parts.append(b"%b*3\r\n$6\r\nINCRBY\r\n$%d\r\n%b\r\n%b" % (asking, len(key), key, _bulk(total)))
+                    parts.append(_SET % (len(key), key, _bulk(seconds_to_live(hit))))
+                    if command in asking:
+                        parts.append(_ASKING)
+                parts.append(_INCRBY % (len(key), key, _SMALL[total] if total < _MANY else _bulk(total)))
             elif total < 0:
-                parts.append(b"%b%b$%d\r\n%b\r\n%b" % (asking, _GIVE_BACK_HEAD, len(key), key, _bulk(-total)))
-            elif command not in others:
-                parts.append(b"%b*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (asking, len(key), key))
+                parts.append(b"%b$%d\r\n%b\r\n%b" % (_GIVE_BACK_HEAD, len(key), key, _bulk(-total)))
+            elif command not in self._others:
+                parts.append(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key))
             else:
-                other = others[command]
-                parts.append(asking + (_expire(key, seconds_to_live(hit)) if other is None else other))
+                other = self._others[command]
+                parts.append(_expire(key, seconds_to_live(hit)) if other is None else other)
         return b"".join(parts)
 
     @property
@@ -169,6 +174,23 @@ class Batch:
 
     def settle(self, replies: Sequence[Any]) -> None:
         """Take the replies in, which are in the order of the commands."""
+        if not self._settle_counts(replies):
+            self._settle_each(replies)
+
+    def _settle_counts(self, replies: Sequence[Any]) -> bool:
+        """The usual: counts of counters that had their TTL, and nothing else; False where there is something else."""
+        if self._announced or self._others or self._asking:
+            return False
+        try:
+            self.bases = [count - total for count, total in zip(replies, self._totals, strict=True)]
+        except TypeError:  # an error, or what a GET found
+            return False
+        if 0 in self.bases:
+            found = zip(self._hits, self._totals, self.bases, strict=True)
+            self.orphans = [hit for hit, total, base in found if base == 0 < total]
+        return True
+
+    def _settle_each(self, replies: Sequence[Any]) -> None:
         rest = self._without_asking(replies) if self._asking else iter(replies)
         for command, (hit, total) in enumerate(zip(self._hits, self._totals, strict=True)):
             announced = command in self._announced
@@ -212,3 +234,7 @@ def _expire(key: bytes, seconds: int) -> bytes:
 def _bulk(n: int) -> bytes:
     digits = b"%d" % n
     return b"$%d\r\n%b\r\n" % (len(digits), digits)
+
+
+_MANY = 256
+_SMALL = tuple(map(_bulk, range(_MANY)))

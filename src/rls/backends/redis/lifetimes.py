@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from rls.backends.base import Hit
 from rls.backends.redis.endpoint import NodeOptions
@@ -20,10 +20,10 @@ class Lifetimes:
     def __len__(self) -> int:
         return len(self._with_ttl)
 
-    def has_ttl(self, hit: Hit) -> bool:
-        """Whether the counter of *hit* is known to have its TTL."""
-        group = self._with_ttl.groups.get(hit.expires_at)
-        return group is not None and hit.key in group
+    @property
+    def with_ttl(self) -> Mapping[int, Container[bytes]]:
+        """The counters that are known to have their TTL, by the second in which their window ends."""
+        return self._with_ttl.groups
 
     def seconds_to_live(self, hit: Hit) -> int:
         """From now, a little longer than the window of *hit*."""

@@ -180,7 +180,7 @@ class Node:
         self._in_flight = flight
         lifetimes = self._lifetimes
         lifetimes.sweep()
-        commands = flight.batch.pack(lifetimes.has_ttl, lifetimes.seconds_to_live)
+        commands = flight.batch.pack(lifetimes.with_ttl, lifetimes.seconds_to_live)
         loop = flight.landed.get_loop()
         left = max(flight.due - loop.time(), _LEAST_SHARE * self._options.timeout_seconds)
         self._timer = loop.call_later(left, self._overdue)
