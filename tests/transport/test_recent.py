@@ -35,9 +35,9 @@ class RecentMachine(RuleBasedStateMachine):
 
     @invariant()
     def is_bounded(self) -> None:
-        kept = (*self.recent._young.values(), *self.recent._old.values())
-        assert sum(size for _, size in kept) <= CAPACITY
-        assert len(self.recent) <= len(kept)
+        sizes = [kept.size for kept in self.recent._kept.values()]
+        assert self.recent._size == sum(sizes) <= CAPACITY
+        assert len(self.recent) == len(sizes)
 
 
 TestRecent = RecentMachine.TestCase
@@ -51,6 +51,26 @@ def test_what_is_used_stays() -> None:
         recent.put(f"other {n}", n, 10)
         assert recent.get("used") == 1
     assert recent.get("other 0") is None
+
+
+def test_all_that_there_is_room_for_stays() -> None:
+    """Asked for again and again in the same order, which is the worst for most that forgets."""
+    recent = Recent[int, int](100)
+    for _ in range(3):
+        for n in range(100):
+            if recent.get(n) is None:
+                recent.put(n, n, 1)
+    assert [recent.get(n) for n in range(100)] == list(range(100))
+
+
+def test_no_more_than_some_get_a_second_chance() -> None:
+    """What has to go goes at once, even where all was used."""
+    recent = Recent[int, int](100)
+    for n in range(100):
+        recent.put(n, n, 1)
+        recent.get(n)
+    recent.put(100, 100, 1)
+    assert [n for n in range(101) if recent.get(n) is None] == [16]
 
 
 def test_what_is_too_large_is_not_kept() -> None:

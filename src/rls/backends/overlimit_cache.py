@@ -35,13 +35,28 @@ class OverLimitCache:
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`."""
-        if not self._over.groups:
-            counts = await self._backend.hit(hits)
-            for (_, _, limit, _, _), count in zip(hits, counts, strict=True):
-                if count > limit:
-                    return self._learn(hits, counts)
-            return counts
-        self._over.sweep(int(self._clock()))
+        groups = self._over.groups
+        if groups:
+            self._over.sweep(int(self._clock()))
+            for key, amount, _, expires_at, _ in hits:
+                if amount < 0 or ((group := groups.get(expires_at)) is not None and key in group):
+                    return await self._hit_unknown(hits)
+        counts = await self._backend.hit(hits)
+        for (_, _, limit, _, _), count in zip(hits, counts, strict=True):
+            if count > limit:
+                return self._learn(hits, counts)
+        return counts
+
+    async def ping(self) -> None:
+        """See `CounterBackend.ping`."""
+        await self._backend.ping()
+
+    async def aclose(self) -> None:
+        """See `CounterBackend.aclose`."""
+        await self._backend.aclose()
+
+    async def _hit_unknown(self, hits: Sequence[Hit]) -> Sequence[int]:
+        """As `hit`, where some of *hits* may be over their limits already, or give back."""
         known = [self._known(hit) for hit in hits]
         unknown = [hit for hit, count in zip(hits, known, strict=True) if count is None]
         self.answered += len(hits) - len(unknown)
@@ -55,14 +70,6 @@ class OverLimitCache:
             raise BackendError(str(error), counts=merged, in_doubt=error.in_doubt) from error
         asked = iter(self._learn(unknown, counts))
         return [next(asked) if count is None else count for count in known]
-
-    async def ping(self) -> None:
-        """See `CounterBackend.ping`."""
-        await self._backend.ping()
-
-    async def aclose(self) -> None:
-        """See `CounterBackend.aclose`."""
-        await self._backend.aclose()
 
     def _known(self, hit: Hit) -> int | None:
         """A count after *hit* that is over its limit without being precise; None where the backend has to say."""

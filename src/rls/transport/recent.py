@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -9,53 +10,71 @@ from rls.fading import Fading
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-# With each new one: what is forgotten is gone well before as much has come again.
+# With each new one: after `clear`, what was forgotten is gone well before as much has come again.
 _FADE = 16
+# So that nothing takes long where nearly all was used.
+_MOST_CHANCES = 16
 
 
 class Recent(Generic[K, V]):
-    """Values by key, forgotten in bulk: what was not used while about half of *capacity* was added is dropped.
+    """Values by key; where there is no room, what was added first goes, but what was used since gets a second chance.
 
-    Two generations instead of a list of uses: a hit in the young one, which is nearly every hit, is one dict lookup.
+    Known as CLOCK: a use is one lookup and a mark, where the order of last uses would have to be kept with each.
 
     Args:
-        capacity: Bound on the sum of the sizes that `put` is told; half as much again may be on its way out.
+        capacity: Bound on the sum of the sizes that `put` is told.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity // 2
-        self._young: dict[K, tuple[V, int]] = {}
-        self._old: dict[K, tuple[V, int]] = {}
+        self._capacity = capacity
+        self._kept: OrderedDict[K, _Kept[V]] = OrderedDict()
         self._size = 0
         self._fading = Fading()
 
     def get(self, key: K) -> V | None:
         """The value for *key*, which counts as a use."""
-        found = self._young.get(key)
-        if found is not None:
-            return found[0]
-        found = self._old.get(key)
-        if found is None:
+        kept = self._kept.get(key)
+        if kept is None:
             return None
-        self.put(key, *found)
-        return found[0]
+        kept.used = True
+        return kept.value
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Remember *value*; nothing is remembered that is larger than half the capacity."""
+        """Remember *value* for the new *key*; nothing is remembered that is larger than half the capacity."""
         self._fading.fade(_FADE)
-        if size > self._capacity:
+        if size > self._capacity // 2:
             return
-        if self._size + size > self._capacity:
-            self._fading.add(self._old)
-            self._old, self._young, self._size = self._young, {}, 0
-        self._young[key] = (value, size)
+        replaced = self._kept.pop(key, None)
+        if replaced is not None:
+            self._size -= replaced.size
+        while self._size + size > self._capacity:
+            self._forget_one()
+        self._kept[key] = _Kept(value, size)
         self._size += size
 
     def clear(self) -> None:
         """Forget everything."""
-        self._fading.add(self._young)
-        self._fading.add(self._old)
-        self._young, self._old, self._size = {}, {}, 0
+        self._fading.add(self._kept)
+        self._kept, self._size = OrderedDict(), 0
+
+    def _forget_one(self) -> None:
+        kept = self._kept
+        for _ in range(_MOST_CHANCES):
+            first = next(iter(kept))
+            if not kept[first].used:
+                break
+            kept[first].used = False
+            kept.move_to_end(first)
+        self._size -= kept.popitem(last=False)[1].size
 
     def __len__(self) -> int:
-        return len(self._young.keys() | self._old.keys())
+        return len(self._kept)
+
+
+class _Kept(Generic[V]):
+    __slots__ = ("size", "used", "value")
+
+    def __init__(self, value: V, size: int) -> None:
+        self.value = value
+        self.size = size
+        self.used = False

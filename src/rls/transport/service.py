@@ -84,7 +84,7 @@ class Service:
         prepared = self._limiter.prepare(decode(message, self._bounds))
         # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
         remembered = (prepared, heads(prepared.plan))
-        self._remembered.put(message, remembered, 500 + 3 * len(message) + 800 * len(prepared.plan.checks))
+        self._remembered.put(message, remembered, 750 + 3 * len(message) + 800 * len(prepared.plan.checks))
         return remembered
 
     async def answer_json(self, body: bytes) -> tuple[int, bytes]:
