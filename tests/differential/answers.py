@@ -187,14 +187,21 @@ class Pair:
                     return f"step {number}, {name}, {difference}"
         return ""
 
+    @property
+    def _as_named_there(self) -> InProcess:
+        return next(server for server in self._compatible.values() if isinstance(server, InProcess))
+
     def _ambiguous(self) -> bool:
         """Whether two of the counters have one name in the reference."""
-        compatible = [server for server in self._compatible.values() if isinstance(server, InProcess)]
-        return len(self._exact.keys()) != len(compatible[0].keys())
+        return len(self._exact.keys()) != len(self._as_named_there.keys())
 
     def _limits_differ(self) -> bool:
-        """Whether a counter was asked about with two limits: what the reference remembers of one is for all of them."""
-        return len({(hit.key, hit.limit) for hit in self._exact.recorded.hits}) > len(self._exact.keys())
+        """Whether a name was asked about with two limits: what the reference remembers of one is for all of them.
+
+        In the first hour of a day that may be the counters of an hour and of the day.
+        """
+        hits = self._as_named_there.recorded.hits
+        return len({(hit.key, hit.limit) for hit in hits}) > len(self._as_named_there.keys())
 
     def _ask_reference(self, message: bytes, files: Mapping[str, str]) -> bytes:
         if "dynamic_metadata" in self.variant.settings:

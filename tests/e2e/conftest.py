@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -44,8 +45,5 @@ def users(tmp_path_factory) -> Iterator[UserService]:
 
 @pytest.fixture
 def mesh(tmp_path, issuer, users) -> Iterator[Mesh]:
-    mesh = Mesh(tmp_path, issuer, users)
-    try:
+    with closing(Mesh(tmp_path, issuer, users)) as mesh:
         yield mesh
-    finally:
-        mesh.close()

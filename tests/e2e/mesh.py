@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -129,3 +130,12 @@ def statuses(answers: Sequence[Answer]) -> list[int]:
 def sidecar(config: EnvoyConfig) -> None:
     """As in Istio: what is out of service is for the control plane to say, not for health checks."""
     del config.clusters["ratelimit"]["health_checks"]
+
+
+def no_process_in(group: int) -> bool:
+    """Whether all processes of the process *group* are gone."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from examples.mesh.processes import Process, wait_for
+from tests.e2e.mesh import no_process_in
 
 WITHOUT = "import runpy, sys; sys.modules[{!r}] = None; runpy.run_module('examples.demo', run_name='__main__')"
 WHO_GOT_THROUGH = {
@@ -71,11 +72,3 @@ def test_a_signal_stops_all_that_it_started(tmp_path, number):
 
         assert demo.wait() == {signal.SIGINT: 0, signal.SIGTERM: 143}[number]
         wait_for(lambda: no_process_in(demo.pid), "all of its processes are gone")
-
-
-def no_process_in(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from contextlib import closing
 
 import pytest
 
@@ -17,11 +18,8 @@ from tests.mesh.running import HTTP
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory, issuer, users):
-    mesh = Mesh(tmp_path_factory.mktemp("istio"), issuer, users)
-    try:
+    with closing(Mesh(tmp_path_factory.mktemp("istio"), issuer, users)) as mesh:
         yield mesh
-    finally:
-        mesh.close()
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,8 @@ RLS_PORT = 8081
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory, issuer, users):
-    mesh = Mesh(tmp_path_factory.mktemp("istio"), issuer, users)
-    try:
+    with closing(Mesh(tmp_path_factory.mktemp("istio"), issuer, users)) as mesh:
         yield mesh
-    finally:
-        mesh.close()
 
 
 @pytest.fixture(scope="module")

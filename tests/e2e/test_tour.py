@@ -1,6 +1,5 @@
 """`make mesh`, as its Makefile calls it, without a terminal."""
 
-import os
 import re
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import pytest
 
 from examples.mesh.processes import Process, wait_for
+from tests.e2e.mesh import no_process_in
 from tests.redis_server import redis_binary
 
 WHO_GOT_THROUGH = {
@@ -50,11 +50,3 @@ def test_a_signal_stops_all_that_it_started(tmp_path):
 
         assert tour.wait() == 128 + signal.SIGTERM
         wait_for(lambda: no_process_in(tour.pid), "all of its processes are gone")
-
-
-def no_process_in(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
