@@ -1,4 +1,4 @@
-ARG PYTHON=3.13
+ARG PYTHON=3.14
 
 # The wheel, and an environment that holds it and the pinned dependencies. Built in the place where it will run: the
 # scripts of an environment name their interpreter by its path.

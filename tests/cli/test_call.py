@@ -4,8 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rls.cli import app
+from tests.certs import Authority
 from tests.rls_process import RULES, RlsProcess
-from tests.transport.certs import Authority
 
 MORE = (
     RULES

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from examples.mesh.http import Answer
 from examples.mesh.servers import Rls
+from tests.certs import Authority
 from tests.e2e.mesh import Mesh
 from tests.mesh.istiod import Proxy
 from tests.mesh.loopback import Endpoint
 from tests.mesh.manifests import Object, load
 from tests.mesh.running import SERVICE, RunningProxy, patient
 from tests.mesh.world import GATEWAY, TO_RLS, TO_USERS, USERS_SIDECAR, rendered
-from tests.transport.certs import Authority
 
 RULES = """\
 domain: mesh

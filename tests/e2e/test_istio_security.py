@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from examples.mesh.processes import wait_for
+from tests.certs import put
 from tests.e2e.istio import RULES, IstioMesh, a_company, an_address
 from tests.e2e.mesh import Mesh
 from tests.mesh.loopback import Endpoint
 from tests.mesh.manifests import load, of
 from tests.mesh.running import SERVICE
 from tests.mesh.world import RLS_SIDECAR, USERS_SIDECAR, WAYPOINT
-from tests.transport.certs import put
 
 GATEWAY_ID = "spiffe://cluster.local/ns/istio-ingress/sa/istio-ingress"
 STRANGER_ID = "spiffe://cluster.local/ns/default/sa/default"

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tests.k8s.manifests import (
     with_component,
     workloads,
 )
-from tests.k8s.nodes import ROOT
+from tests.k8s.nodes import ROOT, program
 from tests.redis_server import missing
 
 # The issue's table: CPU, memory, storage.
@@ -295,6 +296,22 @@ def test_the_service_is_what_istiod_makes_a_balanced_http2_cluster_of() -> None:
     assert "clusterIP" not in service["spec"]
     port = next(port for port in service["spec"]["ports"] if port["port"] == 8081)
     assert port["appProtocol"] == "grpc"
+
+
+def test_the_certificates_are_good_enough_for_a_strict_client(secrets: Path) -> None:
+    """Python is one since 3.13: authorities must say that they sign, and certificates by whom they are signed."""
+    for name in ("redis-tls", "redis-client-tls"):
+        folder = secrets / name
+        strict = [
+            program("openssl"),
+            "verify",
+            "-x509_strict",
+            "-CAfile",
+            str(folder / "ca.crt"),
+            str(folder / "tls.crt"),
+        ]
+        done = subprocess.run(strict, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_secrets_are_nowhere_in_the_repository() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from examples.mesh.processes import free_port
+from tests.certs import Authority
 from tests.mesh.istiod import Kind, Rendered
 from tests.mesh.istiod.envoyfilter import HCM
 from tests.mesh.manifests import Object
-from tests.transport.certs import Authority
 
 
 class Endpoint(NamedTuple):

@@ -9,12 +9,12 @@ from typing import Any
 
 from examples.mesh.envoy import Envoy
 from examples.mesh.http import Answer, ask
+from tests.certs import Authority
 from tests.mesh.istiod import Rendered
 from tests.mesh.loopback import Endpoint, Placed
 from tests.mesh.manifests import Object, of
 from tests.mesh.mistakes import RATE_LIMIT
 from tests.mesh.world import HOST, TO_RLS
-from tests.transport.certs import Authority
 
 SERVICE = 9000
 """The container's port of the user service."""

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from examples.mesh.processes import Missing
 from examples.mesh.servers import Rls, UserService
 from examples.tokens import Issuer
+from tests.certs import Authority
 from tests.mesh.loopback import Endpoint
 from tests.mesh.manifests import load
 from tests.mesh.running import SERVICE, RunningProxy, patient
 from tests.mesh.world import GATEWAY, TO_RLS, TO_USERS, USERS_SIDECAR, rendered
 from tests.redis_cluster import RedisCluster, running_cluster
 from tests.redis_server import newest_binary, redis_binaries
-from tests.transport.certs import Authority
 
 RULES = Path(__file__).with_name("tour.yaml")
 # Envoy's default of 20 ms, and 10 ms for Redis, may be missed on a busy laptop.

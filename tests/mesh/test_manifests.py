@@ -12,11 +12,11 @@ import yaml
 from examples.mesh.envoy import find_envoy
 from examples.mesh.processes import Missing
 from examples.tokens import Issuer
+from tests.certs import Authority
 from tests.mesh.loopback import Placed
 from tests.mesh.manifests import ISTIO, load, of
 from tests.mesh.world import GATEWAY, REDIS_SIDECAR, RLS_SIDECAR, USERS_SIDECAR, WAYPOINT, rendered
 from tests.redis_server import missing
-from tests.transport.certs import Authority
 
 ROOT = ISTIO.parent
 COMPONENTS = sorted(path.parent.name for path in ISTIO.glob("*/kustomization.yaml"))

@@ -6,7 +6,7 @@ from hypothesis import given, strategies
 
 from rls.transport.base import Tls
 from rls.transport.certificates import ClientNames, alternative_names, fingerprint
-from tests.transport.certs import Authority, put
+from tests.certs import Authority, put
 
 CA = Authority()
 LEAF = ssl.PEM_cert_to_DER_cert(CA.issue("client.example", "spiffe://mesh/a")[0].decode())

@@ -10,7 +10,7 @@ import pytest
 
 from rls.errors import SettingsError
 from rls.transport.base import Limits, Tls
-from tests.transport.certs import Authority, put
+from tests.certs import Authority, put
 from tests.transport.conftest import until
 from tests.transport.test_lifecycle import Waiting
 

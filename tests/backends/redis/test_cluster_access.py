@@ -8,7 +8,7 @@ import pytest
 
 from rls.backends.redis import ClusterBackend
 from rls.errors import BackendError
-from tests.backends.redis.test_connection import Authority, tls_in_front_of
+from tests.backends.redis.tls import Certified, tls_in_front_of
 from tests.counters import PATIENT, hit, until, until_works
 from tests.redis_cluster import RedisCluster, running_cluster
 from tests.redis_server import newest_binary
@@ -18,8 +18,8 @@ RIGHTS = "~r1|* +get +set +incrby +expire +eval +decrby +client|setname +cluster
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"))
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
+    return Certified(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 
 
 @pytest.fixture
-async def tls_ports(guarded: RedisCluster, authority: Authority) -> AsyncIterator[list[int]]:
+async def tls_ports(guarded: RedisCluster, certified: Certified) -> AsyncIterator[list[int]]:
     """Ports of TLS, which the nodes announce instead of their own."""
     change(guarded, OLD)
     async with AsyncExitStack() as stack:
         ports = []
         for server in guarded.servers:
-            port = await stack.enter_async_context(tls_in_front_of(server.port, authority.context))
+            port = await stack.enter_async_context(tls_in_front_of(server.port, certified.context))
             ports.append(port)
             with guarded.client(server) as client:
                 client.config_set("cluster-announce-port", port)
@@ -65,12 +65,12 @@ def change(cluster: RedisCluster, password: str) -> None:
 
 
 async def test_tls_a_user_with_few_rights_and_a_password_that_changes(
-    guarded: RedisCluster, authority: Authority, tls_ports: list[int], tmp_path: Path
+    guarded: RedisCluster, certified: Certified, tls_ports: list[int], tmp_path: Path
 ) -> None:
     """On all nodes, also those that only the cluster told of."""
     file = tmp_path / "password"
     file.write_text(OLD)
-    url = f"rediss+cluster://rls@127.0.0.1:{tls_ports[0]}?ssl_ca_certs={authority.root}&password_file={file}"
+    url = f"rediss+cluster://rls@127.0.0.1:{tls_ports[0]}?ssl_ca_certs={certified.root}&password_file={file}"
     backend = ClusterBackend(url, timeout_seconds=PATIENT, connect_timeout_seconds=PATIENT)
     hits = [hit() for _ in range(12)]
     assert list(await backend.hit([*hits, hits[0]._replace(amount=-9)])) == [1] * 12 + [0]

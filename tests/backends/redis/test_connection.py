@@ -1,26 +1,18 @@
 import asyncio
 import gc
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from redis.asyncio import ConnectionPool
 
 from rls.backends.redis import RedisBackend
 from rls.backends.redis.connection import RedisEndpoint
 from rls.errors import BackendError, SettingsError
 from tests.backends.conftest import KINDS, Connect, binary
+from tests.backends.redis.tls import Certified, tls_in_front_of
 from tests.counters import PATIENT, hit
 from tests.redis_server import RedisServer, free_port, running
 
@@ -168,74 +160,15 @@ def assert_hidden(backend: RedisBackend, error: BaseException) -> None:
     assert SECRET not in shown
 
 
-class Authority:
-    """A certificate authority that nobody else trusts, and a certificate of it for 127.0.0.1."""
-
-    def __init__(self, directory: Path) -> None:
-        key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rls tests")])
-        now = datetime.now(UTC)
-
-        def certificate(of: ec.EllipticCurvePrivateKey, *, authority: bool) -> bytes:
-            subject = name if authority else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
-            built = (
-                x509.CertificateBuilder()
-                .subject_name(subject)
-                .issuer_name(name)
-                .public_key(of.public_key())
-                .serial_number(x509.random_serial_number())
-                .not_valid_before(now - timedelta(hours=1))
-                .not_valid_after(now + timedelta(hours=1))
-                .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-                .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-            )
-            return built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-        self.root = directory / "ca.pem"
-        self.root.write_bytes(certificate(key, authority=True))
-        chain = directory / "server.pem"
-        private = server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        chain.write_bytes(private + certificate(server_key, authority=False))
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.context.load_cert_chain(chain)
-
-
-@asynccontextmanager
-async def tls_in_front_of(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """The port of a proxy that ends TLS, since not every build of Redis and Valkey speaks it."""
-    links: set[asyncio.Task[None]] = set()
-
-    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        finally:
-            writer.close()
-
-    async def link(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", port)
-        links.update({asyncio.create_task(pipe(reader, redis_writer)), asyncio.create_task(pipe(redis_reader, writer))})
-
-    proxy = await asyncio.start_server(link, "127.0.0.1", 0, ssl=context)
-    try:
-        yield proxy.sockets[0].getsockname()[1]
-    finally:
-        proxy.close()
-        for task in links:
-            task.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
-
-
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"))
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
+    return Certified(tmp_path_factory.mktemp("ca"))
 
 
-async def test_tls(server: RedisServer, connect: Connect, authority: Authority) -> None:
+async def test_tls(server: RedisServer, connect: Connect, certified: Certified) -> None:
     """`rediss://` speaks TLS, here to a server whose authority is named in the URL."""
-    async with tls_in_front_of(server.port, authority.context) as port:
-        backend = connect(f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority.root}")
+    async with tls_in_front_of(server.port, certified.context) as port:
+        backend = connect(f"rediss://127.0.0.1:{port}?ssl_ca_certs={certified.root}")
         key = hit().key
         counts = await asyncio.gather(*(backend.hit([hit(1, key)]) for _ in range(50)))
         await backend.aclose()
@@ -243,9 +176,9 @@ async def test_tls(server: RedisServer, connect: Connect, authority: Authority) 
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(
-    server: RedisServer, connect: Connect, authority: Authority
+    server: RedisServer, connect: Connect, certified: Certified
 ) -> None:
-    async with tls_in_front_of(server.port, authority.context) as port:
+    async with tls_in_front_of(server.port, certified.context) as port:
         backend = connect(f"rediss://127.0.0.1:{port}")
         with pytest.raises(BackendError, match=r"(?i)certificate"):
             await backend.ping()

@@ -13,6 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _DAY = dt.timedelta(days=1)
+_CA_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Authority:
@@ -23,7 +34,11 @@ class Authority:
         self._name = _name("ca")
         builder = _builder(self._name, self._name, self._key)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
-        self._cert = builder.add_extension(constraints, critical=True).sign(self._key, hashes.SHA256())
+        builder = builder.add_extension(constraints, critical=True).add_extension(_CA_USAGE, critical=True)
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+        )
+        self._cert = builder.sign(self._key, hashes.SHA256())
 
     @property
     def pem(self) -> bytes:
@@ -33,6 +48,9 @@ class Authority:
         """PEM of a certificate for *names*, DNS names, IP addresses and URIs, and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(common_name), self._name, key)
+        # Python verifies strictly since 3.13.
+        signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(signed_by, critical=False)
         if names:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False
