@@ -23,6 +23,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 SLOTS = 16_384
+TIMEOUT_SECONDS = 5
 
 
 class Line(NamedTuple):
@@ -68,7 +69,7 @@ class Node:
         self.name = name
         self.client = client
         # CLUSTER MEET takes no names.
-        self.address = (str(socket.getaddrinfo(host, None)[0][4][0]), int(port))
+        self.address = (address_of(host, int(port)), int(port))
         self.look()
 
     def look(self) -> None:
@@ -246,6 +247,15 @@ class Cluster:
             time.sleep(0.1)
 
 
+def address_of(host: str, port: int) -> str:
+    """Where *host* can be reached; of a name with several addresses a node may listen on one only."""
+    found = {str(place[0]) for *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    if len(found) == 1:
+        return found.pop()
+    with socket.create_connection((host, port), TIMEOUT_SECONDS) as connection:
+        return str(connection.getpeername()[0])
+
+
 def knows(node: Node, other: Node) -> bool:
     """Whether *node* has a connection to *other*, or is it."""
     line = node.lines.get(other.me.id)
@@ -267,7 +277,11 @@ def add_slots(node: Node, slots: Sequence[int]) -> None:
 
 def reachable(env: Mapping[str, str]) -> list[Node]:
     """The nodes that answer, in the order of REDIS_NODES."""
-    options: dict[str, Any] = {"username": env.get("REDIS_USER"), "socket_timeout": 5, "decode_responses": True}
+    options: dict[str, Any] = {
+        "username": env.get("REDIS_USER"),
+        "socket_timeout": TIMEOUT_SECONDS,
+        "decode_responses": True,
+    }
     if "REDIS_PASSWORD_FILE" in env:
         options["password"] = Path(env["REDIS_PASSWORD_FILE"]).read_text("utf-8").strip()
     if "REDIS_TLS" in env:
