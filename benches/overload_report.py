@@ -40,7 +40,7 @@ that was given up or not answered is in one of *refused*, *given up* and *late* 
 up). *Normal after*: when at half of the peak nearly all calls were answered again; – where that took longer than a second.
 
 The server is on core 0; load, Redis and Envoy (one thread, filter timeout 20 ms) are on core 1. On one core Envoy makes
-too few requests for an overload, so it makes a third of them: *of Envoy's* is the share of its requests that were answered
+too few requests for an overload, so it makes a tenth of them: *of Envoy's* is the share of its requests that were answered
 in time, and the latencies are those of the calls beside it. *Lost* counts its connections as well."""
 
 
