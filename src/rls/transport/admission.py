@@ -7,14 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-WAIT = 0.006
-"""Seconds that a call may wait for others here: with its ways there and back it stays in the 20 ms that Envoy waits."""
+WAIT = 0.01
+"""Seconds that a call may wait for others here: half of what Envoy waits for its answer."""
 
 _LEAST = 8
 _LOOK_EVERY = 0.005
 _LOOKS = 10
 # How late the loop is where calls wait for `WAIT`; where they wait for a backend it is not late at all.
-_LATE = 0.001
+_LATE = 0.002
 
 
 class Admission:
