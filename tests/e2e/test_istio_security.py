@@ -144,3 +144,15 @@ def test_a_waypoint_limits_as_a_sidecar_does(mesh, rls):
     assert statuses(4, **{"x-forwarded-for": an_address()}) == [200] * 3 + [429]
     assert statuses(4, **{"x-forwarded-for": an_address(), "authorization": "Bearer garbage"}) == [200] * 3 + [429]
     wait_for(lambda: len(waypoint.access_log()) == 14, "its log has all")
+
+
+def test_a_waypoint_is_asked_by_the_gateway_alone(mesh, rls):
+    """Whoever else asks is refused before anything is counted; here nobody has a certificate to show."""
+    istio = IstioMesh(mesh, [rls], objects=load("waypoint"))
+    cluster = "inbound-vip|80|http|users.users.svc.cluster.local"
+    waypoint = istio.start(WAYPOINT, {cluster: [Endpoint(mesh.users_port)]})
+    token = {"authorization": f"Bearer {istio.token(a_company())}"}
+    before = rls.metric("rls_requests_total")
+
+    assert [waypoint.request(headers, port=0).status for headers in ({}, token)] == [403, 403]
+    assert rls.metric("rls_requests_total") == before

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import h2corn
 from h2corn._lib import _PreparedTls as PreparedTls
@@ -81,6 +81,27 @@ class Server:
             self._server = h2corn.Server(self._app, self._config)
 
 
+class Serving(NamedTuple):
+    """A server, and what its app has that its end must be told to."""
+
+    server: Server
+    watches: Watches
+    farewell: Farewell
+    admission: Admission
+
+    async def drain(self) -> None:
+        """Stop accepting, let calls in flight finish, close."""
+        self.watches.close()
+        self.admission.close()
+        # A connection without a call is closed at once: what its caller has just sent there is lost.
+        self.farewell.hold()
+        await asyncio.sleep(PAUSE)
+        closing = asyncio.create_task(self.server.aclose())
+        await asyncio.sleep(PAUSE)
+        self.farewell.release()
+        await closing
+
+
 class H2corn:
     """The transport (see `Transport`) of *calls* on *address*."""
 
@@ -90,7 +111,7 @@ class H2corn:
         self._limits = limits or Limits()
         self._tls = tls
         self._listener: socket.socket | None = None
-        self._serving: tuple[Server, Watches, Farewell, Admission] | None = None
+        self._serving: Serving | None = None
         self._reloading: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -121,11 +142,11 @@ class H2corn:
             await self._reloading
         if self._serving is not None:
             serving, self._serving = self._serving, None
-            await _drain(*serving)
+            await serving.drain()
         if self._listener is not None:
             close_listener(self._listener)
 
-    async def _serve(self, listener: socket.socket) -> tuple[Server, Watches, Farewell, Admission]:
+    async def _serve(self, listener: socket.socket) -> Serving:
         watches = Watches(self._calls.health, self._limits.max_watches)
         client_san = self._tls.client_san if self._tls is not None else ()
         half_sent = self._limits.max_concurrency // 4 or 1024
@@ -141,7 +162,7 @@ class H2corn:
         )
         server = Server(app, _config(self._address, self._calls, self._limits, self._tls), listener)
         await server.start()
-        return server, watches, farewell, admission
+        return Serving(server, watches, farewell, admission)
 
     async def _reload(self, tls: Tls, seen: object, listener: socket.socket) -> None:
         """Put certificates in force that differ from those *seen*: a second server on the same socket takes over from the first.
@@ -162,7 +183,7 @@ class H2corn:
             assert self._serving is not None
             before, self._serving = self._serving, serving
             _LOG.info("changed certificates are in force")
-            await _drain(*before)
+            await before.drain()
 
 
 async def _happens(event: asyncio.Event, seconds: float) -> bool:
@@ -172,18 +193,6 @@ async def _happens(event: asyncio.Event, seconds: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
-
-
-async def _drain(server: Server, watches: Watches, farewell: Farewell, admission: Admission) -> None:
-    watches.close()
-    admission.close()
-    # A connection without a call is closed at once: what its caller has just sent there is lost.
-    farewell.hold()
-    await asyncio.sleep(PAUSE)
-    closing = asyncio.create_task(server.aclose())
-    await asyncio.sleep(PAUSE)
-    farewell.release()
-    await closing
 
 
 def _config(address: str, calls: Calls, limits: Limits, tls: Tls | None) -> h2corn.Config:
