@@ -24,7 +24,7 @@ from tests.mesh.manifests import Object, load
 from tests.mesh.running import SERVICE, RunningProxy
 from tests.mesh.world import TO_RLS, USERS_SIDECAR, rendered
 from tests.redis_server import RedisServer, newest_binary, running
-from tests.transport.certs import Authority
+from tests.certs import Authority
 
 RULES = """\
 domain: mesh
