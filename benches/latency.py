@@ -19,12 +19,12 @@ from benches.machine import describe
 from examples.mesh.processes import Missing
 from examples.mesh.servers import Rls, UserService
 from examples.tokens import Issuer
+from tests.certs import Authority
 from tests.mesh.loopback import Endpoint
 from tests.mesh.manifests import Object, load
 from tests.mesh.running import SERVICE, RunningProxy
 from tests.mesh.world import TO_RLS, USERS_SIDECAR, rendered
 from tests.redis_server import RedisServer, newest_binary, running
-from tests.certs import Authority
 
 RULES = """\
 domain: mesh
