@@ -22,6 +22,7 @@ from benches.machine import on_core
 from benches.messages import DOMAIN, KEYS, LIMITADOR_LIMITS, RULES
 from examples.mesh.envoy import EnvoyConfig, find_envoy
 from examples.mesh.http import ask
+from examples.mesh.processes import free_port
 
 SERVER_CORE, LOAD_CORE = 0, 1
 _START_SECONDS = 20.0
@@ -53,13 +54,6 @@ class Envoy(Running):
         prefix = "cluster.ratelimit."
         stats = ask(self.admin, f"/stats?format=json&filter=^{prefix}").json()["stats"]
         return {stat["name"].removeprefix(prefix): stat["value"] for stat in stats if "value" in stat}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from typing import Any
 
 from redis import Redis
 
-from tests.redis_server import RedisServer, free_port, wait_until
+from examples.mesh.processes import free_port
+from tests.redis_server import RedisServer, wait_until
 
 SLOTS = 16_384
 PRIMARIES = 3

@@ -17,6 +17,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from examples.mesh.processes import free_port
+
 DEADLINE = 15.0
 _WITHOUT_TRACES = ("--save", "", "--appendonly", "no", "--daemonize", "no")
 
@@ -91,7 +93,7 @@ class RedisServer:
 
     def client(self, password: str | None = None) -> Redis:
         """A client of its own, to look behind the scenes; to be closed."""
-        return Redis(port=self.port, password=password)
+        return Redis("127.0.0.1", self.port, password=password)
 
     @property
     def is_running(self) -> bool:
@@ -170,14 +172,6 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 2 * DE
             pass
         time.sleep(0.02)
     pytest.fail(f"waited {seconds:g} s in vain until {what}", pytrace=False)
-
-
-def free_port() -> int:
-    """A TCP port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:

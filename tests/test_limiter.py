@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from examples.mesh.processes import free_port
 from rls.backends.base import Hit
 from rls.backends.memory import MemoryBackend
 from rls.backends.redis import RedisBackend
@@ -15,7 +16,6 @@ from rls.core.rules import RuleSet
 from rls.errors import BackendError, NotLoaded, Place, Problem
 from rls.events import BackendFailed, Decided, RulesLoaded, RulesRejected
 from rls.limiter import Limiter
-from tests.redis_server import free_port
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 START = 1_700_000_040  # the start of a minute

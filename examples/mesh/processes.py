@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import socket
@@ -22,13 +23,17 @@ class NotSo(Exception):
     """What was waited for did not come to be."""
 
 
+_PORTS = itertools.count(random.randrange(20_000))
+
+
 def free_port() -> int:
     """A port of the loopback address that nothing listens on.
 
-    Below the range that outgoing connections take theirs from, so that it stays free until it is used.
+    Below the range that outgoing connections take theirs from, and one after the other from somewhere, so that it stays
+    free until it is used.
     """
     while True:
-        port = random.randrange(12_000, 32_000)
+        port = 12_000 + next(_PORTS) % 20_000
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

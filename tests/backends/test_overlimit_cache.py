@@ -2,12 +2,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from examples.mesh.processes import free_port
 from rls.backends.base import Hit
 from rls.backends.memory import MemoryBackend
 from rls.backends.overlimit_cache import OverLimitCache
 from rls.backends.redis import RedisBackend
 from rls.errors import BackendError
-from tests.redis_server import free_port
 
 END = 1060
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from examples.mesh.processes import free_port
 from rls.backends.memory import MemoryBackend
 from rls.backends.per_second import PerSecondBackend
 from rls.backends.redis import RedisBackend
 from rls.errors import BackendError
 from tests.counters import hit
-from tests.redis_server import free_port
 
 
 async def test_windows_of_a_second_are_counted_apart() -> None:

@@ -16,7 +16,8 @@ import grpc
 import pytest
 
 from examples.mesh.http import ask
-from tests.redis_server import DEADLINE, free_port, wait_for_port
+from examples.mesh.processes import free_port
+from tests.redis_server import DEADLINE, wait_for_port
 from tests.rls_process import RlsProcess
 from tests.scenario import Response, message_of
 

@@ -15,7 +15,8 @@ from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import MovedError
 
-from tests.redis_server import RedisServer, free_port, missing, redis_binaries
+from examples.mesh.processes import free_port
+from tests.redis_server import RedisServer, missing, redis_binaries
 
 ROOT = Path(__file__).parents[2]
 COMPONENT = ROOT / "k8s" / "components" / "redis-cluster"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from examples.mesh.processes import free_port
 from tests.k8s.nodes import ROOT
-from tests.redis_server import free_port
 from tests.rls_process import RlsProcess
 
 KUBECTL = """\

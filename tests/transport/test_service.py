@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
+from examples.mesh.processes import free_port
 from rls import errors
 from rls._pb import rls_pb2
 from rls.backends.memory import MemoryBackend
@@ -20,7 +21,6 @@ from rls.errors import (
 from rls.limiter import Limiter
 from rls.transport.decode import Bounds
 from rls.transport.service import Service, grpc_status
-from tests.redis_server import free_port
 from tests.tries import Step, rule, rule_set
 
 NOW = 1_700_000_000

@@ -8,13 +8,14 @@ import pytest
 import uvloop
 from redis.asyncio import ConnectionPool
 
+from examples.mesh.processes import free_port
 from rls.backends.redis import RedisBackend
 from rls.backends.redis.connection import RedisEndpoint
 from rls.errors import BackendError, SettingsError
 from tests.backends.conftest import KINDS, Connect, binary
 from tests.backends.redis.tls import Certified, tls_in_front_of
 from tests.counters import PATIENT, hit
-from tests.redis_server import RedisServer, free_port, running
+from tests.redis_server import RedisServer, running
 
 SECRET = "c0rrect-h0rse"
 
