@@ -71,6 +71,23 @@ async def echo_later(payload):
     return payload
 
 
+async def test_a_place_goes_with_its_connection():
+    admission, limits = admission_whose_loop_is_late(0.004)
+    admission.watch()
+    await until(lambda: len(limits) > 1)
+    leaving = [asyncio.create_task(admission.leave()) for _ in range(100 - LEAST)]
+    await asyncio.sleep(0)
+    for task in leaving[:10]:
+        task.cancel()
+    await asyncio.wait(leaving[:10])
+    leaving += [asyncio.create_task(admission.leave()) for _ in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert sum(not task.done() for task in leaving) == 100 - LEAST
+    admission.close()
+    await asyncio.wait(leaving)
+
+
 class LateLoop:
     """Keeps the loop late, so that every call is slow."""
 

@@ -72,7 +72,11 @@ class Admission:
         if len(self._places) < self._at_most - self.limit:
             place = asyncio.get_running_loop().create_future()
             self._places.append(place)
-            await place
+            try:
+                await place
+            finally:
+                if place in self._places:  # its connection is gone, and its place with it
+                    self._places.remove(place)
 
     def close(self) -> None:
         """Give all places back, for good."""
