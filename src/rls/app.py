@@ -101,6 +101,7 @@ class App:
         )
         show_fallback(self.metrics, self.policies, lambda: bool(self.readiness.lacking))
         show_uncharged(self.metrics, self.limiter.uncharge)
+        self._concurrency_limit = 0
         self._loaded = Loaded()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -177,19 +178,19 @@ class App:
         settings = self.settings
         drops = dict.fromkeys(map(str, Dropped), 0)
 
-        limit = [0]
-
         def dropped(why: Dropped) -> None:
             drops[why] += 1
 
         def limited(calls: int) -> None:
-            limit[0] = calls
+            self._concurrency_limit = calls
 
         self.metrics.read_counter(
             "rls_dropped_total", "Calls that got no answer because they were too late.", lambda: drops, "reason"
         )
         self.metrics.read_gauge(
-            "rls_concurrency_limit", "Calls that may be in progress, fewer while they wait too long.", lambda: limit[0]
+            "rls_concurrency_limit",
+            "Calls that may be in progress, fewer while they wait too long.",
+            lambda: self._concurrency_limit,
         )
         calls = Calls(
             {SHOULD_RATE_LIMIT: self.service.answer, CHECK: self.health.check},

@@ -77,7 +77,7 @@ def test_keys_values_and_lifetimes_come_back(tmp_path: Path, programs: str) -> N
     names = [*(f"mesh|company_id|{number}" for number in range(COUNTERS)), "for good"]
     snapshots, fetched = tmp_path / "snapshots", tmp_path / "fetched"
     snapshots.mkdir()
-    archive = {"PATH": programs, "ARCHIVE": str(tmp_path / "archive"), "RCLONE_CONFIG": str(tmp_path / "none")}
+    archive = {"PATH": programs, "ARCHIVE": str(tmp_path / "archive"), "RCLONE_CONFIG": "/notfound"}
     with empty_nodes(tmp_path / "first") as nodes:
         assert nodes.keep().returncode == 0
         with nodes.client() as client:
@@ -145,7 +145,7 @@ def test_only_the_newest_are_kept_and_an_unfinished_one_is_not_fetched(tmp_path:
     (snapshots / "SHA256SUMS").write_text(
         subprocess.run(["sha256sum", "a.rdb"], cwd=snapshots, capture_output=True, text=True, check=True).stdout
     )
-    archive = {"PATH": programs, "ARCHIVE": str(tmp_path / "archive"), "RCLONE_CONFIG": str(tmp_path / "none")}
+    archive = {"PATH": programs, "ARCHIVE": str(tmp_path / "archive"), "RCLONE_CONFIG": "/notfound"}
     for old in ("2020-01-01T00-00-00Z", "2020-01-02T00-00-00Z", "2999-01-01T00-00-00Z"):
         (tmp_path / "archive" / "daily" / old).mkdir(parents=True)
         (tmp_path / "archive" / "daily" / old / "a.rdb").write_text(old)

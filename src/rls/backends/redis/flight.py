@@ -17,7 +17,7 @@ class Flight:
         failed: Why its counts could not be had.
         followed: Where the commands went that were refused here and sent again: a flight, and the command in its batch.
         hops: How often commands of it had been refused and sent again before, by command; 0 where there is none.
-        due: When its first call has waited long enough, by the loop's clock.
+        due: When its first call has waited long enough, by the loop's clock; 0 where its time begins when it is sent.
     """
 
     __slots__ = ("batch", "due", "failed", "followed", "hops", "landed")

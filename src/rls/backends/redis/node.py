@@ -79,13 +79,15 @@ class Node:
         loop = asyncio.get_running_loop()
         landed = flight.landed = loop.create_future()
         timeout = self._options.timeout_seconds
+        if self._connection is not None and self._in_flight is None:
+            # Its time begins when it is sent: it waits for nothing but this loop.
+            loop.call_soon(self._send)
+            return landed
         flight.due = loop.time() + timeout
         if self._connection is None:
             self.open()
             if self._timer is None:
                 self._timer = loop.call_later(timeout, self._time_out)
-        elif self._in_flight is None:
-            loop.call_soon(self._send_first)
         return landed
 
     def open(self) -> None:
@@ -162,11 +164,6 @@ class Node:
         self._fail(BackendError("the backend is closed"))
         self._in_flight = None
 
-    def _send_first(self) -> None:
-        """Send what waited for nothing but this loop: its time begins now."""
-        self.filling.due = asyncio.get_running_loop().time() + self._options.timeout_seconds
-        self._send()
-
     def _send(self) -> None:
         connection = self._connection
         flight = self.filling
@@ -182,8 +179,9 @@ class Node:
         lifetimes.sweep()
         commands = flight.batch.pack(lifetimes.with_ttl, lifetimes.seconds_to_live)
         loop = flight.landed.get_loop()
-        left = max(flight.due - loop.time(), _LEAST_SHARE * self._options.timeout_seconds)
-        self._timer = loop.call_later(left, self._overdue)
+        now, timeout = loop.time(), self._options.timeout_seconds
+        flight.due = max(flight.due or now + timeout, now + _LEAST_SHARE * timeout)
+        self._timer = loop.call_at(flight.due, self._overdue)
         connection.send(commands, flight.batch.expected, self._land)
 
     def _land(self, replies: list[Any]) -> None:
