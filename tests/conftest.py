@@ -1,10 +1,12 @@
 """What all tests share; fixtures live with the tests that use them, but for servers that take long to start."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from examples.mesh import processes
 from tests.redis_cluster import RedisCluster, running_cluster
 from tests.redis_sentinel import Sentinels, running_sentinels
 from tests.redis_server import newest_binary
@@ -12,6 +14,10 @@ from tests.redis_server import newest_binary
 # No deadline for an example: on a busy machine a slow one is no failure.
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
+
+# Tests stop servers and start them again: no other worker may take their ports meanwhile, nor what a test starts.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
+processes.PORTS = processes.Ports(range(12_000 + 2_000 * _WORKER, 14_000 + 2_000 * _WORKER))
 
 # It asserts what scenarios expect, so it has to say what came instead.
 pytest.register_assert_rewrite("tests.scenario")

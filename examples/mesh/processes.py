@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -23,24 +23,36 @@ class NotSo(Exception):
     """What was waited for did not come to be."""
 
 
-_PORTS = itertools.count(random.randrange(20_000))
+class Ports:
+    """Ports of the loopback address, given out one after the other, so that none comes again soon.
+
+    Below the range that outgoing connections take theirs from, so that they stay free until they are used, and while
+    what used them is to start again. Processes that run at one time need ranges of their own.
+    """
+
+    def __init__(self, numbers: range) -> None:
+        start = random.randrange(len(numbers))
+        self._next: Iterator[int] = itertools.cycle([*numbers[start:], *numbers[:start]])
+
+    def free(self) -> int:
+        """One that nothing listens on."""
+        while True:
+            port = next(self._next)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+
+
+PORTS = Ports(range(22_000, 32_000))
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listens on.
-
-    Below the range that outgoing connections take theirs from, and one after the other from somewhere, so that it stays
-    free until it is used.
-    """
-    while True:
-        port = 12_000 + next(_PORTS) % 20_000
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+    """A port of `PORTS`."""
+    return PORTS.free()
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 20) -> T:
