@@ -55,8 +55,13 @@ class RlsProcess(Process):
         return ask(int(self.addresses[of].rpartition(":")[2]), path)
 
     def readiness(self) -> list[object]:
-        """Status, reasons and problems."""
-        return list(self.get("/readyz").json().values())
+        """Enforcement state, the reasons' texts, and problems."""
+        said = self.get("/readyz").json()
+        return [said["state"], [reason["text"] for reason in said["reasons"]], said["problems"]]
+
+    def reasons(self) -> list[str]:
+        """The enforcement state's reasons, by name."""
+        return [reason["reason"] for reason in self.get("/readyz").json()["reasons"]]
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have *labels*."""

@@ -64,9 +64,10 @@ def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:
 def test_it_serves_until_the_drain_ends_but_says_at_once_that_it_will_stop(start, transport: str) -> None:
     """Callers have the drain's time to go elsewhere."""
     process = start("--drain", "1s", "--transport", transport)
-    assert process.readiness() == ["ready", [], []]
+    assert process.readiness() == ["enforced", [], []]
     process.send(signal.SIGTERM)
-    process.wait_until(lambda: process.readiness() == ["not ready", ["draining"], []], "it says that it drains")
+    process.wait_until(lambda: process.get("/readyz").json()["draining"], "it says that it drains")
+    assert process.get("/readyz").status == 503
     assert check(process).code == "OK"
     assert process.wait() == 0
     assert process.output().rstrip().endswith("stopped")
@@ -117,17 +118,18 @@ def test_mistakes_in_the_rules_are_told_and_the_last_good_ones_stay(start) -> No
     assert "rls_config_last_reload_successful 0.0" in metrics
     assert check(process).code == "OK"
     process.rules.write_text(RULES)
-    process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has seen that all is well")
+    process.wait_until(lambda: process.readiness() == ["enforced", [], []], "it has seen that all is well")
 
 
 def test_without_a_single_good_file_it_starts_but_is_not_ready(start) -> None:
     """The rollout stops, the pods before it stay; mended rules make it ready."""
     process = start(rules="dmoain: mesh\n")
-    status, reasons, problems = process.readiness()
-    assert (status, reasons) == ("not ready", ["no rules are loaded"])
+    state, _, problems = process.readiness()
+    assert (state, process.reasons()) == ("off", ["no_rules", "rules_invalid"])
+    assert process.get("/readyz").status == 503
     assert problems
     process.rules.write_text(RULES)
-    process.wait_until(lambda: process.readiness() == ["ready", [], []], "it is ready")
+    process.wait_until(lambda: process.readiness() == ["enforced", [], []], "it is ready")
 
 
 def test_it_starts_without_redis_and_answers_and_says_so(start, tmp_path) -> None:
@@ -141,11 +143,19 @@ def test_it_starts_without_redis_and_answers_and_says_so(start, tmp_path) -> Non
     assert [check(process).code for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]
     called = rls("call", process.addresses["grpc"], "--domain", "mesh", "--hits", "0", "company_id=other").stdout
     assert "which cannot be had: on_backend_error: local" in called
-    assert {"rls_ready 1.0", "rls_degraded 1.0", 'rls_fallback_total{policy="local"} 4.0'} <= metrics_of(process)
+    assert {
+        "rls_ready 1.0",
+        'rls_enforcement_state{state="degraded"} 1.0',
+        'rls_fallback_total{policy="local"} 4.0',
+    } <= metrics_of(process)
     assert f'rls_redis_up{{node="redis://127.0.0.1:{redis.port}"}} 0.0' in metrics_of(process)
     with running(redis):
-        process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has found Redis")
-        assert {"rls_degraded 0.0", 'rls_fallback_hits_total{result="sent"} 3.0'} <= metrics_of(process)
+        process.wait_until(lambda: process.readiness() == ["enforced", [], []], "it has found Redis")
+        assert {
+            'rls_enforcement_state{state="degraded"} 0.0',
+            'rls_enforcement_reason_since_timestamp_seconds{reason="backend_unavailable"} 0.0',
+            'rls_fallback_hits_total{result="sent"} 3.0',
+        } <= metrics_of(process)
         assert f'rls_redis_up{{node="redis://127.0.0.1:{redis.port}"}} 1.0' in metrics_of(process)
         assert check(process).code == "OVER_LIMIT"
     assert len(re.findall(r" backend_lost ", process.output())) == 1
@@ -163,21 +173,19 @@ def test_it_starts_without_redis_says_why_it_is_not_ready_and_is_ready_when_redi
     start = functools.partial(start, "--on-backend-error", "error")
     process = start("--backend", f"redis://user:hunter2@127.0.0.1:{redis.port}")
     status, reasons, _ = process.readiness()
-    assert status == "not ready"
+    assert status == "off"
     assert str(redis.port) in str(reasons)
-    assert (
-        f"not_ready reason='the backend cannot be reached: Redis at redis://127.0.0.1:{redis.port}" in process.output()
-    )
+    assert f"not_ready reason='the backend cannot count: Redis at redis://127.0.0.1:{redis.port}" in process.output()
     assert "rls_ready 0.0" in process.get("/metrics").body.decode()
     assert "hunter2" not in process.output() + str(reasons)
     process.stop()
     process = start("--backend", redis.url)
     with running(redis):
-        process.wait_until(lambda: process.readiness() == ["ready", [], []], "it has found Redis")
+        process.wait_until(lambda: process.readiness() == ["enforced", [], []], "it has found Redis")
         assert check(process).code == "OK"
         assert "rls_ready 1.0" in process.get("/metrics").body.decode()
         redis.kill()
-        process.wait_until(lambda: process.readiness()[0] == "not ready", "it has missed Redis")
+        process.wait_until(lambda: process.readiness()[0] == "off", "it has missed Redis")
     changes = re.findall(r" (not_ready|ready)\b", process.output())
     assert [one for one, _ in itertools.groupby(changes)] == ["not_ready", "ready", "not_ready"]
 

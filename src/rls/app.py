@@ -21,9 +21,11 @@ from rls.core.keys import KeyFormat
 from rls.core.plan import Counting
 from rls.core.rules import OnBackendError, RuleSet
 from rls.counters import open_backend
+from rls.enforcement import EnforcementState, Reason, State
 from rls.errors import SettingsError
 from rls.fallback import Policies
 from rls.limiter import Limiter
+from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
@@ -66,12 +68,15 @@ class App:
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
         self.backend = open_backend(settings, self.metrics)
-        event_log = EventLog(self.log)
+        self.enforcement = EnforcementState()
+        log_enforcement(self.log, self.enforcement)
+        show_enforcement(self.metrics, self.enforcement)
+        self.event_log = EventLog(self.log)
         self.policies = Policies(
             self.backend,
             default=OnBackendError(settings.on_backend_error),
             replicas=settings.replicas,
-            on_change=event_log.backend_changed,
+            on_change=self._backend_changed,
         )
         self.limiter = Limiter(
             self.backend,
@@ -84,22 +89,28 @@ class App:
                 charge_refused=settings.charge_refused,
             ),
             modes=Modes(settings.shadow_mode, settings.quota_mode),
-            observers=(self.metrics, event_log),
+            observers=(self.metrics, self.event_log),
         )
         bounds = Bounds(settings.max_descriptors, settings.max_entries, settings.max_value_bytes)
         self.service = Service(self.limiter, answers=_answers(settings), bounds=bounds)
-        self.health = Health()
-        self.readiness = Readiness(self.limiter, self.policies.ping, self.health, self._readiness_changed)
-        self.metrics.read_gauge(
-            "rls_ready", "1 where /readyz says yes, else 0.", lambda: int(not self.readiness.reasons)
+        self.health = Health(on_stall=self._stalled)
+        self.readiness = Readiness(
+            self.enforcement,
+            self.health,
+            self.policies.ping,
+            failing=lambda: self.policies.reason,
+            needs_backend=self.policies.default is OnBackendError.ERROR,
+            on_change=self._readiness_changed,
         )
+        self.metrics.read_gauge("rls_ready", "1 where /readyz says yes, else 0.", lambda: int(self.readiness.ready))
+        self._report_modes()
         self.metrics.read_counter(
             "rls_unanswered_total",
             "Requests that got an error for an answer.",
             lambda: self.service.unanswered,
             "reason",
         )
-        show_fallback(self.metrics, self.policies, lambda: bool(self.readiness.lacking))
+        show_fallback(self.metrics, self.policies)
         show_uncharged(self.metrics, self.limiter.uncharge)
         self._concurrency_limit = 0
         self._loaded = Loaded()
@@ -128,7 +139,7 @@ class App:
                     await server.start()
             stack.push_async_callback(self._cancel_tasks)
             self._run(self.health.run())
-            await self.readiness.look()
+            await self.readiness.poll()
             self._run(self.readiness.run())
             self._run(watch(self.settings.config, self._apply_news, self._loaded))
             self._run(collect_garbage())
@@ -159,6 +170,26 @@ class App:
             settle_garbage_collector()
         else:
             self.limiter.reject(loaded.problems)
+        self._report_rules()
+
+    def _report_rules(self) -> None:
+        """Report what of the rules is not in force."""
+        report, problems = self.enforcement.report, self.limiter.problems
+        report(Reason.RULES_INVALID, f"{_counted(len(problems), 'mistake')}, first {problems[0]}" if problems else "")
+        some = any(True for domain in self.limiter.rules.domains.values() for _ in domain.rules())
+        report(Reason.NO_RULES, "" if some else "no rule is in force: every request passes", state=State.OFF)
+
+    def _report_modes(self) -> None:
+        """Report the modes of the whole server that weaken rules."""
+        report, modes = self.enforcement.report, self.limiter.modes
+        report(Reason.SHADOW_MODE, "--shadow-mode answers OK to every request" if modes.shadow_mode else "")
+        report(
+            Reason.QUOTA_MODE, "--quota-mode lets a request pass if any of its limits does" if modes.quota_mode else ""
+        )
+
+    def _stalled(self, seconds: float) -> None:
+        text = f"the event loop stood still for {seconds:.1f} s" if seconds else ""
+        self.enforcement.report(Reason.STALLED, text, state=State.OFF)
 
     def _apply_news(self, loaded: Loaded) -> None:
         """What the watch saw, unless SIGHUP was quicker."""
@@ -168,11 +199,16 @@ class App:
     async def _reload(self) -> None:
         self._apply(await asyncio.to_thread(load, self.settings.config, self._loaded))
 
-    def _readiness_changed(self, reasons: Sequence[str]) -> None:
-        if reasons:
-            self.log.warning("not_ready", reason="; ".join(reasons))
-        else:
+    def _backend_changed(self, reason: str) -> None:
+        self.event_log.backend_changed(reason)
+        self.readiness.report_backend()
+
+    def _readiness_changed(self, ready: bool) -> None:
+        if ready:
             self.log.info("ready")
+        else:
+            texts = [found.text for found in self.enforcement.weaknesses if found.state is State.OFF]
+            self.log.warning("not_ready", reason="; ".join(texts))
 
     def _grpc(self) -> Transport:
         settings = self.settings
@@ -226,7 +262,9 @@ class App:
     def _http(self) -> tuple[Http | None, Http | None]:
         """The public and the admin server, where they are asked for."""
         settings = self.settings
-        public = public_app(self.service, self.readiness, self.metrics.expose, CONTENT_TYPE)
+        public = public_app(
+            self.service, self.readiness, lambda: self.limiter.problems, self.metrics.expose, CONTENT_TYPE
+        )
         admin = admin_app(self.limiter)
         most = settings.max_message_bytes
         return (
@@ -272,6 +310,10 @@ def _answers(settings: Settings) -> Answers:
         problem_json=settings.problem_json,
         dynamic_metadata=settings.response_dynamic_metadata,
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _address(server: Http | None) -> str:

@@ -11,7 +11,7 @@ PATIENT = ("--backend-timeout", "5s")
 
 
 def is_degraded(rls, degraded=True):
-    return rls.metric("rls_degraded") == degraded
+    return rls.metric("rls_enforcement_state", state="degraded") == degraded
 
 
 def test_limits_hold_without_redis_and_are_exact_when_it_is_back(mesh):
@@ -27,7 +27,7 @@ def test_limits_hold_without_redis_and_are_exact_when_it_is_back(mesh):
     assert statuses([envoy.get(headers=headers) for _ in range(5)]) == [200] * 5
     assert statuses([envoy.get(headers=headers) for _ in range(3)]) == [429] * 3
     assert statuses([envoy.get(headers=mesh.bearer("other")) for _ in range(4)]) == [200] * 4
-    assert rls.get("/readyz").json()["status"] == "degraded"
+    assert rls.get("/readyz").json()["state"] == "degraded"
 
     redis = mesh.start_redis(redis.port)
     wait_for(lambda: is_degraded(rls, False), "it has found Redis")

@@ -8,6 +8,7 @@ import pytest
 from examples.mesh.http import Answer, ask
 from rls.backends.memory import MemoryBackend
 from rls.core.rules import RuleSet
+from rls.enforcement import EnforcementState
 from rls.errors import BackendError, Place, Problem, SettingsError
 from rls.limiter import Limiter
 from rls.transport.health import Health
@@ -57,10 +58,13 @@ async def served() -> AsyncIterator[Served]:
         for error in broken:
             raise error
 
-    readiness = Readiness(limiter, ping, Health())
-    await readiness.look()
+    health = Health()
+    health.beat()
+    health.beat()
+    readiness = Readiness(EnforcementState(lambda: 0.0), health, ping, needs_backend=True)
+    await readiness.poll()
     public = Http(
-        public_app(Service(limiter), readiness, lambda: METRICS, "text/plain; version=0.0.4"),
+        public_app(Service(limiter), readiness, lambda: limiter.problems, lambda: METRICS, "text/plain; version=0.0.4"),
         "127.0.0.1:0",
         max_body_bytes=1000,
     )
@@ -77,21 +81,39 @@ async def test_it_lives(served) -> None:
     assert (answer.status, answer.body) == (200, b"ok\n")
 
 
+READY = {
+    "ready": True,
+    "draining": False,
+    "state": "enforced",
+    "since": "1970-01-01T00:00:00.000Z",
+    "reasons": [],
+    "problems": [],
+    "problems_total": 0,
+}
+
+
 async def test_it_is_ready(served) -> None:
     answer = await served.ask("/readyz")
-    assert (answer.status, answer.json()) == (200, {"status": "ready", "reasons": [], "problems": []})
+    assert (answer.status, answer.json()) == (200, READY)
     assert (await served.ask("/healthcheck")).body == b"OK"
 
 
 async def test_it_says_why_it_is_not_ready(served) -> None:
     served.broken.append(BackendError("refused"))
-    await served.readiness.look()
+    await served.readiness.poll()
     answer = await served.ask("/readyz")
     assert answer.status == 503
-    assert answer.json() == {
-        "status": "not ready",
-        "reasons": ["the backend cannot be reached: refused"],
-        "problems": [],
+    assert answer.json() == READY | {
+        "ready": False,
+        "state": "off",
+        "reasons": [
+            {
+                "reason": "backend_unavailable",
+                "state": "off",
+                "since": "1970-01-01T00:00:00.000Z",
+                "text": "the backend cannot count: refused",
+            }
+        ],
     }
     assert (await served.ask("/healthcheck")).status == 500
 
@@ -100,7 +122,13 @@ async def test_mistakes_in_the_configuration_are_told_and_leave_it_ready(served)
     served.limiter.reject((Problem(Place("a.yaml", 1, 2), "wrong"),))
     answer = await served.ask("/readyz")
     assert answer.status == 200
-    assert answer.json() == {"status": "degraded", "reasons": [], "problems": ["a.yaml:1:2: wrong"]}
+    assert answer.json() == READY | {"problems": ["a.yaml:1:2: wrong"], "problems_total": 1}
+
+
+async def test_of_many_mistakes_the_first_hundred_are_told(served) -> None:
+    served.limiter.reject(tuple(Problem(Place("a.yaml", line, 2), "wrong") for line in range(1, 100_001)))
+    answer = (await served.ask("/readyz")).json()
+    assert (len(answer["problems"]), answer["problems_total"]) == (100, 100_000)
 
 
 async def test_it_lives_but_is_not_ready_while_it_drains(served) -> None:

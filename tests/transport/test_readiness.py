@@ -3,11 +3,8 @@ from contextlib import suppress
 
 import pytest
 
-from rls.backends.memory import MemoryBackend
-from rls.core.rules import OnBackendError, RuleSet
-from rls.errors import BackendError, Place, Problem
-from rls.fallback import Policies
-from rls.limiter import Limiter
+from rls.enforcement import EnforcementState, Reason, State
+from rls.errors import BackendError
 from rls.transport.health import Health
 from rls.transport.readiness import Readiness
 from tests.transport.conftest import until
@@ -25,22 +22,33 @@ class Backend:
 
 
 class Watched:
-    """A readiness with all that it looks at; ready."""
+    """A readiness with all that it looks at."""
 
-    def __init__(self, default: OnBackendError = OnBackendError.ERROR) -> None:
+    def __init__(self, *, needs_backend: bool = True) -> None:
         self.backend = Backend()
-        memory = MemoryBackend()
-        self.limiter = Limiter(memory, policies=Policies(memory, default=default))
-        self.limiter.load(RuleSet())
+        self.enforcement = EnforcementState()
+        self.failing = ""
         self.health = Health()
         self.health.beat()
         self.health.beat()
-        self.told: list[list[str]] = []
-        self.readiness = Readiness(self.limiter, self.backend.ping, self.health, self.told.append)
+        self.told: list[bool] = []
+        self.readiness = Readiness(
+            self.enforcement,
+            self.health,
+            self.backend.ping,
+            failing=lambda: self.failing,
+            needs_backend=needs_backend,
+            on_change=self.told.append,
+        )
 
-    async def look(self) -> list[str]:
-        await self.readiness.look()
-        return self.readiness.reasons
+    async def poll(self) -> tuple[State, list[str]]:
+        await self.readiness.poll()
+        return self.enforcement.state, [found.text for found in self.enforcement.weaknesses]
+
+    @property
+    def serving(self) -> bool:
+        assert self.health.serving is self.readiness.ready
+        return self.health.serving
 
 
 @pytest.fixture
@@ -49,92 +57,116 @@ async def watched() -> Watched:
 
 
 async def test_ready(watched) -> None:
-    assert await watched.look() == []
-    assert watched.health.serving
+    assert await watched.poll() == (State.ENFORCED, [])
+    assert watched.serving
 
 
-async def test_not_ready_before_the_first_look(watched) -> None:
-    assert watched.readiness.reasons == ["the backend has not been asked yet"]
-    assert not watched.health.serving
+async def test_not_ready_before_the_first_poll(watched) -> None:
+    assert [found.reason for found in watched.enforcement.weaknesses] == [Reason.STARTING]
+    assert not watched.serving
 
 
-async def test_not_ready_without_rules(watched) -> None:
-    watched.limiter.loaded = False
-    assert await watched.look() == ["no rules are loaded"]
-    assert not watched.health.serving
+async def test_not_ready_while_anything_is_off(watched) -> None:
+    await watched.poll()
+    watched.enforcement.report(Reason.NO_RULES, "no rules", state=State.OFF)
+    assert not watched.serving
+    watched.enforcement.report(Reason.NO_RULES, "")
+    assert watched.serving
+
+
+async def test_ready_while_something_is_weaker(watched) -> None:
+    await watched.poll()
+    watched.enforcement.report(Reason.RULES_INVALID, "one mistake")
+    assert watched.serving
 
 
 @pytest.mark.parametrize(
-    ("failure", "reason"),
+    ("failure", "text"),
     [
-        (BackendError("refused"), "the backend cannot be reached: refused"),
+        (BackendError("refused"), "the backend cannot count: refused"),
         (TimeoutError(), "the backend does not answer"),
     ],
 )
-async def test_not_ready_without_a_backend_until_it_is_back(watched, failure, reason: str) -> None:
+async def test_not_ready_without_a_backend_until_it_is_back(watched, failure, text: str) -> None:
     watched.backend.failure = failure
-    assert await watched.look() == [reason]
-    assert not watched.health.serving
+    assert await watched.poll() == (State.OFF, [text])
+    assert not watched.serving
     watched.backend.failure = None
-    assert await watched.look() == []
-    assert watched.health.serving
+    assert await watched.poll() == (State.ENFORCED, [])
+    assert watched.serving
 
 
-@pytest.mark.parametrize("default", ["local", "allow", "deny"])
-async def test_ready_without_a_backend_where_a_policy_answers(default) -> None:
-    """It says what it lacks, and is no less ready for that."""
-    watched = Watched(OnBackendError(default))
-    assert await watched.look() == []
-    assert watched.readiness.lacking == []
+async def test_a_backend_of_which_a_part_can_count_is_degraded(watched) -> None:
+    watched.backend.failure = BackendError("one node refuses", counts=(1, None))
+    assert await watched.poll() == (State.DEGRADED, ["the backend cannot count: one node refuses"])
+    assert watched.serving
+
+
+async def test_ready_without_a_backend_where_a_policy_answers() -> None:
+    """It says that it is degraded, and is no less ready for that."""
+    watched = Watched(needs_backend=False)
+    await watched.poll()
     watched.backend.failure = BackendError("refused")
-    assert await watched.look() == []
-    assert watched.readiness.lacking == ["the backend cannot be reached: refused"]
-    assert watched.health.serving
+    assert await watched.poll() == (State.DEGRADED, ["the backend cannot count: refused"])
+    assert watched.serving
     watched.backend.failure = None
-    await watched.look()
-    assert watched.readiness.lacking == []
-    assert watched.told == [[]]
+    await watched.poll()
+    assert watched.told == [True]
 
 
-async def test_a_backend_that_fails_calls_but_no_pings_is_lacking(watched) -> None:
-    await watched.look()
-    watched.limiter.policies.reason = "gone"
-    assert watched.readiness.reasons == []
-    assert watched.readiness.lacking == ["the backend fails: gone"]
+async def test_a_backend_that_fails_calls_but_no_pings_degrades(watched) -> None:
+    await watched.poll()
+    watched.failing = "gone"
+    watched.readiness.report_backend()
+    assert [found.text for found in watched.enforcement.weaknesses] == ["the backend fails: gone"]
+    assert watched.serving
 
 
-async def test_mistakes_in_the_configuration_are_no_reason(watched) -> None:
-    """The last good rules are in force; whoever would take over has the same configuration."""
-    watched.limiter.reject((Problem(Place("a.yaml", 1, 2), "wrong"),))
-    assert await watched.look() == []
-    assert watched.readiness.problems == ["a.yaml:1:2: wrong"]
-    assert watched.health.serving
-
-
-async def test_a_drain_is_told_at_once_and_for_good(watched) -> None:
-    await watched.look()
+async def test_a_drain_ends_it_at_once_and_for_good(watched) -> None:
+    await watched.poll()
     watched.readiness.drain()
-    assert not watched.health.serving
-    assert await watched.look() == ["draining"]
+    assert not watched.serving
+    assert await watched.poll() == (State.ENFORCED, [])
+    assert not watched.serving
 
 
 async def test_a_change_is_told_once(watched) -> None:
-    """The first look is one; of a drain whoever began it knows."""
-    failures = (BackendError("refused"), BackendError("refused"), BackendError("silent"), None, None)
-    for watched.backend.failure in failures:
-        await watched.look()
+    """Of a drain whoever began it knows."""
+    for watched.backend.failure in (BackendError("a"), BackendError("b"), None, None):
+        await watched.poll()
     watched.readiness.drain()
-    await watched.look()
-    prefix = "the backend cannot be reached: "
-    assert watched.told == [[prefix + "refused"], [prefix + "silent"], []]
+    await watched.poll()
+    assert watched.told == [False, True]
 
 
-async def test_it_looks_again_and_again(watched) -> None:
+async def test_a_loop_that_stands_still_is_not_ready() -> None:
+    now = [0.0]
+    health = Health(clock=lambda: now[0])
+
+    async def ping() -> None:
+        return
+
+    readiness = Readiness(EnforcementState(), health, ping)
+    health.beat()
+    health.beat()
+    await readiness.poll()
+    assert readiness.ready
+    now[0] = 5.0
+    assert not readiness.ready
+
+
+async def test_a_reason_that_was_reported_for_a_time_ends_by_itself(watched) -> None:
+    await watched.poll()
+    watched.enforcement.report(Reason.NO_ROOM, "full", seconds=0)
+    assert await watched.poll() == (State.ENFORCED, [])
+
+
+async def test_it_polls_again_and_again(watched) -> None:
     watched.backend.failure = BackendError("refused")
-    looking = asyncio.create_task(watched.readiness.run())
-    await until(lambda: watched.readiness.reasons == ["the backend cannot be reached: refused"])
+    polling = asyncio.create_task(watched.readiness.run())
+    await until(lambda: watched.enforcement.state is State.OFF and not watched.readiness.ready)
     watched.backend.failure = None
-    await until(lambda: not watched.readiness.reasons)
-    looking.cancel()
+    await until(lambda: watched.readiness.ready)
+    polling.cancel()
     with suppress(asyncio.CancelledError):
-        await looking
+        await polling

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rls.fallback import Policies
 from rls.observe.metrics import Metrics
 from rls.uncharge import Uncharge
 
 
-def show_fallback(metrics: Metrics, policies: Policies, is_degraded: Callable[[], bool]) -> None:
+def show_fallback(metrics: Metrics, policies: Policies) -> None:
     """Add the numbers of *policies* to *metrics*."""
-    metrics.read_gauge(
-        "rls_degraded", "1 while counters cannot be had, so that policies decide, else 0.", lambda: int(is_degraded())
-    )
     metrics.read_counter(
         "rls_fallback_total",
         "Checks that were decided without their count, by on_backend_error.",

@@ -23,10 +23,17 @@ class Health:
 
     A loop that is stuck answers nothing. The first answers after a stall still say NOT_SERVING, whatever runs first:
     SERVING takes two beats less than a second apart.
+
+    Args:
+        clock: Seconds.
+        on_stall: Called with each beat but the first: seconds that the loop stood still, 0 where it did not.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, on_stall: Callable[[float], None] = lambda _: None
+    ) -> None:
         self._clock = clock
+        self._on_stall = on_stall
         self._serving = False
         self._steady = False
         self._beat_at = float("-inf")
@@ -36,7 +43,12 @@ class Health:
     @property
     def serving(self) -> bool:
         """Whether to say SERVING."""
-        return self._serving and self._steady and self._clock() - self._beat_at < _STALL
+        return self._serving and self.turning
+
+    @property
+    def turning(self) -> bool:
+        """Whether the loop has turned within the last second, and before."""
+        return self._steady and self._clock() - self._beat_at < _STALL
 
     def set(self, *, serving: bool) -> None:
         """Say what the service is meant to be."""
@@ -46,8 +58,11 @@ class Health:
     def beat(self) -> None:
         """The loop has turned."""
         now = self._clock()
-        self._steady = now - self._beat_at < _STALL
-        self._beat_at = now
+        pause = now - self._beat_at
+        first, self._beat_at = self._beat_at == float("-inf"), now
+        self._steady = pause < _STALL
+        if not first:
+            self._on_stall(0 if self._steady else pause)
         self._announce()
 
     async def run(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 import h2corn
 from starlette.applications import Starlette
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from rls.core.rules import Rule
+from rls.errors import Problem
 from rls.limiter import Limiter
 from rls.transport.h2corn import Server
 from rls.transport.listen import address_of, close_listener, listen
@@ -25,15 +27,22 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Paths = Mapping[str, tuple[str, str, Endpoint]]
 """By path: its method, what it is for, and what answers it."""
 
+_PROBLEMS_SHOWN = 100
+
 
 def public_app(
-    service: Service, readiness: Readiness, metrics: Callable[[], Iterable[bytes]], metrics_type: str
+    service: Service,
+    readiness: Readiness,
+    problems: Callable[[], Sequence[Problem]],
+    metrics: Callable[[], Iterable[bytes]],
+    metrics_type: str,
 ) -> Starlette:
     """Health, readiness, metrics and checks in JSON.
 
     Args:
         service: Answers `/json`.
         readiness: Answers `/readyz`.
+        problems: Mistakes in the rules, for which parts of them are not in force.
         metrics: All metrics, in pieces between which checks are answered.
         metrics_type: Their content type.
     """
@@ -42,13 +51,10 @@ def public_app(
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        against, lacking, problems = readiness.reasons, readiness.lacking, readiness.problems
-        status = "not ready" if against else "degraded" if lacking or problems else "ready"
-        reasons = [*against, *(reason for reason in lacking if reason not in against)]
-        return JSONResponse({"status": status, "reasons": reasons, "problems": problems}, 503 if against else 200)
+        return JSONResponse(_readiness(readiness, problems()), 200 if readiness.ready else 503)
 
     async def healthcheck(_: Request) -> Response:
-        return Response(status_code=500) if readiness.reasons else PlainTextResponse("OK")
+        return PlainTextResponse("OK") if readiness.ready else Response(status_code=500)
 
     async def show_metrics(_: Request) -> Response:
         return StreamingResponse(_unhurried(metrics()), media_type=metrics_type)
@@ -66,6 +72,28 @@ def public_app(
             "/readyz": ("GET", "whether to send calls here, or why not", readyz),
         }
     )
+
+
+def _readiness(readiness: Readiness, problems: Sequence[Problem]) -> dict[str, object]:
+    """What `/readyz` says; of *problems* the first ones."""
+    enforcement = readiness.enforcement
+    return {
+        "ready": readiness.ready,
+        "draining": readiness.draining,
+        "state": enforcement.state,
+        "since": _iso(enforcement.since),
+        "reasons": [
+            {"reason": found.reason, "state": found.state, "since": _iso(found.since), "text": found.text}
+            for found in enforcement.weaknesses
+        ],
+        "problems": list(map(str, problems[:_PROBLEMS_SHOWN])),
+        "problems_total": len(problems),
+    }
+
+
+def _iso(seconds: float) -> str:
+    """RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def admin_app(limiter: Limiter) -> Starlette:

@@ -1,103 +1,107 @@
-"""Whether the service can be relied upon, and if not, why: one answer for `/readyz` and for gRPC health."""
+"""Whether to send calls here: one answer for `/readyz` and for gRPC health, from the enforcement state."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from rls.core.rules import OnBackendError
+from rls.enforcement import EnforcementState, Reason, State
 from rls.errors import BackendError
-from rls.limiter import Limiter
 from rls.transport.health import Health
 
-_EVERY = 0.5
+_POLL_SECONDS = 0.5
 _PING_TIMEOUT = 1.0
 
 
 class Readiness:
-    """Watches the rules and the backend, and tells *health*.
+    """Polls the backend, reports what it finds to *enforcement*, and sets *health*.
 
-    Not ready: no rules, no backend while no policy answers in its place, or draining. A pod that can still answer must
-    stay in the load balancer. A configuration with mistakes is no reason: the last good rules are in force, and the pod
-    that would take over has the same configuration.
+    A pod is ready as long as it limits anything: in the states `enforced` and `degraded`. It is not ready in the state
+    `off`, while it drains, and while its loop stands still.
 
     Args:
-        ping: Asks the backend.
-        on_change: Is told the reasons when they are others than before; none when it has become ready. Not of a drain,
-            which its caller knows of.
+        enforcement: Why limits are weaker than written.
+        health: What gRPC health checks are answered.
+        ping: Asks the backend. Its error has counts where some nodes can count.
+        failing: Why calls to the backend fail; "" while they do not.
+        needs_backend: Whether no policy answers while the backend is away, so that nothing is answered then.
+        on_change: Called with `ready` after each change, but for a drain.
     """
 
     def __init__(
         self,
-        limiter: Limiter,
-        ping: Callable[[], Awaitable[None]],
+        enforcement: EnforcementState,
         health: Health,
-        on_change: Callable[[list[str]], None] = lambda _: None,
+        ping: Callable[[], Awaitable[None]],
+        *,
+        failing: Callable[[], str] = lambda: "",
+        needs_backend: bool = False,
+        on_change: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        self._limiter = limiter
-        self._ping = ping
+        self.enforcement = enforcement
+        self.draining = False
         self._health = health
+        self._ping = ping
+        self._failing = failing
+        self._needs_backend = needs_backend
         self._on_change = on_change
-        self._told: list[str] | None = None
-        self._unreachable = "the backend has not been asked yet"
-        self._asked = False
-        self._draining = False
+        self._was_ready: bool | None = None
+        self._silent = ""
+        self._state = State.DEGRADED
+        enforcement.report(Reason.STARTING, "the backend has not been asked yet", state=State.OFF)
+        enforcement.listen(lambda _, __: self._update())
 
     @property
-    def reasons(self) -> list[str]:
-        """Why it is not ready; empty where it is."""
-        needs_backend = self._limiter.policies.default is OnBackendError.ERROR
-        reasons = []
-        if self._draining:
-            reasons.append("draining")
-        if not self._limiter.loaded:
-            reasons.append("no rules are loaded")
-        if self._unreachable and (needs_backend or not self._asked):
-            reasons.append(self._unreachable)
-        return reasons
+    def ready(self) -> bool:
+        """Whether to send calls here."""
+        return self._usable and self._health.turning
 
     @property
-    def lacking(self) -> list[str]:
-        """What it does without, whether or not it is ready."""
-        failing = self._limiter.policies.reason
-        if self._unreachable or failing:
-            return [self._unreachable or f"the backend fails: {failing}"]
-        return []
-
-    @property
-    def problems(self) -> list[str]:
-        """Mistakes in the configuration, for which parts of it are not in force."""
-        return list(map(str, self._limiter.problems))
+    def _usable(self) -> bool:
+        return not self.draining and self.enforcement.state is not State.OFF
 
     def drain(self) -> None:
         """Be ready no more."""
-        self._draining = True
-        self._told = self.reasons
-        self._tell()
+        self.draining = True
+        self._update()
 
-    async def look(self) -> None:
-        """Find out anew."""
+    async def poll(self) -> None:
+        """Ask the backend once."""
+        self._silent, self._state = "", State.DEGRADED
+        some_answer = False
         try:
             async with asyncio.timeout(_PING_TIMEOUT):
                 await self._ping()
         except BackendError as error:
-            self._unreachable = f"the backend cannot be reached: {error}"
+            self._silent, some_answer = f"the backend cannot count: {error}", bool(error.counts)
         except TimeoutError:
-            self._unreachable = "the backend does not answer"
-        else:
-            self._unreachable = ""
-        self._asked = True
-        self._tell()
+            self._silent = "the backend does not answer"
+        if self._silent and self._needs_backend and not some_answer:
+            self._state = State.OFF
+        self.report_backend()
+        self.enforcement.report(Reason.STARTING, "")
+        self.enforcement.expire()
+        self._update()
+
+    def report_backend(self) -> None:
+        """Report what the last poll and the calls since then found."""
+        failing = self._failing()
+        text = self._silent or (f"the backend fails: {failing}" if failing else "")
+        self.enforcement.report(Reason.BACKEND_UNAVAILABLE, text, state=self._state)
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Poll until cancelled."""
         while True:
-            await self.look()
-            await asyncio.sleep(_EVERY)
+            await self.poll()
+            await asyncio.sleep(_POLL_SECONDS)
 
-    def _tell(self) -> None:
-        reasons = self.reasons
-        self._health.set(serving=not reasons)
-        if reasons != self._told:
-            self._told = reasons
-            self._on_change(reasons)
+    def _update(self) -> None:
+        usable = self._usable
+        self._health.set(serving=usable)
+        if usable is not self._was_ready and not self.draining and Reason.STARTING not in self._reasons:
+            self._was_ready = usable
+            self._on_change(usable)
+
+    @property
+    def _reasons(self) -> set[Reason]:
+        return {weakness.reason for weakness in self.enforcement.weaknesses}

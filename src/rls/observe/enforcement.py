@@ -1,0 +1,40 @@
+"""The enforcement state as metrics and log lines."""
+
+from __future__ import annotations
+
+from rls.enforcement import EnforcementState, Reason, State, Weakness
+from rls.observe.logs import Log
+from rls.observe.metrics import Metrics
+
+
+def show_enforcement(metrics: Metrics, enforcement: EnforcementState) -> None:
+    """Add the state of *enforcement* and its reasons to *metrics*."""
+    metrics.read_gauge(
+        "rls_enforcement_state",
+        "1 for the state that holds, 0 for the others.",
+        lambda: {str(state): int(state is enforcement.state) for state in State},
+        "state",
+    )
+    metrics.read_gauge(
+        "rls_enforcement_reason_since_timestamp_seconds",
+        "Since when limits are weaker than written for this reason, in Unix seconds; 0 where they are not.",
+        lambda: {str(reason): _since(enforcement, reason) for reason in Reason},
+        "reason",
+    )
+
+
+def log_enforcement(log: Log, enforcement: EnforcementState) -> None:
+    """Log each reason when it begins, changes or ends. That a server starts is no news."""
+
+    def changed(weakness: Weakness, holds: bool) -> None:
+        if weakness.reason is Reason.STARTING:
+            return
+        level = log.info if not holds else log.error if weakness.state is State.OFF else log.warning
+        event = "enforcement_weakened" if holds else "enforcement_restored"
+        level(event, reason=str(weakness.reason), state=str(enforcement.state), detail=weakness.text)
+
+    enforcement.listen(changed)
+
+
+def _since(enforcement: EnforcementState, reason: Reason) -> float:
+    return next((found.since for found in enforcement.weaknesses if found.reason is reason), 0.0)
