@@ -32,7 +32,6 @@ from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
 from rls.settings import Settings
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
-from rls.transport.decode import Bounds
 from rls.transport.encode import Answers
 from rls.transport.grpcio import Grpcio
 from rls.transport.h2corn import H2corn
@@ -91,8 +90,7 @@ class App:
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(self.metrics, self.event_log),
         )
-        bounds = Bounds(settings.max_descriptors, settings.max_entries, settings.max_value_bytes)
-        self.service = Service(self.limiter, answers=_answers(settings), bounds=bounds)
+        self.service = Service(self.limiter, answers=_answers(settings))
         self.health = Health(on_stall=self._stalled)
         self.readiness = Readiness(
             self.enforcement,

@@ -8,7 +8,7 @@ from itertools import count
 from typing import NamedTuple
 
 from rls.core.decide import Decision, Modes, Status, is_quota
-from rls.core.model import UINT32_MAX, Code
+from rls.core.model import UINT32_MAX, Code, to_bytes
 
 # RFC 9651: a String item escapes just these two.
 _SF_ESCAPES = {ord(char): "\\" + char for char in '"\\'}
@@ -73,7 +73,7 @@ def printable(text: str) -> str:
     """*text* fit for a header's value: printable ASCII, with all other bytes as `%XX`."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"%{byte:02X}" for byte in text.encode())
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"%{byte:02X}" for byte in to_bytes(text))
 
 
 def _unused(name: str, names: set[str]) -> str:

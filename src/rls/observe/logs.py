@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from rls.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
 
 Log = structlog.typing.FilteringBoundLogger
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -73,6 +73,9 @@ class EventLog:
 
     def decided(self, event: Decided) -> None:
         """A request was answered: nothing to say."""
+
+    def judged(self, event: Judged) -> None:
+        """A slice of a request was judged: nothing to say."""
 
     def backend_failed(self, event: BackendFailed) -> None:
         """A request could not be counted; where a policy answers it, that the backend is away has been told."""

@@ -157,9 +157,6 @@ class Settings(BaseSettings):
     max_message_bytes: Annotated[int, Field(ge=1024), Flag(LIMITS, "BYTES")] = Field(
         1_048_576, description="Size of a request, sent and inflated; at least 1024."
     )
-    max_descriptors: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(100, description="Descriptors of a request.")
-    max_entries: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(32, description="Entries of a descriptor.")
-    max_value_bytes: Annotated[Count, Flag(LIMITS, "BYTES")] = Field(65_536, description="Size of a key or value.")
     caller_timeout: Annotated[Positive, Flag(LIMITS, "DURATION")] = Field(
         0.020, description="When a caller gives up who does not say; Envoy's default."
     )
