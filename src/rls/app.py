@@ -44,6 +44,9 @@ from rls.uncharge import Uncharge, UnchargeAtOnce
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
 
+_NO_ROOM_SECONDS = 60.0
+"""How long the state is degraded after there was no room for a counter."""
+
 Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
 """Is told, once the server answers, where each of its servers listens and which rules are in force."""
 
@@ -76,6 +79,7 @@ class App:
             default=OnBackendError(settings.on_backend_error),
             replicas=settings.replicas,
             on_change=self._backend_changed,
+            on_no_room=self.enforcement.reporter(Reason.NO_ROOM, seconds=_NO_ROOM_SECONDS),
         )
         self.limiter = Limiter(
             self.backend,

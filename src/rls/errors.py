@@ -64,3 +64,7 @@ class BackendError(RlsError):
         super().__init__(message)
         self.counts = counts
         self.in_doubt = in_doubt
+
+
+class NoRoom(BackendError):
+    """A bounded store has no room for a new counter, since it must not forget others for it. Asking again does not help."""

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from rls.backends.base import CounterBackend, Hit, counts_of
+from rls.backends.base import CounterBackend, Hit, counts_of, keep_above
 from rls.core.decide import Decision, Fallback, Modes, Overall, Status, decide
 from rls.core.model import Request
 from rls.core.plan import Counting, Plan, plan, replaced_by
@@ -263,12 +263,23 @@ class Prepared:
         self.since, self.until = 0, FOREVER
         hits = []
         # A counter that is over its limit may be so only until requests that others refuse get their hits back.
-        limit = 0 if self.plan.charge_refused else NEVER_OVER
+        never_over = NEVER_OVER if not self.plan.charge_refused else 0
         for check in self.plan.counted:
             length = check.window_seconds
             start = window_start(now, length)
             end = start + length
             self.since, self.until = max(self.since, start), min(self.until, end)
-            hits.append(Hit(b"%b%d" % (check.key, start), check.amount, limit or check.requests_per_unit, end, length))
+            limit = check.requests_per_unit
+            hits.append(
+                Hit(
+                    key=b"%b%d" % (check.key, start),
+                    amount=check.amount,
+                    limit=never_over or limit,
+                    expires_at=end,
+                    window_seconds=length,
+                    rule=self.plan.domain + "|" + check.rule_path,
+                    keep_above=keep_above(limit, check.near_limit),
+                )
+            )
         self.hits = hits
         return hits

@@ -68,6 +68,11 @@ class Check(NamedTuple):
         return self.rule is not None and self.rule.limit is None
 
     @property
+    def rule_path(self) -> str:
+        """Which rule of its domain it belongs to."""
+        return self.label if self.rule is None else self.rule.path
+
+    @property
     def rule_label(self) -> str:
         """What users know its rule by."""
         return self.label if self.rule is None else self.rule.label

@@ -15,6 +15,11 @@ def show_fallback(metrics: Metrics, policies: Policies) -> None:
         lambda: policies.decided,
         "policy",
     )
+    metrics.read_counter(
+        "rls_no_room_total",
+        "Requests with a new counter for which there was no room, here or in memory://.",
+        lambda: policies.no_room,
+    )
     metrics.read_gauge(
         "rls_fallback_counters", "Counters of this process while the backend fails.", lambda: len(policies.local)
     )
