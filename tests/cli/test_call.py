@@ -1,11 +1,17 @@
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from typer.testing import CliRunner
 
+from rls._pb import base_pb2, rls_pb2
 from rls.cli import app
+from rls.transport.service import SHOULD_RATE_LIMIT
 from tests.certs import Authority
 from tests.rls_process import RULES, RlsProcess
+from tests.terminal import HOSTILE, commands, harm
 
 MORE = (
     RULES
@@ -110,3 +116,51 @@ def test_mutual_tls(tmp_path) -> None:
         words += ["--tls-server-name", "rls.mesh"]
         assert CliRunner().invoke(app, [*words, *client]).exit_code == 0
         assert CliRunner().invoke(app, words).exit_code == 3
+
+
+class Hostile(grpc.GenericRpcHandler):
+    """Answers with texts that attack whoever prints them."""
+
+    def service(self, handler_call_details):
+        assert handler_call_details.method == SHOULD_RATE_LIMIT
+        return grpc.unary_unary_rpc_method_handler(self.answer, rls_pb2.RateLimitRequest.FromString)
+
+    def answer(self, request: rls_pb2.RateLimitRequest, context: grpc.ServicerContext) -> bytes:
+        if request.domain == "error":
+            context.abort(grpc.StatusCode.UNAVAILABLE, HOSTILE)
+        response = rls_pb2.RateLimitResponse(overall_code=rls_pb2.RateLimitResponse.OVER_LIMIT)
+        response.statuses.add(code=rls_pb2.RateLimitResponse.OVER_LIMIT)
+        for name in ("x-hostile", "::error::x", HOSTILE):
+            response.response_headers_to_add.append(base_pb2.HeaderValue(key=name, value=HOSTILE))
+        response.dynamic_metadata.update({"rule": HOSTILE, "descriptor": HOSTILE, "on_backend_error": HOSTILE})
+        response.raw_body = HOSTILE.encode() + b"\xff\n ::set-output name=x::y\n"
+        return response.SerializeToString()
+
+
+@pytest.fixture
+def hostile() -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Hostile()])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield address
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--domain", "answer"], ["--domain", "answer", "--json"], ["--domain", "error"]], ids=" ".join
+)
+def test_nothing_of_an_answer_reaches_the_terminal_raw(hostile: str, arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["call", hostile, *arguments, f"key={HOSTILE}"])
+    assert result.exit_code == (3 if "error" in arguments else 1)
+    assert "x1b" in result.output or "u001b" in result.output
+    assert not harm(result.output)
+    assert commands(result.output) == []
+
+
+def test_json_holds_what_was_answered(hostile: str) -> None:
+    result = CliRunner().invoke(app, ["call", hostile, "--domain", "answer", "--json", "a=b"])
+    assert json.loads(result.stdout)["dynamicMetadata"]["rule"] == HOSTILE
+
+
+def test_a_wrong_call_is_not_shown_raw(call) -> None:
+    assert not harm(call(HOSTILE.replace("=", "")).output) - set("╭─╮│╰╯")

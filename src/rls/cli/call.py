@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rls.cli.output import say
 from rls.core.model import UINT32_MAX, Descriptor, Entry, Request
 from rls.errors import SettingsError
+from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
     from rls.transport.client import Answer, DescriptorAnswer
@@ -62,7 +63,7 @@ def call(
         request = _request(domain, entries or [], descriptors or [], hits)
         seconds = parse_duration(timeout)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(printable(str(error))) from None
     files = None
     if tls or tls_ca or tls_cert or tls_key or tls_server_name:
         files = ClientTls(tls_ca, tls_cert, tls_key, tls_server_name)
@@ -72,11 +73,11 @@ def call(
             for _ in range(count):
                 answers.append(client.check(request, timeout=seconds))
                 if json:
-                    typer.echo(jsonlib.dumps(answers[-1].json))
+                    typer.echo(json_line(answers[-1].json))
     except SettingsError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(printable(str(error))) from None
     except UnansweredError as error:
-        typer.echo(f"rls: no answer from {address}: {error}", err=True)
+        say(f"rls: no answer from {address}: {error}", err=True)
         raise typer.Exit(UNANSWERED) from None
     if not json:
         _show(request, answers[-1])
@@ -106,7 +107,7 @@ def _request(domain: str, entries: Sequence[str], descriptors: Sequence[str], hi
 def _entry(text: str) -> Entry:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ValueError(f"{text!r} is not an entry: expected KEY=VALUE")
+        raise ValueError(f"'{text}' is not an entry: expected KEY=VALUE")
     return Entry(key, value)
 
 
@@ -118,20 +119,24 @@ def _show(request: Request, answer: Answer) -> None:
     console = Console(highlight=False, soft_wrap=True)
     summary = Text.assemble((answer.code, _STYLES.get(answer.code, "")), f" in {answer.seconds * 1000:.1f} ms")
     if rule := answer.metadata.get("rule"):
-        summary.append(f"; refused by rule {rule}, by its descriptor {answer.metadata.get('descriptor')}")
+        refused = f"; refused by rule {rule}, by its descriptor {answer.metadata.get('descriptor')}"
+        summary.append(printable(refused))
     if policies := answer.metadata.get("on_backend_error"):
-        summary.append(f"; not by its counters, which cannot be had: on_backend_error: {policies}")
+        summary.append(printable(f"; not by its counters, which cannot be had: on_backend_error: {policies}"))
     console.print(summary)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("descriptor", "status", "limit", "remaining", "reset"):
         table.add_column(heading, overflow="fold")
     for descriptor, status in zip(request.descriptors, answer.statuses, strict=False):
-        table.add_row(Text(descriptor.text), Text(status.code, _STYLES.get(status.code, "")), *_cells(status))
+        table.add_row(
+            Text(printable_line(descriptor.text)), Text(status.code, _STYLES.get(status.code, "")), *_cells(status)
+        )
     console.print(table)
     for name, value in answer.headers:
-        console.print(Text(f"{name}: {value}"))
+        console.print(Text(printable_line(f"{name}: {value}")))
     if answer.raw_body:
-        console.print(Text(answer.raw_body.decode(errors="replace")))
+        for line in answer.raw_body.decode(errors="surrogateescape").removesuffix("\n").split("\n"):
+            console.print(Text(printable_line(line)))
 
 
 _STYLES = {"OK": "green", "OVER_LIMIT": "red"}
