@@ -6,6 +6,7 @@ import grpc
 import pytest
 from typer.testing import CliRunner
 
+from examples.mesh.processes import free_port
 from rls._pb import base_pb2, rls_pb2
 from rls.cli import app
 from rls.transport.service import SHOULD_RATE_LIMIT
@@ -17,9 +18,12 @@ MORE = (
     RULES
     + """\
   - key: path
-    rate_limit: {unit: day, unit_multiplier: 3, requests_per_unit: 50}
+    rate_limit: {unit: day, unit_multiplier: 3, requests_per_unit: 50, name: per path}
   - key: internal
     rate_limit: {unlimited: true}
+  - key: company_id
+    value: replacing
+    rate_limit: {unit: day, requests_per_unit: 50, name: replacing, replaces: [{name: per path}]}
 """
 )
 
@@ -76,6 +80,52 @@ def test_many_calls_are_summed_up(call) -> None:
 def test_answers_as_json(call) -> None:
     result = call("--json", "--count", "3", "COMPANY")
     assert [json.loads(line)["overallCode"] for line in result.stdout.splitlines()] == ["OK", "OK", "OVER_LIMIT"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["COMPANY"], 0),
+        (["COMPANY", "--hits", "3"], 1),
+        (["path=/a", "--descriptor", "company_id=other"], 0),
+        (["internal=yes"], 4),
+        (["a=b"], 4),
+        (["path=/a", "--descriptor", "a=b"], 4),
+        (["a=b", "--descriptor", "company_id=refused", "--hits", "3"], 4),
+        (["COMPANY", "--domain", "other"], 4),
+        (["company_id=replacing", "--descriptor", "path=/a"], 4),
+    ],
+    ids=str,
+)
+def test_a_limit_is_expected_of_every_descriptor(call, arguments: list[str], code: int) -> None:
+    """Without --expect-limit the exit code tells OK from OVER_LIMIT, and nothing else."""
+    result = call("--expect-limit", *arguments)
+    assert result.exit_code == code
+    assert ("rls: no limit for " in result.stderr) is (code == 4)
+    assert result.stdout.startswith(("OK in ", "OVER_LIMIT in "))
+    assert call("--hits", "0", *(word for word in arguments if word not in {"--hits", "3"})).exit_code in {0, 1}
+
+
+def test_why_there_is_no_limit(call) -> None:
+    result = call("--expect-limit", "--json", "--count", "3", "a=b", "--descriptor", "internal=yes")
+    assert result.stderr == (
+        "rls: no limit for a=b: there are no rules for the domain mesh, none of them matches, or another rule of the "
+        "request replaces the one that does\nrls: no limit for internal=yes: its rule is `unlimited`\n"
+    )
+    assert len([json.loads(line) for line in result.stdout.splitlines()]) == 3
+
+
+@pytest.mark.parametrize("policy", ["local", "allow", "deny"])
+def test_counters_are_expected_to_decide(tmp_path, policy: str) -> None:
+    """A refusal by policy is none by a limit."""
+    options = ["--backend", f"redis://127.0.0.1:{free_port()}", "--on-backend-error", policy]
+    with RlsProcess(tmp_path, *options) as process:
+        words = ["call", process.addresses["grpc"], "--domain", "mesh", "company_id=acme"]
+        plain, expecting = CliRunner().invoke(app, words), CliRunner().invoke(app, [*words, "--expect-limit"])
+    assert plain.exit_code == (1 if policy == "deny" else 0)
+    assert expecting.exit_code == 4
+    why = f"rls: the counters did not decide, since the backend fails; on_backend_error did: {policy}\n"
+    assert expecting.stderr == why
 
 
 def test_no_server_is_told_from_a_refusal(call) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from rls.printable import json_line, printable, printable_line
 if TYPE_CHECKING:
     from rls.transport.client import Answer, DescriptorAnswer
 
-OVER_LIMIT, UNANSWERED = 1, 3
+OVER_LIMIT, UNANSWERED, UNLIMITED = 1, 3, 4
 """Exit codes."""
 
 
@@ -37,6 +38,9 @@ def call(
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long to wait for an answer.")
     ] = "1s",
+    expect_limit: Annotated[
+        bool, typer.Option("--expect-limit", help="Fail unless counters and a limit decide every descriptor.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print answers as JSON, one a line.")] = False,
     tls: Annotated[bool, typer.Option("--tls", help="Use TLS.", rich_help_panel="TLS")] = False,
     tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="CA to trust (PEM).", rich_help_panel="TLS")] = None,
@@ -50,7 +54,8 @@ def call(
 ) -> None:
     """Ask a running server, as Envoy does. What is asked counts, unless with --hits 0.
 
-    Exits with 0 where the last answer is OK, 1 where it is OVER_LIMIT, 3 where there was none, 2 if called wrongly.
+    Exits with 0 where the last answer is OK, 1 where it is OVER_LIMIT, 3 where there was none, 2 if called wrongly; with
+    --expect-limit 4 where in any answer a descriptor has no limit, or on_backend_error decided instead of the counters.
 
     [dim]rls call 127.0.0.1:8081 --domain mesh company_id=acme[/dim]
     """
@@ -84,6 +89,11 @@ def call(
     if not json and count > 1:
         codes = Counter(answer.code for answer in answers)
         typer.echo(f"{count} checks: " + ", ".join(f"{number} {code}" for code, number in sorted(codes.items())))
+    found = dict.fromkeys(reason for answer in answers for reason in _unlimited(request, answer))
+    if expect_limit and found:
+        for reason in found:
+            say(f"rls: {reason}", err=True)
+        raise typer.Exit(UNLIMITED)
     raise typer.Exit(0 if answers[-1].code == "OK" else OVER_LIMIT)
 
 
@@ -109,6 +119,20 @@ def _entry(text: str) -> Entry:
     if not equals or not key:
         raise ValueError(f"'{text}' is not an entry: expected KEY=VALUE")
     return Entry(key, value)
+
+
+def _unlimited(request: Request, answer: Answer) -> Iterator[str]:
+    """Why *answer* does not show that a limit is kept for every descriptor of *request*; nothing where it does."""
+    if policies := answer.metadata.get("on_backend_error"):
+        yield f"the counters did not decide, since the backend fails; on_backend_error did: {policies}"
+    for descriptor, status in zip_longest(request.descriptors, answer.statuses[: len(request.descriptors)]):
+        if status is None or (status.limit is None and status.limit_remaining != UINT32_MAX):
+            yield (
+                f"no limit for {descriptor.text}: there are no rules for the domain {request.domain}, none of them matches, "
+                "or another rule of the request replaces the one that does"
+            )
+        elif status.limit is None:
+            yield f"no limit for {descriptor.text}: its rule is `unlimited`"
 
 
 def _show(request: Request, answer: Answer) -> None:
