@@ -203,6 +203,7 @@ class Http:
         self._listener = listen(self.address)
         self.address = address_of(self._listener)
         config = h2corn.Config(
+            bind=(self.address,),
             access_log=False,
             lifespan="off",
             runtime_threads=1,
