@@ -214,3 +214,12 @@ def test_json_holds_what_was_answered(hostile: str) -> None:
 
 def test_a_wrong_call_is_not_shown_raw(call) -> None:
     assert not harm(call(HOSTILE.replace("=", "")).output) - set("╭─╮│╰╯")
+
+
+def test_bytes_that_are_not_utf_8_are_asked_for_and_shown(call) -> None:
+    """They are another value than their escaped form."""
+    answers = [call(f"company_id={value}") for value in ("latin\udce9", "latin\udce9", "latin\udce9", "latin\\xe9")]
+    assert [answer.exit_code for answer in answers] == [0, 0, 1, 0]
+    assert r"by its descriptor company_id=latin\\xe9" in answers[2].stdout
+    assert answers[2].stdout.splitlines()[2].startswith(r"company_id=latin\xe9 ")
+    assert answers[3].stdout.splitlines()[2].startswith(r"company_id=latin\\xe9 ")
