@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def service_of(
     policies = Policies(
         backend,
         default=OnBackendError(rest.pop("on_backend_error", "local")),
-        replicas=rest.pop("replicas", 1),
+        replicas=partial(int, rest.pop("replicas", 1)),
         probe_seconds=0.01,
         clock=clock,
     )

@@ -30,6 +30,7 @@ from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
+from rls.replicas import Replicas
 from rls.settings import Settings
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
 from rls.transport.encode import Answers
@@ -74,10 +75,15 @@ class App:
         log_enforcement(self.log, self.enforcement)
         show_enforcement(self.metrics, self.enforcement)
         self.event_log = EventLog(self.log)
+        self.replicas = Replicas(
+            settings.replicas,
+            on_count=self._report_sharing,
+            unknown=self.enforcement.reporter(Reason.REPLICAS_UNKNOWN),
+        )
         self.policies = Policies(
             self.backend,
             default=OnBackendError(settings.on_backend_error),
-            replicas=settings.replicas,
+            replicas=lambda: self.replicas.count,
             on_change=self._backend_changed,
             on_no_room=self.enforcement.reporter(Reason.NO_ROOM, seconds=_NO_ROOM_SECONDS),
         )
@@ -112,7 +118,7 @@ class App:
             lambda: self.service.unanswered,
             "reason",
         )
-        show_fallback(self.metrics, self.policies)
+        show_fallback(self.metrics, self.policies, lambda: self.replicas.count)
         show_uncharged(self.metrics, self.limiter.uncharge)
         self._concurrency_limit = 0
         self._loaded = Loaded()
@@ -133,6 +139,7 @@ class App:
             stack.push_async_callback(self.policies.aclose)
             stack.push_async_callback(self.limiter.uncharge.aclose)
             self._load_first()
+            await self.replicas.look()
             http, admin = self._http()
             grpc = self._grpc()
             for server in (grpc, http, admin):
@@ -143,6 +150,8 @@ class App:
             self._run(self.health.run())
             await self.readiness.poll()
             self._run(self.readiness.run())
+            if not self.replicas.fixed:
+                self._run(self.replicas.run())
             self._run(watch(self.settings.config, self._apply_news, self._loaded))
             self._run(collect_garbage())
             settle_garbage_collector()
@@ -188,6 +197,12 @@ class App:
         report(
             Reason.QUOTA_MODE, "--quota-mode lets a request pass if any of its limits does" if modes.quota_mode else ""
         )
+
+    def _report_sharing(self, replicas: int) -> None:
+        """Report whether *replicas* servers count apart."""
+        apart = replicas > 1 and self.settings.backend.scheme == "memory"
+        text = f"{replicas} servers count in memory, each for itself: they let {replicas} times the limits pass"
+        self.enforcement.report(Reason.MEMORY_NOT_SHARED, text if apart else "")
 
     def _stalled(self, seconds: float) -> None:
         text = f"the event loop stood still for {seconds:.1f} s" if seconds else ""

@@ -40,7 +40,10 @@ class ConfigError(RlsError):
 
 
 class SettingsError(RlsError):
-    """A flag or an environment variable that cannot be used."""
+    """Flags or environment variables that cannot be used: *args* holds a line for each mistake."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class RequestError(RlsError):

@@ -33,7 +33,8 @@ class Policies:
     Args:
         backend: What fails.
         default: The policy of rules that have none, and of limits that a request brings itself.
-        replicas: Processes that share the limits: each takes its part of a limit while it counts alone.
+        replicas: How many processes share the limits, 0 while it is not known: each takes its part of a limit while it
+            counts alone.
         capacity: Counters of this process.
         probe_seconds: Between two attempts to reach the backend.
         on_change: Is told why the backend fails when it begins to, and "" when it is back.
@@ -53,7 +54,7 @@ class Policies:
         backend: CounterBackend,
         *,
         default: OnBackendError = ERROR,
-        replicas: int = 1,
+        replicas: Callable[[], int] = lambda: 1,
         capacity: int = 100_000,
         probe_seconds: float = 0.1,
         on_change: Callable[[str], None] = lambda _: None,
@@ -68,6 +69,7 @@ class Policies:
         self.local = LocalCounters(capacity)
         self._backend = backend
         self._replicas = replicas
+        self._most_replicas = 1
         self._probe_seconds = probe_seconds
         self._on_change = on_change
         self._on_no_room = on_no_room
@@ -182,9 +184,11 @@ class Policies:
         steady = 0
         while steady < _STEADY:
             failures = self._failures
+            self._most_replicas = max(self._most_replicas, self._replicas())
             await asyncio.sleep(self._probe_seconds)
             steady = steady + 1 if await self._is_reached() and failures == self._failures else 0
         self.local.clear()
+        self._most_replicas = 1
         self.reason = ""
         self._on_change("")
 
@@ -219,9 +223,14 @@ class Policies:
             self.local.settle(hits)
 
     def _share(self, check: Check) -> Check:
-        """*check* against this process' part of its limit, rounded up."""
+        """*check* against this process' part of its limit, rounded up; against the smallest while it is not known.
+
+        While the backend fails the part never grows: those that are gone have let theirs pass.
+        """
         whole = check.requests_per_unit
-        part = -(-whole // self._replicas)
+        replicas = self._replicas()
+        self._most_replicas = max(self._most_replicas, replicas)  # `_recover` may not have had its turn yet
+        part = -(-whole // self._most_replicas) if replicas else min(1, whole)
         if part == whole:
             return check
         return check._replace(requests_per_unit=part, near_limit=check.near_limit * part // whole)

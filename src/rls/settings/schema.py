@@ -19,6 +19,7 @@ from rls.settings.values import (
     parse_http_address,
     parse_optional_header,
     parse_paths,
+    parse_replicas,
     parse_shared_backend,
     split,
 )
@@ -76,8 +77,10 @@ class Settings(BaseSettings):
     on_backend_error: Annotated[
         Literal["local", "allow", "deny", "error"], BeforeValidator(lowered), Flag(COUNTING)
     ] = Field("local", description="What decides while the backend fails, for rules that do not say it themselves.")
-    replicas: Annotated[Count, Flag(COUNTING, "COUNT")] = Field(
-        1, description="Servers that share the backend; each takes its part of the limits while it counts alone."
+    replicas: Annotated[int | str, PlainValidator(parse_replicas), Flag(COUNTING, "COUNT|dns:NAME")] = Field(
+        1,
+        description="Servers that share the limits: how many, or a DNS name with an address for each; while a server "
+        "counts alone, it takes its part.",
     )
     charge_refused: Annotated[bool, Flag(COUNTING)] = Field(
         True, description="Count refused requests on those of their limits that did not refuse."

@@ -13,11 +13,12 @@ from functools import lru_cache
 from struct import Struct
 
 from rls.core.decide import Decision, Fallback, Modes, Status
-from rls.core.headers import Header, HeaderNames, ietf_headers, printable, tightest_headers
+from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Code, RateLimit, to_unicode
 from rls.core.plan import Check, Plan
 from rls.core.rules import Metadata, MetadataValue
+from rls.printable import percent_encoded
 from rls.transport.recent import Recent
 from rls.transport.wire import SHORT
 
@@ -183,7 +184,7 @@ def _headers(decision: Decision, answers: Answers, modes: Modes) -> Iterable[Hea
     if answers.ietf_headers:
         yield Header("Retry-After", str(refused_by.seconds_until_reset))
     if answers.refusal_header:
-        yield Header(answers.refusal_header, printable(refused_by.check.rule_label))
+        yield Header(answers.refusal_header, percent_encoded(refused_by.check.rule_label))
     if answers.problem_json:
         yield Header("Content-Type", "application/problem+json")
 
