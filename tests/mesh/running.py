@@ -62,7 +62,7 @@ def patient(objects: Sequence[Object], seconds: float = 10) -> list[Object]:
     changed = copy.deepcopy(list(objects))
     for each in of(changed, "EnvoyFilter"):
         for entry in each["spec"]["configPatches"]:
-            value = entry["patch"]["value"]
+            value = entry["patch"].get("value", {})
             if value.get("name") == RATE_LIMIT:
                 value["typed_config"]["timeout"] = f"{seconds}s"
     return changed

@@ -79,15 +79,20 @@ def without_what_versions_differ_in(config):
 
 
 def test_all_files_say_the_same_of_the_filter():
-    found = [config for names in COMBINATIONS[:1] for config in filters(load(*names))]
-    found += [config for name in ("at-gateway", "waypoint") for config in filters(load(name))]
+    all_of_them = [load(), load("at-gateway"), load("waypoint")]
+    found = [config for objects in all_of_them for config in filters(objects)]
 
-    assert len(found) == 4
+    assert len(found) == 6
     assert all(without_what_versions_differ_in(config) == without_what_versions_differ_in(found[0]) for config in found)
     limits = [config["rate_limits"] for config in found if "rate_limits" in config]
-    (old,) = (each for each in of(load(), "EnvoyFilter") if each["metadata"]["name"] == "ratelimit-istio-1.27")
-    limits.append(old["spec"]["configPatches"][1]["patch"]["value"]["rate_limits"])
-    assert len(limits) == 4
+    limits += [
+        entry["patch"]["value"]["rate_limits"]
+        for objects in all_of_them
+        for each in of(objects, "EnvoyFilter")
+        for entry in each["spec"]["configPatches"]
+        if entry["applyTo"] == "VIRTUAL_HOST" and "rate_limits" in entry["patch"]["value"]
+    ]
+    assert len(limits) == 6
     assert all(each == limits[0] for each in limits)
 
 

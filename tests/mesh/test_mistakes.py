@@ -266,16 +266,23 @@ def test_a_stage_of_its_own_is_found():
 
 
 @pytest.mark.parametrize(
-    ("component", "name", "namespace", "proxy"),
+    ("component", "names", "namespace", "proxy"),
     [
-        ("at-gateway", "ratelimit", "istio-ingress", replace(GATEWAY, only_named_clusters=True)),
-        ("waypoint", "ratelimit-waypoint", "users", WAYPOINT),
+        (
+            "at-gateway",
+            ("ratelimit", "ratelimit-istio-1.27"),
+            "istio-ingress",
+            replace(GATEWAY, only_named_clusters=True),
+        ),
+        ("waypoint", ("ratelimit-waypoint", "ratelimit-waypoint-istio-1.27"), "users", WAYPOINT),
     ],
     ids=["gateway", "waypoint"],
 )
-def test_a_cluster_that_no_annotation_names_is_found(component, name, namespace, proxy):
+def test_a_cluster_that_no_annotation_names_is_found(component, names, namespace, proxy):
+    """One annotation would do: istiod reads it of every EnvoyFilter for the proxy, whatever its patches are for."""
     objects = load(component)
-    del find(objects, "EnvoyFilter", name, namespace)["metadata"]["annotations"]
+    for name in names:
+        del find(objects, "EnvoyFilter", name, namespace)["metadata"]["annotations"]
 
     found = mistakes(rendered(objects, proxy))
 
