@@ -41,12 +41,12 @@ def an_address() -> str:
 
 
 class Proxies:
-    """Proxies with what istiod makes of *objects* for them; they ask *rls* with more patience than the manifests have."""
+    """Proxies with what istiod makes of *objects* for them, but that they wait for *rls* so many seconds."""
 
-    def __init__(self, mesh: Mesh, rls: Sequence[Rls], objects: Sequence[Object]) -> None:
+    def __init__(self, mesh: Mesh, rls: Sequence[Rls], objects: Sequence[Object], *, patience: float = 10) -> None:
         self.mesh = mesh
         self.authority = Authority()
-        self.objects = patient(objects)
+        self.objects = patient(objects, patience)
         self._asked = [Endpoint(server.port) for server in rls]
 
     def start(
@@ -80,6 +80,7 @@ class IstioMesh(Proxies):
         version: Of Istio.
         trusted_proxies: Load balancers before the gateway.
         objects: Instead of those of `istio/`.
+        patience: Seconds that rls is waited for.
     """
 
     def __init__(
@@ -92,8 +93,9 @@ class IstioMesh(Proxies):
         trusted_proxies: int = 0,
         users_port: int = 0,
         objects: list[Object] | None = None,
+        patience: float = 10,
     ) -> None:
-        super().__init__(mesh, rls, load(*components) if objects is None else objects)
+        super().__init__(mesh, rls, load(*components) if objects is None else objects, patience=patience)
         service = Endpoint(users_port or mesh.users_port)
         self.sidecar = self.start(replace(USERS_SIDECAR, version=version), {"inbound|9000||": [service]})
         behind = {TO_USERS: [Endpoint(self.sidecar.placed.ports[SERVICE], mtls=True)]}

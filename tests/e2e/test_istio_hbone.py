@@ -37,7 +37,7 @@ PROXIES = {
 }
 
 
-@pytest.fixture(scope="module", params=PROXIES.values(), ids=PROXIES)
+@pytest.fixture(scope="module", params=[*PROXIES.values()], ids=[*PROXIES])
 def tunnelled(request, tmp_path_factory, issuer, users):
     """Each proxy that takes tunnels, with one of the gateway to the users."""
     component, proxy = request.param
