@@ -118,6 +118,25 @@ def test_a_sidecar_with_hbone_counts_what_comes_without_it_as_before(mesh, versi
     assert [tunnel.request(token).status for _ in range(3)] == [200] * 2 + [429]
 
 
+@pytest.mark.parametrize("version", ["1.27.0", "1.31.0"])
+def test_a_waypoint_with_all_components_counts_the_client_and_the_numeric_company(mesh, version):
+    components = ["waypoint", "behind-load-balancer", "numeric-company", "fail-closed"]
+    proxies, rls, running, destination = start(mesh, replace(WAYPOINT, version=version), load(*components))
+    tunnel = proxies.tunnel(running, destination)
+
+    def status(company=None):
+        """From a client of its own, through a load balancer that all have in common."""
+        token = mesh.issuer.token({"company_id": company, "sub": "ada"})
+        forwarded = f"{an_address()}, 203.0.113.1"
+        return tunnel.request({"authorization": f"Bearer {token}", "x-forwarded-for": forwarded}).status
+
+    assert [status() for _ in range(5)] == [200] * 5
+    assert [status(1234567) for _ in range(6)] == [200] * 5 + [429]
+    assert status(1234568) == 200
+    rls.kill()
+    assert status() == 500
+
+
 @pytest.mark.parametrize(
     ("component", "name", "proxy"),
     [("waypoint", "ratelimit-waypoint", WAYPOINT), ("", "ratelimit", HBONE_SIDECAR)],

@@ -238,8 +238,9 @@ def test_behind_a_load_balancer_clients_have_their_own_addresses(mesh, rls):
     wait_for(lambda: logged_from(istio.sidecar, client, 4), "the sidecar's log has the client")
 
 
-def test_at_the_gateway_each_request_is_counted_there_and_only_there(mesh, rls):
-    istio = IstioMesh(mesh, [rls], ["at-gateway"])
+@pytest.mark.parametrize("version", ["1.24.0", "1.27.0", "1.31.0"])
+def test_at_the_gateway_each_request_is_counted_there_and_only_there(mesh, rls, version):
+    istio = IstioMesh(mesh, [rls], ["at-gateway"], version=version)
     token, source = istio.token(a_company()), an_address()
 
     assert istio.statuses(6, token) == [200] * 5 + [429]

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from tests.mesh.istiod import Port
-from tests.mesh.manifests import find, load, of
+from tests.mesh.manifests import find, load
 from tests.mesh.mistakes import mistakes, mistakes_between
 from tests.mesh.world import (
     GATEWAY,
+    HBONE_SIDECAR,
     RLS,
     RLS_SIDECAR,
     SERVICES,
@@ -19,23 +20,6 @@ from tests.mesh.world import (
     mesh_config,
     rendered,
 )
-
-SETTINGS = {
-    "sidecar": ((), USERS_SIDECAR),
-    "sidecar of Istio 1.28": ((), replace(USERS_SIDECAR, version="1.28.0")),
-    "sidecar of Istio 1.27": ((), replace(USERS_SIDECAR, version="1.27.4")),
-    "sidecar of Istio 1.9": ((), replace(USERS_SIDECAR, version="1.9.0")),
-    "sidecar that refuses without an answer": (("fail-closed",), USERS_SIDECAR),
-    "sidecar behind a load balancer": (("behind-load-balancer",), USERS_SIDECAR),
-    "gateway": (("at-gateway",), GATEWAY),
-    "gateway with the clusters that are named": (("at-gateway",), replace(GATEWAY, only_named_clusters=True)),
-    "waypoint": (("waypoint",), WAYPOINT),
-}
-
-
-@pytest.mark.parametrize(("components", "proxy"), SETTINGS.values(), ids=SETTINGS)
-def test_our_manifests_have_none(components, proxy):
-    assert mistakes(rendered(load(*components), proxy)) == []
 
 
 @pytest.mark.parametrize(
@@ -149,7 +133,7 @@ def host_not_allowed(objects):
 
 
 def merge_without_name(objects):
-    objects += copy.deepcopy(of(load("behind-load-balancer"), "EnvoyFilter")[-1:])
+    objects.append(copy.deepcopy(find(load("behind-load-balancer"), "EnvoyFilter", "trusted-hops")))
     del patch("trusted-hops")(objects)["match"]["listener"]["filterChain"]["filter"]
 
 
@@ -211,6 +195,29 @@ def test_a_mistake_is_found(make, text):
     make(objects)
 
     assert EVERY + text in mistakes(rendered(objects, USERS_SIDECAR))
+
+
+@pytest.mark.parametrize(
+    ("components", "name", "proxy"),
+    [(("waypoint",), "ratelimit-waypoint", WAYPOINT), ((), "ratelimit", HBONE_SIDECAR)],
+    ids=["waypoint", "sidecar"],
+)
+def test_tunnels_that_are_counted_are_found(components, name, proxy):
+    objects = load(*components)
+    patches = find(objects, "EnvoyFilter", name)["spec"]["configPatches"]
+    patches[0]["match"]["listener"].pop("name", None)
+    del patches[1:]
+
+    assert mistakes(rendered(objects, proxy)) == ["connect_terminate: each tunnel of a peer is counted"]
+
+
+def test_a_name_of_a_listener_that_leaves_another_without_limits_is_found():
+    """A sidecar with HBONE takes requests in two listeners."""
+    objects = load()
+    patch("ratelimit")(objects)["match"]["listener"]["name"] = "virtualInbound"
+
+    assert "virtualInbound-catchall-http: there is no rate limit filter" in mistakes(rendered(objects, HBONE_SIDECAR))
+    assert mistakes(rendered(objects, USERS_SIDECAR)) == []
 
 
 def test_an_access_log_without_the_rule_is_found():
@@ -319,6 +326,18 @@ def test_limits_at_the_gateway_and_at_sidecars_are_found():
     found = mistakes_between(rendered(objects, GATEWAY), rendered(objects, USERS_SIDECAR))
 
     assert found == ["gateway and sidecar both count in the domain mesh"]
+
+
+def test_a_waypoint_behind_a_load_balancer_sees_the_client():
+    objects = load("waypoint", "behind-load-balancer")
+
+    assert mistakes_between(rendered(objects, behind_load_balancer()), rendered(objects, WAYPOINT)) == []
+
+
+def test_a_waypoint_that_takes_the_load_balancer_for_the_client_is_found():
+    found = mistakes_between(rendered(load("waypoint"), behind_load_balancer()), rendered(load("waypoint"), WAYPOINT))
+
+    assert found == ["the gateway trusts 1 proxies before it, and the sidecar skips [0]"]
 
 
 def test_a_sidecar_that_takes_the_load_balancer_for_the_client_is_found():

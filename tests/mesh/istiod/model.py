@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -83,7 +84,7 @@ class Proxy:
 
     @property
     def release(self) -> tuple[int, int]:
-        major, minor = self.version.split(".")[:2]
+        major, minor = re.findall(r"[0-9]+", self.version)[:2]
         return int(major), int(minor)
 
 
