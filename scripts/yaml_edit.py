@@ -138,14 +138,14 @@ def _last_line(text: str, node: Node) -> int:
         return max(key.end_mark.line, _last_line(text, value))
     if isinstance(node, SequenceNode) and not node.flow_style and node.value:
         return _last_line(text, node.value[-1])
+    last: int = node.end_mark.line
     if isinstance(node, ScalarNode) and node.style in {"|", ">"}:
+        # It ends where the next thing begins, or with the text.
         lines = text.splitlines()
-        last: int = min(node.end_mark.line, len(lines)) - 1 if node.end_mark.column == 0 else node.end_mark.line
+        last = min(last, len(lines)) - 1 if node.end_mark.column == 0 else last
         while last > node.start_mark.line and not lines[last].strip():
             last -= 1
-        return last
-    end: int = node.end_mark.line
-    return end
+    return last
 
 
 def _dash(text: str, item: Node) -> int:
