@@ -134,8 +134,8 @@ def _after_line(text: str, line: int, block: str) -> str:
 def _last_line(text: str, node: Node) -> int:
     """The number of the last line with something of the node on it; comments behind it are not of it."""
     if isinstance(node, MappingNode) and not node.flow_style and node.value:
-        key, value = node.value[-1]
-        return max(key.end_mark.line, _last_line(text, value))
+        # The last key may have no value.
+        return max(int(node.value[-1][0].end_mark.line), _last_line(text, node.value[-1][1]))
     if isinstance(node, SequenceNode) and not node.flow_style and node.value:
         return _last_line(text, node.value[-1])
     last: int = node.end_mark.line
