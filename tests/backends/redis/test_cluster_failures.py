@@ -191,6 +191,9 @@ async def test_a_node_that_is_announced_where_it_cannot_be_reached_fails_alone(
         finally:
             client.config_set("cluster-announce-ip", "")
             client.config_set("cluster-announce-port", 0)
+            await until(
+                lambda: all(b"127.0.0.9:1@" not in one.execute_command("CLUSTER", "NODES") for one in everyone),
+            )
     for one in everyone:
         one.close()
     await until_works(lambda: backend.hit([lost]))

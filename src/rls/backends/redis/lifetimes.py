@@ -29,6 +29,7 @@ class Lifetimes:
         self._with_ttl = Windows(options.known_counters)
         self._owed: dict[bytes, Hit] = {}
         self._refused: dict[str, str] = {}
+        self._reported = ""
         self._tried_at = 0
 
     def __len__(self) -> int:
@@ -90,21 +91,24 @@ class Lifetimes:
 
     def close(self) -> None:
         """The node is not asked any more: it refuses nothing."""
-        if self._refused:
-            self._refused.clear()
-            self._report()
+        self._refused.clear()
+        self._report()
 
     def _learn_refusals(self, answers: Mapping[str, Exception | None]) -> None:
-        before = dict(self._refused)
         for command, error in answers.items():
             if error is None:
                 self._refused.pop(command, None)
             elif Refusal.of(error).is_for_good:
                 self._refused[command] = str(error)
-        if before != self._refused:
+        if self._reported or "EXPIRE" in answers:  # one follows where a SET was refused: it completes the picture
             self._report()
 
     def _report(self) -> None:
-        refused = " and ".join(f"{command} ({text})" for command, text in self._refused.items())
-        text = f"Redis at {self._address} refuses {refused}: counters may live for ever" if refused else ""
-        self._options.on_ttl_refused(self._address, text)
+        text = ""
+        if self._refused:
+            refused = " and ".join(f"{command} ({error})" for command, error in self._refused.items())
+            effect = "live for ever" if "EXPIRE" in self._refused else "get no TTL if this process ends early"
+            text = f"Redis at {self._address} refuses {refused}: counters may {effect}"
+        if text != self._reported:
+            self._reported = text
+            self._options.on_ttl_refused(self._address, text)

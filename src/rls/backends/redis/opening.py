@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -170,4 +171,11 @@ async def _in_time(deadline: float, seconds: float, where: str) -> AsyncIterator
     except TimeoutError:
         raise BackendError(f"Redis at {where}: no connection within {seconds:g} s") from None
     except (OSError, ValueError) as error:  # the last one of a name, or of a file with a password
-        raise BackendError(f"Redis at {where}: {error}") from error
+        raise BackendError(f"Redis at {where}: {_plainly(error)}") from error
+
+
+def _plainly(error: Exception) -> str:
+    """What the system said, where asyncio tells of the address only."""
+    if isinstance(error, OSError) and error.errno and "Connect call failed" in str(error):
+        return os.strerror(error.errno)
+    return str(error)
