@@ -117,4 +117,4 @@ class NodeConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         said = next((f": {reply}" for reply in self._replies if isinstance(reply, Exception)), "")
-        self.lose(f"connection lost: {error}" if error else f"connection closed by the server{said}")
+        self.lose((f"connection lost: {error}" if error else "connection closed by the server") + said)
