@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import cast
 
 from rls.backends.base import CounterBackend, Hit, counts_of
 from rls.backends.windows import ByWindow
@@ -90,10 +91,11 @@ class OverLimitCache:
         """As `hit`, where some of *hits* may be over their limits already, or give back."""
         owing: list[_Counter] = []
         known = [self._answer(hit, asked, owing) for hit in hits]
+        if None not in known:
+            self.answered += len(hits)
+            return cast("list[int]", known)
         unknown = [hit for hit, count in zip(hits, known, strict=True) if count is None]
         self.answered += len(hits) - len(unknown)
-        if not unknown:
-            return [count for count in known if count is not None]
         if owing:
             await self._settle(owing)
         try:
@@ -111,13 +113,15 @@ class OverLimitCache:
 
         *owing* gets the counter where the backend must first have what it has not got.
         """
-        counter = self._counter(hit)
+        key, amount, limit, expires_at, *_ = hit
+        group = self._over.groups.get(expires_at)
+        counter = None if group is None else group.get(key)
         if counter is None:
             return None
-        if hit.amount < 0:
-            self._over.discard(hit.expires_at, hit.key)  # now, since hits may follow in the same call
-        elif counter.count > hit.limit and now - counter.at <= FRESH_SECONDS:
-            return self._count_later(counter, hit.amount)
+        if amount < 0:
+            self._over.discard(expires_at, key)  # now, since hits may follow in the same call
+        elif counter.count > limit and now - counter.at <= FRESH_SECONDS:
+            return self._count_later(counter, amount)
         if counter.uncounted:
             owing.append(counter)
         return None
