@@ -70,8 +70,8 @@ class App:
         self.settings = settings
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
-        self.backend = open_backend(settings, self.metrics)
         self.enforcement = EnforcementState()
+        self.backend = open_backend(settings, self.metrics, self.enforcement.reporter(Reason.TTL_REFUSED))
         log_enforcement(self.log, self.enforcement)
         show_enforcement(self.metrics, self.enforcement)
         self.event_log = EventLog(self.log)

@@ -86,7 +86,8 @@ class Settings(BaseSettings):
         True, description="Count refused requests on those of their limits that did not refuse."
     )
     over_limit_cache_size: Annotated[CountOrNone, Flag(COUNTING, "COUNT")] = Field(
-        100_000, description="Counters over their limit that are remembered here and not asked for again; 0 for none."
+        100_000,
+        description="Counters over their limit to remember, each for a second before it is asked for again; 0 for none.",
     )
 
     shadow_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Answer OK whatever the rules say.")
