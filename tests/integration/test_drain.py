@@ -30,6 +30,8 @@ class Socket:
         host, _, port = address.rpartition(":")
         self.reader = asyncio.StreamReader()
         self._socket = socket.create_connection((host, int(port)), 30)
+        # As all gRPC clients do: else a call waits in this kernel for the acknowledgement of the one before.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         asyncio.get_running_loop().add_reader(self._socket, self._feed)
 
     def write(self, data: bytes) -> None:
