@@ -43,6 +43,10 @@ class SettingsError(RlsError):
     """A flag or an environment variable that cannot be used."""
 
 
+class Stopped(RlsError):
+    """A part of the service ended on its own, and the service with it."""
+
+
 class RequestError(RlsError):
     """A request that no configuration could answer: the caller's fault (gRPC INVALID_ARGUMENT)."""
 

@@ -12,7 +12,8 @@ from rls.enforcement import EnforcementState
 from rls.errors import BackendError, Place, Problem, SettingsError
 from rls.limiter import Limiter
 from rls.transport.health import Health
-from rls.transport.http import Http, admin_app, public_app
+from rls.transport.http import JSON_BYTES, admin_app, public_app
+from rls.transport.http_listener import HttpListener
 from rls.transport.readiness import Readiness
 from rls.transport.service import Service
 from tests.tries import Step, rule, rule_set
@@ -31,8 +32,8 @@ METRICS = [b"# HELP a A.\n", b"a 1\n" * 20_000]
 class Served(NamedTuple):
     """The public and the admin address of a service, and what they show."""
 
-    public: Http
-    admin: Http
+    public: HttpListener
+    admin: HttpListener
     limiter: Limiter
     readiness: Readiness
     broken: list[BackendError]
@@ -43,7 +44,7 @@ class Served(NamedTuple):
     async def ask_admin(self, path: str, method: str = "GET") -> Answer:
         return await self._ask(self.admin, path, method)
 
-    async def _ask(self, server: Http, path: str, method: str, body: bytes | None = None) -> Answer:
+    async def _ask(self, server: HttpListener, path: str, method: str, body: bytes | None = None) -> Answer:
         port = int(server.address.rpartition(":")[2])
         return await asyncio.to_thread(ask, port, path, method=method, body=body)
 
@@ -63,12 +64,11 @@ async def served() -> AsyncIterator[Served]:
     health.beat()
     readiness = Readiness(EnforcementState(lambda: 0.0), health, ping, needs_backend=True)
     await readiness.poll()
-    public = Http(
+    public = HttpListener(
         public_app(Service(limiter), readiness, lambda: limiter.problems, lambda: METRICS, "text/plain; version=0.0.4"),
         "127.0.0.1:0",
-        max_body_bytes=1000,
     )
-    admin = Http(admin_app(limiter), "127.0.0.1:0", max_body_bytes=1000)
+    admin = HttpListener(admin_app(limiter), "127.0.0.1:0")
     await public.start()
     await admin.start()
     yield Served(public, admin, limiter, readiness, broken)
@@ -152,7 +152,8 @@ async def test_a_check_in_json(served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [(b"", 400), (b"{", 400), (b'{"domain": "domain"}', 400), (b"\xff", 400), (b"x" * 1001, 413)]
+    ("body", "status"),
+    [(b"", 400), (b"{", 400), (b'{"domain": "domain"}', 400), (b"\xff", 400), (b"x" * (JSON_BYTES + 1), 413)],
 )
 async def test_a_body_that_is_no_check(served, body: bytes, status: int) -> None:
     assert (await served.ask("/json", "POST", body)).status == status
@@ -214,4 +215,4 @@ async def test_what_shows_state_is_not_public(served) -> None:
 
 async def test_an_address_that_is_taken_is_named(served) -> None:
     with pytest.raises(SettingsError, match=f"cannot listen on {served.public.address}: Address already in use"):
-        await Http(admin_app(served.limiter), served.public.address, max_body_bytes=1).start()
+        await HttpListener(admin_app(served.limiter), served.public.address).start()

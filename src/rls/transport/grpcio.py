@@ -101,6 +101,11 @@ class Grpcio:
         await server.start()
         self._server = server
 
+    async def ended(self) -> None:
+        """Return when it serves no more."""
+        assert self._server is not None
+        await self._server.wait_for_termination(None)
+
     async def aclose(self) -> None:
         """Drain and close."""
         self._watches.close()
@@ -150,7 +155,9 @@ class _Handlers:
     without end, and count it among those in flight.
     """
 
-    def __init__(self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits, farewell: Farewell) -> None:
+    def __init__(
+        self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits, farewell: Farewell
+    ) -> None:
         self._on_drop = calls.on_drop
         self._admission = Admission(limits.max_concurrency, calls.on_limit)
         self._in_flight = 0

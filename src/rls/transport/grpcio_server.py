@@ -9,6 +9,8 @@ requests wait in the core that it never has to keep a call back.
 This leans on names that are private to grpcio; tests/transport/test_grpcio.py fails where they are gone.
 """
 
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import asyncio
@@ -16,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import grpc
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined] # not in the stubs
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
@@ -49,7 +51,7 @@ class GrpcServer(cygrpc.AioServer):  # type: ignore[misc]
         self.taken = 0
         """Calls so far."""
         super().__init__(cygrpc.get_working_loop(), None, (), (), tuple(options), None)
-        
+
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Generated code calls this beside the next."""
 
@@ -66,9 +68,10 @@ class GrpcServer(cygrpc.AioServer):  # type: ignore[misc]
         workers = [asyncio.create_task(self._accept(method)) for _ in range(many)]
         gathered = asyncio.gather(*workers)
 
-        def end(_: object) -> None:
+        def end(all_of_them: asyncio.Future[list[None]]) -> None:
+            error = None if all_of_them.cancelled() else all_of_them.exception()
             if not ended.done():
-                ended.set_exception(gathered.exception() or cygrpc._RequestCallError())
+                ended.set_exception(error or cygrpc._RequestCallError())
 
         gathered.add_done_callback(end)
         return ended
