@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from rls.transport.http_bounds import App, Bounded
 from rls.transport.json_token import JsonToken
 from rls.transport.readiness import Readiness
 from rls.transport.service import Service
+from rls.transport.slices import Slices
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Paths = Mapping[str, tuple[str, str, Endpoint]]
@@ -148,16 +148,17 @@ def _shown(request: Request) -> str:
 
 
 async def _unhurried(pieces: Iterable[bytes], at_least: int = 16_384) -> AsyncIterator[bytes]:
-    """*pieces*, gathered to chunks of some size; between them whatever waits has its turn."""
+    """*pieces*, gathered to chunks of some size; between pieces whatever waits has its turn."""
     gathered: list[bytes] = []
     size = 0
+    slices = Slices()
     for piece in pieces:
         gathered.append(piece)
         size += len(piece)
         if size >= at_least:
             yield b"".join(gathered)
             gathered, size = [], 0
-            await asyncio.sleep(0)
+        await slices.next()
     yield b"".join(gathered)
 
 

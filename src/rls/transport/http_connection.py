@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import http
 import re
-from enum import IntEnum
+from enum import Enum, auto
 from typing import Protocol
 
 import h11
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -19,23 +20,24 @@ SECONDS_FOR_REQUEST, SECONDS_FOR_ANSWER, SECONDS_IDLE = 5.0, 30.0, 75.0
 
 # As h11 finds it: it takes a bare line feed for the end of a line.
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+_OTHER_VERSION = re.compile(rb"[^\n]* HTTP/(?!1\.)")
 _LINE_ENDS = b"\r\n"
 _SLICE = 512
 """Bytes of a body that h11 gets at one time: a chunk of one byte takes six of them, and 5 µs."""
 _CLOSING_SECONDS = 5.0
 
 
-class Phase(IntEnum):
-    """What a connection waits for. Where one must give way, the lowest does.
+class Phase(Enum):
+    """What a connection waits for.
 
-    CLOSING: the client is to take what was sent and to close. REQUEST: a request that has not come whole, or has not been
-    looked at. IDLE: the next request. ANSWER: a request is being answered.
+    REQUEST: a request that has not come whole. ANSWER: the application. IDLE: the next request. CLOSING: its client, which
+    is to take what was sent and to close.
     """
 
-    CLOSING = 0
-    REQUEST = 1
-    IDLE = 2
-    ANSWER = 3
+    REQUEST = auto()
+    ANSWER = auto()
+    IDLE = auto()
+    CLOSING = auto()
 
 
 _SECONDS = {
@@ -44,6 +46,18 @@ _SECONDS = {
     Phase.IDLE: SECONDS_IDLE,
     Phase.ANSWER: SECONDS_FOR_ANSWER,
 }
+
+
+class _Flow(FlowControl):
+    """Reads on only where little waits: uvicorn's application asks for more with each piece that it gets."""
+
+    def __init__(self, transport: asyncio.Transport, unfed: bytearray) -> None:
+        super().__init__(transport)
+        self._unfed = unfed
+
+    def resume_reading(self) -> None:
+        if len(self._unfed) <= HEAD_BYTES:
+            super().resume_reading()
 
 
 class Owner(Protocol):
@@ -57,6 +71,10 @@ class Owner(Protocol):
 
     def feed_soon(self, connection: Connection) -> None:
         """Call `feed` when it is the turn of *connection*."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether connections are to be closed after their next answers."""
 
 
 class Connection(H11Protocol):
@@ -85,6 +103,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self._unfed)
         self._owner.opened(self)
         self._enter(Phase.REQUEST)
 
@@ -117,30 +136,30 @@ class Connection(H11Protocol):
         piece = bytes(self._unfed[:size])
         del self._unfed[:size]
         super().data_received(piece)
-        if len(self._unfed) <= HEAD_BYTES:
-            self.flow.resume_reading()
-        if self.transport.is_closing():
-            self._enter(Phase.CLOSING)
-        elif self.conn.their_state is not h11.SEND_BODY:
-            self._enter(Phase.ANSWER)
-            return False
-        return bool(self._unfed)
+        self.flow.resume_reading()
+        self._settle()
+        return bool(self._unfed) and self.phase is Phase.REQUEST
 
     def _next_head(self) -> int:
-        """Bytes of the head that comes next; 0 where it has not come whole, or is refused."""
+        """Bytes that are missing of the head that comes next; 0 where they have not come, or are refused."""
         unfed = self._unfed
-        if unfed.startswith((b"\r", b"\n")):
-            unfed = self._unfed = unfed.lstrip(_LINE_ENDS)  # RFC 9112, 2.2
-        end = _END_OF_HEAD.search(unfed)
-        size = len(unfed) if end is None else end.end()
-        if size > HEAD_BYTES or unfed.count(b"\n", 0, size) > HEAD_LINES:
+        # h11 has got its beginning where that came with the end of a body.
+        before, _ = self.conn.trailing_data
+        if not before:
+            del unfed[: len(unfed) - len(unfed.lstrip(_LINE_ENDS))]  # RFC 9112, 2.2
+        head = before + unfed
+        if head and head[0] <= 0x20:  # as of TLS: no method begins so
+            self._refuse(400, "this is not HTTP/1.1")
+            return 0
+        end = _END_OF_HEAD.search(head)
+        size = len(head) if end is None else end.end()
+        if size > HEAD_BYTES or head.count(b"\n", 0, size) > HEAD_LINES:
             self._refuse(431, f"the head of the request has more than {HEAD_BYTES} bytes or {HEAD_LINES} lines")
             return 0
-        if end is None:
-            if unfed and unfed[0] <= 0x20:  # as of TLS: no method begins so
-                self._refuse(400, "this is not HTTP/1.1")
+        if end is not None and _OTHER_VERSION.match(head):
+            self._refuse(505, "this is not HTTP/1.1")
             return 0
-        return size
+        return 0 if end is None else size - len(before)
 
     def on_response_complete(self) -> None:
         """The answer has been handed to the socket."""
@@ -149,9 +168,23 @@ class Connection(H11Protocol):
             return
         super().on_response_complete()
         self._unset_keepalive_if_required()  # the time is taken here
-        self._enter(Phase.REQUEST if self._unfed else Phase.IDLE)
+        self._enter(Phase.IDLE)
+        self._settle()
         if self._unfed:
             self._owner.feed_soon(self)
+
+    def _settle(self) -> None:
+        """Enter the phase that h11 is in."""
+        state = self.conn.their_state
+        if self.transport.is_closing():
+            self._enter(Phase.CLOSING)
+        elif state is h11.IDLE:
+            self._enter(Phase.REQUEST if self._unfed or self.conn.trailing_data[0] else Phase.IDLE)
+        elif state is h11.SEND_BODY:
+            self._enter(Phase.REQUEST)
+        else:
+            self._enter(Phase.ANSWER)
+            self.cycle.keep_alive = not self._owner.crowded
 
     def send_400_response(self, msg: str) -> None:
         """What h11 found is no request."""
@@ -194,6 +227,8 @@ class Connection(H11Protocol):
         self._enter(Phase.CLOSING)
 
     def _enter(self, phase: Phase) -> None:
+        if self.phase is phase and self._timer is not None:
+            return
         self.phase = phase
         self.since = self.loop.time()
         if self._timer is not None:

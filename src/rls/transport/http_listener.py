@@ -23,12 +23,17 @@ from rls.transport.http_connection import SECONDS_IDLE, Connection, Phase
 from rls.transport.listen import address_of, close_listener, listen
 
 CONNECTIONS = 64
+KEPT = 8
+"""Of the connections, so many are kept for what comes new: while they are taken, each is closed after its answer."""
 
 _LOG = logging.getLogger(__name__)
 _SLICE_SECONDS = 0.0005
 _FINISH_SECONDS = 1.0
+_LEAST_AGE = 0.02
+"""Seconds that a client has to send something before its connection may be given to another."""
 _NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _NO_FILES_PAUSE = 0.1
+_SAY_SECONDS = 10.0
 _LOST = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP}
 
 # It warns of each request that is none: a client could fill the log.
@@ -64,6 +69,7 @@ class HttpListener:
         self._most = connections
         self._connections: dict[Connection, None] = {}
         self._left = asyncio.Event()
+        self._said_at = float("-inf")
         self._unfed: deque[Connection] = deque()
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -148,6 +154,11 @@ class HttpListener:
             connection.abort()
             return False
 
+    @property
+    def crowded(self) -> bool:
+        """See `Owner`."""
+        return len(self._connections) > self._most - KEPT
+
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -155,7 +166,9 @@ class HttpListener:
             try:
                 while len(self._connections) >= self._most and not self._make_room():
                     self._left.clear()
-                    await self._left.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_LEAST_AGE / 2):
+                            await self._left.wait()
                 await loop.connect_accepted_socket(
                     lambda: Connection(self, self._config, self._state, loop),
                     accepted,
@@ -169,7 +182,6 @@ class HttpListener:
         Raises:
             OSError: There will be no next one.
         """
-        short = False
         while True:
             try:
                 return (await asyncio.get_running_loop().sock_accept(listener))[0]
@@ -177,18 +189,32 @@ class HttpListener:
                 if error.errno in _LOST:
                     raise
                 if error.errno in _NO_FILES:
-                    if not short:
-                        _LOG.error("a connection cannot be accepted on %s: %s", self.address, error)
-                    short = True
+                    self._say(error)
                     self._make_room()
                 await asyncio.sleep(_NO_FILES_PAUSE if error.errno in _NO_FILES else 0)
 
+    def _say(self, error: OSError) -> None:
+        now = time.monotonic()
+        if now - self._said_at > _SAY_SECONDS:
+            self._said_at = now
+            _LOG.error("a connection cannot be accepted on %s: %s", self.address, error)
+
     def _make_room(self) -> bool:
-        """Close the connection that can be done without, if there is one."""
-        found = [one for one in self._connections if one.phase is not Phase.ANSWER or one.stalled]
-        if not found:
+        """Close the connection that has waited longest for its client, if there is one that waits."""
+        now = asyncio.get_running_loop().time()
+        waiting = [
+            one
+            for one in self._connections
+            if one.phase is Phase.CLOSING
+            or (
+                now - one.since > _LEAST_AGE
+                and one not in self._unfed
+                and (one.phase is not Phase.ANSWER or one.stalled)
+            )
+        ]
+        if not waiting:
             return False
-        victim = min(found, key=lambda one: (one.phase, one.since))
+        victim = min(waiting, key=lambda one: (one.phase is not Phase.CLOSING, one.phase is Phase.ANSWER, one.since))
         victim.abort()
         self.closed(victim)
         return True

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -13,25 +11,12 @@ from google.protobuf.message import Message
 
 from rls._pb import ratelimit_pb2, rls_pb2
 from rls.errors import RequestError
+from rls.transport.slices import Slices
 
 M = TypeVar("M", bound=Message)
 
-_SLICE_SECONDS = 0.0005
 _ENTRIES = 64
 """Entries that are converted without a look at the clock."""
-
-
-class _Slices:
-    """Work that gives way after half a millisecond."""
-
-    def __init__(self) -> None:
-        self._end = time.monotonic() + _SLICE_SECONDS
-
-    async def next(self) -> None:
-        """Let whatever waits have its turn, if it is time."""
-        if time.monotonic() > self._end:
-            await asyncio.sleep(0)
-            self._end = time.monotonic() + _SLICE_SECONDS
 
 
 async def read_request(body: bytes) -> rls_pb2.RateLimitRequest:
@@ -52,13 +37,13 @@ async def read_request(body: bytes) -> rls_pb2.RateLimitRequest:
     request = _parsed("", document, rls_pb2.RateLimitRequest())
     if not isinstance(descriptors, list | None):
         raise _wrong("descriptors: expected a list")
-    slices = _Slices()
+    slices = Slices()
     for i, descriptor in enumerate(descriptors or ()):
         await _add(f"descriptors[{i}]", descriptor, request.descriptors.add(), slices)
     return request
 
 
-async def _add(place: str, descriptor: Any, target: ratelimit_pb2.RateLimitDescriptor, slices: _Slices) -> None:
+async def _add(place: str, descriptor: Any, target: ratelimit_pb2.RateLimitDescriptor, slices: Slices) -> None:
     if not isinstance(descriptor, dict):
         raise _wrong(f"{place}: expected an object")
     entries = descriptor.get("entries")
@@ -78,7 +63,7 @@ async def write_response(response: rls_pb2.RateLimitResponse) -> bytes:
     statuses: Sequence[Any] = list(response.statuses)
     del response.statuses[:]
     shown = json_format.MessageToDict(response)
-    slices = _Slices()
+    slices = Slices()
     listed = []
     for status in statuses:
         listed.append(json_format.MessageToDict(status))

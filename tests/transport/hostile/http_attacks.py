@@ -22,7 +22,7 @@ BODIES = {
     "tiny entries": TINY % (b'{"entries":[%b]}' % b",".join([b"{}"] * 5_400)),
     "deep": b"[" * 16_000,
     "names that are twice": b"{" + b",".join([b'"a":1'] * 2_700) + b"}",
-    "a number of 16,000 digits": TINY % b"9" * 16_000,
+    "a number of 16,000 digits": TINY % (b"9" * 16_000),
 }
 
 
@@ -131,8 +131,11 @@ ATTACKS: dict[str, Attack] = {
     "connection churn": connection_churn,
     "resets while answered": reset_while_answered,
     **{f"/json: {name}": sending(post(body), connections=16, again=True) for name, body in BODIES.items()},
+    "bodies of 600 KB": sending(post(b" " * 600_000), connections=16, again=True),
     "bodies of 1 MB": sending(post(b" " * 1_000_000), connections=8, again=True),
-    "bodies of 1 GB": sending(CHECK + b"content-length: 1000000000\r\n\r\n" + b" " * 100_000, connections=16, again=True),
+    "bodies of 1 GB": sending(
+        CHECK + b"content-length: 1000000000\r\n\r\n" + b" " * 100_000, connections=16, again=True
+    ),
     "one-byte chunks": sending(CHUNKED + b"1\r\n \r\n" * 20_000, connections=16),
     "chunks without end": sending(CHUNKED + b"400\r\n%b\r\n" % (b" " * 1024) * 100, connections=16, again=True),
     "chunks that are none": sending(CHUNKED + b"zz\r\n", connections=64),
