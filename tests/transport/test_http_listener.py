@@ -170,12 +170,13 @@ async def test_a_client_that_asks_whether_to_go_on_is_told_to(listening) -> None
     ],
 )
 @pytest.mark.parametrize("more", [0, 500_000])
-async def test_what_is_refused(listening, sent: bytes, status: int, text: bytes, more: int) -> None:
+async def test_what_is_refused(listening, sent: bytes, status: int, text: bytes, more: int, caplog) -> None:
     """With its reason, whatever else is still on its way."""
     said = await listening.ask(sent + b"x" * more)
     assert said.startswith(b"HTTP/1.1 %d " % status)
     assert said.endswith(text)
     assert await answers(listening)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

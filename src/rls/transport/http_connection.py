@@ -176,7 +176,7 @@ class Connection(H11Protocol):
     def _settle(self) -> None:
         """Enter the phase that h11 is in."""
         state = self.conn.their_state
-        if self.transport.is_closing():
+        if self.phase is Phase.CLOSING or self.transport.is_closing():
             self._enter(Phase.CLOSING)
         elif state is h11.IDLE:
             self._enter(Phase.REQUEST if self._unfed or self.conn.trailing_data[0] else Phase.IDLE)
