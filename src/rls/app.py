@@ -287,7 +287,7 @@ class App:
         )
         return (
             HttpListener(public, settings.http) if settings.http else None,
-            HttpListener(admin_app(self.limiter), settings.admin) if settings.admin else None,
+            HttpListener(admin_app(self.limiter), settings.admin, name="admin") if settings.admin else None,
         )
 
     def _handle_signals(self) -> None:

@@ -96,7 +96,7 @@ class Caller:
 
 
 async def test_every_call_that_was_sent_before_the_server_said_goodbye_is_answered(tmp_path):
-    """With the default transport; grpcio ends calls that its core has not handed over yet (grpc/grpc#41785)."""
+    """With the default transport; of grpcio, see tests/transport/test_grpcio.py."""
     with contextlib.ExitStack() as stack:
         process = RlsProcess(tmp_path, "--drain", "200ms", rules=WIDE)
         stack.callback(process.kill)

@@ -64,6 +64,7 @@ class Grpcio:
         self._watches = Watches(calls.health, self._limits.max_watches)
         self._server: GrpcServer | None = None
         self._farewell = Farewell()
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -104,19 +105,23 @@ class Grpcio:
     async def ended(self) -> None:
         """Return when it serves no more."""
         assert self._server is not None
-        await self._server.wait_for_termination(None)
+        await self._server.ended()
 
     async def aclose(self) -> None:
         """Drain and close."""
         self._watches.close()
-        if self._server is None or self._farewell.held is not None:
-            return
+        if self._server is not None:
+            self._closing = self._closing or asyncio.create_task(self._drain(self._server))
+            await asyncio.wait([self._closing])  # `ended` has told of an error
+
+    async def _drain(self, server: GrpcServer) -> None:
+        """Stop, once all callers wait for answers: what its core takes later than that it cancels."""
         self._farewell.hold()
-        await self._quiet(self._server)
-        closing = asyncio.create_task(self._server.shutdown(self._limits.drain))
+        await self._quiet(server)
+        stopping = asyncio.create_task(server.shutdown(self._limits.drain))
         await asyncio.sleep(PAUSE)
         self._farewell.release()
-        await closing
+        await stopping
 
     async def _quiet(self, server: GrpcServer) -> None:
         """Wait until no call comes any more: callers wait for answers that are held. Not for long, as some do not."""

@@ -50,6 +50,7 @@ class GrpcServer(cygrpc.AioServer):  # type: ignore[misc]
         self._calls: set[asyncio.Task[None]] = set()
         self.taken = 0
         """Calls so far."""
+        self._ends: list[asyncio.Future[None]] = []
         super().__init__(cygrpc.get_working_loop(), None, (), (), tuple(options), None)
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
@@ -74,7 +75,19 @@ class GrpcServer(cygrpc.AioServer):  # type: ignore[misc]
                 ended.set_exception(error or cygrpc._RequestCallError())
 
         gathered.add_done_callback(end)
+        self._ends.append(ended)
         return ended
+
+    async def ended(self) -> None:
+        """Return, or raise why, when it serves no more."""
+        stopped = asyncio.create_task(self.wait_for_termination(None))
+        try:
+            # grpc.aio does not tell of a loop that was cancelled.
+            await asyncio.wait([stopped, *self._ends], return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                stopped.result()
+        finally:
+            stopped.cancel()
 
     async def _accept(self, method: bytes | None) -> None:
         """Take calls of *method*, or those of no method that is served, until the server stops."""

@@ -68,7 +68,7 @@ class Server:
         self._closing = True
         self._server.shutdown()
         if self._serving is not None:
-            await self._serving
+            await asyncio.wait([self._serving])  # `serving` has told of its error
             self._serving = None
 
     async def _serve(self, tls: PreparedTls) -> None:
@@ -158,7 +158,7 @@ class H2corn:
         """Drain and close."""
         self._closing.set()
         if self._reloading is not None:
-            await self._reloading
+            await asyncio.wait([self._reloading])
         if self._serving is not None:
             serving, self._serving = self._serving, None
             await serving.drain()

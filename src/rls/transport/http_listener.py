@@ -46,10 +46,11 @@ class HttpListener:
     Args:
         app: Finds its `Connection` in the state of its scope.
         address: See `listen`.
+        name: In the name of its task.
         connections: At one time.
     """
 
-    def __init__(self, app: Any, address: str, *, connections: int = CONNECTIONS) -> None:
+    def __init__(self, app: Any, address: str, *, name: str = "http", connections: int = CONNECTIONS) -> None:
         self.address = address
         """Where it listens; after `start` with the port that the kernel gave."""
         self._config = uvicorn.Config(
@@ -66,6 +67,7 @@ class HttpListener:
             timeout_keep_alive=int(SECONDS_IDLE),
         )
         self._state = ServerState()
+        self._name = name
         self._most = connections
         self._connections: dict[Connection, None] = {}
         self._left = asyncio.Event()
@@ -82,7 +84,7 @@ class HttpListener:
         """
         self._listener = listen(self.address)
         self.address = address_of(self._listener)
-        self._accepting = asyncio.create_task(self._accept(self._listener), name=f"http {self.address}")
+        self._accepting = asyncio.create_task(self._accept(self._listener), name=f"{self._name} accepts")
 
     async def ended(self) -> None:
         """Return when it accepts no more.
@@ -175,6 +177,9 @@ class HttpListener:
                 )
             except OSError:  # it is gone again
                 accepted.close()
+            except BaseException:
+                accepted.close()
+                raise
 
     async def _next(self, listener: socket.socket) -> socket.socket:
         """The next connection.

@@ -73,9 +73,10 @@ def close_listener(listener: socket.socket) -> None:
     if listener.fileno() < 0:
         return
     if listener.family == socket.AF_UNIX:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             Path(os.fsdecode(listener.getsockname())).unlink()
-    listener.close()
+    with contextlib.suppress(OSError):  # it has been lost
+        listener.close()
 
 
 def accepts(listener: socket.socket) -> bool:
@@ -111,8 +112,7 @@ async def keep_listening(address: str) -> None:
     """
     family, target = _reached_at(address)
     found, refused = False, 0
-    while refused < _REFUSALS:
-        await asyncio.sleep(_KNOCK_SECONDS)
+    while True:
         try:
             with socket.socket(family, socket.SOCK_STREAM) as client:
                 client.setblocking(False)
@@ -124,7 +124,9 @@ async def keep_listening(address: str) -> None:
             pass  # a lack of files, or a queue that is full
         else:
             found, refused = True, 0
-    raise OSError(f"nobody listens on {address} any more")
+        if refused == _REFUSALS:
+            raise OSError(f"nobody listens on {address} any more")
+        await asyncio.sleep(_KNOCK_SECONDS)
 
 
 def _reached_at(address: str) -> tuple[socket.AddressFamily, Any]:
