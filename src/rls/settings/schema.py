@@ -124,6 +124,10 @@ class Settings(BaseSettings):
     http: Annotated[str, PlainValidator(parse_http_address), Flag(LISTENERS, "ADDRESS")] = Field(
         "0.0.0.0:8080", description="Health, readiness, metrics and /json; off for none."
     )
+    json_checks: Annotated[bool, Flag(LISTENERS)] = Field(True, description="Answer checks at /json.")
+    json_token_file: Annotated[Path | None, Flag(LISTENERS, "FILE")] = Field(
+        None, description="Token that a request to /json must show to give hits back; without it none may."
+    )
     admin: Annotated[str, PlainValidator(parse_admin_address), Flag(LISTENERS, "ADDRESS")] = Field(
         "127.0.0.1:6070", description="Everything that shows or changes state; off for none."
     )
