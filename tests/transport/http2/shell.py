@@ -1,0 +1,56 @@
+"""The least that it takes to serve with the core: for tests against other implementations."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from rls.transport.http2 import Connection, Limits, Receiver, Request, Responder, Routes, Streaming, Unary
+
+
+def echo(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+    connection.respond(stream_id, message)
+
+
+class Echo(Receiver):
+    """Answers every message of a streaming call with itself."""
+
+    def __init__(self, connection: Responder, stream_id: int, request: Request, now: float) -> None:
+        self.connection, self.stream_id = connection, stream_id
+
+    def message(self, message: bytes, now: float) -> None:
+        self.connection.send_message(self.stream_id, message)
+
+    def end(self, now: float) -> None:
+        self.connection.finish(self.stream_id)
+
+    def lost(self) -> None:
+        pass
+
+
+ROUTES: Routes = {b"/echo/Unary": Unary(echo), b"/echo/Stream": Streaming(Echo)}
+
+
+class Shell(asyncio.Protocol):
+    """One connection on asyncio; keepalive and deadlines are left out."""
+
+    def __init__(self, routes: Routes = ROUTES, limits: Limits | None = None) -> None:
+        self.connection = Connection(routes, limits or Limits(), time.monotonic())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        while self.connection.receive(data, time.monotonic()):
+            data = b""
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connection.lost()
+
+    def flush(self) -> None:
+        self.transport.write(self.connection.data_to_send())
+        if self.connection.is_drained:
+            self.transport.close()
