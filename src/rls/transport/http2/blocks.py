@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
-from rls.transport.http2.errors import ConnectionFault, ErrorCode
+from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.fields import FIELD_BYTES, Fields, check_request, check_trailers, list_bytes
 from rls.transport.http2.grpc import TOO_LARGE, read_head
 from rls.transport.http2.handler import Routes
@@ -94,6 +94,7 @@ class Blocks:
         self._decoder.max_allowed_table_size = 0
         if not self._decoder.header_table.dynamic_entries:
             self._decoder.header_table_size = 0
+            self._static = True
 
     def match(self, block: bytes) -> Request | None:
         """The request of a block of a kind that came before; None where it is none, or not plainly."""
@@ -137,7 +138,10 @@ class Blocks:
             ConnectionFault: They cannot be decoded.
             StreamFault: They are malformed, or too large.
         """
-        check_trailers(self.decode(block) or ())
+        fields = self.decode(block)
+        if fields is None or list_bytes(fields) > self._limits.max_header_list_bytes:
+            raise StreamFault(ErrorCode.ENHANCE_YOUR_CALM, "trailers too large")
+        check_trailers(fields)
 
     def decode(self, block: bytes) -> Fields | None:
         """The header list of *block*; None where it is far too large, and need not be decoded.

@@ -219,17 +219,14 @@ class Outgoing:
         while waiting:
             size = min(len(waiting), stream.send_window, self._send_window, self._peer_max_frame)
             if size <= 0:
-                if stream.id not in self._blocked:
-                    self._blocked[stream.id] = self._now
-                    self._refresh()
+                self._blocked.setdefault(stream.id, self._now)
                 return
             self._write(frame(FrameType.DATA, 0, stream.id, bytes(waiting[:size])))
             del waiting[:size]
             stream.send_window -= size
             self._send_window -= size
             self._waiting_bytes -= size
-        if self._blocked.pop(stream.id, None) is not None:
-            self._refresh()
+        self._blocked.pop(stream.id, None)
         if stream.trailers is not None:
             if stream.trailers:
                 self._headers(stream.id, stream.trailers, _END_STREAM)
@@ -275,8 +272,7 @@ class Outgoing:
         if stream.reader is not None:
             self._held -= stream.reader.held
             stream.reader = None
-        if self._blocked.pop(stream_id, None) is not None:
-            self._refresh()
+        self._blocked.pop(stream_id, None)
         self._lose(stream)
 
     def _lose(self, stream: Stream) -> None:
@@ -308,8 +304,5 @@ class Outgoing:
         self._out.append(data)
 
     def _refresh(self) -> None:
-        """Work out again which answers take the flat path: none that would overtake one that waits."""
-        if self._table_update or self._blocked:
-            self._short = -1
-        else:
-            self._short = min(SHORT - 1, self._peer_window - PREFIX.size)
+        """Work out again which answers take the flat path."""
+        self._short = -1 if self._table_update else min(SHORT - 1, self._peer_window - PREFIX.size)
