@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
+from typing import cast
 
 from rls.transport.http2 import Connection, Limits, Receiver, Request, Responder, Routes, Streaming, Unary
 
@@ -31,6 +34,25 @@ class Echo(Receiver):
 ROUTES: Routes = {b"/echo/Unary": Unary(echo), b"/echo/Stream": Streaming(Echo)}
 
 
+@contextlib.asynccontextmanager
+async def serving(limits: Limits | None = None) -> AsyncIterator[int]:
+    """A server; its port."""
+    shells: list[Shell] = []
+
+    def begin() -> Shell:
+        shells.append(Shell(ROUTES, limits))
+        return shells[-1]
+
+    server = await asyncio.get_running_loop().create_server(begin, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for shell in shells:
+            shell.transport.abort()
+        await server.wait_closed()
+
+
 class Shell(asyncio.Protocol):
     """One connection on asyncio; keepalive and deadlines are left out."""
 
@@ -38,8 +60,7 @@ class Shell(asyncio.Protocol):
         self.connection = Connection(routes, limits or Limits(), time.monotonic())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.flush()
 
     def data_received(self, data: bytes) -> None:

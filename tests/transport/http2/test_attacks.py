@@ -112,7 +112,7 @@ def test_resets_of_calls_that_were_shed_or_answered_are_free():
     assert peer.goaways == []
 
 
-# MadeYouReset (CVE-2025-8671)
+# MadeYouReset, which is CVE-2025-8671
 
 
 @pytest.mark.parametrize(

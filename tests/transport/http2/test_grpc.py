@@ -304,12 +304,12 @@ def test_a_call_may_be_reset_by_its_handler():
 
 def test_metadata_is_there_for_the_asking():
     peer = Peer()
-    many = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "x-data-bin": "AAEC"}
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
-    peer.send(call(1, **many))
+    peer.send(call(1, traceparent=trace, x_data_bin="AAEC"))
 
     request = peer.requests[0]
-    assert request.value(b"traceparent") == many["traceparent"].encode()
+    assert request.value(b"traceparent") == trace.encode()
     assert request.value(b"x-data-bin") == b"AAEC"
     assert request.value(b"nothing") is None
     assert dict(request.fields)[b":path"] == b"/echo/Unary"

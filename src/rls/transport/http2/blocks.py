@@ -161,7 +161,8 @@ class Blocks:
                 return None
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header list beyond all bounds") from None
         except (HPACKError, IndexError) as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a field block cannot be decoded: {error}") from None
+            text = f"a field block cannot be decoded ({type(error).__name__})"
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, text) from None
         self._static = decoder.max_allowed_table_size == decoder.header_table_size == 0
         return [(bytes(name), bytes(value)) for name, value in fields]
 
