@@ -220,12 +220,19 @@ def test_trailing_headers_of_streams_that_are_gone_are_paid_for():
     assert peer.code == CALM
 
 
-def test_what_clients_send_for_their_calls_is_no_flood():
+@pytest.mark.parametrize("together", [True, False])
+def test_what_clients_send_for_their_calls_is_no_flood(together):
     peer = Peer()
 
     for i in range(6_000):
         stream = 1 + 2 * i
-        peer.send(call(stream), window_update(stream, 5), window_update(0, 5), rst_stream(stream))
+        if together:
+            peer.send(call(stream))
+        else:
+            peer.send(opened(stream))
+            peer.send(data(stream, message()))
+        peer.connection.respond(stream, b"hello")
+        peer.send(window_update(stream, 5), window_update(0, 5), rst_stream(stream))
 
     assert peer.goaways == []
 

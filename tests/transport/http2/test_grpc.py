@@ -26,6 +26,7 @@ from tests.transport.http2.peer import (
 )
 
 MAX = 70_000
+GZIPPED = gzip.compress(b"x", mtime=0)
 
 
 def test_a_call_is_answered_with_headers_a_message_and_trailers():
@@ -189,13 +190,14 @@ def test_gzip_is_inflated():
 @pytest.mark.parametrize(
     ("encoding", "payload", "status"),
     [
-        ("identity", gzip.compress(b"x"), StatusCode.INTERNAL),
-        (None, gzip.compress(b"x"), StatusCode.INTERNAL),
+        ("identity", GZIPPED, StatusCode.INTERNAL),
+        (None, GZIPPED, StatusCode.INTERNAL),
         ("br", b"x", StatusCode.UNIMPLEMENTED),
         ("gzip", b"x", StatusCode.INTERNAL),
-        ("gzip", gzip.compress(b"x")[:-1], StatusCode.INTERNAL),
-        ("gzip", gzip.compress(bytes(MAX + 1)), StatusCode.RESOURCE_EXHAUSTED),
+        ("gzip", GZIPPED[:-1], StatusCode.INTERNAL),
+        ("gzip", gzip.compress(bytes(MAX + 1), mtime=0), StatusCode.RESOURCE_EXHAUSTED),
     ],
+    ids=["identity", "no encoding", "another encoding", "not gzip", "cut off", "too large"],
 )
 @pytest.mark.parametrize("path", ["/echo/Unary", STREAM])
 def test_a_message_that_cannot_be_inflated(encoding, payload, status, path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from benches.frames import frame
-from rls.transport.http2 import ConnectionState, Limits
+from rls.transport.http2 import Connection, ConnectionState, Limits
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.wire import StatusCode
 from tests.transport.http2.peer import (
@@ -27,6 +30,7 @@ from tests.transport.http2.peer import (
     settings,
     window_update,
 )
+from tests.transport.http2.shell import ROUTES
 
 MAX = 2**31 - 1
 FOREVER = Limits(keepalive_seconds=1e9, idle_seconds=1e9)
@@ -135,12 +139,35 @@ def test_a_connection_without_calls_is_closed_after_its_time():
     peer.connection.finish(1)
     peer.tick(0)
 
+    peer.tick(60)
+    peer.send(call(3))
+    peer.tick(60)
     peer.tick(99)
-    assert not peer.connection.is_closed
+    assert peer.goaways == []
+    peer.tick(2)
+    assert peer.goaways == [(MAX, ErrorCode.NO_ERROR)]
     peer.tick(2)
 
-    assert peer.goaways == [(1, ErrorCode.NO_ERROR)]
-    assert peer.connection.is_closed
+    assert peer.goaways[1:] == [(3, ErrorCode.NO_ERROR)]
+    assert peer.connection.is_drained
+    assert peer.connection.error is None
+
+
+def test_a_connection_is_freed_without_the_garbage_collector():
+    connection = Connection(ROUTES, Limits(), 0)
+    connection.receive(PREFACE + settings() + call(1) + headers(3, fields(STREAM)) + data(3, message(), 0), 0)
+    connection.receive(headers(5) + data(1, b"after the end"), 0)
+    assert connection.streams
+    connection.lost()
+    alive = weakref.ref(connection)
+    gc.disable()
+    try:
+        del connection
+        gone = alive() is None
+    finally:
+        gc.enable()
+
+    assert gone
 
 
 def test_the_next_deadline_is_when_tick_does_something():

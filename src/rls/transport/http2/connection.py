@@ -35,6 +35,9 @@ _END_HEADERS: Final = int(Flag.END_HEADERS)
 _SHORT: Final = PREFIX.size + SHORT
 _unpack = FRAME_HEADER.unpack_from
 
+# By name: a dictionary of bound methods would tie every connection to itself, and leave it to the garbage collector.
+_FRAME_HANDLERS: Final[dict[int, str]] = {kind: f"_on_{kind.name.lower()}" for kind in FrameType}
+
 
 class Connection(Lifetime):
     """The server's side of one HTTP/2 connection. See the package for how it is used."""
@@ -47,18 +50,6 @@ class Connection(Lifetime):
         self._buffer = b""
         self._position = 0
         self._greeted = False
-        self._frame_handlers: dict[int, Callable[[int, int, bytes], None]] = {
-            FrameType.DATA: self._on_data,
-            FrameType.HEADERS: self._on_headers,
-            FrameType.PRIORITY: self._on_priority,
-            FrameType.RST_STREAM: self._on_rst_stream,
-            FrameType.SETTINGS: self._on_settings,
-            FrameType.PUSH_PROMISE: self._on_push_promise,
-            FrameType.PING: self._on_ping,
-            FrameType.GOAWAY: self._on_goaway,
-            FrameType.WINDOW_UPDATE: self._on_window_update,
-            FrameType.CONTINUATION: self._on_continuation,
-        }
         self._out.append(_greeting(limits))
 
     def receive(self, data: bytes, now: float, waited: float = 0.0) -> bool:
@@ -94,7 +85,8 @@ class Connection(Lifetime):
             _LOG.exception("a connection failed")
             self.terminate(ErrorCode.INTERNAL_ERROR, "internal error")
             more = False
-        self._receiving = False
+        finally:
+            self._receiving = False
         return more
 
     def _close(self) -> None:
@@ -114,11 +106,11 @@ class Connection(Lifetime):
         if self._block is not None and (kind != FrameType.CONTINUATION or stream_id != self._block.stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a field block that is not continued")
         try:
-            handler = self._frame_handlers.get(kind)
-            if handler is None:
+            name = _FRAME_HANDLERS.get(kind)
+            if name is None:
                 self._spend(1)
             else:
-                handler(flags, stream_id, payload)
+                getattr(self, name)(flags, stream_id, payload)
         except StreamFault as fault:
             self._stream_error(stream_id, fault)
 
@@ -199,6 +191,7 @@ class Connection(Lifetime):
         size = len(self._buffer)
         if more and size - position >= FRAME_HEADER_BYTES:
             self._position = position
+            self._frame_began = None
         else:
             more = False
             if position or self._frame_began is None:

@@ -10,7 +10,7 @@ from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.frames import MAX_STREAM_ID, FrameType, frame, goaway
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.limits import Limits
-from rls.transport.http2.outgoing import ConnectionState
+from rls.transport.http2.outgoing import ConnectionState, nobody
 from rls.transport.http2.requests import Requests
 from rls.transport.http2.stream import Stream, StreamState
 from rls.transport.wire import StatusCode
@@ -27,6 +27,7 @@ class Lifetime(Requests):
         self._began = now
         self._heard = now
         self._idle_since = now
+        self._idle_stream_id = 0
         self._asked: float | None = None
         self._drain_began: float | None = None
         # When a frame began that has not come whole.
@@ -40,8 +41,9 @@ class Lifetime(Requests):
     def tick(self, now: float) -> None:
         """Do what is overdue. To be called about once a second; later does no harm but that it is done later."""
         self._now = now
-        if self.calls or self.streams:
+        if self.calls or self.streams or self._last_stream_id != self._idle_stream_id:
             self._idle_since = now
+            self._idle_stream_id = self._last_stream_id
         while not self.is_closed:
             at, act = min(self._deadlines(), key=lambda deadline: deadline[0])
             if at > now:
@@ -73,6 +75,7 @@ class Lifetime(Requests):
         """The transport is gone. Idempotent."""
         self._close()
         self._out.clear()
+        self.wake = nobody
 
     def _on_ping_ack(self, payload: bytes) -> None:
         if payload == _LAST_CALL:
@@ -110,7 +113,7 @@ class Lifetime(Requests):
             yield self._asked + limits.keepalive_timeout_seconds, self._dead
         else:
             yield self._heard + limits.keepalive_seconds, self._ask
-        if not self.calls and not self.streams:
+        if self.state is ConnectionState.OPEN and not self.calls and not self.streams:
             yield self._idle_since + limits.idle_seconds, self._idle
 
     def _no_preface(self) -> None:
@@ -136,4 +139,4 @@ class Lifetime(Requests):
         self._write(frame(FrameType.PING, 0, 0, _KEEPALIVE))
 
     def _idle(self) -> None:
-        self.terminate(ErrorCode.NO_ERROR, "idle")
+        self.drain(self._now)

@@ -47,7 +47,7 @@ class Limits:
         settings_seconds: For the acknowledgement of our SETTINGS (RFC 9113, section 6.5.3).
         header_block_seconds: For a frame that has begun to arrive, and for a field block that has.
         message_seconds: For a message that has begun, and for the whole request of a unary call.
-        idle_seconds: A connection without calls is closed after that. Longer than Envoy keeps its own (60 min) is of no
+        idle_seconds: A connection without calls is drained after that. Longer than Envoy keeps its own (60 min) is of no
             use, since clients come back; short enough to be rid of the forgotten.
         keepalive_seconds: A connection from which nothing came for so long is sent a PING.
         keepalive_timeout_seconds: Seconds to answer that PING before the connection is given up.
@@ -61,7 +61,7 @@ class Limits:
     max_header_block_bytes: int = 32_768
     max_continuations: int = 16
     max_concurrent_streams: int = 1_000
-    remembered_streams: int = 4_096
+    remembered_streams: int = 1_024
     resets: Rate = field(default=Rate(1_000, 100))
     late_seconds: float = 0.01
     faults: Rate = field(default=Rate(100, 10))
@@ -82,7 +82,7 @@ class Limits:
     @property
     def stream_window(self) -> int:
         """SETTINGS_INITIAL_WINDOW_SIZE: room for the largest message and its prefix, and never below the default."""
-        return max(65_535, self.max_message_bytes + 5)
+        return min(2**30, max(65_535, self.max_message_bytes + 5))
 
     @property
     def connection_window(self) -> int:

@@ -38,7 +38,7 @@ class ConnectionState(Enum):
     CLOSED = auto()
 
 
-def _nobody(_: object) -> None:
+def nobody(_: object) -> None:
     """There is a shell that looks by itself."""
 
 
@@ -58,7 +58,7 @@ class Outgoing:
         self.streams: dict[int, Stream] = {}
         self.state = ConnectionState.PREFACE
         self.error: tuple[ErrorCode, str] | None = None
-        self.wake = wake or _nobody
+        self.wake = wake or nobody
         self._limits = limits
         self._now = now
         # Within `receive`; and whether it has to return.
@@ -165,6 +165,7 @@ class Outgoing:
         self.calls.clear()
         while self.streams:
             self._forget(next(iter(self.streams)))
+        self._ignored.clear()
 
     def _finish_with(self, stream_id: int, message: bytes) -> bool:
         stream = self.streams.get(stream_id)

@@ -108,6 +108,7 @@ class Requests(Control):
             return
         self._held += reader.held - held
         self._cost += sum(1 + (len(message) >> 13) for message in messages)
+        self._control.add(len(messages) * self._limits.control_per_call)
         if stream.receiver is None:
             if ends:
                 self._begin_unary(stream, messages[0])
