@@ -36,9 +36,11 @@ _MAX_PATTERNS: Final = 4
 _MAX_PATTERN_BYTES: Final = 2_048
 # A value of a pattern has a length of two bytes at most, and Huffman's shortest code has 5 bits.
 _MAX_VALUE_BYTES: Final = 254 * 8 // 5
-_PLAIN = re.compile(rb"[!-~]*").fullmatch
-# Lists beyond the bound are decoded as far as that, where the decoder's state depends on it.
-_OVERSIZE: Final = 4
+_PLAIN = re.compile(rb"(?:[!-~](?:[ -~]*[!-~])?)?").fullmatch
+# Blocks after which a connection learns less and less often from those that it does not know.
+_MAX_LESSONS: Final = 32
+# As long as blocks depend on those before, lists beyond the bound are decoded, up to so many times the bound.
+_OVERSIZE: Final = 2
 
 # Fields that mean something to us: where one of them differs, the request is another.
 _MEANT = frozenset({b"content-type", b"content-length", b"te", b"host", b"grpc-encoding"})
@@ -73,7 +75,18 @@ class Blocks:
         cost: What the last block took to read, in frames of a turn (see `Limits.turn_frames`).
     """
 
-    __slots__ = ("_bytes", "_decoder", "_last", "_limits", "_patterns", "_routes", "_static", "cost", "known")
+    __slots__ = (
+        "_bytes",
+        "_decoder",
+        "_last",
+        "_lessons",
+        "_limits",
+        "_patterns",
+        "_routes",
+        "_static",
+        "cost",
+        "known",
+    )
 
     def __init__(self, limits: Limits, routes: Routes) -> None:
         self._limits = limits
@@ -83,6 +96,7 @@ class Blocks:
         self._patterns: list[Pattern] = []
         self._last: tuple[bytes, Head] | None = None
         self._bytes = 0
+        self._lessons = 0
         self.known: dict[bytes, Request] = {}
         self.cost = 0
 
@@ -94,7 +108,12 @@ class Blocks:
         self._decoder.max_allowed_table_size = 0
         if not self._decoder.header_table.dynamic_entries:
             self._decoder.header_table_size = 0
-            self._static = True
+            self._begin_static()
+
+    def _begin_static(self) -> None:
+        """From now on no block depends on another, and none needs to be decoded to its end."""
+        self._static = True
+        self._decoder.max_header_list_size = self._limits.max_header_list_bytes
 
     def match(self, block: bytes) -> Request | None:
         """The request of a block of a kind that came before; None where it is none, or not plainly."""
@@ -163,7 +182,8 @@ class Blocks:
         except (HPACKError, IndexError) as error:
             text = f"a field block cannot be decoded ({type(error).__name__})"
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, text) from None
-        self._static = decoder.max_allowed_table_size == decoder.header_table_size == 0
+        if not self._static and decoder.max_allowed_table_size == decoder.header_table_size == 0:
+            self._begin_static()
         return [(bytes(name), bytes(value)) for name, value in fields]
 
     def _learn(self, block: bytes, request: Request) -> None:
@@ -173,7 +193,7 @@ class Blocks:
             return
         if block == last[0]:
             self._remember(block, request)
-        elif len(block) <= _MAX_PATTERN_BYTES:
+        elif len(block) <= _MAX_PATTERN_BYTES and self._may_learn():
             literals = split(block)
             for i, pattern in enumerate(self._patterns):
                 wider = self._pattern(literals, pattern.literals, request.head, pattern.at)
@@ -184,6 +204,11 @@ class Blocks:
             if found is not None:
                 self._patterns.insert(0, found)
                 del self._patterns[_MAX_PATTERNS:]
+
+    def _may_learn(self) -> bool:
+        """Whether to compare two blocks, which takes longer than to decode one."""
+        self._lessons += 1
+        return self._lessons <= _MAX_LESSONS or not self._lessons & (self._lessons - 1)
 
     def _remember(self, block: bytes, request: Request) -> None:
         if len(block) > _MAX_KNOWN_BYTES // 2:

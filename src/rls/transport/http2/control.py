@@ -183,6 +183,6 @@ class Control(Outgoing):
             return True
         return self._last_stream_id < stream_id <= self._max_stream_id
 
-    def _spend(self, cost: int) -> None:
+    def _spend(self, cost: float) -> None:
         if not self._control.spend(self._now, cost):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry nothing")

@@ -38,8 +38,8 @@ class Limits:
         faults: Streams that end by an error of the client, where we send the RST_STREAM (MadeYouReset). No sound client
             makes any; a proxy may pass on a few of its own clients'.
         control: Frames that carry nothing of a call: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown ones, empty and
-            tiny DATA (floods, data dribble). Every call adds `control_per_call`, since clients send WINDOW_UPDATE and
-            RST_STREAM for theirs.
+            tiny DATA, and many messages in one DATA (floods, data dribble). Every call adds `control_per_call`, since
+            clients send WINDOW_UPDATE and RST_STREAM for theirs.
         control_per_call: See `control`.
         max_waiting_bytes: Answers that wait for the client's flow-control windows, with `STREAM_BYTES` for each stream.
         answer_seconds: How long an answer may wait for these windows (slow reader, window games).

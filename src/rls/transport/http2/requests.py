@@ -107,8 +107,14 @@ class Requests(Control):
             self._abort(stream.id, error.code, error.text)
             return
         self._held += reader.held - held
-        self._cost += sum(1 + (len(message) >> 13) for message in messages)
-        self._control.add(len(messages) * self._limits.control_per_call)
+        self._deliver(stream, messages, ends=ends)
+
+    def _deliver(self, stream: Stream, messages: list[bytes], *, ends: bool) -> None:
+        """Give a handler what is whole."""
+        if messages:
+            self._cost += sum(1 + (len(message) >> 13) for message in messages)
+            self._control.add(self._limits.control_per_call)
+            self._spend(len(messages) // 4)
         if stream.receiver is None:
             if ends:
                 self._begin_unary(stream, messages[0])
