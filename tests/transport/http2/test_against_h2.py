@@ -12,6 +12,7 @@ from rls.transport.http2.errors import ErrorCode
 from tests.transport.http2.frame_sequences import sequence
 from tests.transport.http2.oracle import MAX_STREAMS, NOTHING, Oracle, Outcome, outcome
 from tests.transport.http2.peer import (
+    ACK,
     CONTINUATION,
     DATA,
     HEADERS,
@@ -98,6 +99,8 @@ def test_errors_have_the_scope_and_code_of_h2(sequences):
         frames = sequence(Random(seed))
         oracle, peer = Oracle(GREETING), fresh()
         for i, frame in enumerate(frames):
+            if frame[3] == SETTINGS and frame[4] & ACK:
+                break  # our client would have to do without a dynamic table now: h2 was never told
             theirs, ours = oracle.receive(frame), receive(peer, frame)
             if theirs[:2] != ours[:2]:
                 reason = allowed(frame[3], theirs, ours)

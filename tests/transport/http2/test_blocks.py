@@ -250,7 +250,7 @@ def test_what_is_remembered_is_bounded():
 
 
 def test_a_connection_gives_up_to_learn_from_what_never_comes_again(monkeypatch):
-    compared = []
+    compared: list[bytes] = []
     monkeypatch.setattr("rls.transport.http2.blocks.split", compared.append)
     blocks = agreed()
 

@@ -98,13 +98,14 @@ class Outgoing:
 
     def is_live(self, stream_id: int) -> bool:
         """See `Responder`."""
-        return stream_id in self.calls or (stream_id in self.streams and self.streams[stream_id].trailers is None)
+        return stream_id in self.calls or self._unanswered(stream_id) is not None
 
     def respond(self, stream_id: int, message: bytes) -> bool:
         """See `Responder`. Flat where it can be: every check comes through here."""
         began = self.calls.pop(stream_id, None)
         if began is None:
-            return self._finish_with(stream_id, message)
+            whole = self._unanswered(stream_id)
+            return whole is not None and self._send(whole, message, TRAILERS_OK)
         size = len(message)
         if size > self._short or size + 5 > self._send_window:
             stream = self._stream_of(stream_id, began)
@@ -124,24 +125,17 @@ class Outgoing:
         if self.calls.pop(stream_id, None) is not None:
             self._headers(stream_id, responses.trailers_only(code, text), _END_STREAM)
             return True
-        stream = self.streams.get(stream_id)
-        if stream is None or stream.trailers is not None:
-            return False
-        return self._end(stream, code, text)
+        stream = self._unanswered(stream_id)
+        return stream is not None and self._end(stream, code, text)
 
     def send_message(self, stream_id: int, message: bytes) -> bool:
         """See `Responder`."""
-        stream = self.streams.get(stream_id)
-        if stream is None or stream.trailers is not None:
-            return False
-        return self._send(stream, message, None)
+        stream = self._unanswered(stream_id)
+        return stream is not None and self._send(stream, message, None)
 
     def finish(self, stream_id: int) -> bool:
         """See `Responder`."""
-        stream = self.streams.get(stream_id)
-        if stream is None or stream.trailers is not None:
-            return False
-        return self._end(stream, StatusCode.OK, "")
+        return self.fail(stream_id, StatusCode.OK, "")
 
     def reset(self, stream_id: int) -> bool:
         """See `Responder`."""
@@ -167,11 +161,10 @@ class Outgoing:
             self._forget(next(iter(self.streams)))
         self._ignored.clear()
 
-    def _finish_with(self, stream_id: int, message: bytes) -> bool:
+    def _unanswered(self, stream_id: int) -> Stream | None:
+        """A stream, if there is one, whose answer is not complete."""
         stream = self.streams.get(stream_id)
-        if stream is None or stream.trailers is not None:
-            return False
-        return self._send(stream, message, TRAILERS_OK)
+        return stream if stream is not None and stream.trailers is None else None
 
     def _stream_of(self, stream_id: int, began: float) -> Stream:
         """A stream for a unary call that has been handed over: more has come up than its answer."""
