@@ -66,7 +66,8 @@ class Connection(Lifetime):
         Returns:
             Whether there is more to do at once: call again, after others have had their turn.
         """
-        if self.is_closed or self._receiving:
+        assert not self._receiving, "a handler must not feed its own connection"
+        if self.is_closed:
             return False
         self._receiving = True
         self._now = now
