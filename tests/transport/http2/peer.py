@@ -144,6 +144,7 @@ class Peer:
         others: All other frames that came back: type, flags, stream, payload.
         goaways: Last stream and error code of each GOAWAY.
         wakes: How often the connection asked to be written.
+        begin_fails: Whether streaming handlers fail at once.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class Peer:
         self.others: list[tuple[int, int, int, bytes]] = []
         self.goaways: list[tuple[int, int]] = []
         self.wakes = 0
+        self.begin_fails = False
         self.decoder = Decoder()
         self.connection = Connection(self._routes(), self.limits, now, self._wake)
         if greet:
@@ -177,6 +179,15 @@ class Peer:
             turns -= 1
             more = self.connection.receive(b"", self.now, waited)
             self.read()
+
+    def warm(self, path: str = LATER) -> int:
+        """Let the connection know the field blocks of *path*, so that calls take the flat path; the next free stream."""
+        self.send(*(headers(stream, fields(path)) + rst_stream(stream) for stream in (1, 3, 5)))
+        assert self.connection._blocks.known
+        self.responses.clear()
+        self.streams.clear()
+        self.wakes = 0
+        return 7
 
     def tick(self, seconds: float = 0.0) -> None:
         """Let time pass."""
@@ -243,6 +254,8 @@ class Peer:
 
         def stream(*, quiet: bool) -> Streaming:
             def begin(connection: Responder, stream: int, request: Request, now: float) -> Echo:
+                if self.begin_fails:
+                    raise ValueError
                 self.streams[stream] = Echo(self, connection, stream, request, quiet=quiet)
                 return self.streams[stream]
 

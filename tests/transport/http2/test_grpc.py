@@ -23,6 +23,7 @@ from tests.transport.http2.peer import (
     headers,
     message,
     rst_stream,
+    window_update,
 )
 
 MAX = 70_000
@@ -234,50 +235,122 @@ def test_a_long_message_is_cut():
     assert len(peer.response(1).text or "") <= 4_096
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_an_exception_in_a_handler_ends_its_call_only(together, caplog):
+@pytest.mark.parametrize("way", ["flat", "whole", "in two reads"])
+def test_an_exception_in_a_handler_ends_its_call_only(way, caplog):
     peer = Peer()
-    begin, rest = headers(1, fields(BOOM)), data(1, message())
-
     with caplog.at_level(logging.CRITICAL):
-        if together:
-            peer.send(begin, rest, call(3))
-        else:
+        stream = peer.warm(BOOM) if way == "flat" else 1
+        begin, rest = headers(stream, fields(BOOM)), data(stream, message())
+        if way == "in two reads":
             peer.send(begin)
-            peer.send(rest, call(3))
+            begin = b""
+        peer.send(begin, rest, call(stream + 2))
 
-    assert peer.response(1).status == str(int(StatusCode.INTERNAL))
-    assert peer.response(3).status == "0"
+    assert peer.response(stream).status == str(int(StatusCode.INTERNAL))
+    assert peer.response(stream + 2).status == "0"
     assert peer.goaways == []
 
 
-def test_a_call_is_answered_later_and_only_once():
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_call_is_answered_later_and_only_once(flat):
     peer = Peer()
-    peer.send(call(1, LATER), call(3, LATER))
-    assert peer.connection.is_live(1)
+    one = peer.warm() if flat else 1
+    three = one + 2
+    peer.send(call(one, LATER), call(three, LATER))
+    assert set(peer.connection.calls) == ({one, three} if flat else set())
+    assert peer.connection.is_live(one)
 
-    assert peer.connection.respond(3, b"third")
-    assert peer.connection.respond(1, b"first")
-    assert not peer.connection.respond(1, b"again")
-    assert not peer.connection.fail(1, StatusCode.INTERNAL, "again")
+    assert peer.connection.respond(three, b"third")
+    assert peer.connection.respond(one, b"first")
+    assert not peer.connection.respond(one, b"again")
+    assert not peer.connection.fail(one, StatusCode.INTERNAL, "again")
     peer.read()
 
-    assert (peer.response(1).messages, peer.response(3).messages) == ([b"first"], [b"third"])
-    assert not peer.connection.is_live(1)
+    assert (peer.response(one).messages, peer.response(three).messages) == ([b"first"], [b"third"])
+    assert peer.response(one).status == peer.response(three).status == "0"
+    assert not peer.connection.is_live(one)
     assert peer.wakes == 1, "one write for all that a turn answers"
+    assert not peer.connection.fail(three, StatusCode.INTERNAL, "again")
+    peer.send(call(three + 2))
+    assert peer.wakes == 1, "whoever feeds a connection writes"
 
 
-def test_whoever_is_gone_is_not_answered():
+@pytest.mark.parametrize("flat", [True, False])
+def test_whoever_is_gone_is_not_answered(flat):
     peer = Peer()
-    peer.send(call(1, LATER), call(3, LATER), rst_stream(1))
+    one = peer.warm() if flat else 1
+    peer.send(call(one, LATER), call(one + 2, LATER), rst_stream(one))
 
-    assert not peer.connection.is_live(1)
-    assert not peer.connection.respond(1, b"first")
-    assert not peer.connection.fail(1, StatusCode.UNAVAILABLE, "")
-    assert not peer.connection.reset(1)
-    assert peer.connection.respond(3, b"third")
+    assert not peer.connection.is_live(one)
+    assert not peer.connection.respond(one, b"first")
+    assert not peer.connection.fail(one, StatusCode.UNAVAILABLE, "")
+    assert not peer.connection.reset(one)
+    assert peer.connection.respond(one + 2, b"third")
     peer.read()
-    assert peer.response(1).blocks == []
+    assert peer.response(one).blocks == []
+    assert peer.response(one + 2).messages == [b"third"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_022, 1_023, 1_024, 20_000, 65_530, 65_531, 70_000])
+def test_answers_of_any_size_are_the_same_on_the_flat_path(size):
+    answers = []
+    for flat in (True, False):
+        peer = Peer()
+        one = peer.warm() if flat else 1
+        peer.send(call(one, LATER))
+        assert peer.connection.respond(one, bytes(size))
+        peer.read()
+        peer.send(window_update(0, 10_000), window_update(one, 10_000))
+        answers.append(peer.response(one))
+
+    assert answers[0] == answers[1]
+    assert answers[0].messages == [bytes(size)]
+    assert answers[0].ended
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_023, 1_024, 1_025])
+def test_requests_of_any_size_are_the_same_on_the_flat_path(size):
+    peer = Peer()
+    one = peer.warm()
+
+    peer.send(call(one, LATER, bytes(size)))
+
+    assert peer.calls == [(one, b"/echo/Later", bytes(size))]
+    assert (one in peer.connection.calls) == (size < 1_024)
+
+
+def test_an_exception_at_the_beginning_of_a_stream_ends_its_call_only(caplog):
+    peer = Peer()
+    peer.begin_fails = True
+
+    with caplog.at_level(logging.CRITICAL):
+        peer.send(headers(1, fields(STREAM)), data(1, message()))
+
+    assert peer.response(1).status == str(int(StatusCode.INTERNAL))
+    assert peer.works(3)
+
+
+def test_a_receiver_that_fails_when_its_call_is_lost_hurts_nobody(caplog):
+    peer = Peer()
+    peer.send(headers(1, fields(WATCH)))
+    peer.streams[1].lost = lambda: 1 / 0  # type: ignore[method-assign,assignment]
+
+    with caplog.at_level(logging.CRITICAL):
+        peer.send(rst_stream(1))
+
+    assert peer.works(3)
+
+
+def test_a_mistake_of_ours_ends_the_connection_and_raises_nothing(caplog, monkeypatch):
+    peer = Peer()
+    peer.send(call(1, LATER))
+    monkeypatch.setattr(peer.connection, "_on_ping", lambda flags, stream, payload: 1 / 0)
+
+    with caplog.at_level(logging.CRITICAL):
+        peer.send(b"\0\0\x08\x06\0\0\0\0\0" + bytes(8))
+
+    assert peer.code == 2
+    assert not peer.connection.respond(1, b"")
 
 
 def test_a_lost_transport_loses_all_calls():

@@ -292,6 +292,11 @@ ROWS = [
     Row("8.3.1", "host is :authority", request(("host", "RLS")), served()),
     Row("8.3.1", "no :authority", request(without=":authority"), served()),
     Row("8.5", "CONNECT with :path", first((":method", "CONNECT"), without=":method"), MALFORMED),
+    Row("8.5", "CONNECT that is well-formed is refused as a request",
+        headers(1, [(":method", "CONNECT"), (":authority", "rls")], END_STREAM), ignored),
+    Row("8.3.1", ":path is * of OPTIONS", headers(1, fields("*", method="OPTIONS"), END_STREAM), ignored),
+    Row("8.3.1", "an empty :method", first((":method", ""), without=":method"), MALFORMED),
+    Row("8.3.1", "an empty :scheme", first((":scheme", ""), without=":scheme"), MALFORMED),
     Row("8.5", "CONNECT without :authority", headers(1, [(":method", "CONNECT")], END_STREAM), MALFORMED),
 ]  # fmt: skip
 

@@ -268,7 +268,7 @@ class Node:
             for hit in lost.batch.unsure():
                 self.give_ttl(hit)
         if self._retiring:
-            self._closed = True
+            self.close()
         self.open()
 
     def _fail(self, error: BackendError) -> None:
