@@ -13,8 +13,6 @@ import uvloop
 
 from rls import __version__
 from rls.backends.memory import MemoryBackend
-from rls.config import Loaded, load
-from rls.config.watch import watch
 from rls.core.decide import Modes
 from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
@@ -22,9 +20,9 @@ from rls.core.plan import Counting
 from rls.core.rules import OnBackendError, RuleSet
 from rls.counters import open_backend
 from rls.enforcement import EnforcementState, Reason, State
-from rls.errors import SettingsError
 from rls.fallback import Policies
 from rls.limiter import Limiter
+from rls.loading import Loading
 from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
@@ -113,7 +111,13 @@ class App:
         show_fallback(self.metrics, self.policies)
         show_uncharged(self.metrics, self.limiter.uncharge)
         self._concurrency_limit = 0
-        self._loaded = Loaded()
+        self.loading = Loading(
+            settings.config,
+            self.limiter,
+            self.enforcement,
+            self.event_log,
+            allow_no_rules=settings.allow_no_rules,
+        )
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -130,7 +134,7 @@ class App:
             stack.push_async_callback(self.backend.aclose)
             stack.push_async_callback(self.policies.aclose)
             stack.push_async_callback(self.limiter.uncharge.aclose)
-            self._load_first()
+            await self.loading.start()
             http, admin = self._http()
             grpc = self._grpc()
             for server in (grpc, http, admin):
@@ -141,7 +145,7 @@ class App:
             self._run(self.health.run())
             await self.readiness.poll()
             self._run(self.readiness.run())
-            self._run(watch(self.settings.config, self._apply_news, self._loaded))
+            self._run(self.loading.run())
             self._run(collect_garbage())
             settle_garbage_collector()
             addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
@@ -154,31 +158,6 @@ class App:
             await grpc.aclose()
         self.log.info("stopped")
 
-    def _load_first(self) -> None:
-        for path in self.settings.config:
-            if not path.exists():
-                raise SettingsError(f"no such file or directory: {path}, expected rules in YAML")
-        self._apply(load(self.settings.config))
-
-    def _apply(self, loaded: Loaded) -> None:
-        """Put what was read in force, as far as it is good."""
-        self._loaded = loaded
-        for warning in loaded.warnings:
-            self.log.warning("rules_warning", warning=str(warning))
-        if loaded.files or not loaded.problems:
-            self.limiter.load(loaded.rules, loaded.files, loaded.problems)
-            settle_garbage_collector()
-        else:
-            self.limiter.reject(loaded.problems)
-        self._report_rules()
-
-    def _report_rules(self) -> None:
-        """Report what of the rules is not in force."""
-        report, problems = self.enforcement.report, self.limiter.problems
-        report(Reason.RULES_INVALID, f"{_counted(len(problems), 'mistake')}, first {problems[0]}" if problems else "")
-        some = any(True for domain in self.limiter.rules.domains.values() for _ in domain.rules())
-        report(Reason.NO_RULES, "" if some else "no rule is in force: every request passes", state=State.OFF)
-
     def _report_modes(self) -> None:
         """Report the modes of the whole server that weaken rules."""
         report, modes = self.enforcement.report, self.limiter.modes
@@ -190,14 +169,6 @@ class App:
     def _stalled(self, seconds: float) -> None:
         text = f"the event loop stood still for {seconds:.1f} s" if seconds else ""
         self.enforcement.report(Reason.STALLED, text, state=State.OFF)
-
-    def _apply_news(self, loaded: Loaded) -> None:
-        """What the watch saw, unless SIGHUP was quicker."""
-        if (loaded.digests, loaded.problems) != (self._loaded.digests, self._loaded.problems):
-            self._apply(loaded)
-
-    async def _reload(self) -> None:
-        self._apply(await asyncio.to_thread(load, self.settings.config, self._loaded))
 
     def _backend_changed(self, reason: str) -> None:
         self.event_log.backend_changed(reason)
@@ -276,7 +247,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped_by, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._run(self._reload()))
+        loop.add_signal_handler(signal.SIGHUP, self.loading.request)
 
     def _stopped_by(self, number: signal.Signals) -> None:
         if self._stop.is_set():
@@ -310,10 +281,6 @@ def _answers(settings: Settings) -> Answers:
         problem_json=settings.problem_json,
         dynamic_metadata=settings.response_dynamic_metadata,
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _address(server: Http | None) -> str:

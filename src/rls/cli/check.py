@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rls.errors import Problem
+from rls.errors import Place, Problem
 
 if TYPE_CHECKING:
     from rls.config import Loaded
+
+
+_MAX_ANNOTATIONS = 10
+"""GitHub shows no more of one level for a step, and says nothing of the others."""
 
 
 class Format(StrEnum):
@@ -35,14 +40,17 @@ def check(
 
     Exits with 0 where there is none, with 1 where there is, with 2 where it was called wrongly.
     """
-    from rls.config import load  # noqa: PLC0415
+    from rls.config import load, missing  # noqa: PLC0415
 
-    missing = [path for path in paths if not path.exists()]
-    for path in missing:
+    absent = missing(paths)
+    for path in absent:
         typer.echo(f"rls: no such file or directory: {path}", err=True)
-    if missing:
+    if absent:
         raise typer.Exit(2)
     loaded = load(paths)
+    if not loaded.problems and not _rules(loaded):
+        nothing = "there is no rule here, so a server would limit nothing, expected a `rate_limit`"
+        loaded = replace(loaded, problems=(Problem(Place(str(paths[0]), 1, 1), nothing),))
     lines_of = {Format.TEXT: _as_text, Format.GITHUB: _as_github, Format.JSON: _as_json}[form]
     for line in lines_of(loaded.problems, loaded.warnings):
         typer.echo(line)
@@ -58,12 +66,16 @@ def _as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable
     return [text for _, text in sorted(texts)]
 
 
-def _as_github(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
-    """Workflow commands, which annotate the lines of a pull request."""
+def _as_github(errors: Sequence[Problem], warnings: Sequence[Problem]) -> Iterable[str]:
+    """Workflow commands, which annotate the lines of a pull request; more than GitHub shows are plain lines of the log."""
     for level, problems in (("error", errors), ("warning", warnings)):
-        for (file, line, column), message in problems:
+        shown = len(problems) if len(problems) <= _MAX_ANNOTATIONS else _MAX_ANNOTATIONS - 1
+        for (file, line, column), message in problems[:shown]:
             place = f"file={_escaped(file, ':,')},line={line},col={column}"
             yield f"::{level} {place}::{_escaped(message)}"
+        if more := problems[shown:]:
+            yield f"::{level}::{_counted(len(more), f'more {level}')}: the log of this step lists all"
+            yield from (f"{level}: {_escaped(str(problem))}" for problem in more)
 
 
 def _escaped(text: str, also: str = "") -> str:
@@ -81,12 +93,15 @@ def _as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable
 
 
 def _summary(loaded: Loaded) -> str:
-    rules = sum(1 for domain in loaded.rules.domains.values() for _ in domain.rules())
     return (
         f"{_counted(len(loaded.problems), 'error')}, {_counted(len(loaded.warnings), 'warning')}; "
-        f"{_counted(rules, 'rule')} in {_counted(len(loaded.rules.domains), 'domain')} "
+        f"{_counted(_rules(loaded), 'rule')} in {_counted(len(loaded.rules.domains), 'domain')} "
         f"from {_counted(len(loaded.files), 'file')}"
     )
+
+
+def _rules(loaded: Loaded) -> int:
+    return sum(1 for domain in loaded.rules.domains.values() for _ in domain.rules())
 
 
 def _counted(number: int, noun: str) -> str:
