@@ -37,7 +37,7 @@ def start(tmp_path):
 
 @pytest.fixture
 def rules(tmp_path) -> Path:
-    directory = tmp_path / "rules"
+    directory: Path = tmp_path / "rules"
     directory.mkdir()
     return directory
 

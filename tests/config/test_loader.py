@@ -243,7 +243,7 @@ class ControlledDisk(Disk):
         self.waiting: dict[str, int] = {}
         self._gates: dict[str, threading.Event] = {}
 
-    def hold(self, path: Path) -> threading.Event:
+    def hold(self, path: Path | str) -> threading.Event:
         """Let all that is asked of *path* wait for the event."""
         return self._gates.setdefault(str(path), threading.Event())
 
