@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -166,6 +167,40 @@ def test_what_is_no_file_is_warned_of(tmp_path, monkeypatch):
         "pipe:1:1: is a FIFO, so nothing is read here",
         "socket:1:1: is a socket, so nothing is read here",
     ]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_however_links_lead_each_file_that_can_be_reached_is_read_once(tmp_path, seed):
+    chance = random.Random(seed)
+    directories = [tmp_path]
+    for n in range(chance.randrange(1, 8)):
+        directories.append(chance.choice(directories) / chance.choice((f"d{n}", f".d{n}")))
+        directories[-1].mkdir()
+    for n in range(chance.randrange(1, 8)):
+        touch(chance.choice(directories) / f"{n}.yaml")
+    for n in range(chance.randrange(8)):
+        target = chance.choice([*directories, *tmp_path.rglob("*.yaml"), tmp_path / "nowhere"])
+        link = chance.choice(directories) / (f"l{n}" if target in directories else f"l{n}.yaml")
+        link.symlink_to(os.path.relpath(target, link.parent))
+    found = find([tmp_path])
+    reached = {str(path.resolve()) for path in reachable(tmp_path) if path.exists()}
+    read = [file for file in found.files if Path(file).exists()]
+    assert {str(Path(file).resolve()) for file in read} == reached
+    assert len(read) == len(reached)
+
+
+def reachable(directory: Path) -> list[Path]:
+    """All `*.yaml` that names without a dot and links lead to, by a search of another kind."""
+    seen, left, files = set(), [directory], []
+    while left:
+        here = left.pop().resolve()
+        if here in seen:
+            continue
+        seen.add(here)
+        paths = [path for path in here.iterdir() if not path.name.startswith(".")]
+        left += [path for path in paths if path.is_dir()]
+        files += [path for path in paths if path.suffix == ".yaml" and not path.is_dir()]
+    return files
 
 
 def test_names_of_any_bytes(tmp_path):

@@ -236,6 +236,25 @@ async def test_a_bug_in_loading_is_told_and_does_not_end_the_watch(tmp_path, mon
         assert keys(await told(news)) == {"c"}
 
 
+async def test_a_lack_of_threads_is_told_and_does_not_end_the_watch(tmp_path, monkeypatch):
+    """A pod may have a bound on them."""
+    path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
+    loader = Loader([path], look_seconds=0.05)
+    await loader.start()
+    async with running(loader) as news:
+        with monkeypatch.context() as patch:
+
+            def fail(thread):
+                raise RuntimeError("can't start new thread")
+
+            patch.setattr(threading.Thread, "start", fail)
+            failed = await told(news)
+            assert keys(failed) == {"a"}
+            assert "can't start new thread" in str(failed.problems[0])
+        write(path, GOOD.format("one", "b"))
+        await told_until(news, lambda loaded: keys(loaded) == {"b"} and not loaded.problems)
+
+
 class ControlledDisk(Disk):
     """The disk; what is asked of some paths waits until it is let go."""
 

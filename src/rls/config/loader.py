@@ -89,7 +89,7 @@ class Loader:
         """
         seen: _Look | None = None
         while True:
-            look = await self._watchdog.run(self._look)
+            look = await self._look_again()
             if look != seen:
                 look = await self._settled(look)
             # From here on a request is for the load after this one.
@@ -106,7 +106,7 @@ class Loader:
         """The look after which nothing was written for a while; at once where a load is requested."""
         for _ in range(MAX_SETTLING):
             await self._pause(self._settle_seconds)
-            before, look = look, await self._watchdog.run(self._look)
+            before, look = look, await self._look_again()
             if look == before or self._requested.is_set():
                 break
         return look
@@ -117,11 +117,17 @@ class Loader:
             async with asyncio.timeout(seconds):
                 await self._requested.wait()
 
+    async def _look_again(self) -> _Look:
+        try:
+            return await self._watchdog.run(self._look)
+        except Exception as error:  # noqa: BLE001
+            return (repr(error),)  # there may be no thread left; loading will tell
+
     async def _load_again(self) -> Loaded:
         try:
             return await self._watchdog.run(self._load)
         except Exception as error:  # noqa: BLE001
-            # A bug of ours must not end reloads, and must not be silent.
+            # A bug of ours, or a lack of threads, must not end reloads, and must not be silent.
             problem = Problem(Place(str(self._paths[0]), 1, 1), f"cannot be loaded: {error!r}")
             return replace(self.loaded, problems=(problem,), lost=(), unread=(), empty=())
 
