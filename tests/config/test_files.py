@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rls.config import files
+from rls.config.disk import Disk
 from rls.config.files import MAX_DEPTH, find
 from rls.errors import Problem
 
@@ -262,6 +263,20 @@ def test_a_directory_that_lost_all_of_its_files_keeps_them(tmp_path):
             "{}/team-a/config, expected a name that ends in .yaml or .yml"
         )
     ]
+
+
+def test_what_goes_while_its_directory_is_read_is_gone(tmp_path):
+    """It is no mistake: the next look will not find it either."""
+
+    class LateDisk(Disk):
+        def names(self, path: str) -> list[str]:
+            return [*super().names(path), "gone.yaml", "gone"]
+
+    touch(tmp_path / "a.yaml")
+    found = find([tmp_path], [str(tmp_path / "gone.yaml"), str(tmp_path / "gone" / "b.yaml")], LateDisk())
+    assert names(tmp_path, found.files) == ["a.yaml"]
+    assert not found.problems
+    assert not found.warnings
 
 
 def test_a_directory_that_is_gone_is_an_order(tmp_path):

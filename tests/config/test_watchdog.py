@@ -90,6 +90,7 @@ def test_the_end_of_the_loop_does_not_wait_for_a_thread_that_hangs(disk):
     asyncio.run(give_up())
     assert not disk.gate.is_set()
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "rules"]
+    assert thread.daemon, "the end of the process would wait for it"
     disk.gate.set()
     thread.join(DEADLINE)
     assert not thread.is_alive()
