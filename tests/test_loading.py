@@ -246,11 +246,11 @@ def test_a_file_that_hangs_holds_up_nothing(start, rules, at_start: bool) -> Non
         assert check(process, "a").code == "OVER_LIMIT"
         hangs.touch()
         write(slow, REFUSING.format("c"))
-    process.wait_until(lambda: state(process)[1] == "degraded", "it has missed the answer")
+    process.wait_until(lambda: state(process)[1] == "degraded", "it has missed the answer", 60)
     (text,) = state(process)[2].values()
     assert re.match(rf"{slow}:1:1: cannot be read \(no answer since \d{{4}}-", text)
     write(other, REFUSING.format("d"))
-    process.wait_until(lambda: check(process, "d").code == "OVER_LIMIT", "it has loaded the other file")
+    process.wait_until(lambda: check(process, "d").code == "OVER_LIMIT", "it has loaded the other file", 60)
     assert check(process, "a").code == ("OK" if at_start else "OVER_LIMIT")
     process.send(signal.SIGHUP)
     process.send(signal.SIGTERM)
@@ -264,7 +264,7 @@ def test_many_mistakes_are_counted_and_some_are_listed(start, rules) -> None:
     before = len(process.output())
     lines = "".join(f"  - {{key: k{n}, vlaue: v}}\n" for n in range(100_000))
     write(rules / "bad.yaml", f"domain: e\ndescriptors:\n{lines}")
-    process.wait_until(lambda: process.metric("rls_config_problems") == 100_000, "it has counted the mistakes")
+    process.wait_until(lambda: process.metric("rls_config_problems") == 100_000, "it has counted the mistakes", 90)
     answer = process.get("/readyz")
     assert len(answer.body) < 50_000
     assert (answer.json()["problems_total"], len(answer.json()["problems"])) == (100_000, 100)
@@ -296,6 +296,9 @@ def test_a_name_that_is_not_utf8_stops_nothing(start, rules) -> None:
     assert check(process, "d").code == "OVER_LIMIT"
     write(name, "dmoain: d")
     process.wait_until(lambda: process.metric("rls_config_problems") == 2, "it has seen the mistakes")
+    said = process.get("/readyz").json()
+    assert {problem.partition(":")[0] for problem in said["problems"]} == {f"{rules}/caf\\xe9.yaml"}
+    assert f"{rules}/caf\\xe9.yaml:1:1" in process.output()
     write(name, REFUSING.format("e"))
     process.wait_until(lambda: check(process, "e").code == "OVER_LIMIT", "it has loaded the file")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rls.config import Loaded, Loader
 from rls.enforcement import EnforcementState, Reason, State
@@ -11,33 +10,25 @@ from rls.errors import Problem
 from rls.limiter import Limiter
 from rls.observe.logs import EventLog
 from rls.process import settle_garbage_collector
+from rls.settings import Settings
 
 
 class Loading:
-    """Keeps the rules of *paths* in force.
+    """Keeps the rules that *settings* name in force.
 
     Args:
-        paths: Files and directories of rules.
+        settings: Where the rules are, and whether it is meant that there are none.
         limiter: Gets the rules.
         enforcement: Is told of rules that are missing.
         log: Gets the warnings.
-        allow_no_rules: Whether it is meant that no rule is in force.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        limiter: Limiter,
-        enforcement: EnforcementState,
-        log: EventLog,
-        *,
-        allow_no_rules: bool = False,
-    ) -> None:
-        self._loader = Loader(paths, allow_no_rules=allow_no_rules)
+    def __init__(self, settings: Settings, limiter: Limiter, enforcement: EnforcementState, log: EventLog) -> None:
+        self._allow_no_rules = settings.allow_no_rules
+        self._loader = Loader(settings.config, allow_no_rules=settings.allow_no_rules)
         self._limiter = limiter
         self._enforcement = enforcement
         self._log = log
-        self._allow_no_rules = allow_no_rules
 
     async def start(self) -> None:
         """Load for the first time.

@@ -8,13 +8,14 @@ import pytest
 from examples.mesh.http import Answer, ask
 from rls.backends.memory import MemoryBackend
 from rls.core.rules import RuleSet
-from rls.enforcement import EnforcementState
+from rls.enforcement import EnforcementState, Reason
 from rls.errors import BackendError, Place, Problem, SettingsError
 from rls.limiter import Limiter
 from rls.transport.health import Health
 from rls.transport.http import Http, admin_app, public_app
 from rls.transport.readiness import Readiness
 from rls.transport.service import Service
+from tests.terminal import HOSTILE, harm
 from tests.tries import Step, rule, rule_set
 
 RULES = rule_set(
@@ -215,3 +216,24 @@ async def test_what_shows_state_is_not_public(served) -> None:
 async def test_an_address_that_is_taken_is_named(served) -> None:
     with pytest.raises(SettingsError, match=f"cannot listen on {served.public.address}: Address already in use"):
         await Http(admin_app(served.limiter), served.public.address, max_body_bytes=1).start()
+
+
+async def test_what_people_read_holds_no_text_raw(served) -> None:
+    hostile = HOSTILE + "\udcff"
+    served.limiter.load(
+        rule_set({(Step("a", HOSTILE),): rule(HOSTILE, 1, name=HOSTILE, metadata={HOSTILE: HOSTILE})}),
+        problems=(Problem(Place(f"{hostile}.yaml", 1, 1), hostile),),
+    )
+    served.readiness.enforcement.report(Reason.RULES_INVALID, hostile)
+    answers = [await served.ask_admin(path) for path in ("/rlconfig", "/rlconfig?format=json")]
+    answers += [
+        await served.ask("/readyz"),
+        await served.ask("/no/%1b%5b2J%c2%9b"),
+        await served.ask("/healthz%1b", "PUT"),
+    ]
+    for answer in answers:
+        assert b"x1b" in answer.body or b"u001b" in answer.body
+        assert not harm(answer.body.decode())
+        assert answer.body.count(b"\n") <= 3
+    assert answers[1].json()[0]["metadata"] == {HOSTILE: HOSTILE}
+    assert answers[2].json()["problems"][0].endswith("\\xff")

@@ -38,11 +38,11 @@ class OverLimitCache:
         groups = self._over.groups
         if groups:
             self._over.sweep(int(self._clock()))
-            for key, amount, _, expires_at, _ in hits:
+            for key, amount, _, expires_at, *_ in hits:
                 if amount < 0 or ((group := groups.get(expires_at)) is not None and key in group):
                     return await self._hit_unknown(hits)
         counts = await self._backend.hit(hits)
-        for (_, _, limit, _, _), count in zip(hits, counts, strict=True):
+        for (_, _, limit, *_), count in zip(hits, counts, strict=True):
             if count > limit:
                 return self._learn(hits, counts)
         return counts
@@ -83,7 +83,7 @@ class OverLimitCache:
         return count + hit.amount
 
     def _learn(self, hits: Sequence[Hit], counts: Sequence[int]) -> Sequence[int]:
-        for (key, amount, limit, expires_at, _), count in zip(hits, counts, strict=True):
+        for (key, amount, limit, expires_at, *_), count in zip(hits, counts, strict=True):
             if amount < 0:
                 self._over.discard(expires_at, key)
             elif count > limit:

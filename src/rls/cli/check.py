@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rls.cli.output import say
 from rls.errors import Place, Problem
+from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
     from rls.config import Loaded
@@ -44,7 +45,7 @@ def check(
 
     absent = missing(paths)
     for path in absent:
-        typer.echo(f"rls: no such file or directory: {path}", err=True)
+        say(f"rls: no such file or directory: {path}", err=True)
     if absent:
         raise typer.Exit(2)
     loaded = load(paths)
@@ -63,11 +64,14 @@ def _as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable
     """In the order of their places."""
     texts = [(problem.place, str(problem)) for problem in errors]
     texts += [(problem.place, f"{problem.place}: warning: {problem.message}") for problem in warnings]
-    return [text for _, text in sorted(texts)]
+    return [printable_line(text) for _, text in sorted(texts)]
 
 
 def _as_github(errors: Sequence[Problem], warnings: Sequence[Problem]) -> Iterable[str]:
-    """Workflow commands, which annotate the lines of a pull request; more than GitHub shows are plain lines of the log."""
+    """Workflow commands, which annotate the lines of a pull request; each is one line, so no text begins another.
+
+    What is more than GitHub shows are plain lines of the log.
+    """
     for level, problems in (("error", errors), ("warning", warnings)):
         shown = len(problems) if len(problems) <= _MAX_ANNOTATIONS else _MAX_ANNOTATIONS - 1
         for (file, line, column), message in problems[:shown]:
@@ -75,21 +79,21 @@ def _as_github(errors: Sequence[Problem], warnings: Sequence[Problem]) -> Iterab
             yield f"::{level} {place}::{_escaped(message)}"
         if more := problems[shown:]:
             yield f"::{level}::{_counted(len(more), f'more {level}')}: the log of this step lists all"
-            yield from (f"{level}: {_escaped(str(problem))}" for problem in more)
+            yield from (printable_line(f"{level}: {problem}") for problem in more)
 
 
 def _escaped(text: str, also: str = "") -> str:
-    return "".join(f"%{ord(char):02X}" if char in "%\r\n" + also else char for char in text)
+    return "".join(f"%{ord(char):02X}" if char in "%" + also else char for char in printable(text))
 
 
 def _as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
-    """One array."""
+    """One array, with the same texts as in the other formats."""
     found = [
-        {"severity": severity, **problem.place._asdict(), "message": problem.message}
+        {"severity": severity, "file": printable(file), "line": line, "column": column, "message": printable(message)}
         for severity, problems in (("error", errors), ("warning", warnings))
-        for problem in problems
+        for (file, line, column), message in problems
     ]
-    return [json.dumps(found, indent=2)]
+    return [json_line(found, indent=2)]
 
 
 def _summary(loaded: Loaded) -> str:

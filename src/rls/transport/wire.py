@@ -108,7 +108,6 @@ def _inflate(message: bytes, encoding: bytes, max_bytes: int) -> bytes:
 
 
 def encode_message(text: str) -> bytes:
-    """*text* as grpc-message: UTF-8, percent-encoded but for printable ASCII."""
-    return b"".join(
-        bytes([byte]) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte for byte in text.encode()
-    )
+    """*text* as grpc-message: UTF-8, percent-encoded but for printable ASCII; of a half of a pair, its escape."""
+    encoded = text.encode(errors="backslashreplace")
+    return b"".join(bytes([byte]) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte for byte in encoded)

@@ -78,7 +78,7 @@ class Batch:
         Returns:
             Where its count will be found: the number of its command, and what the hits up to it `added` to that command.
         """
-        key, amount, _, _, _ = hit
+        key, amount = hit[0], hit[1]
         if amount >= 0:
             command = self._open.get(key)
             if command is not None:
@@ -146,7 +146,7 @@ class Batch:
         asking = self._asking
         parts = []
         for command, (hit, total) in enumerate(zip(self._hits, self._totals, strict=True)):
-            key, _, _, expires_at, _ = hit
+            key, expires_at = hit[0], hit[3]
             if asking and command in asking:
                 parts.append(_ASKING)
             if total > 0:
