@@ -37,7 +37,7 @@ async def open_backend(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
 async def backend(cluster: RedisCluster, open_backend: Open) -> ClusterBackend:
     """One that knows the cluster, which has no keys and statistics yet."""
     cluster.flush()
-    backend = open_backend(cluster.url)
+    backend: ClusterBackend = open_backend(cluster.url)
     await backend.ping()
     reset(cluster)
     return backend
