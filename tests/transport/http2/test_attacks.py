@@ -86,15 +86,15 @@ def test_mass_timeouts_close_no_connection():
     """Three times the capacity: all callers give up, some before we have read of them."""
     peer = Peer()
     stream = -1
-    for _ in range(40):
+    for timeout in (0.02, 0.006) * 20:
         batch = range(stream + 2, stream + 202, 2)
         stream += 200
         peer.send(*(call(one, LATER) for one in batch))
-        peer.now += 0.02
+        peer.now += timeout
         peer.send(*(rst_stream(one) for one in batch))
         late = range(stream + 2, stream + 202, 2)
         stream += 200
-        peer.send(*(call(one, LATER) for one in late), *(rst_stream(one) for one in late), waited=0.02)
+        peer.send(*(call(one, LATER) for one in late), *(rst_stream(one) for one in late), waited=timeout)
 
     assert peer.goaways == []
     assert not peer.connection.calls
