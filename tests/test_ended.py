@@ -46,9 +46,7 @@ STRIKES = [
     ("raise", "admin accepts", "admin server", ()),
     ("cancel", "http accepts", "http server", ()),
     ("shut", "grpc", "grpc server", ()),
-    ("close", "grpc", "grpc listener", ()),
     ("shut", "grpc", "grpc listener", GRPCIO),
-    ("close", "grpc", "grpc listener", GRPCIO),
     ("shut", "http", "http server", ()),
     ("shut", "admin", "admin server", ()),
 ]
