@@ -24,7 +24,7 @@ from rls.core.decide import decide
 from rls.events import Decided
 from rls.limiter import Limiter
 from rls.observe.metrics import Metrics
-from rls.transport.decode import Bounds, decode
+from rls.transport.decode import parse, read
 from rls.transport.encode import Answers, encode, heads
 from rls.transport.service import Service
 
@@ -82,11 +82,11 @@ def steps() -> dict[str, float]:
     limiter = Limiter(backend, observers=(metrics,))
     limiter.load(loaded.rules)
     service, asked = Service(limiter), message(CASE.descriptors)
-    prepared = limiter.prepare(decode(asked, Bounds()))
+    prepared = limiter.prepare(read(parse(asked)))
     decision = _finish(limiter.run(prepared))
     begun, answers, modes, decided = heads(prepared.plan), Answers(), limiter.modes, Decided(decision, 1e-5)
     return {
-        "parse and plan a message that is not remembered": _time(lambda: limiter.prepare(decode(asked, Bounds()))),
+        "parse and plan a message that is not remembered": _time(lambda: limiter.prepare(read(parse(asked)))),
         "count in memory": _time(lambda: _finish(backend.hit(prepared.hits))),
         "decide": _time(lambda: decide(prepared.plan, [5], 1_000, modes)),
         "encode": _time(lambda: encode(decision, begun, answers, modes)),

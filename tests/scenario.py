@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from rls.errors import RlsError
 from rls.events import Observer
 from rls.fallback import Policies
 from rls.limiter import Limiter
-from rls.transport.decode import Bounds
 from rls.transport.encode import Answers
 from rls.transport.service import Service, grpc_status
 from tests.counters import until
@@ -113,7 +113,7 @@ def service_of(
 ) -> tuple[Limiter, Service]:
     """A service with the *settings* of a scenario.
 
-    Those of `Counting`, `Modes`, `Policies` and `Answers`, and `bounds`, by name.
+    Those of `Counting`, `Modes`, `Policies` and `Answers`, by name.
     """
     rest = dict(settings)
     modes = Modes(rest.pop("shadow_mode", False), rest.pop("quota_mode", False))
@@ -128,13 +128,12 @@ def service_of(
     policies = Policies(
         backend,
         default=OnBackendError(rest.pop("on_backend_error", "local")),
-        replicas=rest.pop("replicas", 1),
+        replicas=partial(int, rest.pop("replicas", 1)),
         probe_seconds=0.01,
         clock=clock,
     )
     limiter = Limiter(backend, counting=counting, modes=modes, policies=policies, observers=observers, clock=clock)
-    bounds = Bounds(**rest.pop("bounds", {}))
-    return limiter, Service(limiter, answers=Answers(limit_headers=headers, **rest), bounds=bounds)
+    return limiter, Service(limiter, answers=Answers(limit_headers=headers, **rest))
 
 
 class Run:

@@ -258,3 +258,47 @@ async def test_the_window_is_that_of_the_request(serve) -> None:
     served.clock.now = START + 60
     decision = await served.ask("company")
     assert (decision.statuses[0].limit_remaining, decision.statuses[0].seconds_until_reset) == (4, 60)
+
+
+async def passed(served: Served, company: str, calls: int = 6) -> int:
+    """Of so many *calls*, how many pass."""
+    answers = [await served.limiter.check(request(descriptor(("company", company)))) for _ in range(calls)]
+    return [answer.code for answer in answers].count(Code.OK)
+
+
+async def test_the_part_of_a_limit_follows_the_number_of_replicas_but_grows_only_when_the_backend_is_back(
+    serve,
+) -> None:
+    """Those that have gone may have let their parts pass in windows that are still open."""
+    replicas = 1
+    served = serve(replicas=lambda: replicas)
+    served.backend.fail = gone
+    assert await passed(served, "one") == 5
+    replicas = 2
+    assert await passed(served, "two") == 3
+    assert await passed(served, "one") == 0
+    replicas = 5
+    await asyncio.sleep(0.05)  # nobody asks while there are five
+    replicas = 2
+    assert await passed(served, "three") == 1
+    await served.recovered()
+    served.backend.fail = gone
+    assert await passed(served, "four") == 3
+
+
+async def test_the_part_is_the_smallest_while_nobody_knows_how_many_replicas_there_are(serve) -> None:
+    replicas = 0
+    served = serve(replicas=lambda: replicas)
+    served.backend.fail = gone
+    assert await passed(served, "one") == 1
+    replicas = 2
+    assert await passed(served, "two") == 3
+    assert await passed(served, "one") == 0
+
+
+async def test_a_limit_of_nothing_has_no_parts(serve) -> None:
+    for replicas in (0, 1, 3):
+        served = serve(replicas=lambda: replicas)  # noqa: B023
+        served.limiter.load(rule_set({(Step("company"),): rule("company", 0)}))
+        served.backend.fail = gone
+        assert await passed(served, "one") == 0

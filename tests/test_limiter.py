@@ -35,7 +35,7 @@ class Clock:
 class Events(list[Any]):
     """All events, in the order in which they were told."""
 
-    decided = backend_failed = rules_loaded = rules_rejected = list.append
+    decided = judged = backend_failed = rules_loaded = rules_rejected = list.append
 
 
 class SlowMemory(MemoryBackend):

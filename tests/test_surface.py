@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from examples.mesh.http import ask
 from rls.cli import app
-from rls.cli.call import OVER_LIMIT, UNANSWERED
+from rls.cli.call import OVER_LIMIT, UNANSWERED, UNLIMITED
 from rls.settings import Settings, flag, variable
 from tests.rls_process import RlsProcess
 
@@ -39,6 +39,7 @@ def surface() -> str:
         "exit codes: 0 well, 1 not, 2 called wrongly; of `rls call`": [
             f"{OVER_LIMIT} over limit",
             f"{UNANSWERED} no answer",
+            f"{UNLIMITED} no limit, with --expect-limit",
         ],
         "settings: flag, variable, default": list(settings()),
         "HTTP": [line for line in served if "/" in line],

@@ -30,10 +30,10 @@ from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
+from rls.replicas import Replicas
 from rls.settings import Settings
 from rls.supervise import Tasks
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
-from rls.transport.decode import Bounds
 from rls.transport.encode import Answers
 from rls.transport.grpcio import Grpcio
 from rls.transport.h2corn import H2corn
@@ -48,6 +48,9 @@ from rls.uncharge import Uncharge, UnchargeAtOnce
 
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
+
+_NO_ROOM_SECONDS = 60.0
+"""How long the state is degraded after there was no room for a counter."""
 
 Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
 """Is told, once the server answers, where each of its servers listens and which rules are in force."""
@@ -72,16 +75,22 @@ class App:
         self.settings = settings
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
-        self.backend = open_backend(settings, self.metrics)
         self.enforcement = EnforcementState()
+        self.backend = open_backend(settings, self.metrics, self.enforcement.reporter(Reason.TTL_REFUSED))
         log_enforcement(self.log, self.enforcement)
         show_enforcement(self.metrics, self.enforcement)
         self.event_log = EventLog(self.log)
+        self.replicas = Replicas(
+            settings.replicas,
+            on_count=self._report_sharing,
+            unknown=self.enforcement.reporter(Reason.REPLICAS_UNKNOWN),
+        )
         self.policies = Policies(
             self.backend,
             default=OnBackendError(settings.on_backend_error),
-            replicas=settings.replicas,
+            replicas=lambda: self.replicas.count,
             on_change=self._backend_changed,
+            on_no_room=self.enforcement.reporter(Reason.NO_ROOM, seconds=_NO_ROOM_SECONDS),
         )
         self.limiter = Limiter(
             self.backend,
@@ -96,8 +105,7 @@ class App:
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(self.metrics, self.event_log),
         )
-        bounds = Bounds(settings.max_descriptors, settings.max_entries, settings.max_value_bytes)
-        self.service = Service(self.limiter, answers=_answers(settings), bounds=bounds)
+        self.service = Service(self.limiter, answers=_answers(settings))
         self.health = Health(on_stall=self._stalled)
         self.readiness = Readiness(
             self.enforcement,
@@ -115,7 +123,7 @@ class App:
             lambda: self.service.unanswered,
             "reason",
         )
-        show_fallback(self.metrics, self.policies)
+        show_fallback(self.metrics, self.policies, lambda: self.replicas.count)
         show_uncharged(self.metrics, self.limiter.uncharge)
         self._concurrency_limit = 0
         self._loaded = Loaded()
@@ -138,6 +146,7 @@ class App:
             stack.push_async_callback(self.policies.aclose)
             stack.push_async_callback(self.limiter.uncharge.aclose)
             self._load_first()
+            await self.replicas.look()
             http, admin = self._http()
             grpc = self._grpc()
             servers = {"grpc": grpc, "http": http, "admin": admin}
@@ -153,6 +162,8 @@ class App:
             self._tasks.keep("health", self.health.run())
             await self.readiness.poll()
             self._tasks.keep("readiness", self.readiness.run())
+            if not self.replicas.fixed:
+                self._tasks.keep("replicas", self.replicas.run())
             self._tasks.keep("watch", watch(self.settings.config, self._apply_news, self._loaded))
             self._tasks.keep("garbage collection", collect_garbage())
             settle_garbage_collector()
@@ -200,6 +211,12 @@ class App:
         report(
             Reason.QUOTA_MODE, "--quota-mode lets a request pass if any of its limits does" if modes.quota_mode else ""
         )
+
+    def _report_sharing(self, replicas: int) -> None:
+        """Report whether *replicas* servers count apart."""
+        apart = replicas > 1 and self.settings.backend.scheme == "memory"
+        text = f"{replicas} servers count in memory, each for itself: they let {replicas} times the limits pass"
+        self.enforcement.report(Reason.MEMORY_NOT_SHARED, text if apart else "")
 
     def _stalled(self, seconds: float) -> None:
         text = f"the event loop stood still for {seconds:.1f} s" if seconds else ""

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     BACKEND_UNAVAILABLE = "backend_unavailable"
     TTL_REFUSED = "ttl_refused"
     NO_ROOM = "no_room"
+    REPLICAS_UNKNOWN = "replicas_unknown"
+    MEMORY_NOT_SHARED = "memory_not_shared"
     SHADOW_MODE = "shadow_mode"
     QUOTA_MODE = "quota_mode"
     STALLED = "stalled"

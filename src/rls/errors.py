@@ -40,7 +40,10 @@ class ConfigError(RlsError):
 
 
 class SettingsError(RlsError):
-    """A flag or an environment variable that cannot be used."""
+    """Flags or environment variables that cannot be used: *args* holds a line for each mistake."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class Stopped(RlsError):
@@ -68,3 +71,7 @@ class BackendError(RlsError):
         super().__init__(message)
         self.counts = counts
         self.in_doubt = in_doubt
+
+
+class NoRoom(BackendError):
+    """A bounded store has no room for a new counter, since it must not forget others for it. Asking again does not help."""

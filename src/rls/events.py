@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from rls.core.decide import Decision
+from rls.core.decide import Decision, Status
 from rls.core.plan import Plan
 from rls.core.rules import RuleSet
 from rls.errors import Problem
 
 
 class Decided(NamedTuple):
-    """A request was answered, *seconds* after its plan was ready."""
+    """A request was answered, *seconds* after its plan was ready.
+
+    The *decision* holds the statuses that were not told of before as `Judged`.
+    """
 
     decision: Decision
     seconds: float
@@ -48,11 +52,21 @@ class RulesRejected(NamedTuple):
     at: float
 
 
+class Judged(NamedTuple):
+    """A slice of a request of many descriptors was judged. What became of the whole is told when it is decided."""
+
+    plan: Plan
+    statuses: Sequence[Status]
+
+
 class Observer(Protocol):
     """Is told of events, in the loop's thread, at once: it must not block and must not raise."""
 
     def decided(self, event: Decided) -> None:
         """A request was answered."""
+
+    def judged(self, event: Judged) -> None:
+        """A slice of a request was judged."""
 
     def backend_failed(self, event: BackendFailed) -> None:
         """A request could not be counted."""

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from rls.backends.base import CounterBackend, Hit, counts_of
+from rls.backends.base import CounterBackend, Hit, counts_of, keep_above
 from rls.backends.local import LocalCounters
 from rls.core.decide import Fallback, Modes, Status, decide_without, judge, uncounted
 from rls.core.model import Code
 from rls.core.plan import Check, Plan
 from rls.core.rules import OnBackendError
 from rls.core.window import seconds_until_reset
-from rls.errors import BackendError
+from rls.errors import BackendError, NoRoom
 
 LOCAL, ALLOW, DENY, ERROR = OnBackendError
 RETRY_SECONDS = 1
@@ -33,10 +33,12 @@ class Policies:
     Args:
         backend: What fails.
         default: The policy of rules that have none, and of limits that a request brings itself.
-        replicas: Processes that share the limits: each takes its part of a limit while it counts alone.
-        capacity: Counters of this process at the most.
+        replicas: How many processes share the limits, 0 while it is not known: each takes its part of a limit while it
+            counts alone.
+        capacity: Counters of this process.
         probe_seconds: Between two attempts to reach the backend.
         on_change: Is told why the backend fails when it begins to, and "" when it is back.
+        on_no_room: Called with a text for each request with a counter for which there is no room.
 
     Attributes:
         default: See above.
@@ -44,6 +46,7 @@ class Policies:
         decided: Checks that were decided so far, by policy.
         caught_up: Hits counted here: `sent` are those that the backend got afterwards, `lost` may have been on their way to
             it; `in_doubt` it may have counted itself, so that they are not sent.
+        no_room: Times that there was no room for a new counter.
     """
 
     def __init__(
@@ -51,21 +54,25 @@ class Policies:
         backend: CounterBackend,
         *,
         default: OnBackendError = ERROR,
-        replicas: int = 1,
+        replicas: Callable[[], int] = lambda: 1,
         capacity: int = 100_000,
         probe_seconds: float = 0.1,
         on_change: Callable[[str], None] = lambda _: None,
+        on_no_room: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.default = default
         self.reason = ""
         self.decided = dict.fromkeys(map(str, OnBackendError), 0)
         self.caught_up = {"sent": 0, "lost": 0, "in_doubt": 0}
+        self.no_room = 0
         self.local = LocalCounters(capacity)
         self._backend = backend
         self._replicas = replicas
+        self._most_replicas = 1
         self._probe_seconds = probe_seconds
         self._on_change = on_change
+        self._on_no_room = on_no_room
         self._clock = clock
         self._failures = 0
         self._recovery: asyncio.Task[None] | None = None
@@ -75,30 +82,29 @@ class Policies:
 
         *hits* has one for each of *plan.counted*, as the backend was given them.
         """
-        self.failed(error)
+        no_room = isinstance(error, NoRoom)
+        if no_room:
+            self._report_no_room(str(error))
+        else:
+            self.failed(error)
         counted = zip(hits, counts_of(error, hits), strict=True)
         found = [(None, None) if check.limit is None else next(counted) for check in plan.checks]
         policies = [
-            self.policy(check) if hit is not None and count is None else None
+            self.policy(check, no_room=no_room) if hit is not None and count is None else None
             for check, (hit, count) in zip(plan.checks, found, strict=True)
         ]
         if ERROR in policies:
             self.decided[ERROR] += policies.count(ERROR)
             return None
         statuses = []
-        for check, (hit, count), policy in zip(plan.checks, found, policies, strict=True):
-            if policy is not None:
-                self.decided[policy] += 1
+        for i, (check, (hit, count)) in enumerate(zip(plan.checks, found, strict=True)):
             if hit is None:
-                status = uncounted(check)
+                statuses.append(uncounted(check))
             elif count is not None:
-                status = judge(check, count, now)
-            elif policy is LOCAL:
-                status = judge(self._share(check), self.local.hit(hit, now, in_doubt=error.in_doubt), now)
-                self.caught_up["in_doubt"] += abs(hit.amount) * error.in_doubt
+                statuses.append(judge(check, count, now))
             else:
-                status = _allow(check, now) if policy is ALLOW else _deny(check, now)
-            statuses.append(status)
+                status, policies[i] = self._by_policy(policies[i], check, hit, now, in_doubt=error.in_doubt)
+                statuses.append(status)
         decision = decide_without(plan, statuses, policies, modes)
         if decision.refused_by is not None and not plan.charge_refused:
             for (hit, _), status, policy in zip(found, statuses, policies, strict=True):
@@ -106,13 +112,44 @@ class Policies:
                     self.local.hit(hit._replace(amount=-hit.amount), now, in_doubt=error.in_doubt)
         return decision
 
-    def policy(self, check: Check) -> OnBackendError:
-        """What decides *check*. A rule in shadow mode refuses nothing, so it fails nothing either."""
+    def policy(self, check: Check, *, no_room: bool = False) -> OnBackendError:
+        """What decides *check*. A rule in shadow mode refuses nothing, so it fails nothing either.
+
+        Where there is *no_room* for a counter there is none here either, so what would be counted here is denied.
+        """
         rule = check.rule
-        if rule is None:
-            return self.default
-        policy = rule.on_backend_error or self.default
-        return ALLOW if policy is ERROR and rule.shadow_mode else policy
+        policy = self.default if rule is None else rule.on_backend_error or self.default
+        if policy is ERROR and rule is not None and rule.shadow_mode:
+            return ALLOW
+        return DENY if no_room and policy is LOCAL else policy
+
+    def _by_policy(
+        self, policy: OnBackendError | None, check: Check, hit: Hit, now: int, *, in_doubt: bool
+    ) -> tuple[Status, OnBackendError]:
+        """The status by *policy*, and the policy that decided: DENY where LOCAL has no room for the counter."""
+        status = None
+        if policy is LOCAL:
+            status = self._count_here(check, hit, now, in_doubt=in_doubt)
+        elif policy is ALLOW:
+            status = _allow(check, now)
+        decided_by = DENY if status is None or policy is None else policy
+        self.decided[decided_by] += 1
+        return status or _deny(check, now), decided_by
+
+    def _count_here(self, check: Check, hit: Hit, now: int, *, in_doubt: bool) -> Status | None:
+        """The status by this process' own count; None where there is no room for it."""
+        share = self._share(check)
+        kept = keep_above(share.requests_per_unit, share.near_limit)
+        count = self.local.hit(hit._replace(keep_above=kept), now, in_doubt=in_doubt)
+        if count is None:
+            self._report_no_room(f"no room for more than {self.local.capacity} counters while the backend fails")
+            return None
+        self.caught_up["in_doubt"] += abs(hit.amount) * in_doubt
+        return judge(share, count, now)
+
+    def _report_no_room(self, text: str) -> None:
+        self.no_room += 1
+        self._on_no_room(f"{text}: new keys are decided by on_backend_error, of which `local` denies")
 
     def failed(self, error: BackendError) -> None:
         """The backend has failed: ask it again in the background, until it is back."""
@@ -147,19 +184,28 @@ class Policies:
         steady = 0
         while steady < _STEADY:
             failures = self._failures
+            self._most_replicas = max(self._most_replicas, self._replicas())
             await asyncio.sleep(self._probe_seconds)
             steady = steady + 1 if await self._is_reached() and failures == self._failures else 0
         self.local.clear()
+        self._most_replicas = 1
         self.reason = ""
         self._on_change("")
 
     async def _is_reached(self) -> bool:
+        """Whether all of the backend can count; what can gets what it has missed."""
+        all_can_count = True
         try:
             await self._backend.ping()
+        except BackendError as error:
+            if not error.counts:
+                return False
+            all_can_count = False
+        try:
             await self._catch_up()
         except BackendError:
             return False
-        return True
+        return all_can_count
 
     async def _catch_up(self) -> None:
         """Let the backend have what was counted here.
@@ -184,9 +230,14 @@ class Policies:
             self.local.settle(hits)
 
     def _share(self, check: Check) -> Check:
-        """*check* against this process' part of its limit, rounded up."""
+        """*check* against this process' part of its limit, rounded up; against the smallest while it is not known.
+
+        While the backend fails the part never grows: those that are gone have let theirs pass.
+        """
         whole = check.requests_per_unit
-        part = -(-whole // self._replicas)
+        replicas = self._replicas()
+        self._most_replicas = max(self._most_replicas, replicas)  # `_recover` may not have had its turn yet
+        part = -(-whole // self._most_replicas) if replicas else min(1, whole)
         if part == whole:
             return check
         return check._replace(requests_per_unit=part, near_limit=check.near_limit * part // whole)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from rls.backends.base import CounterBackend, Hit, counts_of
-from rls.core.decide import Decision, Fallback, Modes, decide
+from rls.backends.base import CounterBackend, Hit, counts_of, keep_above
+from rls.core.decide import Decision, Fallback, Modes, Overall, Status, decide
 from rls.core.model import Request
-from rls.core.plan import Counting, Plan, plan
-from rls.core.rules import RuleSet
+from rls.core.plan import Counting, Plan, plan, replaced_by
+from rls.core.rules import OnBackendError, RuleSet
 from rls.core.window import window_start
 from rls.errors import BackendError, NotLoaded, Problem
-from rls.events import BackendFailed, Decided, Observer, RulesLoaded, RulesRejected
+from rls.events import BackendFailed, Decided, Judged, Observer, RulesLoaded, RulesRejected
 from rls.fallback import Policies
 from rls.uncharge import Uncharge, unspent
 
@@ -116,29 +117,132 @@ class Limiter:
                 return fallback
         decision = decide(prepared.plan, counts, now, self.modes)
         if decision[3] is not None and not prepared.plan.charge_refused:
-            self._give_back(hits, counts, decision)
+            self._give_back(hits, counts, decision.statuses)
         decided = _new(Decided, (decision, clock() - began))
         for tell in self._tell_decided:
             tell(decided)
         return decision
 
+    async def run_slices(self, slices: Callable[[], Iterable[Request]], take: Callable[[Judged], None]) -> Decision:
+        """Count and decide a request of many descriptors, each slice of it in a turn of the loop of its own.
+
+        Args:
+            slices: Makes the slices, which have one domain and one addend; called twice, since `replaces` holds for the
+                whole request.
+            take: Called with each slice when it is judged.
+
+        Returns:
+            The decision, with plan and statuses of the first slice only.
+
+        Raises:
+            NotLoaded: No rules have been loaded yet.
+            BackendError: As `run`; slices before the one that failed have been counted.
+        """
+        if not self.loaded:
+            raise NotLoaded("no rate limit configuration loaded")
+        began, rules = self._clock(), self.rules
+        replaced: set[str] = set()
+        for one in slices():
+            replaced |= replaced_by(one, rules)
+            await asyncio.sleep(0)
+        whole = _Whole(self.modes)
+        for one in slices():
+            planned = plan(one, rules, self.counting, replaced)
+            hits = Prepared(planned).at(int(began))
+            counts, decision = await self._judge(planned, hits, began)
+            whole.add(hits, counts, decision)
+            judged = Judged(planned, decision.statuses)
+            take(judged)
+            for observer in self._observers:
+                observer.judged(judged)
+            await asyncio.sleep(0)
+        decided = whole.decision()
+        if decided.refused_by is not None and not decided.plan.charge_refused:
+            self._give_back(whole.hits, whole.counts, whole.statuses)
+        seconds = self._clock() - began
+        for observer in self._observers:
+            observer.decided(Decided(decided._replace(statuses=()), seconds))
+        return decided
+
+    async def _judge(self, planned: Plan, hits: Sequence[Hit], began: float) -> tuple[Sequence[int | None], Decision]:
+        """The counts of one slice, and the decision that it comes to by itself."""
+        try:
+            counts = await self._backend.hit(hits) if hits else ()
+        except BackendError as error:
+            fallback = self._decide_without(planned, hits, error, began)
+            if fallback is None:
+                raise
+            return counts_of(error, hits), fallback
+        return counts, decide(planned, counts, int(began), self.modes)
+
     def _fall_back(self, plan: Plan, hits: Sequence[Hit], error: BackendError, began: float) -> Fallback | None:
         """Decide by policy what could not be counted; None where that is not to be."""
-        decision = self.policies.decide(plan, hits, error, int(began), self.modes)
-        seconds = self._clock() - began
-        failed = BackendFailed(plan, str(error), seconds, answered=decision is not None)
+        decision = self._decide_without(plan, hits, error, began)
+        if decision is None:
+            return None
+        decided = Decided(decision, self._clock() - began)
         for observer in self._observers:
-            observer.backend_failed(failed)
-            if decision is not None:
-                observer.decided(Decided(decision, seconds))
-        if decision is not None and decision.refused_by is not None and not plan.charge_refused:
-            self._give_back(hits, counts_of(error, hits), decision)
+            observer.decided(decided)
+        if decision.refused_by is not None and not plan.charge_refused:
+            self._give_back(hits, counts_of(error, hits), decision.statuses)
         return decision
 
-    def _give_back(self, hits: Sequence[Hit], counts: Sequence[int | None], decision: Decision) -> None:
-        given_back = unspent(hits, counts, decision.statuses)
+    def _decide_without(self, plan: Plan, hits: Sequence[Hit], error: BackendError, began: float) -> Fallback | None:
+        decision = self.policies.decide(plan, hits, error, int(began), self.modes)
+        failed = BackendFailed(plan, str(error), self._clock() - began, answered=decision is not None)
+        for observer in self._observers:
+            observer.backend_failed(failed)
+        return decision
+
+    def _give_back(self, hits: Sequence[Hit], counts: Sequence[int | None], statuses: Sequence[Status]) -> None:
+        given_back = unspent(hits, counts, statuses)
         if given_back:
             self.uncharge.give_back(given_back)
+
+
+class _Whole:
+    """What the slices of a request come to.
+
+    Attributes:
+        hits: All hits, counts and statuses; kept only where a refused request gets hits back.
+    """
+
+    def __init__(self, modes: Modes) -> None:
+        self.hits: list[Hit] = []
+        self.counts: list[int | None] = []
+        self.statuses: list[Status] = []
+        self._overall = Overall(modes)
+        self._slices: list[Decision] = []
+        self._policies: set[OnBackendError] = set()
+        self._denied: list[Status | None] = []
+
+    def add(self, hits: Sequence[Hit], counts: Sequence[int | None], decision: Decision) -> None:
+        """Take in one slice."""
+        self._overall.add(decision.statuses)
+        if not decision.plan.charge_refused:
+            self.hits += hits
+            self.counts += counts
+            self.statuses += decision.statuses
+        if not self._slices:
+            self._slices.append(decision)
+        if isinstance(decision, Fallback):
+            self._policies |= decision.policies
+            if decision.denied:
+                self._denied.append(decision.refused_by)
+
+    def decision(self) -> Decision:
+        """The decision on the request, with plan and statuses of its first slice, and the status that refuses it."""
+        first = self._slices[0]
+        decided = self._overall.decision(first.plan, first.statuses)
+        refused_by = decided.refused_by
+        if refused_by is not None and not any(status is refused_by for status in first.statuses):
+            decided = decided._replace(statuses=[*first.statuses, refused_by])
+        if not self._policies:
+            return decided
+        fallback = Fallback(*decided)
+        fallback.policies = frozenset(self._policies)
+        fallback.denied = refused_by is not None and any(status is refused_by for status in self._denied)
+        return fallback
 
 
 class Prepared:
@@ -159,12 +263,23 @@ class Prepared:
         self.since, self.until = 0, FOREVER
         hits = []
         # A counter that is over its limit may be so only until requests that others refuse get their hits back.
-        limit = 0 if self.plan.charge_refused else NEVER_OVER
+        never_over = NEVER_OVER if not self.plan.charge_refused else 0
         for check in self.plan.counted:
             length = check.window_seconds
             start = window_start(now, length)
             end = start + length
             self.since, self.until = max(self.since, start), min(self.until, end)
-            hits.append(Hit(b"%b%d" % (check.key, start), check.amount, limit or check.requests_per_unit, end, length))
+            limit = check.requests_per_unit
+            hits.append(
+                Hit(
+                    key=b"%b%d" % (check.key, start),
+                    amount=check.amount,
+                    limit=never_over or limit,
+                    expires_at=end,
+                    window_seconds=length,
+                    rule=self.plan.domain + "|" + check.rule_path,
+                    keep_above=keep_above(limit, check.near_limit),
+                )
+            )
         self.hits = hits
         return hits

@@ -1,19 +1,29 @@
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from typer.testing import CliRunner
 
+from examples.mesh.processes import free_port
+from rls._pb import base_pb2, rls_pb2
 from rls.cli import app
+from rls.transport.service import SHOULD_RATE_LIMIT
 from tests.certs import Authority
 from tests.rls_process import RULES, RlsProcess
+from tests.terminal import HOSTILE, commands, harm
 
 MORE = (
     RULES
     + """\
   - key: path
-    rate_limit: {unit: day, unit_multiplier: 3, requests_per_unit: 50}
+    rate_limit: {unit: day, unit_multiplier: 3, requests_per_unit: 50, name: per path}
   - key: internal
     rate_limit: {unlimited: true}
+  - key: company_id
+    value: replacing
+    rate_limit: {unit: day, requests_per_unit: 50, name: replacing, replaces: [{name: per path}]}
 """
 )
 
@@ -72,6 +82,52 @@ def test_answers_as_json(call) -> None:
     assert [json.loads(line)["overallCode"] for line in result.stdout.splitlines()] == ["OK", "OK", "OVER_LIMIT"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["COMPANY"], 0),
+        (["COMPANY", "--hits", "3"], 1),
+        (["path=/a", "--descriptor", "company_id=other"], 0),
+        (["internal=yes"], 4),
+        (["a=b"], 4),
+        (["path=/a", "--descriptor", "a=b"], 4),
+        (["a=b", "--descriptor", "company_id=refused", "--hits", "3"], 4),
+        (["COMPANY", "--domain", "other"], 4),
+        (["company_id=replacing", "--descriptor", "path=/a"], 4),
+    ],
+    ids=str,
+)
+def test_a_limit_is_expected_of_every_descriptor(call, arguments: list[str], code: int) -> None:
+    """Without --expect-limit the exit code tells OK from OVER_LIMIT, and nothing else."""
+    result = call("--expect-limit", *arguments)
+    assert result.exit_code == code
+    assert ("rls: no limit for " in result.stderr) is (code == 4)
+    assert result.stdout.startswith(("OK in ", "OVER_LIMIT in "))
+    assert call("--hits", "0", *(word for word in arguments if word not in {"--hits", "3"})).exit_code in {0, 1}
+
+
+def test_why_there_is_no_limit(call) -> None:
+    result = call("--expect-limit", "--json", "--count", "3", "a=b", "--descriptor", "internal=yes")
+    assert result.stderr == (
+        "rls: no limit for a=b: there are no rules for the domain mesh, none of them matches, or another rule of the "
+        "request replaces the one that does\nrls: no limit for internal=yes: its rule is `unlimited`\n"
+    )
+    assert len([json.loads(line) for line in result.stdout.splitlines()]) == 3
+
+
+@pytest.mark.parametrize("policy", ["local", "allow", "deny"])
+def test_counters_are_expected_to_decide(tmp_path, policy: str) -> None:
+    """A refusal by policy is none by a limit."""
+    options = ["--backend", f"redis://127.0.0.1:{free_port()}", "--on-backend-error", policy]
+    with RlsProcess(tmp_path, *options) as process:
+        words = ["call", process.addresses["grpc"], "--domain", "mesh", "company_id=acme"]
+        plain, expecting = CliRunner().invoke(app, words), CliRunner().invoke(app, [*words, "--expect-limit"])
+    assert plain.exit_code == (1 if policy == "deny" else 0)
+    assert expecting.exit_code == 4
+    why = f"rls: the counters did not decide, since the backend fails; on_backend_error did: {policy}\n"
+    assert expecting.stderr == why
+
+
 def test_no_server_is_told_from_a_refusal(call) -> None:
     result = call("COMPANY", address="127.0.0.1:1")
     assert (result.exit_code, result.stdout) == (3, "")
@@ -110,3 +166,60 @@ def test_mutual_tls(tmp_path) -> None:
         words += ["--tls-server-name", "rls.mesh"]
         assert CliRunner().invoke(app, [*words, *client]).exit_code == 0
         assert CliRunner().invoke(app, words).exit_code == 3
+
+
+class Hostile(grpc.GenericRpcHandler):
+    """Answers with texts that attack whoever prints them."""
+
+    def service(self, handler_call_details):
+        assert handler_call_details.method == SHOULD_RATE_LIMIT
+        return grpc.unary_unary_rpc_method_handler(self.answer, rls_pb2.RateLimitRequest.FromString)
+
+    def answer(self, request: rls_pb2.RateLimitRequest, context: grpc.ServicerContext) -> bytes:
+        if request.domain == "error":
+            context.abort(grpc.StatusCode.UNAVAILABLE, HOSTILE)
+        response = rls_pb2.RateLimitResponse(overall_code=rls_pb2.RateLimitResponse.OVER_LIMIT)
+        response.statuses.add(code=rls_pb2.RateLimitResponse.OVER_LIMIT)
+        for name in ("x-hostile", "::error::x", HOSTILE):
+            response.response_headers_to_add.append(base_pb2.HeaderValue(key=name, value=HOSTILE))
+        response.dynamic_metadata.update({"rule": HOSTILE, "descriptor": HOSTILE, "on_backend_error": HOSTILE})
+        response.raw_body = HOSTILE.encode() + b"\xff\n ::set-output name=x::y\n"
+        return response.SerializeToString()
+
+
+@pytest.fixture
+def hostile() -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Hostile()])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield address
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--domain", "answer"], ["--domain", "answer", "--json"], ["--domain", "error"]], ids=" ".join
+)
+def test_nothing_of_an_answer_reaches_the_terminal_raw(hostile: str, arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["call", hostile, *arguments, f"key={HOSTILE}"])
+    assert result.exit_code == (3 if "error" in arguments else 1)
+    assert "x1b" in result.output or "u001b" in result.output
+    assert not harm(result.output)
+    assert commands(result.output) == []
+
+
+def test_json_holds_what_was_answered(hostile: str) -> None:
+    result = CliRunner().invoke(app, ["call", hostile, "--domain", "answer", "--json", "a=b"])
+    assert json.loads(result.stdout)["dynamicMetadata"]["rule"] == HOSTILE
+
+
+def test_a_wrong_call_is_not_shown_raw(call) -> None:
+    assert not harm(call(HOSTILE.replace("=", "")).output) - set("╭─╮│╰╯")
+
+
+def test_bytes_that_are_not_utf_8_are_asked_for_and_shown(call) -> None:
+    """They are another value than their escaped form."""
+    answers = [call(f"company_id={value}") for value in ("latin\udce9", "latin\udce9", "latin\udce9", "latin\\xe9")]
+    assert [answer.exit_code for answer in answers] == [0, 0, 1, 0]
+    assert r"by its descriptor company_id=latin\\xe9" in answers[2].stdout
+    assert answers[2].stdout.splitlines()[2].startswith(r"company_id=latin\xe9 ")
+    assert answers[3].stdout.splitlines()[2].startswith(r"company_id=latin\\xe9 ")

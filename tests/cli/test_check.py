@@ -1,10 +1,12 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from rls.cli import app
+from tests.terminal import HOSTILE, commands, harm
 
 GOOD = """\
 domain: mesh
@@ -99,3 +101,49 @@ def test_a_path_that_is_not_there_is_a_wrong_call() -> None:
 
 def test_no_path_is_a_wrong_call() -> None:
     assert check().exit_code == 2
+
+
+HOSTILE_NAMES = [
+    b"::error::x\x1b[2J.yaml",
+    b"##[stop-commands]x.yaml",
+    b"latin-\xe9.yaml",
+    "two\nlines,a:b%0A\u202e.yaml".encode(),
+]
+"""Of files, as a pull request may bring them."""
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES, ids=["command", "old command", "not UTF-8", "lines"])
+@pytest.mark.parametrize("form", ["text", "github", "json"])
+def test_neither_names_nor_contents_of_files_reach_the_terminal_raw(form: str, name: bytes) -> None:
+    """Nor does a CI take them for commands; what it is given are just the annotations."""
+    key = json.dumps(HOSTILE)
+    text = f"""domain: mesh
+{key}: {key}
+descriptors:
+  - key: a
+    value: {key}
+    {key}: !!int {key}
+    value_to_metric: {key}
+  - key: b
+    rate_limit: {{unit: {key}, requests_per_unit: {key}, name: {key}, replaces: [{{name: {key}}}]}}
+  - key: b
+"""
+    Path(os.fsdecode(name)).write_text(text)
+    result = check("--format", form, "--", os.fsdecode(name))
+    assert result.exit_code == 1
+    assert result.stdout.count("\\x1b") >= 5
+    assert not harm(result.output)
+    annotated = set(commands(result.stdout))
+    assert annotated == ({"error", "warning"} if form == "github" else set())
+    assert len(commands(result.stdout)) == (len(result.stdout.splitlines()) if form == "github" else 0)
+    assert commands(result.stderr) == []
+
+
+def test_a_hostile_name_that_is_not_there() -> None:
+    for name in HOSTILE_NAMES:
+        assert not harm(check("--", os.fsdecode(name)).output)
+
+
+def test_text_of_any_script_stays_readable() -> None:
+    write("größe.yaml", GOOD + "    название: 値\n")
+    assert check("größe.yaml").stdout.startswith("größe.yaml:5:5: unknown key `название`")

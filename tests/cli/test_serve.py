@@ -1,8 +1,13 @@
+import os
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from rls.cli import app
 from rls.settings import Settings, flag, variable
+from tests.rls_process import RULES, RlsProcess
+from tests.terminal import HOSTILE, harm
 
 
 def serve(*arguments: str, **env: str):
@@ -52,3 +57,30 @@ def test_no_rules_to_serve() -> None:
     assert (
         result.stderr == "rls: --config (RLS_CONFIG) is missing: expected at least one file or directory with rules\n"
     )
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_names_of_files_that_are_no_text_are_shown_safely(form: str, tmp_path: Path) -> None:
+    """In the log, on the terminal and to probes; whatever they are, the rules in them hold."""
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/good-\xff\x1b[2J.yaml")).write_text(RULES)
+    Path(os.fsdecode(os.fsencode(folder) + b"/bad-\xff\x1b[2J\n.yaml")).write_text("domain: x\ndomian: x\n")
+    with RlsProcess(tmp_path, "--config", str(folder), "--log-format", form) as server:
+        state, _, problems = server.readiness()
+    assert (state, problems) == ("degraded", [rf"{folder}/bad-\xff\x1b[2J\n.yaml:2:1: {MISTAKE}"])
+    assert "good-" in server.output()
+    assert not harm(server.output())
+    if form == "text":
+        assert rf"{folder}/bad-\xff\x1b[2J\n.yaml:2:1: {MISTAKE}" in server.output()
+
+
+MISTAKE = "unknown key `domian`, did you mean `domain`?"
+
+
+def test_a_setting_that_cannot_be_used_is_not_shown_raw() -> None:
+    """One mistake is one line, whatever it holds."""
+    result = serve("--drain", HOSTILE, "--config", f"/none{HOSTILE}", RLS_GRPC=HOSTILE)
+    assert not harm(result.stderr)
+    assert [line[:16] for line in result.stderr.splitlines()] == ["rls: RLS_GRPC is", "rls: --drain is "]
+    assert not harm(serve("--config", f"/none{HOSTILE}").stderr)

@@ -1,9 +1,13 @@
+import shutil
+import subprocess
 import sys
 
 import pytest
 
 from rls.cli.welcome import example_call, welcome
 from rls.core.rules import RuleSet
+from tests.redis_server import missing
+from tests.terminal import HOSTILE, commands, harm
 from tests.tries import Step, rule, rule_set
 
 
@@ -46,3 +50,14 @@ def test_the_command_to_try_is_one_that_the_shell_finds(monkeypatch, tmp_path) -
 
 def test_no_rules_no_command_to_try() -> None:
     assert example_call("127.0.0.1:1", RuleSet()) == ""
+
+
+@pytest.mark.parametrize("value", [HOSTILE, "it's \x1b[2J", "\u202e\\"])
+def test_the_command_to_try_is_harmless_and_means_the_same(value: str) -> None:
+    shown = welcome({"grpc": "127.0.0.1:1"}, rule_set({(Step("a", value),): rule()}))
+    assert not harm(shown)
+    assert not commands(shown)
+    bash = shutil.which("bash") or missing("needs bash")
+    script = f"rls() {{ printf '%s\\0' \"$@\"; }}\n{shown.splitlines()[-1]}"
+    done = subprocess.run([bash, "-c", script], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"})
+    assert done.stdout.decode().split("\0")[-2] == f"a={value}"

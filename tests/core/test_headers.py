@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rls.core.decide import Decision, Modes, Status
-from rls.core.headers import Header, HeaderNames, ietf_headers, printable, tightest_headers
+from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.model import UINT32_MAX, Code, Descriptor, RateLimit, Unit
 from rls.core.plan import Check, Plan
 from rls.core.rules import Rule
@@ -136,15 +136,3 @@ def test_fields_are_structured_fields(given: list[tuple[str, int]]) -> None:
 def test_a_name_that_repeats_is_numbered() -> None:
     policy, _ = ietf_headers([status(rule(path), 1) for path in ("a", "a", "a-2", "a")])
     assert [name for name, _ in parsed(policy)] == ["a", "a-2", "a-2-2", "a-3"]
-
-
-@given(st.text())
-def test_printable_text_is_fit_for_a_header(text: str) -> None:
-    """No rule's name can end a header and begin another."""
-    assert printable(text).isascii()
-    assert printable(text).isprintable()
-
-
-def test_printable_text_stays() -> None:
-    assert printable('plain "text" 100%') == 'plain "text" 100%'
-    assert printable("a\r\nb é") == "a%0D%0Ab %C3%A9"

@@ -10,7 +10,11 @@ from rls.core.model import Entry
 Named = tuple[str, tuple[tuple[str, str, str | None], ...], int]
 
 # Characters that the format gives a meaning, ones that look like an escape, and a few that are plain.
-texts = st.text(st.sampled_from("ab1%|=~#{}_ \n\x7f2Cé7"), max_size=6) | st.text(max_size=4)
+texts = (
+    st.text(st.sampled_from("ab1%|=~#{}_ \n\x7f2CFé7\udcff\udc80"), max_size=6)
+    | st.text(max_size=4)
+    | st.binary(max_size=4).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+)
 long_texts = st.integers(LONGEST_PLAIN_VALUE - 1, LONGEST_PLAIN_VALUE + 2).map(lambda n: "v" * n)
 entries = st.tuples(texts, texts | long_texts, st.none() | texts)
 names = st.tuples(texts, st.lists(entries, max_size=3).map(tuple), st.sampled_from([1, 10, 60]))
@@ -71,6 +75,8 @@ def test_keys_are_short_whatever_the_value(name: Named) -> None:
         (("a|b", (("k=", "{x} 100%", None),), 60), b"r1|a%7Cb|k%3D=%7Bx%7D%20100%25|60|"),
         (("mesh", (("k#~", "v#~", None), ("p#", "x", "~#*")), 1), b"r1|mesh|k%23%7E=v%23%7E|p%23~%7E%23*|1|"),
         (("mesh", (("name", "Zoë", None),), 60), "r1|mesh|name=Zoë|60|".encode()),
+        (("mesh", (("name", "bob\udcff", None),), 60), b"r1|mesh|name=bob%FF|60|"),
+        (("mesh", (("name", "bob%FF", None),), 60), b"r1|mesh|name=bob%25FF|60|"),
         (
             ("mesh", (("token", "x" * 129, None),), 60),
             b"r1|mesh|token#0ec9eb33e74510bcdd1f2ea55206e82f21649c5c2becbf2b433eb475b34c01bd|60|",
@@ -91,6 +97,7 @@ def test_the_format_is_a_wire_format(name: Named, expected: bytes) -> None:
         ("", "domain", [("path", "/api/x", "/api/*")], b"domain_path_/api/*_1234"),
         ("", "domain", [("a", "x", "x*"), ("b", "y", None)], b"domain_a_x*_b_y_1234"),
         ("", "d{1}", [("k", "a b|c", None)], b"d{1}_k_a b|c_1234"),
+        ("", "domain", [("k", "bob\udcff", None)], b"domain_k_bob\xff_1234"),
     ],
 )
 def test_compatible_keys_are_those_of_the_reference(

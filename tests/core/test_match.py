@@ -142,7 +142,7 @@ def test_keys_and_values_do_not_run_into_each_other():
 
 
 def test_only_a_wildcard_that_matched_is_shared():
-    """The counter of a shared wildcard is named by its text; an exact match, of the same text too, has its own."""
+    """The counter of a shared wildcard is named by its text; an exact match has its own, but for that very text."""
     items = [
         Item("k", "x*", share_threshold=True, items=[Item("l", limited=True), Item("l", "y*", limited=True)]),
         Item("k", "xx", items=[Item("l", limited=True)]),
@@ -150,7 +150,8 @@ def test_only_a_wildcard_that_matched_is_shared():
     assert one(items, ("k", "xy"), ("l", "1")).shared == ("x*", None)
     assert one(items, ("k", "xy"), ("l", "yy")).shared == ("x*", None), "without the flag, each value has its own"
     assert one(items, ("k", "xx"), ("l", "1")).shared == (None, None)
-    assert one(items, ("k", "x*"), ("l", "1")).shared == (None, None)
+    assert one(items, ("k", "x*"), ("l", "1")).shared == ("x*", None)
+    assert one(items, ("k", "x*"), ("l", "y*")).shared == ("x*", None), "without the flag, each value has its own"
 
 
 def test_the_label_is_the_path():

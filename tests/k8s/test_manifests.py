@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rls.settings import not_settings
+from rls.settings import Settings, not_settings
 from tests import crds
 from tests.k8s.manifests import (
     COMPONENTS,
@@ -99,7 +99,7 @@ def test_ports_of_services_and_probes_are_those_of_containers(name: str) -> None
                 assert asked is None or asked["port"] in ports, (identity(one), container["name"], probe)
     for service in of_kind(name, "Service"):
         found = ports_of(name, {"matchLabels": service["spec"]["selector"]}, service["metadata"]["namespace"])
-        assert {port["targetPort"] for port in service["spec"]["ports"]} <= set(found), identity(service)
+        assert {port["targetPort"] for port in service["spec"].get("ports", [])} <= set(found), identity(service)
 
 
 def ports_of(name: str, selector: Object, namespace: str) -> dict[str, int]:
@@ -284,6 +284,46 @@ def test_what_is_scaled_or_scraped_or_bound_exists(name: str) -> None:
         assert (role["kind"], binding["metadata"].get("namespace", ""), role["name"]) in there
 
 
+@everything
+def test_only_pods_that_share_their_counters_are_several(name: str) -> None:
+    """Elsewhere n pods would let n times the limits pass."""
+    scaled = {one["spec"]["scaleTargetRef"]["name"] for one in of_kind(name, "HorizontalPodAutoscaler")}
+    for one, pod in workloads(name):
+        if one["metadata"]["name"] == "rls":
+            env = {variable["name"]: variable["value"] for variable in containers(pod)[0]["env"]}
+            shared = not env.get("RLS_BACKEND", "memory://").startswith("memory:")
+            assert ("rls" in scaled) is shared
+            assert one["spec"].get("replicas") == (None if shared else 1)
+
+
+@overlays
+def test_pods_know_how_many_share_the_limits(name: str) -> None:
+    """By the addresses of a headless Service, which are those of all its pods, ready or not."""
+    (rls,) = (pod for one, pod in workloads(name) if one["metadata"]["name"] == "rls")
+    env = {variable["name"]: variable["value"] for variable in containers(rls)[0]["env"]}
+    host, namespace, *rest = str(Settings(config=("rules",), replicas=env["RLS_REPLICAS"]).replicas).split(".")
+    (service,) = (one for one in objects(name) if identity(one) == ("Service", namespace, host))
+
+    assert rest == ["svc", "cluster", "local", ""]
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    selector = {"matchLabels": service["spec"]["selector"]}
+    selected = [one["metadata"]["name"] for one, pod in workloads(name) if selects(selector, pod["metadata"]["labels"])]
+    assert selected == ["rls"]
+
+
+def test_pods_may_ask_dns_in_both_ways() -> None:
+    """More addresses than a datagram holds come over TCP."""
+    ports = [
+        (port["protocol"], port["port"])
+        for policy in of_kind(PRODUCTION, "NetworkPolicy")
+        if policy["metadata"]["namespace"] == "rate-limit" and policy["spec"]["podSelector"] == {}
+        for rule in policy["spec"].get("egress", [])
+        for port in rule["ports"]
+    ]
+    assert sorted(ports) == [("TCP", 53), ("UDP", 53)]
+
+
 def test_the_rules_are_those_of_config() -> None:
     rules = next(one for one in objects(PRODUCTION) if identity(one) == ("ConfigMap", "rate-limit", "rls-rules"))
 
@@ -291,8 +331,10 @@ def test_the_rules_are_those_of_config() -> None:
 
 
 def test_the_service_is_what_istiod_makes_a_balanced_http2_cluster_of() -> None:
-    service = next(one for one in objects("base") if one["kind"] == "Service")
+    """It is the only one of rls with ports, so of no other can it make a cluster."""
+    (service,) = (one for one in of_kind("base", "Service") if "ports" in one["spec"])
 
+    assert identity(service) == ("Service", "rate-limit", "rls")
     assert "clusterIP" not in service["spec"]
     port = next(port for port in service["spec"]["ports"] if port["port"] == 8081)
     assert port["appProtocol"] == "grpc"

@@ -9,6 +9,7 @@ from rls.core.plan import Plan
 from rls.errors import Place, Problem
 from rls.events import BackendFailed, RulesLoaded, RulesRejected
 from rls.observe.logs import EventLog, configure
+from tests.terminal import HOSTILE, commands, harm
 from tests.tries import Step, rule, rule_set
 
 PROBLEMS = tuple(Problem(Place("a.yaml", line, 1), "wrong") for line in (1, 2))
@@ -126,3 +127,40 @@ def test_a_backend_that_fails_is_told_by_its_changes_where_policies_answer() -> 
         {"level": "warning", "event": "backend_lost", "reason": "gone"},
         {"level": "info", "event": "backend_back"},
     ]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_text_reaches_the_log_raw(form) -> None:
+    """Wherever it stands in an event; and each event stays one line, but for a traceback, which begins no line."""
+    stream = io.StringIO()
+    log = configure("info", form, stream)
+    hostile = HOSTILE + "\udcff\ud800"
+    log.info(hostile, value=hostile, path=Path(hostile), error=ValueError(hostile), raw=hostile.encode(errors="ignore"))
+    log.info("nested", files=[hostile], told={hostile: (hostile, {hostile})})
+    logging.getLogger("library").warning("%s", hostile)
+    log.error("failed", exc_info=ValueError(hostile))
+    try:
+        int(hostile)
+    except ValueError:
+        log.exception("failed")
+        logging.getLogger("library").exception(hostile)
+    shown = stream.getvalue()
+    assert not harm(shown)
+    assert commands(shown) == []
+    assert len([line for line in shown.splitlines() if not line.startswith("  ")]) == 6
+    assert shown.count("ValueError: ") == 3
+
+
+def test_text_is_escaped_once() -> None:
+    streams = io.StringIO(), io.StringIO()
+    for log in configure("info", "text", streams[0]), configure("info", "json", streams[1]):
+        log.info("loaded", one="a\x1bb", words="it's \x1b é \udcff", files=["a\\b"])
+    assert streams[0].getvalue().endswith("""[info] loaded files=['a\\\\b'] one=a\\x1bb words="it's \\x1b é \\xff"\n""")
+    (entry,) = logged(streams[1])
+    assert entry == {
+        "level": "info",
+        "event": "loaded",
+        "one": "a\\x1bb",
+        "words": "it's \\x1b é \\xff",
+        "files": ["a\\\\b"],
+    }

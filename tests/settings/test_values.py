@@ -8,6 +8,7 @@ from rls.settings.values import (
     parse_duration,
     parse_grpc_address,
     parse_paths,
+    parse_replicas,
     redacted,
 )
 
@@ -79,6 +80,34 @@ def test_what_is_no_address(text: str) -> None:
 def test_an_ipv6_address_that_could_be_without_a_port_needs_brackets() -> None:
     with pytest.raises(ValueError, match=r"brackets around the IPv6 address: \[::1\]:8081"):
         parse_grpc_address("::1:8081")
+
+
+@pytest.mark.parametrize(
+    ("text", "replicas"),
+    [
+        ("1", 1),
+        (" 12 ", 12),
+        (3, 3),
+        ("dns:rls", "rls"),
+        ("dns:rls-replicas.rate-limit.svc.cluster.local.", "rls-replicas.rate-limit.svc.cluster.local."),
+        ("dns:_a.b_c.9d", "_a.b_c.9d"),
+    ],
+)
+def test_replicas(text: object, replicas: object) -> None:
+    assert parse_replicas(text) == replicas
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "0", "-1", "1.5", "\u0662", "9" * 5000, "rls.rate-limit", "DNS:a:1"),
+        *("dns:", "dns:.", "dns:a..b", "dns:-a", "dns:a b", "dns:a\x1b", "dns:\u00e9", "dns:" + "a" * 64),
+        "dns:" + "a." * 128,
+    ],
+)
+def test_what_is_no_number_of_replicas(text: str) -> None:
+    with pytest.raises(ValueError, match="a whole number from 1 on, or dns:NAME"):
+        parse_replicas(text)
 
 
 @pytest.mark.parametrize("text", ["a.yaml,b", "a.yaml:b", " a.yaml , b,", ["a.yaml", "b"]])

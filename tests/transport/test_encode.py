@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from rls._pb import rls_pb2
 from rls.core.decide import Decision, Modes, decide
-from rls.core.headers import Header, HeaderNames, ietf_headers, printable, tightest_headers
+from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Descriptor, Entry, RateLimit, Unit
 from rls.core.plan import Check, Plan
 from rls.core.rules import Rule
+from rls.printable import percent_encoded
 from rls.transport.encode import Answers, encode, heads, message, varint
 
 NOW = 1_700_000_000
@@ -120,7 +121,7 @@ def expected(decision: Decision, answers: Answers, modes: Modes) -> rls_pb2.Rate
         if answers.ietf_headers:
             headers.append(Header("Retry-After", str(refused_by.seconds_until_reset)))
         if answers.refusal_header:
-            headers.append(Header(answers.refusal_header, printable(rule)))
+            headers.append(Header(answers.refusal_header, percent_encoded(rule)))
         if answers.problem_json:
             headers.append(Header("Content-Type", "application/problem+json"))
         descriptor = refused_by.check.descriptor.text

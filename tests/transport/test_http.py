@@ -12,7 +12,7 @@ from examples.mesh.http import Answer, ask
 from rls._pb import rls_pb2
 from rls.backends.memory import MemoryBackend
 from rls.core.rules import RuleSet
-from rls.enforcement import EnforcementState
+from rls.enforcement import EnforcementState, Reason
 from rls.errors import BackendError, Place, Problem, SettingsError
 from rls.limiter import Limiter
 from rls.transport.health import Health
@@ -22,6 +22,7 @@ from rls.transport.json_checks import read_request, write_response
 from rls.transport.json_token import JsonToken
 from rls.transport.readiness import Readiness
 from rls.transport.service import Service
+from tests.terminal import HOSTILE, harm
 from tests.tries import Step, rule, rule_set
 
 RULES = rule_set(
@@ -374,3 +375,24 @@ async def test_a_large_body_leaves_the_loop_to_others(descriptors: list[object])
     assert json.loads(await write_response(response)) == whole
     assert turns > 3
     turning.cancel()
+
+
+async def test_what_people_read_holds_no_text_raw(served) -> None:
+    hostile = HOSTILE + "\udcff"
+    served.limiter.load(
+        rule_set({(Step("a", HOSTILE),): rule(HOSTILE, 1, name=HOSTILE, metadata={HOSTILE: HOSTILE})}),
+        problems=(Problem(Place(f"{hostile}.yaml", 1, 1), hostile),),
+    )
+    served.readiness.enforcement.report(Reason.RULES_INVALID, hostile)
+    answers = [await served.ask_admin(path) for path in ("/rlconfig", "/rlconfig?format=json")]
+    answers += [
+        await served.ask("/readyz"),
+        await served.ask("/no/%1b%5b2J%c2%9b"),
+        await served.ask("/healthz%1b", "PUT"),
+    ]
+    for answer in answers:
+        assert any(escape in answer.body for escape in (b"x1b", b"u001b", b"%1b"))
+        assert not harm(answer.body.decode())
+        assert answer.body.count(b"\n") <= 3
+    assert answers[1].json()[0]["metadata"] == {HOSTILE: HOSTILE}
+    assert answers[2].json()["problems"][0].endswith("\\xff")

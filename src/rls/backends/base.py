@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -17,6 +18,8 @@ class Hit(NamedTuple):
         limit: Count above which the hit is over its limit. Backends may use it to skip counting what is over anyway.
         expires_at: Unix second in which the window ends; the counter may be forgotten from then on.
         window_seconds: Length of the window.
+        rule: Identity of the rule that the counter belongs to. A bounded store shares its room out by rule.
+        keep_above: Count above which the counter is near or over its limit, so that a bounded store must not forget it.
     """
 
     key: bytes
@@ -24,6 +27,8 @@ class Hit(NamedTuple):
     limit: int
     expires_at: int
     window_seconds: int
+    rule: str = ""
+    keep_above: int = sys.maxsize
 
 
 class CounterBackend(Protocol):
@@ -41,15 +46,16 @@ class CounterBackend(Protocol):
         imprecisely, but stays over. A counter is gone at the latest some minutes after `expires_at`.
 
         Raises:
+            NoRoom: A bounded store has no room for a counter that is new; see `BackendError` for its counts.
             BackendError: Counts could not be had in time; its `counts` holds those that could. Where it is `in_doubt`, the
                 other hits may have been counted all the same; else they surely were not.
         """
 
     async def ping(self) -> None:
-        """Return when the counters can be reached.
+        """Do what calls do, a write on a counter of our own, wherever counters are; return when it has succeeded everywhere.
 
         Raises:
-            BackendError: They cannot; the text says why.
+            BackendError: It has not; the text says why. Its `counts` are not empty where some counters can be changed.
         """
 
     async def aclose(self) -> None:
@@ -59,3 +65,8 @@ class CounterBackend(Protocol):
 def counts_of(error: BackendError, hits: Sequence[Hit]) -> Sequence[int | None]:
     """The count after each of *hits* that could be had in spite of *error*; None for the others."""
     return error.counts or (None,) * len(hits)
+
+
+def keep_above(limit: int, near_limit: int) -> int:
+    """`Hit.keep_above`: a count above this is near its *limit*, or uses it up. What refuses everything needs no count."""
+    return min(near_limit, limit - 1) if limit else sys.maxsize

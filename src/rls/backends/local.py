@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from rls.backends.base import Hit
-from rls.backends.windows import ByWindow
+from rls.backends.counter_table import CounterTable
 
 
 class LocalCounters:
@@ -17,31 +17,38 @@ class LocalCounters:
     Any count is right again after giving back the difference and adding the second, as if each hit had been sent.
 
     Args:
-        capacity: Counters at the most. Where more are in use, those whose window ends first are forgotten.
+        capacity: Counters that it holds. Where more are in use, see `CounterTable` for those that are forgotten.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._counters = ByWindow[_Counter](capacity)
+        self.capacity = capacity
+        self._counters = CounterTable[_Counter](capacity)
 
     def __len__(self) -> int:
         return len(self._counters)
 
-    def hit(self, hit: Hit, now: int, *, in_doubt: bool = False) -> int:
-        """The count after *hit*; where it is *in_doubt*, the backend may have got it, so it is not kept for it."""
+    def hit(self, hit: Hit, now: int, *, in_doubt: bool = False) -> int | None:
+        """The count after *hit*; None where there is no room for its counter.
+
+        Args:
+            hit: What to count.
+            now: Unix seconds.
+            in_doubt: The backend may have counted it, so it is not kept for the backend.
+        """
         counters = self._counters
         counters.sweep(now)
-        group = counters.groups.get(hit.expires_at)
-        counter = None if group is None else group.get(hit.key)
+        counter = counters.find(hit.key)
         if counter is None:
             if not hit.amount:
                 return 0
             counter = _Counter(hit)
-            counters.put(hit.expires_at, hit.key, counter)
-        counter.count = max(0, counter.count + hit.amount)
+        count = max(0, counter.count + hit.amount)
+        if not counters.put(hit.rule, hit.expires_at, hit.key, counter, keep=count > hit.keep_above):
+            return None
+        counter.count = count
         if not in_doubt:
             counter.missed(hit.amount)
-        return counter.count
+        return count
 
     def take(self, now: int, at_most: int) -> Iterator[list[Hit]]:
         """The hits that the backend has not got, of windows that are still open, some at a time.
@@ -49,24 +56,24 @@ class LocalCounters:
         They are taken: what becomes of them is to be told to `settle`.
         """
         self._counters.sweep(now)
-        missing = iter([counter for group in self._counters.groups.values() for counter in group.values()])
+        missing = iter([counter for counter in self._counters.values() if counter.hit.expires_at > now])
         while some := list(islice(missing, at_most)):
             if hits := [hit for counter in some for hit in counter.take()]:
                 yield hits
 
     def settle(self, hits: Sequence[Hit], unsent: Sequence[Hit] = ()) -> None:
         """Of *hits*, which were taken, all have reached the backend, or may have, but those that are *unsent*."""
-        back: dict[tuple[int, bytes], list[int]] = {(hit.expires_at, hit.key): [] for hit in hits}
+        back: dict[bytes, list[int]] = {hit.key: [] for hit in hits}
         for hit in unsent:
-            back[hit.expires_at, hit.key].append(hit.amount)
-        for (expires_at, key), amounts in back.items():
-            counter = self._counters.groups.get(expires_at, {}).get(key)
+            back[hit.key].append(hit.amount)
+        for key, amounts in back.items():
+            counter = self._counters.find(key)
             if counter is not None and counter.put_back(amounts):
-                self._counters.discard(expires_at, key)  # some at a time: to drop all at once takes too long
+                self._counters.discard(key)  # some at a time: to drop all at once takes too long
 
     def clear(self) -> None:
         """Forget all of them."""
-        self._counters = ByWindow(self._capacity)
+        self._counters = CounterTable(self.capacity)
 
 
 class _Counter:

@@ -7,46 +7,71 @@ import time
 from collections.abc import Callable, Sequence
 
 from rls.backends.base import Hit
-from rls.backends.windows import Windows
+from rls.backends.counter_table import CounterTable
+from rls.errors import NoRoom
 
 
 class MemoryBackend:
-    """Counters in a bounded mapping; safe to use from several threads and loops.
+    """Counters in a bounded table; safe to use from several threads and loops.
 
     Args:
-        capacity: Counters at the most. Where more are in use, those whose window ends first are forgotten, and their
+        capacity: Counters that it holds. Where more are in use, see `CounterTable` for those that are forgotten, and whose
             next hit counts from 0.
         clock: Unix seconds.
     """
 
     def __init__(self, *, capacity: int = 1_000_000, clock: Callable[[], float] = time.time) -> None:
-        self._windows = Windows(capacity)
+        self._table = CounterTable[int](capacity)
         self._clock = clock
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self._table)
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
-        """Apply *hits*; see `CounterBackend.hit`. Never waits, and never fails."""
-        windows = self._windows
-        groups = windows.groups
-        counts = []
+        """Apply *hits*; see `CounterBackend.hit`. Never waits.
+
+        Raises:
+            NoRoom: There is none for some of *hits*.
+        """
+        table = self._table
+        windows = table.windows
+        counts: list[int] = []
+        full: list[int] = []
         with self._lock:
             now = int(self._clock())
-            if now != windows.swept_at:
-                windows.sweep(now)
-            for key, amount, _, expires_at, _ in hits:
-                group = groups.get(expires_at)
-                if group is not None and key in group and amount >= 0:
-                    count = group[key] = group[key] + amount
-                else:
-                    before = 0 if group is None else group.get(key, 0)
-                    count = max(0, before + amount)
-                    if count != before:
-                        windows.put(expires_at, key, count)
-                counts.append(count)
+            if now != table.swept_at:
+                table.sweep(now)
+            for key, amount, _, expires_at, _, rule, keep_above in hits:
+                window = windows.get(key)
+                if window is not None and key in window.open and amount >= 0:
+                    count = window.open[key] + amount
+                    if count <= keep_above:  # the usual, without a call
+                        window.open[key] = count
+                        counts.append(count)
+                        continue
+                counted = self._change(rule, expires_at, key, amount, keep_above)
+                if counted is None:
+                    full.append(len(counts))
+                    counted = 0
+                counts.append(counted)
+        if full:
+            self._refuse(counts, full)
         return counts
+
+    def _change(self, rule: str, expires_at: int, key: bytes, amount: int, keep_above: int) -> int | None:
+        """The count after a change; None where there is no room for the counter."""
+        before = self._table.find(key)
+        count = max(0, (before or 0) + amount)
+        if before is None and not count:
+            return 0
+        has_room = self._table.put(rule, expires_at, key, count, keep=count > keep_above)
+        return count if has_room else None
+
+    def _refuse(self, counts: Sequence[int], full: Sequence[int]) -> None:
+        missing = frozenset(full)
+        known = [None if i in missing else count for i, count in enumerate(counts)]
+        raise NoRoom(f"memory has no room for more than {self._table.capacity} counters", counts=known)
 
     async def ping(self) -> None:
         """Return; memory can always be reached."""

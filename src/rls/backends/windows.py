@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import Generic, TypeAlias, TypeVar
 
-from rls.fading import Fading
+from rls.lazy_free import LazyFree
 
 Value = TypeVar("Value")
 # With each new counter, and each second: what is forgotten is gone well before as much has come again, without a pause.
-_FADE, _FADE_EACH_SECOND = 4, 1_000
+_FREE, _FREE_EACH_SECOND = 4, 1_000
 
 
 class ByWindow(Generic[Value]):
@@ -28,7 +28,7 @@ class ByWindow(Generic[Value]):
         self.groups: dict[int, dict[bytes, Value]] = {}
         self._capacity = capacity
         self._size = 0
-        self._fading = Fading()
+        self._lazy_free = LazyFree()
         self.swept_at = 0
 
     def put(self, expires_at: int, key: bytes, value: Value) -> None:
@@ -41,7 +41,7 @@ class ByWindow(Generic[Value]):
                 self._make_room()
                 group = self.groups.setdefault(expires_at, group)
             self._size += 1
-            self._fading.fade(_FADE)
+            self._lazy_free.free(_FREE)
         group[key] = value
 
     def discard(self, expires_at: int, key: bytes) -> None:
@@ -57,8 +57,8 @@ class ByWindow(Generic[Value]):
         for expires_at in [end for end in self.groups if end <= now]:
             group = self.groups.pop(expires_at)
             self._size -= len(group)
-            self._fading.add(group)
-        self._fading.fade(_FADE_EACH_SECOND)
+            self._lazy_free.add(group)
+        self._lazy_free.free(_FREE_EACH_SECOND)
 
     def __len__(self) -> int:
         return self._size

@@ -11,6 +11,7 @@ import typer.main
 
 from rls.cli.call import call
 from rls.cli.check import check
+from rls.cli.output import print_all_characters
 
 
 class Commands(typer.core.TyperGroup):
@@ -80,4 +81,5 @@ def version() -> None:
 
 def main() -> None:
     """Run the command that the arguments name."""
+    print_all_characters()
     app(prog_name="rls")

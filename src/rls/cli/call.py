@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rls.cli.output import say
 from rls.core.model import UINT32_MAX, Descriptor, Entry, Request
 from rls.errors import SettingsError
+from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
     from rls.transport.client import Answer, DescriptorAnswer
 
-OVER_LIMIT, UNANSWERED = 1, 3
+OVER_LIMIT, UNANSWERED, UNLIMITED = 1, 3, 4
 """Exit codes."""
 
 
@@ -36,6 +38,9 @@ def call(
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long to wait for an answer.")
     ] = "1s",
+    expect_limit: Annotated[
+        bool, typer.Option("--expect-limit", help="Fail unless counters and a limit decide every descriptor.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print answers as JSON, one a line.")] = False,
     tls: Annotated[bool, typer.Option("--tls", help="Use TLS.", rich_help_panel="TLS")] = False,
     tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="CA to trust (PEM).", rich_help_panel="TLS")] = None,
@@ -49,7 +54,8 @@ def call(
 ) -> None:
     """Ask a running server, as Envoy does. What is asked counts, unless with --hits 0.
 
-    Exits with 0 where the last answer is OK, 1 where it is OVER_LIMIT, 3 where there was none, 2 if called wrongly.
+    Exits with 0 where the last answer is OK, 1 where it is OVER_LIMIT, 3 where there was none, 2 if called wrongly; with
+    --expect-limit 4 where in any answer a descriptor has no limit, or on_backend_error decided instead of the counters.
 
     [dim]rls call 127.0.0.1:8081 --domain mesh company_id=acme[/dim]
     """
@@ -62,7 +68,7 @@ def call(
         request = _request(domain, entries or [], descriptors or [], hits)
         seconds = parse_duration(timeout)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(printable(str(error))) from None
     files = None
     if tls or tls_ca or tls_cert or tls_key or tls_server_name:
         files = ClientTls(tls_ca, tls_cert, tls_key, tls_server_name)
@@ -72,17 +78,22 @@ def call(
             for _ in range(count):
                 answers.append(client.check(request, timeout=seconds))
                 if json:
-                    typer.echo(jsonlib.dumps(answers[-1].json))
+                    typer.echo(json_line(answers[-1].json))
     except SettingsError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(printable(str(error))) from None
     except UnansweredError as error:
-        typer.echo(f"rls: no answer from {address}: {error}", err=True)
+        say(f"rls: no answer from {address}: {error}", err=True)
         raise typer.Exit(UNANSWERED) from None
     if not json:
         _show(request, answers[-1])
     if not json and count > 1:
         codes = Counter(answer.code for answer in answers)
         typer.echo(f"{count} checks: " + ", ".join(f"{number} {code}" for code, number in sorted(codes.items())))
+    found = dict.fromkeys(reason for answer in answers for reason in _unlimited(request, answer))
+    if expect_limit and found:
+        for reason in found:
+            say(f"rls: {reason}", err=True)
+        raise typer.Exit(UNLIMITED)
     raise typer.Exit(0 if answers[-1].code == "OK" else OVER_LIMIT)
 
 
@@ -106,8 +117,22 @@ def _request(domain: str, entries: Sequence[str], descriptors: Sequence[str], hi
 def _entry(text: str) -> Entry:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ValueError(f"{text!r} is not an entry: expected KEY=VALUE")
+        raise ValueError(f"'{text}' is not an entry: expected KEY=VALUE")
     return Entry(key, value)
+
+
+def _unlimited(request: Request, answer: Answer) -> Iterator[str]:
+    """Why *answer* does not show that a limit is kept for every descriptor of *request*; nothing where it does."""
+    if policies := answer.metadata.get("on_backend_error"):
+        yield f"the counters did not decide, since the backend fails; on_backend_error did: {policies}"
+    for descriptor, status in zip_longest(request.descriptors, answer.statuses[: len(request.descriptors)]):
+        if status is None or (status.limit is None and status.limit_remaining != UINT32_MAX):
+            yield (
+                f"no limit for {descriptor.text}: there are no rules for the domain {request.domain}, none of them matches, "
+                "or another rule of the request replaces the one that does"
+            )
+        elif status.limit is None:
+            yield f"no limit for {descriptor.text}: its rule is `unlimited`"
 
 
 def _show(request: Request, answer: Answer) -> None:
@@ -118,20 +143,24 @@ def _show(request: Request, answer: Answer) -> None:
     console = Console(highlight=False, soft_wrap=True)
     summary = Text.assemble((answer.code, _STYLES.get(answer.code, "")), f" in {answer.seconds * 1000:.1f} ms")
     if rule := answer.metadata.get("rule"):
-        summary.append(f"; refused by rule {rule}, by its descriptor {answer.metadata.get('descriptor')}")
+        refused = f"; refused by rule {rule}, by its descriptor {answer.metadata.get('descriptor')}"
+        summary.append(printable(refused))
     if policies := answer.metadata.get("on_backend_error"):
-        summary.append(f"; not by its counters, which cannot be had: on_backend_error: {policies}")
+        summary.append(printable(f"; not by its counters, which cannot be had: on_backend_error: {policies}"))
     console.print(summary)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("descriptor", "status", "limit", "remaining", "reset"):
         table.add_column(heading, overflow="fold")
     for descriptor, status in zip(request.descriptors, answer.statuses, strict=False):
-        table.add_row(Text(descriptor.text), Text(status.code, _STYLES.get(status.code, "")), *_cells(status))
+        table.add_row(
+            Text(printable_line(descriptor.text)), Text(status.code, _STYLES.get(status.code, "")), *_cells(status)
+        )
     console.print(table)
     for name, value in answer.headers:
-        console.print(Text(f"{name}: {value}"))
+        console.print(Text(printable_line(f"{name}: {value}")))
     if answer.raw_body:
-        console.print(Text(answer.raw_body.decode(errors="replace")))
+        for line in answer.raw_body.decode(errors="surrogateescape").removesuffix("\n").split("\n"):
+            console.print(Text(printable_line(line)))
 
 
 _STYLES = {"OK": "green", "OVER_LIMIT": "red"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rls.cli.output import say
 from rls.errors import Problem
+from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
     from rls.config import Loaded
@@ -39,7 +40,7 @@ def check(
 
     missing = [path for path in paths if not path.exists()]
     for path in missing:
-        typer.echo(f"rls: no such file or directory: {path}", err=True)
+        say(f"rls: no such file or directory: {path}", err=True)
     if missing:
         raise typer.Exit(2)
     loaded = load(paths)
@@ -55,11 +56,11 @@ def _as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable
     """In the order of their places."""
     texts = [(problem.place, str(problem)) for problem in errors]
     texts += [(problem.place, f"{problem.place}: warning: {problem.message}") for problem in warnings]
-    return [text for _, text in sorted(texts)]
+    return [printable_line(text) for _, text in sorted(texts)]
 
 
 def _as_github(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
-    """Workflow commands, which annotate the lines of a pull request."""
+    """Workflow commands, which annotate the lines of a pull request; each is one line, so no text begins another."""
     for level, problems in (("error", errors), ("warning", warnings)):
         for (file, line, column), message in problems:
             place = f"file={_escaped(file, ':,')},line={line},col={column}"
@@ -67,17 +68,17 @@ def _as_github(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterab
 
 
 def _escaped(text: str, also: str = "") -> str:
-    return "".join(f"%{ord(char):02X}" if char in "%\r\n" + also else char for char in text)
+    return "".join(f"%{ord(char):02X}" if char in "%" + also else char for char in printable(text))
 
 
 def _as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
-    """One array."""
+    """One array, with the same texts as in the other formats."""
     found = [
-        {"severity": severity, **problem.place._asdict(), "message": problem.message}
+        {"severity": severity, "file": printable(file), "line": line, "column": column, "message": printable(message)}
         for severity, problems in (("error", errors), ("warning", warnings))
-        for problem in problems
+        for (file, line, column), message in problems
     ]
-    return [json.dumps(found, indent=2)]
+    return [json_line(found, indent=2)]
 
 
 def _summary(loaded: Loaded) -> str:

@@ -12,6 +12,7 @@ import typer.main
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
+from rls.cli.output import say
 from rls.cli.welcome import welcome
 from rls.core.rules import RuleSet
 from rls.errors import RlsError, SettingsError
@@ -41,8 +42,8 @@ def _serve(**flags: Any) -> None:
     try:
         settings = read({name: value for name, value in flags.items() if value not in (None, [])})
     except SettingsError as error:
-        for mistake in str(error).splitlines():
-            typer.echo(f"rls: {mistake}", err=True)
+        for mistake in error.args:
+            say(f"rls: {mistake}", err=True)
         raise typer.Exit(2) from None
 
     def started(addresses: Mapping[str, str], rules: RuleSet) -> None:
@@ -52,7 +53,7 @@ def _serve(**flags: Any) -> None:
     try:
         run(settings, list(not_settings(os.environ)), started)
     except RlsError as error:
-        typer.echo(f"rls: {error}", err=True)
+        say(f"rls: {error}", err=True)
         raise typer.Exit(1) from None
 
 

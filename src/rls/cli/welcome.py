@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rls.core.rules import RuleSet
+from rls.printable import printable
 
 
 def welcome(addresses: Mapping[str, str], rules: RuleSet, *, tls: bool = False) -> str:
@@ -26,8 +27,16 @@ def example_call(address: str, rules: RuleSet, *, tls: bool = False) -> str:
     for domain in rules.domains.values():
         if entries := domain.example():
             words = [_program(), "call", address, *(["--tls"] if tls else []), "--domain", domain.name]
-            return shlex.join([*words, *(f"{key}={value}" for key, value in entries)])
+            return " ".join(map(_quoted, [*words, *(f"{key}={value}" for key, value in entries)]))
     return ""
+
+
+def _quoted(word: str) -> str:
+    """*word* for a shell. Bash, zsh and ksh take its unprintable characters as `printable` escapes them."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = printable(word).replace("'", "\\'")
+    return f"$'{escaped}'"
 
 
 def _program() -> str:

@@ -45,7 +45,7 @@ def idle_in_limit(fields: Fields) -> list[tuple[str, str]]:
         ]
     name = fields.text("name")
     if not (name.isascii() and name.isprintable()):
-        message = f"`name` has characters that headers cannot hold ({name!a}); they are written as `%XX` there"
+        message = f"`name` has characters that headers cannot hold (`{shorten(name)}`); they are written as `%XX` there"
         found.append(("name", message))
     return found
 

@@ -233,7 +233,7 @@ def describe(node: Node) -> str:
 
 
 def shorten(text: str) -> str:
-    """*text*, fit for one line of a message."""
+    """*text*, fit for one line of a message. Whoever shows the message escapes all of it: see `rls.printable`."""
     text = " ".join(text.split())
     return text if len(text) <= 40 else f"{text[:39]}…"
 

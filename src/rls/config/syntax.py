@@ -35,7 +35,7 @@ _MEANINGS = {
     ("found character that cannot start any token", "`"): (
         "a value cannot begin with a backtick, expected quotes around it"
     ),
-    ("found unknown escape character", ""): "an unknown escape in double quotes, expected `\\\\` for a backslash",
+    ("found unknown escape character", ""): "an unknown escape in double quotes, expected two backslashes for one",
     ("found undefined tag handle", ""): "an unknown tag, expected quotes around a text that begins with `!`",
     ("found incompatible YAML document", ""): "an unknown version of YAML, expected 1.1 or 1.2",
     ("did not find expected <document start>", ""): "text after the end of the document, expected `---` before it",

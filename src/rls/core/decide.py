@@ -153,15 +153,43 @@ def is_quota(check: Check, modes: Modes) -> bool:
     return modes.quota_mode or (check.rule is not None and check.rule.quota_mode)
 
 
+class Overall:
+    """The overall code of a request whose statuses come in slices; see `Decision` for what it comes to."""
+
+    __slots__ = ("_modes", "_quotas", "_quotas_over", "_refusing")
+
+    def __init__(self, modes: Modes) -> None:
+        self._modes = modes
+        self._refusing: Status | None = None
+        self._quotas = 0
+        self._quotas_over: list[Status] = []
+
+    def add(self, statuses: Sequence[Status]) -> None:
+        """Take some more statuses into account, in the request's order."""
+        for status in statuses:
+            quota = is_quota(status.check, self._modes)
+            self._quotas += quota
+            if status.code is not _OVER_LIMIT:
+                continue
+            if quota:
+                self._quotas_over.append(status)
+            elif self._refusing is None or status.seconds_until_reset > self._refusing.seconds_until_reset:
+                self._refusing = status
+
+    def decision(self, plan: Plan, statuses: Sequence[Status]) -> Decision:
+        """The decision on *plan*; *statuses* are those to answer with."""
+        refused_by = self._refusing
+        if refused_by is None and self._quotas_over and len(self._quotas_over) == self._quotas:
+            refused_by = max(self._quotas_over, key=lambda status: status.seconds_until_reset)
+        if refused_by is None:
+            return Decision(_OK, statuses, plan)
+        if self._modes.shadow_mode:
+            return Decision(_OK, statuses, plan, shadowed=True)
+        return Decision(_OVER_LIMIT, statuses, plan, refused_by)
+
+
 def _overall(plan: Plan, statuses: Sequence[Status], modes: Modes) -> Decision:
     """At least one status is over its limit: find out whether that refuses the request."""
-    over = [status for status in statuses if status.code is _OVER_LIMIT]
-    refusing = [status for status in over if not is_quota(status.check, modes)]
-    if not refusing:
-        if sum(is_quota(check, modes) for check in plan.checks) > len(over):
-            return Decision(_OK, statuses, plan)
-        refusing = over
-    refused_by = max(refusing, key=lambda status: status.seconds_until_reset)
-    if modes.shadow_mode:
-        return Decision(_OK, statuses, plan, shadowed=True)
-    return Decision(_OVER_LIMIT, statuses, plan, refused_by)
+    overall = Overall(modes)
+    overall.add(statuses)
+    return overall.decision(plan, statuses)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rls.core.decide import Decision, Modes, Status, is_quota
 from rls.core.model import UINT32_MAX, Code
+from rls.printable import percent_encoded
 
 # RFC 9651: a String item escapes just these two.
 _SF_ESCAPES = {ord(char): "\\" + char for char in '"\\'}
@@ -60,20 +61,13 @@ def ietf_headers(statuses: Sequence[Status]) -> list[Header]:
         limit = status.limit
         if limit is None:
             continue
-        name = _unused(printable(status.check.rule_label).translate(_SF_ESCAPES), names)
+        name = _unused(percent_encoded(status.check.rule_label).translate(_SF_ESCAPES), names)
         names.add(name)
         policies.append(f'"{name}";q={limit.requests_per_unit};w={limit.window_seconds}')
         limits.append(f'"{name}";r={status.limit_remaining};t={status.seconds_until_reset}')
     if not names:
         return []
     return [Header("RateLimit-Policy", ", ".join(policies)), Header("RateLimit", ", ".join(limits))]
-
-
-def printable(text: str) -> str:
-    """*text* fit for a header's value: printable ASCII, with all other bytes as `%XX`."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"%{byte:02X}" for byte in text.encode())
 
 
 def _unused(name: str, names: set[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rls.core.model import Entry
+from rls.core.model import Entry, to_unicode
 from rls.core.rules import Domain, Node, Rule
 
 
@@ -54,10 +54,13 @@ def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
 
 
 def _step(node: Node, entry: Entry) -> tuple[Node, str | None] | None:
-    """The child that *entry* leads to, and the text of the wildcard that matched, "" for a default, None for neither."""
+    """The child that *entry* leads to, and the text of the wildcard that matched, "" for a default, None for neither.
+
+    A value that is the text of a wildcard belongs to that wildcard.
+    """
     child = node.exact.get(entry)
     if child is not None:
-        return child, None
+        return child, entry.value if "*" in entry.value else None
     for wildcard, child in node.wildcards.get(entry.key, ()):
         if wildcard.matches(entry.value):
             return child, wildcard.text
@@ -76,4 +79,4 @@ def _label(rule: Rule, steps: list[tuple[Node, str | None]], entries: tuple[Entr
         else:
             has_values = True
             parts.append(f"{entry.key}_{entry.value}" if entry.value or rule.detailed_metric else entry.key)
-    return ".".join(parts), has_values
+    return to_unicode(".".join(parts)), has_values

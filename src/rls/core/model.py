@@ -10,6 +10,20 @@ LONGEST_WINDOW_SECONDS = 100 * 31_536_000
 """A century: any longer, and a counter's expiry would leave the range of a Redis TTL."""
 
 
+def to_bytes(text: str) -> bytes:
+    """*text* as it was sent: a lone surrogate stands for a byte that is not UTF-8 (PEP 383)."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def to_unicode(text: str) -> str:
+    r"""*text* as valid Unicode: bytes that are not UTF-8 are written as `\xff`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return to_bytes(text).decode("utf-8", "backslashreplace")
+    return text
+
+
 class Code(IntEnum):
     """RateLimitResponse.Code. UNKNOWN (0) is never answered: Envoy lets it pass, whatever `failure_mode_deny` says."""
 
@@ -60,7 +74,7 @@ class RateLimit(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One key and value of a request's descriptor."""
+    """One key and value of a request's descriptor. Bytes that are not UTF-8 are lone surrogates in both (PEP 383)."""
 
     key: str
     value: str

@@ -9,10 +9,13 @@ from typing import NamedTuple
 
 from rls.core.keys import KeyFormat, counter_key
 from rls.core.match import match
-from rls.core.model import Descriptor, RateLimit, Request
+from rls.core.model import UINT32_MAX, Descriptor, RateLimit, Request
 from rls.core.rules import Domain, Rule, RuleSet
 
 OVERRIDE_LABEL = "(override)"
+MOST_ADDED = UINT32_MAX + 1
+"""Hits that one check adds at most: over every limit, and no two billion of them overflow a counter in Redis (int64)."""
+MOST_GIVEN_BACK = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,11 @@ class Check(NamedTuple):
         return self.rule is not None and self.rule.limit is None
 
     @property
+    def rule_path(self) -> str:
+        """Which rule of its domain it belongs to."""
+        return self.label if self.rule is None else self.rule.path
+
+    @property
     def rule_label(self) -> str:
         """What users know its rule by."""
         return self.label if self.rule is None else self.rule.label
@@ -90,14 +98,19 @@ class Plan(NamedTuple):
     charge_refused: bool = True
 
 
-def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
-    """Match every descriptor of *request*, apply overrides, addends and `replaces`."""
+def plan(request: Request, rules: RuleSet, counting: Counting, replaced: AbstractSet[str] | None = None) -> Plan:
+    """Match every descriptor of *request*, apply overrides, addends and `replaces`.
+
+    Args:
+        replaced: Names of the rules that count nothing; where None, those that rules of this request replace.
+    """
     domain = rules.domains.get(request.domain)
     if domain is None:
         checks: Sequence[Check] = [Check(descriptor) for descriptor in request.descriptors]
     else:
         checks = [_check(request, domain, descriptor, counting) for descriptor in request.descriptors]
-        replaced = {name for check in checks if check.rule is not None for name in check.rule.replaces}
+        if replaced is None:
+            replaced = {name for check in checks if check.rule is not None for name in check.rule.replaces}
         if replaced:
             checks = [_without_replaced(check, replaced) for check in checks]
     counted = tuple(check for check in checks if check.limit is not None)
@@ -105,6 +118,15 @@ def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
     if domain is not None and domain.charge_refused is not None:
         charge_refused = domain.charge_refused
     return Plan(request.domain, domain is not None, tuple(checks), counted, request.hits_addend, charge_refused)
+
+
+def replaced_by(request: Request, rules: RuleSet) -> AbstractSet[str]:
+    """Names of the rules that rules of *request* replace."""
+    domain = rules.domains.get(request.domain)
+    if domain is None:
+        return frozenset()
+    found = [match(domain, descriptor.entries) for descriptor in request.descriptors if descriptor.limit is None]
+    return {name for one in found if one is not None for name in one.rule.replaces}
 
 
 def _check(request: Request, domain: Domain, descriptor: Descriptor, counting: Counting) -> Check:
@@ -133,6 +155,8 @@ def _counted(
 ) -> Check:
     # ratelimit.proto: RateLimitDescriptor.hits_addend may be 0; rls.proto: RateLimitRequest.hits_addend 0 means 1.
     addend = descriptor.hits_addend if descriptor.hits_addend is not None else request.hits_addend or 1
+    if addend > UINT32_MAX:
+        addend = min(addend, MOST_GIVEN_BACK if descriptor.is_negative_hits else MOST_ADDED)
     length = limit.window_seconds
     return Check(
         descriptor=descriptor,

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rls.fallback import Policies
 from rls.observe.metrics import Metrics
 from rls.uncharge import Uncharge
 
 
-def show_fallback(metrics: Metrics, policies: Policies) -> None:
-    """Add the numbers of *policies* to *metrics*."""
+def show_fallback(metrics: Metrics, policies: Policies, replicas: Callable[[], int]) -> None:
+    """Add the numbers of *policies* to *metrics*, and how many *replicas* share the limits."""
+    metrics.read_gauge(
+        "rls_replicas", "Servers that share the limits, as --replicas says or DNS; 0 while it is not known.", replicas
+    )
     metrics.read_counter(
         "rls_fallback_total",
         "Checks that were decided without their count, by on_backend_error.",
         lambda: policies.decided,
         "policy",
+    )
+    metrics.read_counter(
+        "rls_no_room_total",
+        "Requests with a new counter for which there was no room, here or in memory://.",
+        lambda: policies.no_room,
     )
     metrics.read_gauge(
         "rls_fallback_counters", "Counters of this process while the backend fails.", lambda: len(policies.local)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, MutableMapping
-from pathlib import PurePath
+import traceback
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
 
-from rls.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
+from rls.printable import printable, printable_line
 
 Log = structlog.typing.FilteringBoundLogger
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -26,15 +27,12 @@ def configure(
     """
     stream = sys.stderr if stream is None else stream
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, stamp, _plain]
+    shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, stamp, _shown]
     renderer: structlog.typing.Processor
     if form == "json":
-        shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
-        )
+        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, pad_level=False)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -53,13 +51,50 @@ def configure(
     return log
 
 
-def _plain(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """When, how bad and what, then the rest; paths and errors as their text."""
+class _Quotable(str):
+    """Printable text, which the renderers may put in quotes but need not escape again."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        if "'" not in self:
+            return f"'{self}'"
+        escaped = self.replace('"', '\\"')
+        return f'"{escaped}"'
+
+
+def _shown(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how bad and what, then the rest; all texts printable, and of an error its traceback."""
+    error = event.pop("exc_info", None)
     ordered = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
-    for key, value in event.items():
-        foreign = isinstance(value, PurePath | BaseException) and key != "exc_info"
-        ordered[key] = str(value) if foreign else value
+    # What begins with `_` is no text, but structlog's own.
+    ordered |= {key: value if key.startswith("_") else _value(value) for key, value in event.items()}
+    if "event" in ordered:
+        ordered["event"] = _value(ordered["event"])
+    if isinstance(error, bool):
+        error = sys.exc_info() if error else None
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        ordered["exception"] = _traceback(error)
     return ordered
+
+
+def _value(value: Any) -> Any:
+    """*value* with all its texts printable; whatever else has no form in JSON, as its text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {_value(str(key)): _value(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_value(one) for one in value]
+    return _Quotable(printable(str(value)))
+
+
+def _traceback(error: BaseException) -> str:
+    """Without the values of variables, among which are passwords. No line of it looks like one of the log."""
+    lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
+    return "\n".join(f"  {printable_line(line)}" for line in lines)
 
 
 class EventLog:
@@ -73,6 +108,9 @@ class EventLog:
 
     def decided(self, event: Decided) -> None:
         """A request was answered: nothing to say."""
+
+    def judged(self, event: Judged) -> None:
+        """A slice of a request was judged: nothing to say."""
 
     def backend_failed(self, event: BackendFailed) -> None:
         """A request could not be counted; where a policy answers it, that the backend is away has been told."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from rls.core.decide import Status
 from rls.core.model import Code
 from rls.core.plan import Plan
-from rls.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
 from rls.observe.rule_counters import CountersByRule
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -79,6 +79,13 @@ class Metrics:
             self._unknown_domain += not plan.known
         durations.counts[bisect_left(BUCKETS, seconds)] += 1
         durations.sum += seconds
+        self._count(plan, statuses)
+
+    def judged(self, event: Judged) -> None:
+        """A slice of a request was judged."""
+        self._count(event.plan, event.statuses)
+
+    def _count(self, plan: Plan, statuses: Sequence[Status]) -> None:
         by_rule = self.rules.by_rule
         for status in statuses:
             # Taken apart at once: by name, a NamedTuple costs several times as much, and this runs for every check.

@@ -35,7 +35,7 @@ def read(flags: Mapping[str, Any]) -> Settings:
     else:
         if not mistakes:
             return settings
-    raise SettingsError("\n".join(mistakes))
+    raise SettingsError(*mistakes)
 
 
 def not_settings(environ: Mapping[str, str]) -> Iterator[str]:
@@ -83,7 +83,8 @@ def _mistake(details: ErrorDetails, flags: Mapping[str, Any]) -> str:
         if isinstance(given, list)
         else given
     )
-    return f"{_source(name, flags)} is {shown!r}: expected {_reason(details)}"
+    quoted = f"'{shown}'" if isinstance(shown, str) else shown
+    return f"{_source(name, flags)} is {quoted}: expected {_reason(details)}"
 
 
 def _expected(name: str) -> str:

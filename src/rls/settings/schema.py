@@ -19,6 +19,7 @@ from rls.settings.values import (
     parse_http_address,
     parse_optional_header,
     parse_paths,
+    parse_replicas,
     parse_shared_backend,
     split,
 )
@@ -76,14 +77,17 @@ class Settings(BaseSettings):
     on_backend_error: Annotated[
         Literal["local", "allow", "deny", "error"], BeforeValidator(lowered), Flag(COUNTING)
     ] = Field("local", description="What decides while the backend fails, for rules that do not say it themselves.")
-    replicas: Annotated[Count, Flag(COUNTING, "COUNT")] = Field(
-        1, description="Servers that share the backend; each takes its part of the limits while it counts alone."
+    replicas: Annotated[int | str, PlainValidator(parse_replicas), Flag(COUNTING, "COUNT|dns:NAME")] = Field(
+        1,
+        description="Servers that share the limits: how many, or a DNS name with an address for each; while a server "
+        "counts alone, it takes its part.",
     )
     charge_refused: Annotated[bool, Flag(COUNTING)] = Field(
         True, description="Count refused requests on those of their limits that did not refuse."
     )
     over_limit_cache_size: Annotated[CountOrNone, Flag(COUNTING, "COUNT")] = Field(
-        100_000, description="Counters over their limit that are remembered here and not asked for again; 0 for none."
+        100_000,
+        description="Counters over their limit to remember, each for a second before it is asked for again; 0 for none.",
     )
 
     shadow_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Answer OK whatever the rules say.")
@@ -161,9 +165,6 @@ class Settings(BaseSettings):
     max_message_bytes: Annotated[int, Field(ge=1024), Flag(LIMITS, "BYTES")] = Field(
         1_048_576, description="Size of a request, sent and inflated; at least 1024."
     )
-    max_descriptors: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(100, description="Descriptors of a request.")
-    max_entries: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(32, description="Entries of a descriptor.")
-    max_value_bytes: Annotated[Count, Flag(LIMITS, "BYTES")] = Field(65_536, description="Size of a key or value.")
     caller_timeout: Annotated[Positive, Flag(LIMITS, "DURATION")] = Field(
         0.020, description="When a caller gives up who does not say; Envoy's default."
     )

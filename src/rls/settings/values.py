@@ -16,6 +16,8 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_DNS_NAME = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|$))+")
+_LONGEST_NAME = 254  # RFC 1035, and the dot at the end
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: token
 
 
@@ -172,6 +174,17 @@ def parse_shared_backend(value: object) -> BackendUrl | None:
     if url.scheme == "memory":
         raise ValueError("a Redis, such as redis://HOST:PORT")
     return url
+
+
+def parse_replicas(value: object) -> int | str:
+    """A number, or of `dns:NAME` the name."""
+    text = str(value).strip()
+    if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= 1:
+        return int(text)
+    name = text.removeprefix("dns:")
+    if name == text or len(name) > _LONGEST_NAME or not _DNS_NAME.fullmatch(name):
+        raise ValueError("a whole number from 1 on, or dns:NAME")
+    return name
 
 
 def parse_header(value: object) -> str:

@@ -11,8 +11,8 @@ import grpc
 from google.protobuf import json_format
 from google.protobuf.wrappers_pb2 import UInt64Value
 
-from rls._pb import ratelimit_pb2, rls_pb2
-from rls.core.model import Descriptor, RateLimit, Request, Unit
+from rls._pb import raw_pb2, rls_pb2
+from rls.core.model import Descriptor, RateLimit, Request, Unit, to_bytes
 from rls.errors import RlsError, SettingsError
 from rls.transport.service import SHOULD_RATE_LIMIT
 
@@ -72,7 +72,7 @@ class Client:
         self._channel = channel
         self._call = channel.unary_unary(
             SHOULD_RATE_LIMIT,
-            request_serializer=rls_pb2.RateLimitRequest.SerializeToString,
+            request_serializer=raw_pb2.RateLimitRequest.SerializeToString,
             response_deserializer=rls_pb2.RateLimitResponse.FromString,
         )
 
@@ -88,8 +88,8 @@ class Client:
         Raises:
             UnansweredError: There is no answer.
         """
-        message = rls_pb2.RateLimitRequest(
-            domain=request.domain,
+        message = raw_pb2.RateLimitRequest(
+            domain=to_bytes(request.domain),
             descriptors=[_descriptor(descriptor) for descriptor in request.descriptors],
             hits_addend=request.hits_addend,
         )
@@ -101,9 +101,11 @@ class Client:
         return _answer(response, time.perf_counter() - began)
 
 
-def _descriptor(descriptor: Descriptor) -> ratelimit_pb2.RateLimitDescriptor:
-    entries = [ratelimit_pb2.RateLimitDescriptor.Entry(key=key, value=value) for key, value in descriptor.entries]
-    return ratelimit_pb2.RateLimitDescriptor(
+def _descriptor(descriptor: Descriptor) -> raw_pb2.RateLimitDescriptor:
+    entries = [
+        raw_pb2.RateLimitDescriptor.Entry(key=to_bytes(key), value=to_bytes(value)) for key, value in descriptor.entries
+    ]
+    return raw_pb2.RateLimitDescriptor(
         entries=entries,
         hits_addend=None if descriptor.hits_addend is None else UInt64Value(value=descriptor.hits_addend),
     )

@@ -1,77 +1,97 @@
-"""RateLimitRequest, as bytes → Request."""
+"""RateLimitRequest, as bytes → Request.
+
+Whatever a client of the mesh can choose is taken: bytes that are not UTF-8, long values, many entries and descriptors, any
+addend. A request that got an error would pass Envoy, and all of its descriptors with it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from rls._pb import ratelimit_pb2, rls_pb2
-from rls.core.model import LONGEST_WINDOW_SECONDS, UINT32_MAX, Descriptor, Entry, RateLimit, Request, Unit
+from rls._pb import ratelimit_pb2, raw_pb2, rls_pb2
+from rls.core.model import LONGEST_WINDOW_SECONDS, Descriptor, Entry, RateLimit, Request, Unit
 from rls.errors import RequestError
 
+SLICE = 64
+"""Descriptors that are judged in one turn of the loop."""
+
+Message: TypeAlias = rls_pb2.RateLimitRequest | raw_pb2.RateLimitRequest
 _UNITS = {int(unit): unit for unit in Unit}
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much a request may ask for; what is over is refused with INVALID_ARGUMENT.
-
-    A refused request is one that Envoy lets pass unless `failure_mode_deny` is set, so a bound must lie above what a
-    client of the mesh can make Envoy send: 60 KiB of headers by Envoy's default, in each descriptor.
-
-    Attributes:
-        descriptors: Descriptors of a request.
-        entries: Entries of a descriptor.
-        value_bytes: Bytes of a domain, key or value.
-    """
-
-    descriptors: int = 100
-    entries: int = 32
-    value_bytes: int = 65_536
-
-
-def decode(message: bytes, bounds: Bounds) -> Request:
-    """Parse *message*.
+def parse(message: bytes) -> Message:
+    """Parse *message*; its descriptors are read by `read` or `slices`.
 
     Raises:
-        RequestError: It is not a RateLimitRequest, asks for nothing, or for more than *bounds*.
+        RequestError: It is not a RateLimitRequest, or asks for nothing.
     """
+    parsed: Message
     try:
-        request = rls_pb2.RateLimitRequest.FromString(message)
-    except DecodeError as error:
-        raise RequestError("the message is not a RateLimitRequest") from error
-    if not request.domain:
+        parsed = rls_pb2.RateLimitRequest.FromString(message)
+    except DecodeError:
+        try:
+            parsed = raw_pb2.RateLimitRequest.FromString(message)
+        except DecodeError as error:
+            raise RequestError("the message is not a RateLimitRequest") from error
+    if not parsed.domain:
         raise RequestError("rate limit domain must not be empty")
-    _bounded("domain", request.domain, bounds)
-    if not request.descriptors:
+    if not parsed.descriptors:
         raise RequestError("rate limit descriptor list must not be empty")
-    if len(request.descriptors) > bounds.descriptors:
-        raise RequestError(f"{len(request.descriptors)} descriptors: at most {bounds.descriptors} are allowed")
+    return parsed
+
+
+def read(parsed: Message) -> Request:
+    """The request that was *parsed*.
+
+    Bytes that are not UTF-8 become lone surrogates (PEP 383), so different bytes stay different texts.
+
+    Raises:
+        RequestError: A descriptor brings a limit whose window no server could have.
+    """
+    return _request(parsed, parsed.descriptors, 0)
+
+
+def slices(parsed: Message) -> Iterator[Request]:
+    """The request that was *parsed*, in requests of at most `SLICE` descriptors.
+
+    Raises:
+        RequestError: As `read`.
+    """
+    for start in range(0, len(parsed.descriptors), SLICE):
+        yield _request(parsed, parsed.descriptors[start : start + SLICE], start)
+
+
+def _request(
+    parsed: Message,
+    sent: Iterable[Any],
+    first: int,
+) -> Request:
+    """The request of the descriptors *sent*, of which the first has the number *first*."""
     descriptors = []
-    for i, descriptor in enumerate(request.descriptors):
-        if len(descriptor.entries) > bounds.entries:
-            raise RequestError(
-                f"descriptors[{i}]: {len(descriptor.entries)} entries: at most {bounds.entries} are allowed"
-            )
+    for i, descriptor in enumerate(sent, first):
         entries = []
         for entry in descriptor.entries:
             entries.append(Entry(entry.key, entry.value))  # noqa: PERF401 - a comprehension costs a call
-        if len(message) > bounds.value_bytes:  # else no part of it can be too long
-            for j, (key, value) in enumerate(entries):
-                _bounded(f"descriptors[{i}].entries[{j}].key", key, bounds)
-                _bounded(f"descriptors[{i}].entries[{j}].value", value, bounds)
         limit = _override(f"descriptors[{i}].limit", descriptor.limit) if descriptor.HasField("limit") else None
-        addend = _addend(f"descriptors[{i}].hits_addend", descriptor) if descriptor.HasField("hits_addend") else None
+        addend = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else None
         descriptors.append(Descriptor(tuple(entries), limit, addend, descriptor.is_negative_hits))
-    return Request(request.domain, tuple(descriptors), request.hits_addend)
+    domain = parsed.domain
+    if isinstance(domain, bytes):
+        domain, descriptors = _text(domain), list(map(_with_text, descriptors))
+    return Request(domain, tuple(descriptors), parsed.hits_addend)
 
 
-def _addend(place: str, descriptor: ratelimit_pb2.RateLimitDescriptor) -> int:
-    addend = descriptor.hits_addend.value
-    if addend > UINT32_MAX:
-        raise RequestError(f"{place} is {addend}: at most {UINT32_MAX} is allowed")
-    return addend
+def _with_text(descriptor: Descriptor) -> Descriptor:
+    """*descriptor*, whose entries hold bytes."""
+    entries = tuple(Entry(_text(key), _text(value)) for key, value in descriptor.entries)  # type: ignore[arg-type]
+    return descriptor._replace(entries=entries)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _override(place: str, limit: ratelimit_pb2.RateLimitDescriptor.RateLimitOverride) -> RateLimit:
@@ -86,9 +106,3 @@ def _override(place: str, limit: ratelimit_pb2.RateLimitDescriptor.RateLimitOver
             f"{place}.unit_multiplier is {multiplier}: expected 1 to {LONGEST_WINDOW_SECONDS // unit.seconds}"
         )
     return override
-
-
-def _bounded(place: str, text: str, bounds: Bounds) -> None:
-    # A character takes up to four bytes: only what may be too long has to be measured.
-    if len(text) * 4 > bounds.value_bytes and len(text.encode()) > bounds.value_bytes:
-        raise RequestError(f"{place} has {len(text.encode())} bytes: at most {bounds.value_bytes} are allowed")

@@ -13,11 +13,12 @@ from functools import lru_cache
 from struct import Struct
 
 from rls.core.decide import Decision, Fallback, Modes, Status
-from rls.core.headers import Header, HeaderNames, ietf_headers, printable, tightest_headers
+from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.metadata import request_metadata
-from rls.core.model import UINT32_MAX, Code, RateLimit
+from rls.core.model import UINT32_MAX, Code, RateLimit, to_unicode
 from rls.core.plan import Check, Plan
 from rls.core.rules import Metadata, MetadataValue
+from rls.printable import percent_encoded
 from rls.transport.recent import Recent
 from rls.transport.wire import SHORT
 
@@ -67,8 +68,26 @@ def encode(decision: Decision, heads: Sequence[bytes], answers: Answers, modes: 
     A refusal says in its dynamic metadata which rule refused: `rule`, `descriptor` and `seconds_until_reset`; an answer
     without all counts says which policies decided: `on_backend_error`.
     """
-    code, statuses, _, refused_by, _ = decision
-    parts = [_OVERALL[code]]
+    parts = [_OVERALL[decision[0]]]
+    _add_statuses(parts, decision[1], heads)
+    if decision[3] is None and answers.plain and decision.__class__ is Decision:
+        return b"".join(parts)
+    return b"".join(parts) + _rest(decision, answers, modes)
+
+
+def encode_slices(decision: Decision, slices: Iterable[bytes], answers: Answers, modes: Modes) -> bytes:
+    """As `encode`, where the statuses are encoded already, in *slices*; headers tell of those in *decision* only."""
+    return _OVERALL[decision.code] + b"".join(slices) + _rest(decision, answers, modes)
+
+
+def encode_statuses(statuses: Sequence[Status], heads: Sequence[bytes]) -> bytes:
+    """RateLimitResponse.statuses for *statuses*, on whose plan *heads* were made."""
+    parts: list[bytes] = []
+    _add_statuses(parts, statuses, heads)
+    return b"".join(parts)
+
+
+def _add_statuses(parts: list[bytes], statuses: Sequence[Status], heads: Sequence[bytes]) -> None:
     # Flat, since it runs for every check: a call costs as much as all that is done here to a status.
     for status, head in zip(statuses, heads):  # noqa: B905 - strict costs half as much again
         limit, remaining = status[2], status[3]
@@ -83,9 +102,12 @@ def encode(decision: Decision, heads: Sequence[bytes], answers: Answers, modes: 
             begun, left = _used_up(status[0], limit), b""
         length = len(begun) + len(left) + len(reset)
         parts += (_STATUS[length] if length < SHORT else b"\x12" + varint(length), begun, left, reset)
-    if refused_by is None and answers.plain and decision.__class__ is Decision:
-        return b"".join(parts)
-    parts += (message(3, _header(header)) for header in _headers(decision, answers, modes))
+
+
+def _rest(decision: Decision, answers: Answers, modes: Modes) -> bytes:
+    """RateLimitResponse after its statuses: headers, body, dynamic metadata."""
+    refused_by = decision.refused_by
+    parts = [message(3, _header(header)) for header in _headers(decision, answers, modes)]
     fallback = decision if isinstance(decision, Fallback) else None
     if refused_by is not None and answers.problem_json:
         denied = fallback is not None and fallback.denied
@@ -162,7 +184,7 @@ def _headers(decision: Decision, answers: Answers, modes: Modes) -> Iterable[Hea
     if answers.ietf_headers:
         yield Header("Retry-After", str(refused_by.seconds_until_reset))
     if answers.refusal_header:
-        yield Header(answers.refusal_header, printable(refused_by.check.rule_label))
+        yield Header(answers.refusal_header, percent_encoded(refused_by.check.rule_label))
     if answers.problem_json:
         yield Header("Content-Type", "application/problem+json")
 
@@ -228,7 +250,7 @@ def _value(value: MetadataValue) -> bytes:
     if isinstance(value, int | float):
         return b"\x11" + _DOUBLE.pack(value)
     if isinstance(value, str):
-        return message(3, value.encode())
+        return message(3, to_unicode(value).encode())
     if isinstance(value, Sequence):
         return message(6, b"".join(message(1, _value(item)) for item in value))
     return message(5, _struct_fields(value))

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from rls.core.rules import Rule
 from rls.errors import Problem
 from rls.limiter import Limiter
+from rls.printable import json_line, printable
 from rls.transport.http_bounds import App, Bounded
 from rls.transport.json_token import JsonToken
 from rls.transport.readiness import Readiness
@@ -93,10 +94,10 @@ def _readiness(readiness: Readiness, problems: Sequence[Problem]) -> dict[str, o
         "state": enforcement.state,
         "since": _iso(enforcement.since),
         "reasons": [
-            {"reason": found.reason, "state": found.state, "since": _iso(found.since), "text": found.text}
+            {"reason": found.reason, "state": found.state, "since": _iso(found.since), "text": printable(found.text)}
             for found in enforcement.weaknesses
         ],
-        "problems": list(map(str, problems[:_PROBLEMS_SHOWN])),
+        "problems": [printable(str(problem)) for problem in problems[:_PROBLEMS_SHOWN]],
         "problems_total": len(problems),
     }
 
@@ -134,7 +135,7 @@ def _app(paths: Paths) -> Starlette:
     async def wrong_method(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        text = f"{_shown(request)} does not take {request.method}: use {allowed}\n"
+        text = f"{_shown(request)} does not take {printable(request.method)}: use {allowed}\n"
         return PlainTextResponse(text, 405, headers={"Allow": allowed})
 
     routes = [Route(path, endpoint, methods=[method]) for path, (method, _, endpoint) in paths.items()]
@@ -168,13 +169,13 @@ def _as_text(rule: Rule) -> str:
     unit, requests = ("UNKNOWN", 0) if limit is None else (limit.unit.name, limit.requests_per_unit)
     several = f", unit_multiplier: {limit.unit_multiplier}" if limit and limit.unit_multiplier > 1 else ""
     flags = f"shadow_mode: {json.dumps(rule.shadow_mode)}, quota_mode: {json.dumps(rule.quota_mode)}"
-    return f"{rule.domain}.{rule.path}: unit={unit} requests_per_unit={requests}, {flags}{several}"
+    return f"{printable(f'{rule.domain}.{rule.path}')}: unit={unit} requests_per_unit={requests}, {flags}{several}"
 
 
 def _as_json(rules: Iterable[Rule]) -> Iterator[bytes]:
     before = "["
     for rule in rules:
-        yield f"{before}\n{json.dumps(_described(rule))}".encode()
+        yield f"{before}\n{json_line(_described(rule))}".encode()
         before = ","
     yield b"[]\n" if before == "[" else b"\n]\n"
 

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from rls.fading import Fading
+from rls.lazy_free import LazyFree
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 # With each new one: after `clear`, what was forgotten is gone well before as much has come again.
-_FADE = 16
+_FREE = 16
 # So that nothing takes long where nearly all was used.
 _MOST_CHANCES = 16
 
@@ -29,7 +29,7 @@ class Recent(Generic[K, V]):
         self._capacity = capacity
         self._kept: OrderedDict[K, _Kept[V]] = OrderedDict()
         self._size = 0
-        self._fading = Fading()
+        self._lazy_free = LazyFree()
 
     def get(self, key: K) -> V | None:
         """The value for *key*, which counts as a use."""
@@ -41,7 +41,7 @@ class Recent(Generic[K, V]):
 
     def put(self, key: K, value: V, size: int) -> None:
         """Remember *value* for the new *key*; nothing is remembered that is larger than half the capacity."""
-        self._fading.fade(_FADE)
+        self._lazy_free.free(_FREE)
         if size > self._capacity // 2:
             return
         replaced = self._kept.pop(key, None)
@@ -54,7 +54,7 @@ class Recent(Generic[K, V]):
 
     def clear(self) -> None:
         """Forget everything."""
-        self._fading.add(self._kept)
+        self._lazy_free.add(self._kept)
         self._kept, self._size = OrderedDict(), 0
 
     def _forget_one(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -9,8 +10,8 @@ from typing import TypeAlias
 from rls._pb import rls_pb2
 from rls.errors import BackendError, NotLoaded, RequestError
 from rls.limiter import Limiter, Prepared
-from rls.transport.decode import Bounds, decode
-from rls.transport.encode import Answers, encode, heads
+from rls.transport.decode import SLICE, Message, parse, read, slices
+from rls.transport.encode import Answers, encode, encode_slices, encode_statuses, heads
 from rls.transport.json_checks import read_request, write_response
 from rls.transport.recent import Recent
 
@@ -37,7 +38,8 @@ class Service:
     """Answers RateLimitService messages with a limiter.
 
     Envoy sends the same bytes for the same company again and again, so what a message comes to is kept: parsed, matched
-    and planned once, as long as the rules stay the same.
+    and planned once, as long as the rules stay the same. A request of more than `SLICE` descriptors is judged in slices,
+    between which other calls have their turn.
 
     Attributes:
         unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
@@ -48,13 +50,12 @@ class Service:
         limiter: Limiter,
         *,
         answers: Answers | None = None,
-        bounds: Bounds | None = None,
         remembered_bytes: int = 160 << 20,
     ) -> None:
         self.unanswered = dict.fromkeys((reason for _, reason in (*_STATUS.values(), _BUG)), 0)
         self._limiter = limiter
         self._answers = answers or Answers()
-        self._bounds = bounds or Bounds()
+        self._one_at_a_time = asyncio.Lock()
         self._remembered = Recent[bytes, _Remembered](remembered_bytes)
         self._rules = limiter.rules
 
@@ -73,15 +74,29 @@ class Service:
                 self._rules = limiter.rules
             remembered = self._remembered.get(message)
             if remembered is None:
-                remembered = self._prepare(message)
+                parsed = parse(message)
+                if len(parsed.descriptors) > SLICE:
+                    return await self._answer_in_slices(parsed)
+                remembered = self._prepare(message, parsed)
             prepared, begun = remembered
             return encode(await limiter.run(prepared), begun, self._answers, limiter.modes)
         except Exception as error:
             self.unanswered[_status(error)[1]] += 1
             raise
 
-    def _prepare(self, message: bytes) -> _Remembered:
-        prepared = self._limiter.prepare(decode(message, self._bounds))
+    async def _answer_in_slices(self, parsed: Message) -> bytes:
+        """The answer to a request of many descriptors. One such request is judged at a time: they are large."""
+        encoded: list[bytes] = []
+        limiter = self._limiter
+        async with self._one_at_a_time:
+            decision = await limiter.run_slices(
+                lambda: slices(parsed),
+                lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
+            )
+        return encode_slices(decision, encoded, self._answers, limiter.modes)
+
+    def _prepare(self, message: bytes, parsed: Message) -> _Remembered:
+        prepared = self._limiter.prepare(read(parsed))
         # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
         remembered = (prepared, heads(prepared.plan))
         self._remembered.put(message, remembered, 750 + 3 * len(message) + 800 * len(prepared.plan.checks))

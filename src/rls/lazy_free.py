@@ -1,11 +1,11 @@
-"""Large mappings, let go of without a pause."""
+"""Large mappings, freed without a pause."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-class Fading:
+class LazyFree:
     """Mappings that nobody reads any more, emptied a few entries at a time.
 
     To drop a mapping of a hundred thousand entries at once takes longer than a call may wait.
@@ -21,8 +21,8 @@ class Fading:
         if mapping:
             self._mappings.append(mapping)
 
-    def fade(self, entries: int) -> None:
-        """Let go of some *entries*."""
+    def free(self, entries: int) -> None:
+        """Free some *entries*."""
         mappings = self._mappings
         while mappings and entries > 0:
             last = mappings[-1]

@@ -1,0 +1,203 @@
+"""Whatever a client of the mesh can choose is counted: an error would let it pass Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from rls._pb import raw_pb2, rls_pb2
+from rls.backends.base import CounterBackend
+from rls.backends.memory import MemoryBackend
+from rls.backends.redis import RedisBackend
+from rls.core.headers import HeaderNames
+from rls.core.keys import KeyFormat
+from rls.core.model import Unit
+from rls.core.plan import Counting
+from rls.limiter import Limiter
+from rls.observe.metrics import Metrics
+from rls.transport.decode import SLICE
+from rls.transport.encode import Answers
+from rls.transport.service import Service
+from tests.redis_server import RedisServer, redis_binary, running
+from tests.tries import Step, rule, rule_set
+
+OK, OVER_LIMIT = rls_pb2.RateLimitResponse.OK, rls_pb2.RateLimitResponse.OVER_LIMIT
+RULES = rule_set(
+    {
+        (Step("ip"),): rule("ip", 2, Unit.YEAR),
+        (Step("user"),): rule("user", 2, Unit.YEAR, detailed_metric=True),
+        (Step("path", "/*", share_threshold=True),): rule("path_/*", 2, Unit.YEAR),
+        (Step("path", "*x", value_to_metric=True),): rule("path_*x", 2, Unit.YEAR, replaces=["named"]),
+        (Step("company"), Step("ip")): rule("company.ip", 2, Unit.YEAR, name="named", metadata={"a": [1]}),
+        (Step("free"),): rule("free", None),
+    }
+)
+EVERYTHING = Answers(
+    HeaderNames(), ietf_headers=True, refusal_header="x-refused", problem_json=True, dynamic_metadata=True
+)
+
+raw = st.binary(max_size=6) | st.sampled_from(
+    [b"/*", b"/a", b"*x", b"\xff", b"bob\xff", b"\x00", b"\xed\xb3\xbf", b"\xc3"]
+)
+keys = st.sampled_from([b"ip", b"user", b"path", b"company", b"free", b"na\xefve"]) | raw
+entries = st.lists(st.tuples(keys, raw | raw.map(lambda value: value * 100)), max_size=5)
+descriptors = st.tuples(entries, st.none() | st.integers(0, 2**64 - 1), st.booleans())
+
+Asked: TypeAlias = tuple[list[tuple[bytes, bytes]], int | None, bool]
+"""A descriptor: its entries, its addend, and whether it gives hits back."""
+
+
+def message(asked: list[Asked], domain: bytes = b"domain", addend: int = 0) -> bytes:
+    request = raw_pb2.RateLimitRequest(domain=domain, hits_addend=addend)
+    for pairs, own_addend, refund in asked:
+        descriptor = request.descriptors.add(is_negative_hits=refund)
+        for key, value in pairs:
+            descriptor.entries.add(key=key, value=value)
+        if own_addend is not None:
+            descriptor.hits_addend.value = own_addend
+    return request.SerializeToString()
+
+
+def one(value: bytes, key: bytes = b"ip") -> Asked:
+    return [(key, value)], None, False
+
+
+class Served:
+    """A service with every kind of rule and answer, and its metrics."""
+
+    def __init__(self, backend: CounterBackend | None = None, key_format: KeyFormat = KeyFormat.V1) -> None:
+        self.metrics = Metrics()
+        counting = Counting(key_format=key_format)
+        limiter = Limiter(backend or MemoryBackend(), counting=counting, observers=[self.metrics])
+        limiter.load(RULES)
+        self.service = Service(limiter, answers=EVERYTHING)
+
+    async def ask(self, asked: bytes) -> rls_pb2.RateLimitResponse:
+        return rls_pb2.RateLimitResponse.FromString(await self.service.answer(asked))
+
+    def series(self) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+        text = b"".join(self.metrics.expose()).decode()
+        families = text_string_to_metric_families(text)
+        return [(sample.name, tuple(sample.labels.items())) for family in families for sample in family.samples]
+
+
+@settings(max_examples=300)
+@given(st.lists(descriptors, min_size=1, max_size=3), raw.filter(len), st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_no_key_value_addend_or_number_makes_an_error(asked, domain, addend, times) -> None:
+    async def ask_all() -> None:
+        served = Served()
+        for name in (domain, b"domain"):
+            answer = await served.ask(message(asked * times, name, addend))
+            assert answer.overall_code in (OK, OVER_LIMIT)
+            assert len(answer.statuses) == len(asked) * times
+        series = served.series()
+        assert len(series) == len(set(series)), "a name and its labels stand in a scrape once"
+
+    asyncio.run(ask_all())
+
+
+@pytest.mark.parametrize("key_format", KeyFormat)
+@pytest.mark.parametrize(
+    "value", [b"bob\xff", b"\xff", b"Mu\xf1oz", b"\xc3(", b"\xed\xa0\x80", b"a\x00b", b"\xf8" * 300]
+)
+async def test_a_value_that_is_not_utf_8_is_counted_like_any(value: bytes, key_format) -> None:
+    """Each by itself, beside the other descriptors of its request."""
+    served = Served(key_format=key_format)
+    asked = message([one(value), one(b"1.2.3.4")])
+    assert [(await served.ask(asked)).overall_code for _ in range(3)] == [OK, OK, OVER_LIMIT]
+    other = await served.ask(message([one(value + b"\xfe")]))
+    assert (other.overall_code, other.statuses[0].limit_remaining) == (OK, 1)
+    plain = await served.ask(message([one(b"1.2.3.4")]))
+    assert plain.overall_code == OVER_LIMIT
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with running(RedisServer(tmp_path, redis_binary())) as server:
+        yield server
+
+
+async def test_in_redis_too(redis) -> None:
+    backend = RedisBackend(redis.url, timeout_seconds=10)
+    served = Served(backend)
+    try:
+        for value in (b"\xff", b"\xfe", b"\x00", b"x" * 70_000, b"\xff" * 70_000):
+            codes = [(await served.ask(message([one(value)]))).overall_code for _ in range(3)]
+            assert codes == [OK, OK, OVER_LIMIT]
+        huge: Asked = ([(b"ip", b"huge")], 2**64 - 1, False)
+        assert [(await served.ask(message([huge]))).overall_code for _ in range(3)] == [OVER_LIMIT] * 3
+        many = message([one(b"%d" % n) for n in range(2 * SLICE + 1)])
+        assert [(await served.ask(many)).overall_code for _ in range(3)] == [OK, OK, OVER_LIMIT]
+    finally:
+        await backend.aclose()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(b"bob\xff", "bob\\xff"), (b"Mu\xf1oz", "Mu\\xf1oz"), ("Muñoz".encode(), "Muñoz"), (b"a\x1b[31m", "a\x1b[31m")],
+)
+async def test_it_is_shown_as_valid_text(value: bytes, shown: str) -> None:
+    """In dynamic metadata, which Envoy parses, and in metric labels."""
+    served = Served()
+    *_, answer = [await served.ask(message([one(value, b"user")])) for _ in range(3)]
+    metadata = json_format.MessageToDict(answer.dynamic_metadata)
+    assert metadata["descriptor"] == f"user={shown}"
+    assert metadata["descriptors"] == [{"entries": [f"user={shown}"]}]
+    assert json.loads(answer.raw_body)["status"] == 429
+    assert ("rls_hits_total", (("domain", "domain"), ("rule", f"user_{shown}"))) in served.series()
+
+
+async def test_a_text_that_reads_like_an_escaped_byte_shares_its_series_and_not_its_counter() -> None:
+    served = Served()
+    for value in (b"bob\xff", b"bob\\xff"):
+        assert (await served.ask(message([one(value, b"user")]))).statuses[0].limit_remaining == 1
+    series = served.series()
+    assert len(series) == len(set(series))
+
+
+@pytest.mark.parametrize("count", [SLICE - 1, SLICE, SLICE + 1, 5 * SLICE])
+async def test_many_descriptors_are_answered_like_few(count: int) -> None:
+    """Codes, statuses, metrics and `replaces`, which hold for the whole request."""
+    served = Served()
+    asked: list[Asked] = [([(b"company", b"acme"), (b"ip", b"%d" % n)], None, False) for n in range(count - 1)]
+    replacing = message([*asked, one(b"zx", b"path")])
+    answer = await served.ask(replacing)
+    assert [status.HasField("current_limit") for status in answer.statuses] == [False] * (count - 1) + [True]
+    for _ in range(2):
+        answer = await served.ask(message(asked))
+        assert answer.overall_code == OK
+    answer = await served.ask(message(asked))
+    assert answer.overall_code == OVER_LIMIT
+    assert {status.code for status in answer.statuses} == {OVER_LIMIT}
+    assert answer.dynamic_metadata["rule"] == "named"
+    text = b"".join(served.metrics.expose()).decode()
+    assert f'rls_hits_total{{domain="domain",rule="company.ip"}} {3 * (count - 1)}\n' in text
+    assert 'rls_requests_total{code="OK"} 3.0' in text
+
+
+async def test_other_calls_have_their_turn_while_many_descriptors_are_judged() -> None:
+    served = Served()
+    long = asyncio.create_task(served.ask(message([one(b"%d" % n) for n in range(100 * SLICE)])))
+    await asyncio.sleep(0)
+    for n in range(50):
+        assert (await served.ask(message([one(b"other%d" % n)]))).overall_code == OK
+        assert not long.done()
+        await asyncio.sleep(0)
+    assert (await long).overall_code == OK
+
+
+async def test_json_cannot_hold_what_is_not_text() -> None:
+    """A lone surrogate in JSON is the caller's mistake; Envoy does not send JSON."""
+    status, _ = await Served().service.answer_json(
+        b'{"domain":"domain","descriptors":[{"entries":[{"key":"ip","value":"\\udcff"}]}]}'
+    )
+    assert status in (200, 400)
