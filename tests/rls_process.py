@@ -23,7 +23,10 @@ descriptors:
 
 
 class RlsProcess(Process):
-    """A server that listens, its files in *folder*, under *rules* unless it is given a `--config`; without a drain."""
+    """A server that listens, its files in *folder*, under *rules* unless it is given a `--config`; without a drain.
+
+    *program* is what Python runs.
+    """
 
     def __init__(
         self,
@@ -32,7 +35,7 @@ class RlsProcess(Process):
         rules: str = RULES,
         env: Mapping[str, str] | None = None,
         name: str = "rls",
-        program: Sequence[str] = ("rls",),
+        program: Sequence[str] = ("-m", "rls"),
     ) -> None:
         self.rules = folder / "rules.yaml"
         if "--config" not in options:
@@ -41,7 +44,7 @@ class RlsProcess(Process):
         # What is given twice counts once, the last time.
         addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
         variables = [f"{variable}={value}" for variable, value in (env or {}).items()]
-        serve = [sys.executable, "-m", *program, "serve"]
+        serve = [sys.executable, *program, "serve"]
         command = ["env", *variables, *serve, *addresses, "--drain", "0", *options]
         super().__init__(name, command, folder / f"{name}.log")
         try:

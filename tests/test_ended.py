@@ -30,8 +30,8 @@ TLS = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
 STRIKES = [
     ("raise", "health", "health", ()),
     ("raise", "readiness", "readiness", ()),
-    ("raise", "watch", "watch", ()),
-    ("cancel", "watch", "watch", ()),
+    ("raise", "loading", "loading", ()),
+    ("cancel", "loading", "loading", ()),
     ("raise", "garbage collection", "garbage collection", ()),
     ("cancel", "garbage collection", "garbage collection", ()),
     ("raise", "h2corn", "grpc server", ()),
@@ -84,7 +84,7 @@ class Readings:
 def test_what_ends_is_told_and_ends_the_service(tmp_path, certificates, how, part, ended, options) -> None:
     ports = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", f"127.0.0.1:{free_port()}")]
     options = [certificates.get(option, option) for option in options]
-    process = RlsProcess(tmp_path, *ports, "--drain", "500ms", *options, program=("tests.injured", how, part))
+    process = RlsProcess(tmp_path, *ports, "--drain", "500ms", *options, program=("-m", "tests.injured", how, part))
     try:
         process.wait_until(lambda: process.get("/readyz").status == 200, "it is ready")
         process.send(signal.SIGUSR1)
@@ -100,7 +100,7 @@ def test_what_ends_is_told_and_ends_the_service(tmp_path, certificates, how, par
 
 
 def test_grpc_health_says_no_as_well(tmp_path) -> None:
-    process = RlsProcess(tmp_path, "--drain", "2s", program=("tests.injured", "raise", "watch"))
+    process = RlsProcess(tmp_path, "--drain", "2s", program=("-m", "tests.injured", "raise", "loading"))
     try:
         with grpc.insecure_channel(process.addresses["grpc"]) as channel:
             check: Any = channel.unary_unary(CHECK)
@@ -113,7 +113,7 @@ def test_grpc_health_says_no_as_well(tmp_path) -> None:
 
 
 def test_what_ends_during_the_drain_is_no_error(tmp_path) -> None:
-    process = RlsProcess(tmp_path, "--drain", "2s", program=("tests.injured", "cancel", "watch"))
+    process = RlsProcess(tmp_path, "--drain", "2s", program=("-m", "tests.injured", "cancel", "loading"))
     try:
         process.send(signal.SIGTERM)
         process.wait_until(lambda: "draining" in process.output(), "it drains")

@@ -13,8 +13,6 @@ import uvloop
 
 from rls import __version__
 from rls.backends.memory import MemoryBackend
-from rls.config import Loaded, load
-from rls.config.watch import watch
 from rls.core.decide import Modes
 from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
@@ -22,9 +20,10 @@ from rls.core.plan import Counting
 from rls.core.rules import OnBackendError, RuleSet
 from rls.counters import open_backend
 from rls.enforcement import EnforcementState, Reason, State
-from rls.errors import SettingsError, Stopped
+from rls.errors import Stopped
 from rls.fallback import Policies
 from rls.limiter import Limiter
+from rls.loading import Loading
 from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
@@ -126,7 +125,7 @@ class App:
         show_fallback(self.metrics, self.policies, lambda: self.replicas.count)
         show_uncharged(self.metrics, self.limiter.uncharge)
         self._concurrency_limit = 0
-        self._loaded = Loaded()
+        self.loading = Loading(settings, self.limiter, self.enforcement, self.event_log)
         self._stop = asyncio.Event()
         self._tasks = Tasks(self._task_ended, self._task_failed)
         self._ended = ""
@@ -145,7 +144,7 @@ class App:
             stack.push_async_callback(self.backend.aclose)
             stack.push_async_callback(self.policies.aclose)
             stack.push_async_callback(self.limiter.uncharge.aclose)
-            self._load_first()
+            await self.loading.start()
             await self.replicas.look()
             http, admin = self._http()
             grpc = self._grpc()
@@ -164,7 +163,7 @@ class App:
             self._tasks.keep("readiness", self.readiness.run())
             if not self.replicas.fixed:
                 self._tasks.keep("replicas", self.replicas.run())
-            self._tasks.keep("watch", watch(self.settings.config, self._apply_news, self._loaded))
+            self._tasks.keep("loading", self.loading.run())
             self._tasks.keep("garbage collection", collect_garbage())
             settle_garbage_collector()
             addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
@@ -178,31 +177,6 @@ class App:
         self.log.info("stopped")
         if self._ended:
             raise Stopped(self._ended)
-
-    def _load_first(self) -> None:
-        for path in self.settings.config:
-            if not path.exists():
-                raise SettingsError(f"no such file or directory: {path}, expected rules in YAML")
-        self._apply(load(self.settings.config))
-
-    def _apply(self, loaded: Loaded) -> None:
-        """Put what was read in force, as far as it is good."""
-        self._loaded = loaded
-        for warning in loaded.warnings:
-            self.log.warning("rules_warning", warning=str(warning))
-        if loaded.files or not loaded.problems:
-            self.limiter.load(loaded.rules, loaded.files, loaded.problems)
-            settle_garbage_collector()
-        else:
-            self.limiter.reject(loaded.problems)
-        self._report_rules()
-
-    def _report_rules(self) -> None:
-        """Report what of the rules is not in force."""
-        report, problems = self.enforcement.report, self.limiter.problems
-        report(Reason.RULES_INVALID, f"{_counted(len(problems), 'mistake')}, first {problems[0]}" if problems else "")
-        some = any(True for domain in self.limiter.rules.domains.values() for _ in domain.rules())
-        report(Reason.NO_RULES, "" if some else "no rule is in force: every request passes", state=State.OFF)
 
     def _report_modes(self) -> None:
         """Report the modes of the whole server that weaken rules."""
@@ -221,14 +195,6 @@ class App:
     def _stalled(self, seconds: float) -> None:
         text = f"the event loop stood still for {seconds:.1f} s" if seconds else ""
         self.enforcement.report(Reason.STALLED, text, state=State.OFF)
-
-    def _apply_news(self, loaded: Loaded) -> None:
-        """What the watch saw, unless SIGHUP was quicker."""
-        if (loaded.digests, loaded.problems) != (self._loaded.digests, self._loaded.problems):
-            self._apply(loaded)
-
-    async def _reload(self) -> None:
-        self._apply(await asyncio.to_thread(load, self.settings.config, self._loaded))
 
     def _backend_changed(self, reason: str) -> None:
         self.event_log.backend_changed(reason)
@@ -311,7 +277,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped_by, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start("reload", self._reload()))
+        loop.add_signal_handler(signal.SIGHUP, self.loading.request)
 
     def _stopped_by(self, number: signal.Signals) -> None:
         if self._stop.is_set():
@@ -341,10 +307,6 @@ def _answers(settings: Settings) -> Answers:
         problem_json=settings.problem_json,
         dynamic_metadata=settings.response_dynamic_metadata,
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _address(server: HttpListener | None) -> str:

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     config: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(parse_paths), Flag(RULES, "PATH")] = Field(
         description="File or directory of rules; may be repeated (in the environment: separated by commas or colons)."
     )
+    allow_no_rules: Annotated[bool, Flag(RULES)] = Field(
+        False, description="Be ready without any rule. Otherwise a server without rules is not ready."
+    )
 
     backend: Annotated[BackendUrl, PlainValidator(parse_backend), Flag(COUNTING, "URL")] = Field(
         BackendUrl("memory://"),
