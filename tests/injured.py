@@ -34,21 +34,22 @@ def strike(how: str, part: str, arguments: list[str]) -> None:
     for task in struck:
         if how == "cancel":
             task.cancel()
+        elif (future := waits_for(task)) is None or future.done():  # it is about to run
+            asyncio.get_running_loop().call_later(0.01, strike, how, part, arguments)
         else:
-            waits_for(task).set_exception(Wound("struck"))
+            future.set_exception(Wound("struck"))
 
 
 def coroutine_of(task: asyncio.Task[Any]) -> str:
     return getattr(task.get_coro(), "__name__", "")
 
 
-def waits_for(task: asyncio.Task[Any]) -> asyncio.Future[Any]:
+def waits_for(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
     """The future that *task* waits for in the end."""
     future: Any = task
     while isinstance(future, asyncio.Task):
         future = future._fut_waiter  # type: ignore[attr-defined]
-    assert future is not None
-    found: asyncio.Future[Any] = future
+    found: asyncio.Future[Any] | None = future
     return found
 
 

@@ -7,6 +7,7 @@ import contextlib
 import shlex
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ class Readings:
 
     def __init__(self, process: RlsProcess) -> None:
         self.all: list[Answer] = []
+        deadline = time.monotonic() + 60
         while process.returncode is None:
+            assert time.monotonic() < deadline, "it did not end"
             with contextlib.suppress(OSError):
                 self.all.append(process.get("/readyz"))
 
