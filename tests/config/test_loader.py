@@ -515,7 +515,9 @@ async def test_an_error_from_elsewhere_is_not_taken_for_one_of_loading(tmp_path)
     gate = disk.hold(f"stat {path}")
     task = asyncio.create_task(Loader([path], disk=disk, answer_seconds=60).run(lambda _: None))
     await until(lambda: disk.waiting)
-    waits_for(task).set_exception(ZeroDivisionError("struck"))
+    waited = waits_for(task)
+    assert waited is not None
+    waited.set_exception(ZeroDivisionError("struck"))
     with pytest.raises(ZeroDivisionError, match="struck"):
         await asyncio.wait_for(task, DEADLINE)
     gate.set()
