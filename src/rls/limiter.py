@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, keep_above, submit_as_task
 from rls.core.decide import Decision, Fallback, Modes, Overall, Status, decide
 from rls.core.model import Request
-from rls.core.plan import Counting, Plan, plan, replaced_by
+from rls.core.plan import Counting, Plan, Planner
 from rls.core.rules import OnBackendError, RuleSet
 from rls.core.window import window_start
 from rls.errors import BackendError, NotLoaded, Problem
@@ -31,6 +31,7 @@ class Limiter:
         rules: The rules in force. What was prepared belongs to the rules that it was prepared under.
         problems: Mistakes that the last load found; empty when all of it is in force.
         loaded: Whether any rules have been loaded.
+        planner: Plans under *rules*.
         policies: What decides while the backend fails.
         uncharge: What refused requests do not spend.
 
@@ -54,6 +55,7 @@ class Limiter:
         self.problems: tuple[Problem, ...] = ()
         self.loaded = False
         self.counting = counting or Counting()
+        self.planner = Planner(self.rules, self.counting)
         self.modes = modes or Modes()
         self.policies = policies or Policies(backend, clock=clock)
         self.uncharge = uncharge or Uncharge(backend)
@@ -67,6 +69,7 @@ class Limiter:
     def load(self, rules: RuleSet, files: tuple[str, ...] = (), problems: tuple[Problem, ...] = ()) -> None:
         """Put *rules* in force, whole; *problems* are the mistakes for which parts of a configuration are missing."""
         self.rules = rules
+        self.planner = Planner(rules, self.counting)
         self.problems = problems
         self.loaded = True
         for observer in self._observers:
@@ -84,9 +87,17 @@ class Limiter:
         Raises:
             NotLoaded: There are none yet.
         """
+        return Prepared(self.ready_planner().plan(request))
+
+    def ready_planner(self) -> Planner:
+        """What plans under the rules in force.
+
+        Raises:
+            NotLoaded: There are none yet.
+        """
         if not self.loaded:
             raise NotLoaded("no rate limit configuration loaded")
-        return Prepared(plan(request, self.rules, self.counting))
+        return self.planner
 
     async def check(self, request: Request) -> Decision:
         """Count and decide *request*.
@@ -159,16 +170,14 @@ class Limiter:
             NotLoaded: No rules have been loaded yet.
             BackendError: As `run`; slices before the one that failed have been counted.
         """
-        if not self.loaded:
-            raise NotLoaded("no rate limit configuration loaded")
-        began, rules = self._clock(), self.rules
+        began, planner = self._clock(), self.ready_planner()
         replaced: set[str] = set()
         for one in slices():
-            replaced |= replaced_by(one, rules)
+            replaced |= planner.replaced_by(one)
             await asyncio.sleep(0)
         whole = _Whole(self.modes)
         for one in slices():
-            planned = plan(one, rules, self.counting, replaced)
+            planned = planner.plan(one, replaced)
             hits = Prepared(planned).at(int(began))
             counts, decision = await self._judge(planned, hits, began)
             whole.add(hits, counts, decision)
@@ -332,6 +341,7 @@ class Prepared:
         """
         self.since, self.until = 0, FOREVER
         hits = []
+        domain = self.plan.domain + "|"
         # A counter that is over its limit may be so only until requests that others refuse get their hits back.
         never_over = NEVER_OVER if not self.plan.charge_refused else 0
         for check in self.plan.counted:
@@ -340,16 +350,9 @@ class Prepared:
             end = start + length
             self.since, self.until = max(self.since, start), min(self.until, end)
             limit = check.requests_per_unit
-            hits.append(
-                Hit(
-                    key=b"%b%d" % (check.key, start),
-                    amount=check.amount,
-                    limit=never_over or limit,
-                    expires_at=end,
-                    window_seconds=length,
-                    rule=self.plan.domain + "|" + check.rule_path,
-                    keep_above=keep_above(limit, check.near_limit),
-                )
-            )
+            key = b"%b%d" % (check.key, start)
+            kept = keep_above(limit, check.near_limit)
+            rule = domain + check.rule_path
+            hits.append(_new(Hit, (key, check.amount, never_over or limit, end, length, rule, kept)))
         self.hits = hits
         return hits

@@ -118,7 +118,7 @@ async def test_a_backend_that_fails_calls_but_no_pings_degrades(watched) -> None
     await watched.poll()
     watched.failing = "gone"
     watched.readiness.report_backend()
-    assert [found.text for found in watched.enforcement.weaknesses] == ["the backend fails: gone"]
+    assert [found.text for found in watched.enforcement.weaknesses] == ["the backend cannot count: gone"]
     assert watched.serving
 
 

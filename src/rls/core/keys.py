@@ -15,12 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 
 from rls.core.model import Entry, to_bytes
 
 LONGEST_PLAIN_VALUE = 128
 _SPECIAL = re.compile(r"[\x00-\x20%|=~#{}\x7f\udc80-\udcff]")
+_find_special = _SPECIAL.search
 _ESCAPES = {code: f"%{code:02X}" for code in (*range(0x21), *map(ord, "%|=~#{}"), 0x7F)}
 # PEP 383: U+DCxx stands for the byte xx.
 _ESCAPES |= {0xDC00 + byte: f"%{byte:02X}" for byte in range(0x80, 0x100)}
@@ -42,23 +44,38 @@ def counter_key(
     window_seconds: int,
 ) -> bytes:
     """The key of a counter without its window's start, which is appended in decimal digits."""
-    if key_format is KeyFormat.COMPAT:
-        pairs = "".join(
-            f"{entry.key}_{entry.value if pattern is None else pattern}_"
-            for entry, pattern in zip(entries, shared, strict=True)
-        )
-        return to_bytes(f"{prefix}{domain}_{pairs}")
-    pairs = ""
-    for (key, value), pattern in zip(entries, shared, strict=True):
-        pairs += _pair(key, value) if pattern is None else f"{_escape(key)}~{_escape(pattern)}|"
-    return f"{prefix}r1|{_escape(domain)}|{pairs}{window_seconds}|".encode()
+    return CounterKeys(key_format, prefix, domain).key(entries, shared, window_seconds)
 
 
-def _pair(key: str, value: str) -> str:
-    if len(value) > LONGEST_PLAIN_VALUE:
-        return f"{_escape(key)}#{sha256(to_bytes(value)).hexdigest()}|"
-    return f"{_escape(key)}={_escape(value)}|"
+class CounterKeys:
+    """The keys of one domain's counters; what they have in common is put together once."""
+
+    __slots__ = ("_compatible", "_head")
+
+    def __init__(self, key_format: KeyFormat, prefix: str, domain: str) -> None:
+        self._compatible = key_format is KeyFormat.COMPAT
+        self._head = f"{prefix}{domain}_" if self._compatible else f"{prefix}r1|{_escape(domain)}|"
+
+    def key(self, entries: Sequence[Entry], shared: Sequence[str | None], window_seconds: int) -> bytes:
+        """See `counter_key`."""
+        text = self._head
+        if self._compatible:
+            for (key, value), pattern in zip(entries, shared, strict=True):
+                text += f"{key}_{value if pattern is None else pattern}_"
+            return to_bytes(text)
+        for (key, value), pattern in zip(entries, shared, strict=True):
+            if pattern is not None:
+                text += f"{_escape_key(key)}~{_escape(pattern)}|"
+            elif len(value) <= LONGEST_PLAIN_VALUE:
+                text += f"{_escape_key(key)}={_escape(value)}|"
+            else:
+                text += f"{_escape_key(key)}#{sha256(to_bytes(value)).hexdigest()}|"
+        return f"{text}{window_seconds}|".encode()
 
 
 def _escape(text: str) -> str:
-    return text if _SPECIAL.search(text) is None else text.translate(_ESCAPES)
+    return text if _find_special(text) is None else text.translate(_ESCAPES)
+
+
+# Keys come again and again; values need not.
+_escape_key = lru_cache(maxsize=4096)(_escape)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from rls.core.model import Entry, to_unicode
 from rls.core.rules import Domain, Node, Rule
 
+_new = tuple.__new__
+
 
 class Match(NamedTuple):
     """The rule that applies to a descriptor.
@@ -47,7 +49,7 @@ def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
     if rule is None:
         return None
     if plain and not rule.detailed_metric:
-        return Match(rule, (None,) * len(steps), rule.path, False)
+        return _new(Match, (rule, (None,) * len(steps), rule.path, False))
     shared = tuple(pattern if step.share_threshold else None for step, pattern in steps)
     label, has_values = _label(rule, steps, entries)
     return Match(rule, shared, label, has_values)
@@ -61,10 +63,12 @@ def _step(node: Node, entry: Entry) -> tuple[Node, str | None] | None:
     child = node.exact.get(entry)
     if child is not None:
         return child, entry.value if "*" in entry.value else None
-    for wildcard, child in node.wildcards.get(entry.key, ()):
-        if wildcard.matches(entry.value):
-            return child, wildcard.text
-    child = node.defaults.get(entry.key)
+    key, value = entry
+    if node.wildcards:
+        for wildcard, child in node.wildcards.get(key, ()):
+            if wildcard.matches(value):
+                return child, wildcard.text
+    child = node.defaults.get(key)
     return None if child is None else (child, "")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rls.core.keys import KeyFormat, counter_key
+from rls.core.keys import CounterKeys, KeyFormat
 from rls.core.match import match
 from rls.core.model import UINT32_MAX, Descriptor, RateLimit, Request
 from rls.core.rules import Domain, Rule, RuleSet
@@ -16,6 +16,7 @@ OVERRIDE_LABEL = "(override)"
 MOST_ADDED = UINT32_MAX + 1
 """Hits that one check adds at most: over every limit, and no two billion of them overflow a counter in Redis (int64)."""
 MOST_GIVEN_BACK = 2**63 - 1
+_new = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,78 +99,124 @@ class Plan(NamedTuple):
     charge_refused: bool = True
 
 
-def plan(request: Request, rules: RuleSet, counting: Counting, replaced: AbstractSet[str] | None = None) -> Plan:
-    """Match every descriptor of *request*, apply overrides, addends and `replaces`.
+def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
+    """Match every descriptor of *request*, apply overrides, addends and `replaces`."""
+    return Planner(rules, counting).plan(request)
 
-    Args:
-        replaced: Names of the rules that count nothing; where None, those that rules of this request replace.
-    """
-    domain = rules.domains.get(request.domain)
-    if domain is None:
-        checks: Sequence[Check] = [Check(descriptor) for descriptor in request.descriptors]
-    else:
-        checks = [_check(request, domain, descriptor, counting) for descriptor in request.descriptors]
-        if replaced is None:
-            replaced = {name for check in checks if check.rule is not None for name in check.rule.replaces}
+
+class Planner:
+    """Plans requests under one set of *rules*; what it finds out about them once is kept."""
+
+    def __init__(self, rules: RuleSet, counting: Counting) -> None:
+        self.rules = rules
+        self._counting = counting
+        self._domains: dict[str, DomainPlanner] = {}
+
+    def plan(self, request: Request, replaced: AbstractSet[str] | None = None) -> Plan:
+        """Match every descriptor of *request*, apply overrides, addends and `replaces`.
+
+        Args:
+            request: What is asked.
+            replaced: Names of the rules that count nothing; where None, those that rules of this request replace.
+        """
+        domain = self.domain(request.domain)
+        addend = request.hits_addend
+        if domain is None:
+            checks = [Check(descriptor) for descriptor in request.descriptors]
+        else:
+            checks = [domain.check(descriptor, addend) for descriptor in request.descriptors]
+        return self.join(request.domain, checks, addend, replaced)
+
+    def join(
+        self, name: str, checks: Sequence[Check], hits_addend: int, replaced: AbstractSet[str] | None = None
+    ) -> Plan:
+        """The plan of a request for the domain *name* whose descriptors come to *checks*; see `plan`."""
+        domain = self.domain(name)
+        counted = []
+        for check in checks:
+            rule = check[1]
+            if rule is not None and rule.replaces and replaced is None:
+                replaced = _replaced(checks)
+            if check[2] is not None:
+                counted.append(check)
         if replaced:
             checks = [_without_replaced(check, replaced) for check in checks]
-    counted = tuple(check for check in checks if check.limit is not None)
-    charge_refused = counting.charge_refused
-    if domain is not None and domain.charge_refused is not None:
-        charge_refused = domain.charge_refused
-    return Plan(request.domain, domain is not None, tuple(checks), counted, request.hits_addend, charge_refused)
+            counted = [check for check in checks if check.limit is not None]
+        charge_refused = self._counting.charge_refused if domain is None else domain.charge_refused
+        return _new(Plan, (name, domain is not None, tuple(checks), tuple(counted), hits_addend, charge_refused))
+
+    def replaced_by(self, request: Request) -> AbstractSet[str]:
+        """Names of the rules that rules of *request* replace."""
+        domain = self.rules.domains.get(request.domain)
+        if domain is None:
+            return frozenset()
+        found = [match(domain, descriptor.entries) for descriptor in request.descriptors if descriptor.limit is None]
+        return {name for one in found if one is not None for name in one.rule.replaces}
+
+    def domain(self, name: str) -> DomainPlanner | None:
+        """What plans for the domain *name*; None where the rules do not know it."""
+        planner = self._domains.get(name)
+        if planner is None and (domain := self.rules.domains.get(name)) is not None:
+            planner = self._domains[name] = DomainPlanner(domain, self._counting)
+        return planner
 
 
-def replaced_by(request: Request, rules: RuleSet) -> AbstractSet[str]:
-    """Names of the rules that rules of *request* replace."""
-    domain = rules.domains.get(request.domain)
-    if domain is None:
-        return frozenset()
-    found = [match(domain, descriptor.entries) for descriptor in request.descriptors if descriptor.limit is None]
-    return {name for one in found if one is not None for name in one.rule.replaces}
+class DomainPlanner:
+    """Plans the descriptors of one domain.
+
+    Attributes:
+        charge_refused: Whether a refused request spends what it counts.
+    """
+
+    __slots__ = ("_counting", "_domain", "_keys", "_rules", "charge_refused")
+
+    def __init__(self, domain: Domain, counting: Counting) -> None:
+        self.charge_refused = counting.charge_refused if domain.charge_refused is None else domain.charge_refused
+        self._domain = domain
+        self._counting = counting
+        self._keys = CounterKeys(counting.key_format, counting.key_prefix, domain.name)
+        # Of each rule that was met: its limit, and the window and near limit of that.
+        self._rules: dict[Rule, tuple[RateLimit, int, int]] = {}
+
+    def check(self, descriptor: Descriptor, hits_addend: int) -> Check:
+        """What *descriptor* comes to in a request with *hits_addend*, before `replaces`."""
+        limit = descriptor[1]
+        if limit is not None:
+            # ratelimit.proto: RateLimitDescriptor.limit. The rules are not asked: an override holds for whatever its domain
+            # is sent.
+            shared: Sequence[str | None] = (None,) * len(descriptor.entries)
+            rule, label, has_values, window_seconds = None, OVERRIDE_LABEL, False, limit.window_seconds
+            near_limit = self._near_limit(limit)
+        else:
+            found = match(self._domain, descriptor[0])
+            if found is None:
+                return Check(descriptor)
+            rule, shared, label, has_values = found
+            if rule.limit is None:
+                return Check(descriptor, rule, label=label, has_values=has_values)
+            known = self._rules.get(rule)
+            if known is None:
+                known = self._rules[rule] = (rule.limit, rule.limit.window_seconds, self._near_limit(rule.limit))
+            limit, window_seconds, near_limit = known
+        _, _, own_addend, is_negative_hits = descriptor
+        # ratelimit.proto: RateLimitDescriptor.hits_addend may be 0; rls.proto: RateLimitRequest.hits_addend 0 means 1.
+        amount = own_addend if own_addend is not None else hits_addend or 1
+        if amount > UINT32_MAX:
+            amount = min(amount, MOST_GIVEN_BACK if is_negative_hits else MOST_ADDED)
+        if is_negative_hits:
+            amount = -amount
+        key = self._keys.key(descriptor[0], shared, window_seconds)
+        # Made as a tuple, which costs a fifth of a NamedTuple's constructor: every descriptor that is new comes here.
+        return _new(
+            Check, (descriptor, rule, limit, limit[0], amount, key, window_seconds, near_limit, label, has_values)
+        )
+
+    def _near_limit(self, limit: RateLimit) -> int:
+        return int(limit.requests_per_unit * self._counting.near_limit_ratio)
 
 
-def _check(request: Request, domain: Domain, descriptor: Descriptor, counting: Counting) -> Check:
-    if descriptor.limit is not None:
-        # ratelimit.proto: RateLimitDescriptor.limit. The rules are not asked: an override holds for whatever its domain is sent.
-        private = (None,) * len(descriptor.entries)
-        return _counted(request, descriptor, None, descriptor.limit, private, OVERRIDE_LABEL, False, counting)
-    found = match(domain, descriptor.entries)
-    if found is None:
-        return Check(descriptor)
-    if found.rule.limit is None:
-        return Check(descriptor, found.rule, label=found.label, has_values=found.has_values)
-    rule, shared, label, has_values = found
-    return _counted(request, descriptor, rule, found.rule.limit, shared, label, has_values, counting)
-
-
-def _counted(
-    request: Request,
-    descriptor: Descriptor,
-    rule: Rule | None,
-    limit: RateLimit,
-    shared: tuple[str | None, ...],
-    label: str,
-    has_values: bool,
-    counting: Counting,
-) -> Check:
-    # ratelimit.proto: RateLimitDescriptor.hits_addend may be 0; rls.proto: RateLimitRequest.hits_addend 0 means 1.
-    addend = descriptor.hits_addend if descriptor.hits_addend is not None else request.hits_addend or 1
-    if addend > UINT32_MAX:
-        addend = min(addend, MOST_GIVEN_BACK if descriptor.is_negative_hits else MOST_ADDED)
-    length = limit.window_seconds
-    return Check(
-        descriptor=descriptor,
-        rule=rule,
-        limit=limit,
-        requests_per_unit=limit.requests_per_unit,
-        amount=-addend if descriptor.is_negative_hits else addend,
-        key=counter_key(counting.key_format, counting.key_prefix, request.domain, descriptor.entries, shared, length),
-        window_seconds=length,
-        near_limit=int(limit.requests_per_unit * counting.near_limit_ratio),
-        label=label,
-        has_values=has_values,
-    )
+def _replaced(checks: Sequence[Check]) -> AbstractSet[str]:
+    return {name for check in checks if check.rule is not None for name in check.rule.replaces}
 
 
 def _without_replaced(check: Check, replaced: AbstractSet[str]) -> Check:

@@ -11,6 +11,7 @@ from rls.transport.health import Health
 
 _POLL_SECONDS = 0.5
 _PING_TIMEOUT = 1.0
+_CANNOT_COUNT = "the backend cannot count"
 
 
 class Readiness:
@@ -73,7 +74,7 @@ class Readiness:
             async with asyncio.timeout(_PING_TIMEOUT):
                 await self._ping()
         except BackendError as error:
-            self._silent, some_answer = f"the backend cannot count: {error}", bool(error.counts)
+            self._silent, some_answer = f"{_CANNOT_COUNT}: {error}", bool(error.counts)
         except TimeoutError:
             self._silent = "the backend does not answer"
         if self._silent and self._needs_backend and not some_answer:
@@ -86,7 +87,7 @@ class Readiness:
     def report_backend(self) -> None:
         """Report what the last poll and the calls since then found."""
         failing = self._failing()
-        text = self._silent or (f"the backend fails: {failing}" if failing else "")
+        text = self._silent or (f"{_CANNOT_COUNT}: {failing}" if failing else "")
         self.enforcement.report(Reason.BACKEND_UNAVAILABLE, text, state=self._state)
 
     async def run(self) -> None:

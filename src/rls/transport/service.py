@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from rls._pb import rls_pb2
+from rls.core.plan import Check, Plan
 from rls.errors import BackendError, NotLoaded, RequestError
 from rls.limiter import Limiter, Prepared
 from rls.transport.decode import SLICE, Message, parse, read, slices
 from rls.transport.encode import Answers, encode, encode_slices, encode_statuses, heads
 from rls.transport.json_checks import read_request, write_response
+from rls.transport.plain import read_descriptor, split
 from rls.transport.recent import Recent
 
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -56,7 +58,8 @@ class Service:
         self.limiter = limiter
         self.answers = answers or Answers()
         self._one_at_a_time = asyncio.Lock()
-        self._remembered = Recent[bytes, Remembered](remembered_bytes)
+        self._remembered = Recent[bytes, Remembered](remembered_bytes * 5 // 8)
+        self._checks = Recent[bytes, Check](remembered_bytes * 3 // 8)
         self._rules = limiter.rules
 
     async def answer(self, message: bytes) -> bytes:
@@ -87,14 +90,46 @@ class Service:
         """
         if self.limiter.rules is not self._rules:
             self._remembered.clear()
+            self._checks.clear()
             self._rules = self.limiter.rules
         remembered = self._remembered.get(message)
-        if remembered is None:
+        if remembered is not None:
+            return remembered
+        planned = self._plan_plain(message)
+        if planned is None:
             parsed = parse(message)
             if len(parsed.descriptors) > SLICE:
                 return parsed
-            remembered = self._prepare(message, parsed)
+            planned = self.limiter.ready_planner().plan(read(parsed))
+        remembered = (Prepared(planned), heads(planned))
+        # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
+        self._remembered.put(message, remembered, 750 + 3 * len(message) + 800 * len(planned.checks))
         return remembered
+
+    def _plan_plain(self, message: bytes) -> Plan | None:
+        """The plan of a plain message; None where protobuf has to read it.
+
+        What its descriptors come to is remembered, for other messages that have the same.
+        """
+        plain = split(message)
+        if plain is None or len(plain.descriptors) > SLICE:
+            return None
+        name, head, sent, addend = plain
+        planner = self.limiter.ready_planner()
+        domain = planner.domain(name)
+        checks = []
+        for one in sent:
+            key = head + one
+            check = None if addend else self._checks.get(key)
+            if check is None:
+                descriptor = read_descriptor(one)
+                if descriptor is None:
+                    return None
+                check = Check(descriptor) if domain is None else domain.check(descriptor, addend)
+                if not addend:
+                    self._checks.put(key, check, 900 + 4 * len(one))
+            checks.append(check)
+        return planner.join(name, checks, addend)
 
     def count_unanswered(self, error: BaseException) -> None:
         """A request got *error* for an answer."""
@@ -110,13 +145,6 @@ class Service:
                 lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
             )
         return encode_slices(decision, encoded, self.answers, limiter.modes)
-
-    def _prepare(self, message: bytes, parsed: Message) -> Remembered:
-        prepared = self.limiter.prepare(read(parsed))
-        # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
-        remembered = (prepared, heads(prepared.plan))
-        self._remembered.put(message, remembered, 750 + 3 * len(message) + 800 * len(prepared.plan.checks))
-        return remembered
 
     async def answer_json(self, body: bytes, *, refunds: bool = True) -> tuple[int, bytes]:
         """HTTP status and JSON body for a RateLimitRequest in JSON, as the reference's `/json` answers it.
