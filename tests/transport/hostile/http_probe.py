@@ -27,9 +27,9 @@ def main(port: int) -> None:
         for path in ("/readyz", "/healthz"):
             began = time.monotonic()
             try:
-                outcomes[str(ask(port, path, timeout=TIMEOUT).status)] += 1
+                outcomes[f"{path} {ask(port, path, timeout=TIMEOUT).status}"] += 1
             except OSError as error:
-                outcomes[repr(error)] += 1
+                outcomes[f"{path} {error!r}"] += 1
             longest = max(longest, time.monotonic() - began)
         if outcomes.total() == 2:
             _say("ready")

@@ -68,7 +68,8 @@ def test_probes_and_calls_are_answered_while_one_client_is_hostile(server, kind,
         asyncio.run(attack(server.addresses[kind]))
     grown = memory(server.pid, "VmHWM") - before
     assert server.returncode is None
-    assert set(http.outcomes) == {"200"}
+    # Where others keep the CPU for a second, its loop has stood still, and it says so.
+    assert set(http.outcomes) - {"/readyz 503"} == {"/healthz 200", "/readyz 200"}
     assert http.longest <= LONGEST_ANSWER
     assert grpc.served >= LEAST_SERVED, grpc.outcomes
     assert grpc.gap <= LONGEST_GAP
