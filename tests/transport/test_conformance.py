@@ -1,4 +1,4 @@
-"""What both transports make of calls, down to the byte; where they differ, each one's way stands in the case."""
+"""What all transports make of calls, down to the byte; where they differ, each one's way stands in the case."""
 
 import asyncio
 import gzip
@@ -32,12 +32,19 @@ class Case(NamedTuple):
     headers: dict[str, Any]
     h2corn: int | str
     grpcio: int | str | tuple[int, ...]
+    native: int | str
 
 
 def case(
-    name: str, *chunks: bytes, h2corn: int | str, grpcio: int | str | tuple[int, ...] | None = None, **headers: Any
+    name: str,
+    *chunks: bytes,
+    h2corn: int | str,
+    grpcio: int | str | tuple[int, ...] | None = None,
+    native: int | str | None = None,
+    **headers: Any,
 ) -> Case:
-    return Case(name, chunks or (HELLO,), headers, h2corn, h2corn if grpcio is None else grpcio)
+    others = [h2corn if other is None else other for other in (grpcio, native)]
+    return Case(name, chunks or (HELLO,), headers, h2corn, *others)
 
 
 MALFORMED = [
