@@ -22,6 +22,8 @@ MANY_RULES = RULES + "".join(
     for n in range(3_000)
 )
 MOST_MEMORY = 100 << 20
+LONGEST_ANSWER = 8.0
+"""Seconds; it is a tenth of one where the machine does nothing else."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 
@@ -67,7 +69,7 @@ def test_probes_and_calls_are_answered_while_one_client_is_hostile(server, kind,
     grown = memory(server.pid, "VmHWM") - before
     assert server.returncode is None
     assert set(http.outcomes) == {"200"}
-    assert http.longest <= LONGEST_GAP
+    assert http.longest <= LONGEST_ANSWER
     assert grpc.served >= LEAST_SERVED, grpc.outcomes
     assert grpc.gap <= LONGEST_GAP
     assert grown <= MOST_MEMORY
