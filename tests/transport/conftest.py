@@ -58,6 +58,8 @@ async def serve(kind) -> AsyncIterator[Serve]:
         health.set(serving=True)
         dropped: list[Dropped] = []
         handlers = {**(unary or {}), CHECK: health.check}
+        # Envoy's 20 ms are over before a busy machine has read all of a call.
+        calls.setdefault("caller_timeout", 10.0)
         served = Calls(handlers, health, on_drop=dropped.append, **calls)
         transport = TRANSPORTS[kind](served, address, limits=limits, tls=tls, **(options or {}))
         await transport.start()

@@ -186,7 +186,7 @@ async def test_unknown_method_is_unimplemented(serve, path):
     assert (response.http_status, response.grpc_status) == (200, UNIMPLEMENTED)
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
+@pytest.mark.parametrize("kind", ["h2corn", "native"], indirect=True)
 async def test_unsupported_compression_says_what_is_supported(serve):
     """compression.md: the server will include grpc-accept-encoding. grpcio refuses the header itself."""
     served = await serve({ECHO: echo})

@@ -81,6 +81,7 @@ class TaskCalls:
         self._on_drop = calls.on_drop
         self._turn = turn
         self._clock = clock
+        self._turn_began = 0.0
         self._tasks: dict[Responder, dict[int, asyncio.Task[None]]] = {}
 
     def handler(self, answer: Handler) -> UnaryHandler:
@@ -93,7 +94,7 @@ class TaskCalls:
             if not limit or (began is not None and now - began > limit):
                 self._fail(connection, stream_id, _Drop(Dropped.EXPIRED))
                 return
-            call = self._call(answer, connection, stream_id, message, timeout, now - self._turn.waited)
+            call = self._call(answer, connection, stream_id, message, timeout, now, self._turn.waited)
             task = asyncio.get_running_loop().create_task(call)
             self._tasks.setdefault(connection, {})[stream_id] = task
 
@@ -117,11 +118,14 @@ class TaskCalls:
         stream_id: int,
         message: bytes,
         timeout: float | None,
-        arrived: float,
+        now: float,
+        waited: float,
     ) -> None:
+        arrived = now - waited
         try:
             limit = self._caller_timeout if timeout is None else timeout
-            if self._clock() - arrived > limit / 2:
+            # Only what was spent on other calls counts: a call that is alone may come late, but is not one too many.
+            if waited + self._since_turn_began() > limit / 2:
                 raise _Drop(Dropped.QUEUED)  # noqa: TRY301
             if timeout is None or timeout >= self._unhurried:
                 answered = await answer(message)
@@ -138,6 +142,17 @@ class TaskCalls:
         else:
             if self._over(connection, stream_id) and not connection.respond(stream_id, answered):
                 self._on_drop(Dropped.CANCELLED)
+
+    def _since_turn_began(self) -> float:
+        """Seconds since the first of the tasks that begin in this turn of the loop has begun."""
+        now = self._clock()
+        if not self._turn_began:
+            self._turn_began = now
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        return now - self._turn_began
+
+    def _end_turn(self) -> None:
+        self._turn_began = 0.0
 
     async def _in_time(self, answer: Handler, message: bytes, deadline: float) -> bytes:
         """An answer that may take longer than its caller waits."""

@@ -54,7 +54,10 @@ class Permits:
             return handler
 
         def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
-            if self._others + len(cast("Connection", connection).calls) > self._limit:
+            calls = cast("Connection", connection).calls
+            if stream_id not in calls:
+                self._others += 1
+            if self._others + len(calls) > self._limit:
                 self._on_shed()
                 connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
             else:
