@@ -41,6 +41,7 @@ from rls.transport.http import admin_app, public_app
 from rls.transport.http_listener import HttpListener
 from rls.transport.json_token import JsonToken
 from rls.transport.listen import keep_listening
+from rls.transport.native import Native
 from rls.transport.readiness import Readiness
 from rls.transport.service import SHOULD_RATE_LIMIT, Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
@@ -246,6 +247,15 @@ class App:
             tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_client_san)
         if settings.transport == "h2corn":
             return H2corn(calls, settings.grpc, limits=limits, tls=tls)
+        if settings.transport == "native":
+            return Native(
+                calls,
+                settings.grpc,
+                limits=limits,
+                tls=tls,
+                max_connection_age=settings.max_connection_age,
+                max_connection_age_grace=settings.max_connection_age_grace,
+            )
         return Grpcio(
             calls,
             settings.grpc,

@@ -10,8 +10,9 @@ from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
 from rls.transport.grpcio import Grpcio
 from rls.transport.h2corn import H2corn
 from rls.transport.health import CHECK, Health
+from rls.transport.native import Native
 
-TRANSPORTS = {"h2corn": H2corn, "grpcio": Grpcio}
+TRANSPORTS = {"native": Native, "h2corn": H2corn, "grpcio": Grpcio}
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -57,6 +58,8 @@ async def serve(kind) -> AsyncIterator[Serve]:
         health.set(serving=True)
         dropped: list[Dropped] = []
         handlers = {**(unary or {}), CHECK: health.check}
+        # Envoy's 20 ms are over before a busy machine has read all of a call.
+        calls.setdefault("caller_timeout", 10.0)
         served = Calls(handlers, health, on_drop=dropped.append, **calls)
         transport = TRANSPORTS[kind](served, address, limits=limits, tls=tls, **(options or {}))
         await transport.start()

@@ -189,6 +189,8 @@ class RawClient:
             self.write(PingFrame(0, frame.opaque_data, flags=["ACK"]))
         elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
             self.settings |= frame.settings
+            if (size := frame.settings.get(SettingsFrame.HEADER_TABLE_SIZE)) is not None:
+                self.encoder.header_table_size = size
             self.write(SettingsFrame(0, flags=["ACK"]))
         if "END_STREAM" in frame.flags:
             response.ended.set()

@@ -1,4 +1,4 @@
-"""What both transports make of calls, down to the byte; where they differ, each one's way stands in the case."""
+"""What all transports make of calls, down to the byte; where they differ, each one's way stands in the case."""
 
 import asyncio
 import gzip
@@ -32,12 +32,19 @@ class Case(NamedTuple):
     headers: dict[str, Any]
     h2corn: int | str
     grpcio: int | str | tuple[int, ...]
+    native: int | str
 
 
 def case(
-    name: str, *chunks: bytes, h2corn: int | str, grpcio: int | str | tuple[int, ...] | None = None, **headers: Any
+    name: str,
+    *chunks: bytes,
+    h2corn: int | str,
+    grpcio: int | str | tuple[int, ...] | None = None,
+    native: int | str | None = None,
+    **headers: Any,
 ) -> Case:
-    return Case(name, chunks or (HELLO,), headers, h2corn, h2corn if grpcio is None else grpcio)
+    others = [h2corn if other is None else other for other in (grpcio, native)]
+    return Case(name, chunks or (HELLO,), headers, h2corn, *others)
 
 
 MALFORMED = [
@@ -179,7 +186,7 @@ async def test_unknown_method_is_unimplemented(serve, path):
     assert (response.http_status, response.grpc_status) == (200, UNIMPLEMENTED)
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
+@pytest.mark.parametrize("kind", ["h2corn", "native"], indirect=True)
 async def test_unsupported_compression_says_what_is_supported(serve):
     """compression.md: the server will include grpc-accept-encoding. grpcio refuses the header itself."""
     served = await serve({ECHO: echo})

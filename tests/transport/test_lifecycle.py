@@ -1,4 +1,4 @@
-"""Deadlines, cancellation, load and drain, on both transports."""
+"""Deadlines, cancellation, load and drain, on all transports."""
 
 import asyncio
 import contextlib
@@ -17,6 +17,7 @@ from tests.transport.raw import RawClient, message
 
 ECHO, WAIT, SHARED = "/t/echo", "/t/wait", "/t/shared"
 HELLO = message(b"hello")
+OURS = pytest.mark.parametrize("kind", ["h2corn", "native"], indirect=True)
 OPEN_FILES = Path("/proc/self/fd")
 OK, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 4, 8, 14
 
@@ -63,7 +64,7 @@ async def test_call_that_is_late_when_it_is_whole_is_dropped_and_counted(serve):
     assert handler.calls == 0
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
+@OURS
 async def test_drop_of_a_late_call_is_told(serve):
     """grpcio drops it itself, before Python knows of it."""
     served = await serve({ECHO: echo})
@@ -72,7 +73,7 @@ async def test_drop_of_a_late_call_is_told(serve):
     assert (response.grpc_status, served.dropped) == (DEADLINE_EXCEEDED, [Dropped.EXPIRED])
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
+@OURS
 async def test_call_that_waited_too_long_for_those_before_it_is_dropped(serve):
     """Of calls that come together and cost a third of their time each, the last have no time left."""
     handled = 0
@@ -91,7 +92,7 @@ async def test_call_that_waited_too_long_for_those_before_it_is_dropped(serve):
     assert 0 < handled < 8
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
+@OURS
 async def test_caller_without_a_deadline_is_taken_to_have_given_up_after_the_usual_time(serve):
     served = await serve({ECHO: echo}, caller_timeout=0.02)
     async with RawClient.connect(served.address) as client:
@@ -127,7 +128,7 @@ async def test_answer_that_is_late_is_not_given(serve):
     assert len(served.dropped) == 1
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
+@OURS
 async def test_caller_that_waits_for_less_than_an_answer_may_take_is_not_waited_for_longer(serve):
     """grpcio ends such calls itself."""
     handler = Waiting()
@@ -200,8 +201,8 @@ async def test_calls_at_once_are_all_served(serve):
     assert [response.messages for response in responses] == [[b"%d" % i] for i in range(80)] * 5
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
-async def test_what_is_over_the_concurrency_limit_is_shed(serve):
+@OURS
+async def test_what_is_over_the_concurrency_limit_is_shed(serve, kind):
     """By h2corn as HTTP 503, which gRPC reads as UNAVAILABLE."""
     handler = Waiting()
     served = await serve({WAIT: handler}, limits=Limits(max_concurrency=3))
@@ -210,7 +211,9 @@ async def test_what_is_over_the_concurrency_limit_is_shed(serve):
         await until(lambda: handler.calls == 3)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call(WAIT)
-        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        expected = {"h2corn": grpc.StatusCode.UNAVAILABLE, "native": grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert raised.value.code() is expected[kind]
+        assert served.dropped == [] if kind == "h2corn" else [Dropped.SHED]
         handler.go.set()
         assert await asyncio.gather(*calls) == [b"hello"] * 3
 
@@ -281,9 +284,13 @@ async def test_unix_socket_that_a_server_left_behind_is_replaced(serve, tmp_path
 
 
 @pytest.mark.skipif(not OPEN_FILES.exists(), reason="needs Linux")
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
-async def test_server_that_ran_out_of_files_serves_again(serve, caplog):
+@OURS
+async def test_server_that_ran_out_of_files_serves_again(serve, kind, caplog):
     """h2corn gives up where it cannot accept a connection; that must not be the end of the service."""
+    said = {
+        "h2corn": "the server failed, and starts again: Too many open files",
+        "native": "a connection cannot be accepted: [Errno 24] Too many open files",
+    }[kind]
     served = await serve({ECHO: echo})
     host, _, port = served.address.rpartition(":")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -291,10 +298,10 @@ async def test_server_that_ran_out_of_files_serves_again(serve, caplog):
         connections.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 20, hard))
         with contextlib.suppress(OSError):
-            while "starts again" not in caplog.text:
+            while said not in caplog.text:
                 connections.enter_context(socket.create_connection((host, int(port)), 1))
                 await asyncio.sleep(0)
-        await until(lambda: "the server failed, and starts again: Too many open files" in caplog.text)
+        await until(lambda: said in caplog.text)
     async with calling(served.address) as call:
         assert await call(ECHO) == b"hello"
 

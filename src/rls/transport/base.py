@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from rls.transport.health import Health
+from rls.transport.http2 import UnaryHandler
 
 Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Answers one message with one; raises RlsError or Aborted."""
@@ -19,13 +20,15 @@ class Dropped(StrEnum):
 
     QUEUED: half of its time was over before its turn came; what is left would be too little, and those behind it have
     waited less. EXPIRED: its deadline had passed before it was begun. Neither was counted. LATE: its deadline passed while
-    it was being answered. CANCELLED: the caller gave up while it was being answered.
+    it was being answered. CANCELLED: the caller gave up while it was being answered. SHED: too many calls were in progress;
+    nothing of it was read (native only).
     """
 
     QUEUED = "queued"
     EXPIRED = "expired"
     LATE = "late"
     CANCELLED = "cancelled"
+    SHED = "shed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Calls:
 
     Attributes:
         unary: Handlers by path.
+        direct: Handlers by path that need no task; the native transport prefers them to those of `unary`. The other
+            transports do not know them, so each path is in `unary` as well.
         health: The state that gRPC health checks are told.
         caller_timeout: Seconds after which a caller without a deadline is taken to have given up; a call that is not
             begun by then is dropped, as is one that has waited for half as long for those before it.
@@ -50,6 +55,7 @@ class Calls:
     max_message_bytes: int = 1_048_576
     on_drop: Callable[[Dropped], None] = lambda _: None
     on_limit: Callable[[int], None] = lambda _: None
+    direct: Mapping[bytes, UnaryHandler] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Health:
         self._beat_at = float("-inf")
         self._announced = False
         self._changed = asyncio.Event()
+        self.on_change: list[Callable[[], None]] = []
+        """Called whenever `serving` has changed."""
 
     @property
     def serving(self) -> bool:
@@ -74,14 +76,26 @@ class Health:
             await asyncio.sleep(_BEAT)
 
     async def check(self, message: bytes) -> bytes:
+        """Health.Check, for transports that await their handlers."""
+        return self.answer(message)
+
+    def answer(self, message: bytes) -> bytes:
         """Health.Check.
 
         Raises:
-            Aborted: NOT_FOUND for a service that is not ours.
+            Aborted: NOT_FOUND for a service that is not ours, INVALID_ARGUMENT for a message that is none.
         """
         if _service(message) not in SERVICES:
             raise Aborted(StatusCode.NOT_FOUND, "unknown service")
         return _RESPONSES[self.serving]
+
+    def state_of(self, message: bytes) -> bytes:
+        """What Health.Watch tells of the service that *message* names.
+
+        Raises:
+            Aborted: INVALID_ARGUMENT for a message that is none.
+        """
+        return _RESPONSES[self.serving] if _service(message) in SERVICES else _SERVICE_UNKNOWN
 
     async def watch(self, message: bytes) -> AsyncGenerator[bytes, None]:
         """Health.Watch: the state now and after each change, until closed."""
@@ -101,6 +115,8 @@ class Health:
             self._announced = serving
             self._changed.set()
             self._changed = asyncio.Event()
+            for told in tuple(self.on_change):
+                told()
 
 
 class Watches:

@@ -15,7 +15,7 @@ from typing import Any
 from rls.errors import SettingsError
 
 _UNIX = "unix:"
-_BACKLOG = 1024
+_BACKLOG = 4096
 _OTHER_FILES = 1024
 _KNOCK_SECONDS = 1.0
 _REFUSALS = 2

@@ -1,4 +1,4 @@
-"""Hostile clients do not keep others from being served, and memory stays bounded: on both transports, from outside.
+"""Hostile clients do not keep others from being served, and memory stays bounded: on all transports, from outside.
 
 The bounds are generous: the machine is shared, and the attackers take their part of it.
 """
@@ -33,7 +33,7 @@ UNBOUNDED = {("grpcio", "header bombs, unsettled")}
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 
 
-@pytest.fixture(scope="module", params=["h2corn", "grpcio"])
+@pytest.fixture(scope="module", params=["h2corn", "native", "grpcio"])
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     rules = folder / "rules.yaml"

@@ -44,6 +44,9 @@ class Responder(Protocol):
     def is_live(self, stream_id: int) -> bool:
         """Whether somebody waits for an answer."""
 
+    def began(self, stream_id: int) -> float | None:
+        """When the HEADERS of a call came: its deadline counts from there. None where it is over."""
+
     def end_turn(self) -> None:
         """Let `Connection.receive` return after the present call: what is left is for the next turn."""
 

@@ -100,6 +100,13 @@ class Outgoing:
         """See `Responder`."""
         return stream_id in self.calls or self._unanswered(stream_id) is not None
 
+    def began(self, stream_id: int) -> float | None:
+        """See `Responder`."""
+        at = self.calls.get(stream_id)
+        if at is None and (stream := self._unanswered(stream_id)) is not None:
+            return stream.began
+        return at
+
     def respond(self, stream_id: int, message: bytes) -> bool:
         """See `Responder`. Flat where it can be: every check comes through here."""
         began = self.calls.pop(stream_id, None)

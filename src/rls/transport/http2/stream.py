@@ -64,3 +64,8 @@ class Stream:
         self.waiting = bytearray()
         self.trailers: bytes | None = None
         self.lost = False
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether this is a unary call that is whole and has a handler, which has not answered."""
+        return self.receiver is None and self.request is None and self.trailers is None and not self.lost

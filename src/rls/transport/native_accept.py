@@ -1,0 +1,208 @@
+"""Connections as they come: accepted, counted, and for TLS begun a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
+
+from rls.transport.native_connection import clock
+
+_LOG = logging.getLogger(__name__)
+
+HANDSHAKES_A_TURN = 4
+"""Handshakes begun in one turn of the loop: each costs 0.5 to 1.5 ms of CPU."""
+HANDSHAKE_SECONDS = 10.0
+_ACCEPTS_A_TURN = 64
+_SHUTDOWN_SECONDS = 1.0
+_NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_NO_FILES_PAUSE = 0.1
+_LOST = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP}
+_SAY_SECONDS = 60.0
+
+
+class Acceptor:
+    """Accepts connections on *listener* until closed.
+
+    Args:
+        make: Makes the protocol of a connection, of the context that it begins with.
+        context: Says with which one; None to serve without TLS.
+        room: Says whether there may be one more connection than so many that are not begun yet.
+        closed: Counts connections that were closed, by reason.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        make: Callable[[ssl.SSLContext | None], asyncio.Protocol],
+        context: Callable[[], ssl.SSLContext] | None,
+        room: Callable[[int], bool],
+        closed: Counter[str],
+    ) -> None:
+        self._listener = listener
+        self._make = make
+        self._context = context
+        self._room = room
+        self._closed = closed
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._pause: asyncio.TimerHandle | None = None
+        self._said_at = dict[str, float]()
+        # Clients that have said nothing yet, which costs no CPU: until when each may be silent.
+        self._silent: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._ready: deque[tuple[socket.socket, float]] = deque()
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._fd = listener.fileno()
+        self._loop.add_reader(self._fd, self._accept)
+
+    async def ended(self) -> None:
+        """Return when closed.
+
+        Raises:
+            OSError: The socket cannot be listened on any more.
+        """
+        await asyncio.shield(self._ended)
+
+    async def aclose(self) -> None:
+        """Accept what has come, then no more. Idempotent."""
+        if self._ended.done():
+            return
+        self._accept_all()
+        self._stop(None)
+        for client in list(self._silent):
+            self._drop_silent(client)
+        while self._ready:
+            self._ready.popleft()[0].close()
+        if self._beginning:
+            _, late = await asyncio.wait(self._beginning, timeout=_SHUTDOWN_SECONDS)
+            for task in late:
+                task.cancel()
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._silent) + len(self._ready) + len(self._beginning)
+
+    def _stop(self, error: OSError | None) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._fd)
+        if not self._ended.done():
+            if error is None:
+                self._ended.set_result(None)
+            else:
+                self._ended.set_exception(error)
+                self._ended.exception()  # whoever asks is told
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            if not self._accept_one():
+                return
+
+    def _accept_all(self) -> None:
+        while self._accept_one():
+            pass
+
+    def _accept_one(self) -> bool:
+        """Accept one connection; False where there is none, or must be none now."""
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            if error.errno in _LOST:
+                self._stop(error)
+                return False
+            if error.errno in _NO_FILES:
+                self._say("a connection cannot be accepted: %s", error)
+                self._loop.remove_reader(self._fd)
+                self._pause = self._loop.call_later(_NO_FILES_PAUSE, self._go_on)
+                return False
+            return True  # it is gone again
+        if not self._room(self._waiting):
+            client.close()
+            self._closed["too many"] += 1
+            self._say("connections are closed at once: there are as many as may be")
+            return True
+        client.setblocking(False)
+        if client.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._context is None:
+            self._begin(self._serve(client))
+        else:
+            self._silent[client] = self._loop.call_later(HANDSHAKE_SECONDS, self._drop_silent, client)
+            self._loop.add_reader(client.fileno(), self._heard, client)
+        return True
+
+    def _go_on(self) -> None:
+        self._pause = None
+        if not self._ended.done():
+            self._loop.add_reader(self._fd, self._accept)
+
+    def _say(self, text: str, *args: object) -> None:
+        """Log, but once a minute."""
+        now = clock()
+        if now - self._said_at.get(text, float("-inf")) > _SAY_SECONDS:
+            self._said_at[text] = now
+            _LOG.warning(text, *args)
+
+    def _drop_silent(self, client: socket.socket) -> None:
+        self._silent.pop(client).cancel()
+        self._loop.remove_reader(client.fileno())
+        client.close()
+        self._closed["handshake"] += 1
+
+    def _heard(self, client: socket.socket) -> None:
+        """The first bytes of a handshake are there."""
+        self._silent.pop(client).cancel()
+        self._loop.remove_reader(client.fileno())
+        if not self._ready:
+            self._loop.call_soon(self._shake_hands)
+        self._ready.append((client, clock() + HANDSHAKE_SECONDS))
+
+    def _shake_hands(self) -> None:
+        """Begin a few handshakes. Those that have waited too long are given up: their clients will have been."""
+        now = clock()
+        begun = 0
+        while self._ready and begun < HANDSHAKES_A_TURN:
+            client, until = self._ready.popleft()
+            if now > until:
+                client.close()
+                self._closed["handshake"] += 1
+            else:
+                begun += 1
+                self._begin(self._serve_tls(client))
+        if self._ready:
+            self._loop.call_soon(self._shake_hands)
+
+    def _begin(self, serving: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(serving)
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _serve(self, client: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: self._make(None), client)
+        except OSError:  # it is gone again
+            client.close()
+
+    async def _serve_tls(self, client: socket.socket) -> None:
+        assert self._context is not None
+        context = self._context()
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: self._make(context),
+                client,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+            )
+        except OSError as error:
+            self._closed["handshake"] += 1
+            _LOG.debug("a TLS handshake failed: %s", error)
+            client.close()

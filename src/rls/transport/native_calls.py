@@ -1,0 +1,190 @@
+"""What the native transport serves: handlers of HTTP/2 requests, made of `Calls`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from rls.transport.base import Calls, Dropped, Handler
+from rls.transport.health import CHECK, WATCH, Health
+from rls.transport.http2 import Connection, Request, Responder, Routes, Streaming, Unary, UnaryHandler
+from rls.transport.native_permits import Permits
+from rls.transport.native_watches import NativeWatches
+from rls.transport.service import grpc_status
+from rls.transport.wire import Aborted, StatusCode
+
+_LOG = logging.getLogger(__name__)
+
+
+class Turn:
+    """The present turn of the loop.
+
+    Attributes:
+        waited: Seconds that what is being read has waited for what was read before it.
+    """
+
+    def __init__(self) -> None:
+        self.waited = 0.0
+
+
+def make_routes(calls: Calls, tasks: TaskCalls, watches: NativeWatches, permits: Permits) -> Routes:
+    """Handlers by path. Health is told whatever else is under way: it costs little, and its calls never wait."""
+    handlers = {path.encode(): tasks.handler(handler) for path, handler in calls.unary.items()}
+    handlers |= calls.direct
+    routes: dict[bytes, Unary | Streaming] = {path: Unary(permits.gate(handler)) for path, handler in handlers.items()}
+    routes[CHECK.encode()] = Unary(_health_check(calls.health))
+    routes[WATCH.encode()] = Streaming(watches.begin)
+    return routes
+
+
+def refuse_all(routes: Routes) -> Routes:
+    """The same paths for a client whose certificate holds no name that is allowed."""
+    return dict.fromkeys(routes, Unary(_deny))
+
+
+def _deny(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+    text = "the client's certificate holds no name that is allowed"
+    connection.fail(stream_id, StatusCode.PERMISSION_DENIED, text)
+
+
+def _health_check(health: Health) -> UnaryHandler:
+    def check(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+        try:
+            connection.respond(stream_id, health.answer(message))
+        except Aborted as error:
+            connection.fail(stream_id, error.code, error.text)
+
+    return check
+
+
+class _Drop(Exception):
+    """A call that is not to be answered."""
+
+    def __init__(self, why: Dropped) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class TaskCalls:
+    """Serves coroutines: a task a call, cancelled when its caller is gone.
+
+    Args:
+        turn: Of the loop.
+        clock: The one that connections are given the time of.
+    """
+
+    def __init__(self, calls: Calls, turn: Turn, clock: Callable[[], float] = time.monotonic) -> None:
+        self._caller_timeout = calls.caller_timeout
+        self._unhurried = calls.unhurried
+        self._on_drop = calls.on_drop
+        self._turn = turn
+        self._clock = clock
+        self._turn_began = 0.0
+        self._tasks: dict[Responder, dict[int, asyncio.Task[None]]] = {}
+
+    def handler(self, answer: Handler) -> UnaryHandler:
+        """Serve calls by *answer*."""
+
+        def begin(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+            timeout = request.head.timeout
+            limit = self._caller_timeout if timeout is None else timeout
+            began = connection.began(stream_id)
+            if not limit or (began is not None and now - began > limit):
+                self._fail(connection, stream_id, _Drop(Dropped.EXPIRED))
+                return
+            call = self._call(answer, connection, stream_id, message, timeout, now, self._turn.waited)
+            task = asyncio.get_running_loop().create_task(call)
+            self._tasks.setdefault(connection, {})[stream_id] = task
+
+        return begin
+
+    def sweep(self, connection: Connection) -> None:
+        """Cancel the calls of *connection* whose callers are gone."""
+        tasks = self._tasks.get(connection)
+        if tasks is None:
+            return
+        for stream_id in tasks.keys() - connection.calls.keys():
+            if not connection.is_live(stream_id):
+                tasks[stream_id].cancel()
+                self._over(connection, stream_id)
+                self._on_drop(Dropped.CANCELLED)
+
+    async def _call(
+        self,
+        answer: Handler,
+        connection: Responder,
+        stream_id: int,
+        message: bytes,
+        timeout: float | None,
+        now: float,
+        waited: float,
+    ) -> None:
+        arrived = now - waited
+        try:
+            limit = self._caller_timeout if timeout is None else timeout
+            # Only what was spent on other calls counts: a call that is alone may come late, but is not one too many.
+            if waited + self._since_turn_began() > limit / 2:
+                raise _Drop(Dropped.QUEUED)  # noqa: TRY301
+            if timeout is None or timeout >= self._unhurried:
+                answered = await answer(message)
+            else:
+                answered = await self._in_time(answer, message, arrived + timeout)
+            if timeout is not None and self._clock() - arrived > timeout:
+                raise _Drop(Dropped.LATE)  # noqa: TRY301
+        except BaseException as error:
+            # Of a call that was swept, this does nothing.
+            if self._over(connection, stream_id):
+                self._fail(connection, stream_id, error)
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
+        else:
+            if self._over(connection, stream_id) and not connection.respond(stream_id, answered):
+                self._on_drop(Dropped.CANCELLED)
+
+    def _since_turn_began(self) -> float:
+        """Seconds since the first of the tasks that begin in this turn of the loop has begun."""
+        now = self._clock()
+        if not self._turn_began:
+            self._turn_began = now
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        return now - self._turn_began
+
+    def _end_turn(self) -> None:
+        self._turn_began = 0.0
+
+    async def _in_time(self, answer: Handler, message: bytes, deadline: float) -> bytes:
+        """An answer that may take longer than its caller waits."""
+        try:
+            async with asyncio.timeout(deadline - self._clock()):
+                return await answer(message)
+        except TimeoutError:
+            raise _Drop(Dropped.LATE) from None
+
+    def _over(self, connection: Responder, stream_id: int) -> bool:
+        """Forget a call; False where it has been forgotten."""
+        tasks = self._tasks.get(connection, {})
+        if tasks.pop(stream_id, None) is None:
+            return False
+        if not tasks:
+            del self._tasks[connection]
+        return True
+
+    def _fail(self, connection: Responder, stream_id: int, error: BaseException) -> None:
+        """End a call by the status that names the cause."""
+        if isinstance(error, _Drop):
+            self._on_drop(error.why)
+            if error.why is Dropped.QUEUED:
+                connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
+            else:
+                connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+        elif isinstance(error, asyncio.CancelledError):
+            connection.fail(stream_id, StatusCode.UNAVAILABLE, "the call was cancelled")
+        elif isinstance(error, Aborted):
+            connection.fail(stream_id, error.code, error.text)
+        else:
+            code, text = grpc_status(error)
+            if code == StatusCode.INTERNAL:
+                _LOG.error("a call failed, which is a bug", exc_info=error)
+            connection.fail(stream_id, StatusCode(code), text)

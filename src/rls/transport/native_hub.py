@@ -1,0 +1,177 @@
+"""What all connections of one native server share: turns of the loop, seconds, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from rls.transport.base import Calls, Dropped, Limits
+from rls.transport.certificates import ClientNames
+from rls.transport.http2 import Limits as ConnectionLimits
+from rls.transport.native_calls import TaskCalls, Turn, make_routes, refuse_all
+from rls.transport.native_connection import LONGEST_TURN, NativeConnection, clock
+from rls.transport.native_permits import Permits
+from rls.transport.native_watches import NativeWatches
+
+_LOG = logging.getLogger(__name__)
+_TICK_SECONDS = 1.0
+_TICK_SECONDS_DRAINING = 0.1
+_SLICE_SECONDS = 0.0005
+_BETWEEN_SLICES = 0.002
+_JITTER = 0.1
+_RENEWALS_PER_SECOND = 100
+_CLOSE_SECONDS = 1.5
+
+
+class Hub:
+    """Connections and what they share.
+
+    Args:
+        age: Seconds after which a connection is drained, ±10 %; 0 for never.
+        grace: Seconds that its calls in flight then have; 0 for as long as they take.
+
+    Attributes:
+        closed: Connections that were closed for another reason than their client's wish, by reason.
+        draining: Whether each connection that is still to come is to go at once.
+    """
+
+    def __init__(
+        self, calls: Calls, limits: Limits, *, client_san: tuple[str, ...] = (), age: float = 0, grace: float = 0
+    ) -> None:
+        self.turn = Turn()
+        self.tasks = TaskCalls(calls, self.turn, clock)
+        self.watches = NativeWatches(calls.health, limits.max_watches)
+        self.permits = Permits(limits.max_concurrency, lambda: calls.on_drop(Dropped.SHED))
+        self.routes = make_routes(calls, self.tasks, self.watches, self.permits)
+        self.refusing_routes = refuse_all(self.routes)
+        self.names = ClientNames(client_san) if client_san else None
+        self.limits = ConnectionLimits(
+            max_message_bytes=calls.max_message_bytes, max_concurrent_streams=limits.max_streams
+        )
+        self.grace = grace
+        self.closed = Counter[str]()
+        self.draining = False
+        self._age = age
+        self._connections: dict[NativeConnection, None] = {}
+        self._left = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        # Of the present turn of the loop: when it began to read, what is to be sent at its end, and what goes on after it.
+        self._began = 0.0
+        self._ends_soon = False
+        self._unsent: dict[NativeConnection, None] = {}
+        self._unfinished: dict[NativeConnection, None] = {}
+        self._to_tick: list[NativeConnection] = []
+        self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def add(self, connection: NativeConnection, now: float) -> float:
+        """A connection is there; returns when it will be too old."""
+        self._connections[connection] = None
+        return now + self._age * random.uniform(1 - _JITTER, 1 + _JITTER) if self._age else float("inf")  # noqa: S311
+
+    def remove(self, connection: NativeConnection) -> None:
+        """A connection is gone."""
+        for known in (self._connections, self._unsent, self._unfinished):
+            known.pop(connection, None)
+        self.tasks.sweep(connection.connection)
+        self.permits.forget(connection.connection)
+        self._left.set()
+
+    def begin_turn(self, now: float) -> float:
+        """Something is read; returns how long it may have waited for what was read before it in this turn of the loop."""
+        if not self._began:
+            self._began = now
+            self._end_turn_soon()
+        return now - self._began
+
+    def flush_later(self, connection: NativeConnection) -> None:
+        """Send at the end of the turn."""
+        self._unsent[connection] = None
+        self._end_turn_soon()
+
+    def go_on_later(self, connection: NativeConnection) -> None:
+        """Go on in the next turn."""
+        self._unfinished[connection] = None
+        self._end_turn_soon()
+
+    def renew(self) -> None:
+        """Drain all connections over some seconds: their certificates are not those in force."""
+        now = clock()
+        seconds = len(self._connections) / _RENEWALS_PER_SECOND
+        for connection in self._connections:
+            connection.age_at = min(connection.age_at, now + seconds * random.random())  # noqa: S311
+
+    async def drain(self, seconds: float) -> None:
+        """Let calls in flight finish, but no longer than that, and close all connections."""
+        self.draining = True
+        self.watches.close()
+        self._ticking.cancel()
+        self._to_tick.clear()
+        self._tick()
+        for count, connection in enumerate(list(self._connections)):
+            connection.drain(clock())
+            if not count % 64:
+                await asyncio.sleep(0)
+        await self._wait_until_empty(seconds)
+        for connection in list(self._connections):
+            connection.cut()
+        await self._wait_until_empty(_CLOSE_SECONDS)
+        for connection in list(self._connections):
+            connection.abort()
+        await self._wait_until_empty(_CLOSE_SECONDS)
+        self._ticking.cancel()
+
+    async def _wait_until_empty(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while self._connections:
+                    self._left.clear()
+                    await self._left.wait()
+        except TimeoutError:
+            pass
+
+    def _end_turn_soon(self) -> None:
+        if not self._ends_soon:
+            self._ends_soon = True
+            self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._began = 0.0
+        self._ends_soon = False
+        unsent, self._unsent = self._unsent, {}
+        for connection in unsent:
+            self._safely(connection, connection.flush)
+        now = clock()
+        end = now + LONGEST_TURN
+        for connection in list(self._unfinished):
+            if now > end:
+                self._end_turn_soon()
+                return
+            del self._unfinished[connection]
+            self._safely(connection, connection.go_on, now)
+            now = clock()
+
+    def _tick(self) -> None:
+        """Look at all connections, a few at a time."""
+        if not self._to_tick:
+            self._to_tick = list(self._connections)
+        end = clock() + _SLICE_SECONDS
+        while self._to_tick and (now := clock()) < end:
+            connection = self._to_tick.pop()
+            if connection in self._connections:
+                self._safely(connection, connection.tick, now)
+        pause = _TICK_SECONDS_DRAINING if self.draining else _TICK_SECONDS
+        self._ticking = self._loop.call_later(_BETWEEN_SLICES if self._to_tick else pause, self._tick)
+
+    def _safely(self, connection: NativeConnection, what: Callable[..., None], *args: object) -> None:
+        """A bug may end one connection, but not what others wait for."""
+        try:
+            what(*args)
+        except Exception:  # noqa: BLE001 - see above
+            _LOG.exception("a connection failed, which is a bug")
+            connection.abort()
