@@ -251,8 +251,9 @@ class Outgoing:
         self._forget(stream_id)
 
     def _stream_error(self, stream_id: int, fault: StreamFault) -> None:
-        """A stream error (section 5.4.2), by the client's doing."""
-        self._reset(stream_id, fault.code)
+        """A stream error (section 5.4.2), by the client's doing. One RST_STREAM is enough for a stream."""
+        if stream_id not in self._ignored:
+            self._reset(stream_id, fault.code)
         if not self._faults.spend(self._now):
             self.terminate(ErrorCode.ENHANCE_YOUR_CALM, f"too many stream errors, at last: {fault.text}")
 
