@@ -9,15 +9,7 @@ from typing import Any
 
 from rls.transport.http2 import responses
 from rls.transport.http2.errors import ErrorCode, StreamFault
-from rls.transport.http2.frames import (
-    DEFAULT_MAX_FRAME,
-    DEFAULT_WINDOW,
-    Flag,
-    FrameType,
-    frame,
-    goaway,
-    rst_stream,
-)
+from rls.transport.http2.frames import DEFAULT_MAX_FRAME, DEFAULT_WINDOW, Flag, FrameType, frame, goaway, rst_stream
 from rls.transport.http2.limits import STREAM_BYTES, Budget, Limits
 from rls.transport.http2.responses import ANSWER_END, ANSWER_MIDDLE, ANSWER_PREFIX, ANSWER_START, TRAILERS_OK
 from rls.transport.http2.stream import Stream, StreamState
