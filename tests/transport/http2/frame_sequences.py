@@ -28,6 +28,7 @@ from tests.transport.http2.peer import (
     number,
 )
 
+ALTSVC = 0xA
 STREAMS = (0, 1, 1, 1, 3, 3, 3, 5, 5, 7, 9, 2)
 REQUESTS = [
     block(fields(WATCH)),
@@ -115,7 +116,9 @@ def _window_update(random: Random) -> bytes:
 
 
 def _control(random: Random) -> bytes:
-    kind, size = random.choice(((PRIORITY, 5), (RST_STREAM, 4), (RST_STREAM, 4), (PING, 8), (GOAWAY, 8), (0x2A, 3)))
+    kind, size = random.choice(
+        ((PRIORITY, 5), (RST_STREAM, 4), (RST_STREAM, 4), (PING, 8), (GOAWAY, 8), (0x2A, 3), (ALTSVC, 3))
+    )
     stream = random.choice(STREAMS) if kind in (PRIORITY, RST_STREAM) or random.random() < 0.05 else 0
     payload = (number(random.choice((0, stream))) + bytes(4))[:size]
     return frame(kind, 0, stream, payload if random.random() < 0.9 else payload[1:])

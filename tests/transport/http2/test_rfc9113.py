@@ -178,6 +178,8 @@ ROWS = [
     Row("5.1.2", "more streams than we allow", b"".join(call(1 + 2 * i, LATER) for i in range(11)) + rst_stream(1),
         stream_error(ErrorCode.REFUSED_STREAM, 21)),
     Row("5.4.2", "no RST_STREAM in answer to one", unfinished() + rst_stream(1, 5), ignored),
+    Row("5.4.2", "no second RST_STREAM for a stream",
+        headers(1, fields(content_length="3")) + data(1, message()) + frame(PRIORITY, 0, 1, bytes(4)) + data(1, message()), MALFORMED),
     Row("5.5", "an unknown setting is ignored", settings((0xF0F0, 7)) + call(1), served()),
     # 6.1 DATA
     Row("6.1", "DATA on stream 0", data(0, b"", 0), PROTOCOL),

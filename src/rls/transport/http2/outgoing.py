@@ -9,15 +9,7 @@ from typing import Any
 
 from rls.transport.http2 import responses
 from rls.transport.http2.errors import ErrorCode, StreamFault
-from rls.transport.http2.frames import (
-    DEFAULT_MAX_FRAME,
-    DEFAULT_WINDOW,
-    Flag,
-    FrameType,
-    frame,
-    goaway,
-    rst_stream,
-)
+from rls.transport.http2.frames import DEFAULT_MAX_FRAME, DEFAULT_WINDOW, Flag, FrameType, frame, goaway, rst_stream
 from rls.transport.http2.limits import STREAM_BYTES, Budget, Limits
 from rls.transport.http2.responses import ANSWER_END, ANSWER_MIDDLE, ANSWER_PREFIX, ANSWER_START, TRAILERS_OK
 from rls.transport.http2.stream import Stream, StreamState
@@ -258,8 +250,9 @@ class Outgoing:
         self._forget(stream_id)
 
     def _stream_error(self, stream_id: int, fault: StreamFault) -> None:
-        """A stream error (section 5.4.2), by the client's doing."""
-        self._reset(stream_id, fault.code)
+        """A stream error (section 5.4.2), by the client's doing. One RST_STREAM is enough for a stream."""
+        if stream_id not in self._ignored:
+            self._reset(stream_id, fault.code)
         if not self._faults.spend(self._now):
             self.terminate(ErrorCode.ENHANCE_YOUR_CALM, f"too many stream errors, at last: {fault.text}")
 
