@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TypeAlias
 
 import uvloop
@@ -33,6 +34,7 @@ from rls.replicas import Replicas
 from rls.settings import Settings
 from rls.supervise import Tasks
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
+from rls.transport.direct import RateLimitHandler
 from rls.transport.encode import Answers
 from rls.transport.grpcio import Grpcio
 from rls.transport.h2corn import H2corn
@@ -235,6 +237,15 @@ class App:
             max_message_bytes=settings.max_message_bytes,
             on_drop=dropped,
             on_limit=limited,
+            direct={
+                SHOULD_RATE_LIMIT.encode(): partial(
+                    RateLimitHandler,
+                    service=self.service,
+                    caller_timeout=settings.caller_timeout,
+                    unhurried=2 * settings.backend_timeout,
+                    on_drop=dropped,
+                )
+            },
         )
         limits = Limits(
             max_streams=settings.max_streams,

@@ -11,6 +11,22 @@ from typing import Protocol, TypeAlias
 from rls.transport.health import Health
 from rls.transport.http2 import UnaryHandler
 
+
+class Turn:
+    """The present turn of the loop.
+
+    Attributes:
+        waited: Seconds that what is being read has waited for what was read before it.
+    """
+
+    __slots__ = ("waited",)
+
+    def __init__(self) -> None:
+        self.waited = 0.0
+
+
+Direct: TypeAlias = Callable[[Turn], UnaryHandler]
+"""Makes a handler that needs no task, for a server whose turns of the loop are these."""
 Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Answers one message with one; raises RlsError or Aborted."""
 
@@ -55,7 +71,7 @@ class Calls:
     max_message_bytes: int = 1_048_576
     on_drop: Callable[[Dropped], None] = lambda _: None
     on_limit: Callable[[int], None] = lambda _: None
-    direct: Mapping[bytes, UnaryHandler] = field(default_factory=dict)
+    direct: Mapping[bytes, Direct] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

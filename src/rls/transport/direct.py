@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from rls.core.decide import Decision
 from rls.limiter import PendingCheck
-from rls.transport.base import Dropped
+from rls.transport.base import Dropped, Turn
 from rls.transport.encode import encode
 from rls.transport.http2 import Request, Responder
 from rls.transport.service import INTERNAL, Service, grpc_status
@@ -22,7 +22,9 @@ class RateLimitHandler:
     """Answers the calls of a connection with *service*.
 
     Args:
+        turn: The present turn of the loop.
         service: Knows what messages come to.
+        caller_timeout: Seconds after which a caller without a deadline is taken to have given up.
         unhurried: Seconds within which every answer is there: a call with a nearer deadline ends at its deadline.
         on_drop: Called for every call whose caller did not get its answer.
         clock: Seconds, the same as those of the connections.
@@ -30,8 +32,10 @@ class RateLimitHandler:
 
     def __init__(
         self,
-        service: Service,
+        turn: Turn,
         *,
+        service: Service,
+        caller_timeout: float = 0.02,
         unhurried: float = 0.0,
         on_drop: Callable[[Dropped], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -39,6 +43,8 @@ class RateLimitHandler:
         self.service = service
         self.on_drop = on_drop
         self.clock = clock
+        self._turn = turn
+        self._caller_timeout = caller_timeout
         self._unhurried = unhurried
         self._long: set[asyncio.Task[None]] = set()
 
@@ -46,6 +52,11 @@ class RateLimitHandler:
         """See `http2.UnaryHandler`."""
         service = self.service
         timeout = request.head.timeout
+        arrived = now - self._turn.waited
+        limit = self._caller_timeout if timeout is None else timeout
+        if self.clock() - arrived > limit / 2:
+            self._refuse(connection, stream_id, limit)
+            return
         try:
             found = service.look_up(message)
         except Exception as error:  # noqa: BLE001 - it ends this call only
@@ -63,7 +74,7 @@ class RateLimitHandler:
         if timeout is None:
             check.deadline = _NEVER
         else:
-            check.deadline = now + timeout
+            check.deadline = arrived + timeout
             if timeout < self._unhurried:
                 asyncio.get_running_loop().call_later(timeout, self.expired, connection, stream_id)
         service.limiter.start(check)
@@ -80,6 +91,15 @@ class RateLimitHandler:
         """The deadline of a call has passed before it was answered."""
         if connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed"):
             self.on_drop(Dropped.LATE)
+
+    def _refuse(self, connection: Responder, stream_id: int, limit: float) -> None:
+        """Half of a call's time is over, spent on other calls; or it never had any."""
+        if limit:
+            self.on_drop(Dropped.QUEUED)
+            connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
+        else:
+            self.on_drop(Dropped.EXPIRED)
+            connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
 
     def _answer_long(self, connection: Responder, stream_id: int, message: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(connection, stream_id, message))

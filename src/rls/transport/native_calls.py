@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from rls.transport.base import Calls, Dropped, Handler
+from rls.transport.base import Calls, Dropped, Handler, Turn
 from rls.transport.health import CHECK, WATCH, Health
 from rls.transport.http2 import Connection, Request, Responder, Routes, Streaming, Unary, UnaryHandler
 from rls.transport.native_permits import Permits
@@ -18,21 +18,10 @@ from rls.transport.wire import Aborted, StatusCode
 _LOG = logging.getLogger(__name__)
 
 
-class Turn:
-    """The present turn of the loop.
-
-    Attributes:
-        waited: Seconds that what is being read has waited for what was read before it.
-    """
-
-    def __init__(self) -> None:
-        self.waited = 0.0
-
-
-def make_routes(calls: Calls, tasks: TaskCalls, watches: NativeWatches, permits: Permits) -> Routes:
+def make_routes(calls: Calls, tasks: TaskCalls, watches: NativeWatches, permits: Permits, turn: Turn) -> Routes:
     """Handlers by path. Health is told whatever else is under way: it costs little, and its calls never wait."""
     handlers = {path.encode(): tasks.handler(handler) for path, handler in calls.unary.items()}
-    handlers |= calls.direct
+    handlers |= {path: make(turn) for path, make in calls.direct.items()}
     routes: dict[bytes, Unary | Streaming] = {path: Unary(permits.gate(handler)) for path, handler in handlers.items()}
     routes[CHECK.encode()] = Unary(_health_check(calls.health))
     routes[WATCH.encode()] = Streaming(watches.begin)

@@ -101,6 +101,8 @@ class Connection(Lifetime):
         Raises:
             ConnectionFault: A connection error.
         """
+        if self._headed:
+            self._open_headed()
         stream_id &= MAX_STREAM_ID  # section 4.1: the reserved bit is ignored
         if self._settings_due and (kind != FrameType.SETTINGS or flags & Flag.ACK):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the preface has no SETTINGS")
@@ -129,7 +131,7 @@ class Connection(Lifetime):
         complete = size - FRAME_HEADER_BYTES
         left = self._limits.turn_frames
         most = self._limits.max_concurrent_streams
-        calls, streams, known = self.calls, self.streams, self._blocks.known
+        calls, streams, headed, known = self.calls, self.streams, self._headed, self._blocks.known
         next_id = self._next_id()
         begun = 0
         self._stop = False
@@ -137,39 +139,44 @@ class Connection(Lifetime):
             high, low, kind, flags, stream_id = _unpack(data, position)
             start = position + FRAME_HEADER_BYTES
             end = start + (high << 16 | low)
-            if stream_id == next_id and kind == _HEADERS and flags == _END_HEADERS and end <= complete:
-                # The flat path: HEADERS that came before, and all of a short message in one DATA frame.
-                high, low, other_kind, other_flags, other_id = _unpack(data, end)
-                message = end + FRAME_HEADER_BYTES + PREFIX.size
-                last = end + FRAME_HEADER_BYTES + low
+            # The flat path: HEADERS that came before, and then all of a short message in one DATA frame.
+            if kind == _HEADERS:
                 if (
-                    other_flags == _END_STREAM
-                    and other_id == stream_id
-                    and other_kind == _DATA
-                    and not high
-                    and PREFIX.size <= low < _SHORT
-                    and last <= size
-                    and data.startswith(PREFIXES[low - 5], end + FRAME_HEADER_BYTES)
-                    and low <= self._receive_window
-                    and len(calls) + len(streams) < most
+                    stream_id == next_id
+                    and flags == _END_HEADERS
+                    and end <= size
+                    and len(calls) + len(streams) + len(headed) < most
                 ):
                     block = data[start:end]
                     request = known.get(block) or self._blocks.match(block)
-                    if request is not None and (handler := request.head.flat) is not None:
+                    if request is not None and request.head.flat is not None:
                         self._last_stream_id = stream_id
-                        self._receive_window -= low
-                        calls[stream_id] = now
-                        begun += 1
-                        try:
-                            handler(self, stream_id, request, data[message:last], now)
-                        except Exception:  # noqa: BLE001 - it ends one call
-                            self._handler_failed(stream_id)
-                        position = last
-                        if self._stop:
-                            break
+                        headed[stream_id] = request
                         next_id += 2
-                        left -= 2
+                        left -= 1
+                        position = end
                         continue
+            elif kind == _DATA and flags == _END_STREAM and stream_id in headed:
+                length = end - start
+                if (
+                    PREFIX.size <= length < _SHORT
+                    and end <= size
+                    and data.startswith(PREFIXES[length - PREFIX.size], start)
+                    and length <= self._receive_window
+                ):
+                    request = headed.pop(stream_id)
+                    self._receive_window -= length
+                    calls[stream_id] = now
+                    begun += 1
+                    try:
+                        request.head.flat(self, stream_id, request, data[start + PREFIX.size : end], now)  # type: ignore[misc]
+                    except Exception:  # noqa: BLE001 - it ends one call
+                        self._handler_failed(stream_id)
+                    left -= 1
+                    position = end
+                    if self._stop:
+                        break
+                    continue
             if end - start > DEFAULT_MAX_FRAME:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {end - start} bytes")
             if end > size:

@@ -41,6 +41,8 @@ class Lifetime(Requests):
     def tick(self, now: float) -> None:
         """Do what is overdue. To be called about once a second; later does no harm but that it is done later."""
         self._now = now
+        if self._headed:
+            self._open_headed()
         if self.calls or self.streams or self._last_stream_id != self._idle_stream_id:
             self._idle_since = now
             self._idle_stream_id = self._last_stream_id
@@ -69,7 +71,9 @@ class Lifetime(Requests):
         """Whether nothing is left to do: send `data_to_send`, then close."""
         if self.is_closed:
             return True
-        return self.state is ConnectionState.DRAINING and self._drain_began is None and not (self.calls or self.streams)
+        if self.state is not ConnectionState.DRAINING or self._drain_began is not None:
+            return False
+        return not (self.calls or self.streams or self._headed)
 
     def lost(self) -> None:
         """The transport is gone. Idempotent."""
@@ -113,7 +117,7 @@ class Lifetime(Requests):
             yield self._asked + limits.keepalive_timeout_seconds, self._dead
         else:
             yield self._heard + limits.keepalive_seconds, self._ask
-        if self.state is ConnectionState.OPEN and not self.calls and not self.streams:
+        if self.state is ConnectionState.OPEN and not self.calls and not self.streams and not self._headed:
             yield self._idle_since + limits.idle_seconds, self._idle
 
     def _no_preface(self) -> None:

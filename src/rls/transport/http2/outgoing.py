@@ -11,6 +11,7 @@ from rls.transport.http2 import responses
 from rls.transport.http2.errors import ErrorCode, StreamFault
 from rls.transport.http2.frames import DEFAULT_MAX_FRAME, DEFAULT_WINDOW, Flag, FrameType, frame, goaway, rst_stream
 from rls.transport.http2.limits import STREAM_BYTES, Budget, Limits
+from rls.transport.http2.request import Request
 from rls.transport.http2.responses import ANSWER_END, ANSWER_MIDDLE, ANSWER_PREFIX, ANSWER_START, TRAILERS_OK
 from rls.transport.http2.stream import Stream, StreamState
 from rls.transport.wire import PREFIX, SHORT, StatusCode
@@ -39,7 +40,7 @@ class Outgoing:
 
     Attributes:
         calls: When each unary call began that is whole, handed over and not answered, by stream.
-        streams: All other streams that are not closed.
+        streams: All other streams that are not closed, but those whose DATA is about to come.
         state: See `ConnectionState`.
         error: Why the connection was closed by us: code and text. None where nothing was wrong.
         wake: Told, with the connection, when there is something to send and `receive` is not under way.
@@ -48,6 +49,8 @@ class Outgoing:
     def __init__(self, limits: Limits, now: float, wake: Callable[[Any], None] | None) -> None:
         self.calls: dict[int, float] = {}
         self.streams: dict[int, Stream] = {}
+        # Unary calls of which nothing but usual HEADERS has come, and nothing else on the connection since then.
+        self._headed: dict[int, Request] = {}
         self.state = ConnectionState.PREFACE
         self.error: tuple[ErrorCode, str] | None = None
         self.wake = wake or nobody
@@ -156,6 +159,7 @@ class Outgoing:
         self.state = ConnectionState.CLOSED
         self._stop = True
         self.calls.clear()
+        self._headed.clear()
         while self.streams:
             self._forget(next(iter(self.streams)))
         self._ignored.clear()

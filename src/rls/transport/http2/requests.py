@@ -50,6 +50,17 @@ class Requests(Control):
         # Identifiers that were passed over lately: they have never been used (section 5.1.1).
         self._gaps: deque[tuple[int, int]] = deque(maxlen=_MAX_GAPS)
 
+    def _open_headed(self) -> None:
+        """Remember in full the calls of which only the HEADERS have come: something else than their DATA comes first."""
+        limits = self._limits
+        for stream_id, request in self._headed.items():
+            stream = Stream(stream_id, self._now, limits.stream_window, self._peer_window)
+            stream.request = request
+            stream.content_length = request.head.content_length
+            stream.reader = UnaryReader(limits.max_message_bytes, request.head.encoding)
+            self.streams[stream_id] = stream
+        self._headed.clear()
+
     # DATA (section 6.1)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
