@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from examples.mesh.http import Answer, ask
@@ -23,10 +23,19 @@ descriptors:
 
 
 class RlsProcess(Process):
-    """A server that listens, its files in *folder*, under *rules* unless it is given a `--config`; without a drain."""
+    """A server that listens, its files in *folder*, under *rules* unless it is given a `--config`; without a drain.
+
+    *program* starts `rls`, where it is not the one that is tested otherwise.
+    """
 
     def __init__(
-        self, folder: Path, *options: str, rules: str = RULES, env: Mapping[str, str] | None = None, name: str = "rls"
+        self,
+        folder: Path,
+        *options: str,
+        rules: str = RULES,
+        env: Mapping[str, str] | None = None,
+        name: str = "rls",
+        program: Sequence[str | Path] = (sys.executable, "-m", "rls"),
     ) -> None:
         self.rules = folder / "rules.yaml"
         if "--config" not in options:
@@ -35,8 +44,7 @@ class RlsProcess(Process):
         # What is given twice counts once, the last time.
         addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
         variables = [f"{variable}={value}" for variable, value in (env or {}).items()]
-        serve = [sys.executable, "-m", "rls", "serve"]
-        command = ["env", *variables, *serve, *addresses, "--drain", "0", *options]
+        command = ["env", *variables, *program, "serve", *addresses, "--drain", "0", *options]
         super().__init__(name, command, folder / f"{name}.log")
         try:
             self.wait_until(lambda: self.addresses, "it listens")

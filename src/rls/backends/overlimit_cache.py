@@ -18,7 +18,7 @@ class OverLimitCache:
 
     Args:
         backend: Where counters live.
-        capacity: Counters to remember at the most.
+        capacity: The most counters to remember.
         clock: Unix seconds.
 
     Attributes:
