@@ -69,6 +69,7 @@ class RedisServer:
         directory: For its files.
         binary: Its path.
         options: More of its options, as `--name`, `value`.
+        config: A file of more of its options, for those that it takes from a file only.
         sentinel_config: Makes it a sentinel, which writes to that file.
 
     Attributes:
@@ -76,15 +77,22 @@ class RedisServer:
     """
 
     def __init__(
-        self, directory: Path, binary: str, options: Sequence[str] = (), *, sentinel_config: Path | None = None
+        self,
+        directory: Path,
+        binary: str,
+        options: Sequence[str] = (),
+        *,
+        config: Path | None = None,
+        sentinel_config: Path | None = None,
     ) -> None:
         self.port = free_port()
         self._log = directory / f"redis-{self.port}.log"
         self.options = dict(zip(options[::2], options[1::2], strict=True))
         # A sentinel wants its file first, and the flag that makes it one last.
-        config, last = ((str(sentinel_config),), ("--sentinel",)) if sentinel_config else ((), _WITHOUT_TRACES)
+        last = ("--sentinel",) if sentinel_config else _WITHOUT_TRACES
+        file = config or sentinel_config
         address = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory))
-        self._command = [binary, *config, *address, *options, *last]
+        self._command = [binary, *([str(file)] if file else []), *address, *options, *last]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

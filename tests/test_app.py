@@ -98,7 +98,7 @@ def test_the_garbage_collector_need_not_walk_rules_that_were_loaded_later(tmp_pa
     thresholds = gc.get_threshold()
     try:
         for _ in range(2):
-            app._apply(load([path]))
+            app.loading.apply(load([path]))
             root = app.limiter.rules.domains["mesh"].root
             assert all(found is not root for found in gc.get_objects())
     finally:

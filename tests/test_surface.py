@@ -73,13 +73,18 @@ def paths_and_metrics() -> Iterator[str]:
     """Of running servers, one for each kind of backend."""
     metrics: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        token = Path(folder, "token")
+        token.write_text("token")
         processes = [
-            stack.enter_context(RlsProcess(Path(folder), "--backend", backend, rules=RULES, name=name))
+            stack.enter_context(
+                RlsProcess(Path(folder), "--backend", backend, "--json-token-file", str(token), rules=RULES, name=name)
+            )
             for name, backend in (("memory", "memory://"), ("redis", "redis://127.0.0.1:1"))
         ]
         for process in processes:
             port = int(process.addresses["http"].rpartition(":")[2])
-            ask(port, "/json", method="POST", body=json.dumps(REFUND).encode())
+            shown = {"Authorization": "Bearer token"}
+            ask(port, "/json", shown, method="POST", body=json.dumps(REFUND).encode())
             for family in text_string_to_metric_families(process.get("/metrics").body.decode()):
                 labels = sorted({name for sample in family.samples for name in sample.labels} - {"le"})
                 suffix = "_total" if family.type == "counter" else ""

@@ -19,8 +19,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAME = f"{PROJECT['name'].replace('-', '_')}-{PROJECT['version']}"
 
 
-def run(*command: str | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options)
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 def tracked(*patterns: str) -> set[str]:
@@ -43,7 +43,7 @@ def names(wheel: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """A folder with the wheel and the sdist."""
-    folder = tmp_path_factory.mktemp("built")
+    folder: Path = tmp_path_factory.mktemp("built")
     build(ROOT, folder, "wheel", "sdist")
     return folder
 
@@ -51,7 +51,7 @@ def built(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory) -> Path:
     """The programs of an environment that has the wheel and the pinned requirements, and nothing else."""
-    folder = tmp_path_factory.mktemp("installed")
+    folder: Path = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=False)
     pip = (sys.executable, "-m", "pip", "--python", folder / "bin/python", "--quiet")
     done = run(*pip, "install", "--require-hashes", "-r", ROOT / "requirements/runtime.txt", cwd=folder)
@@ -106,8 +106,9 @@ def test_the_installed_program_checks_rules(program, tmp_path, rules, status):
     assert ("1 rule in 1 domain" in done.stdout + done.stderr) == (status == 0)
 
 
-def test_the_installed_program_serves_and_calls(program, tmp_path):
-    with RlsProcess(tmp_path, program=program) as server:
+def test_the_installed_program_serves_and_calls(installed, program, tmp_path):
+    python = ("env", "-u", "PYTHONPATH", "-C", tmp_path, installed / "python")
+    with RlsProcess(tmp_path, python=python, program=(installed / "rls",)) as server:
         call = (*program, "call", server.addresses["grpc"], "--domain", "mesh", "company_id=acme")
         answers = [run(*call, cwd=tmp_path).stdout for _ in range(3)]
         assert ["OVER_LIMIT" in answer for answer in answers] == [False, False, True], answers

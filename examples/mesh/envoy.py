@@ -132,8 +132,11 @@ class Envoy(Process):
             self.kill()
             raise
         listeners = self.admin("/listeners?format=json").json()["listener_statuses"]
+        # A listener inside of Envoy has no port.
         self.ports: dict[str, int] = {
-            listener["name"]: listener["local_address"]["socket_address"]["port_value"] for listener in listeners
+            listener["name"]: listener["local_address"]["socket_address"]["port_value"]
+            for listener in listeners
+            if "socket_address" in listener["local_address"]
         }
         self.port = next(iter(self.ports.values()))
 

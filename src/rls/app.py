@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import uvloop
 
 from rls import __version__
 from rls.backends.memory import MemoryBackend
-from rls.config import Loaded, load
-from rls.config.watch import watch
 from rls.core.decide import Modes
 from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
@@ -22,9 +20,10 @@ from rls.core.plan import Counting
 from rls.core.rules import OnBackendError, RuleSet
 from rls.counters import open_backend
 from rls.enforcement import EnforcementState, Reason, State
-from rls.errors import SettingsError
+from rls.errors import Stopped
 from rls.fallback import Policies
 from rls.limiter import Limiter
+from rls.loading import Loading
 from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
@@ -32,12 +31,16 @@ from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
 from rls.replicas import Replicas
 from rls.settings import Settings
+from rls.supervise import Tasks
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
 from rls.transport.encode import Answers
 from rls.transport.grpcio import Grpcio
 from rls.transport.h2corn import H2corn
 from rls.transport.health import CHECK, Health
-from rls.transport.http import Http, admin_app, public_app
+from rls.transport.http import admin_app, public_app
+from rls.transport.http_listener import HttpListener
+from rls.transport.json_token import JsonToken
+from rls.transport.listen import keep_listening
 from rls.transport.readiness import Readiness
 from rls.transport.service import SHOULD_RATE_LIMIT, Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
@@ -57,6 +60,7 @@ def run(settings: Settings, warnings: Sequence[str] = (), started: Started = lam
 
     Raises:
         SettingsError: It cannot start.
+        Stopped: A part of it ended.
     """
     yield_to_python()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -70,8 +74,8 @@ class App:
         self.settings = settings
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
-        self.backend = open_backend(settings, self.metrics)
         self.enforcement = EnforcementState()
+        self.backend = open_backend(settings, self.metrics, self.enforcement.reporter(Reason.TTL_REFUSED))
         log_enforcement(self.log, self.enforcement)
         show_enforcement(self.metrics, self.enforcement)
         self.event_log = EventLog(self.log)
@@ -121,15 +125,17 @@ class App:
         show_fallback(self.metrics, self.policies, lambda: self.replicas.count)
         show_uncharged(self.metrics, self.limiter.uncharge)
         self._concurrency_limit = 0
-        self._loaded = Loaded()
+        self.loading = Loading(settings, self.limiter, self.enforcement, self.event_log)
         self._stop = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._task_ended, self._task_failed)
+        self._ended = ""
 
     async def serve(self, warnings: Sequence[str], started: Started) -> None:
         """Start, serve until told to stop, drain.
 
         Raises:
             SettingsError: It cannot start.
+            Stopped: A part of it ended, so it drained as if told to.
         """
         self._handle_signals()
         for warning in warnings:
@@ -138,22 +144,27 @@ class App:
             stack.push_async_callback(self.backend.aclose)
             stack.push_async_callback(self.policies.aclose)
             stack.push_async_callback(self.limiter.uncharge.aclose)
-            self._load_first()
+            await self.loading.start()
             await self.replicas.look()
             http, admin = self._http()
             grpc = self._grpc()
-            for server in (grpc, http, admin):
+            servers = {"grpc": grpc, "http": http, "admin": admin}
+            for server in servers.values():
                 if server is not None:
                     stack.push_async_callback(server.aclose)
                     await server.start()
-            stack.push_async_callback(self._cancel_tasks)
-            self._run(self.health.run())
+            stack.push_async_callback(self._tasks.aclose)
+            for name, server in servers.items():
+                if server is not None:
+                    self._tasks.keep(f"{name} server", server.ended())
+                    self._tasks.keep(f"{name} listener", keep_listening(server.address))
+            self._tasks.keep("health", self.health.run())
             await self.readiness.poll()
-            self._run(self.readiness.run())
+            self._tasks.keep("readiness", self.readiness.run())
             if not self.replicas.fixed:
-                self._run(self.replicas.run())
-            self._run(watch(self.settings.config, self._apply_news, self._loaded))
-            self._run(collect_garbage())
+                self._tasks.keep("replicas", self.replicas.run())
+            self._tasks.keep("loading", self.loading.run())
+            self._tasks.keep("garbage collection", collect_garbage())
             settle_garbage_collector()
             addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
             self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)
@@ -164,31 +175,8 @@ class App:
             await asyncio.sleep(self.settings.drain)
             await grpc.aclose()
         self.log.info("stopped")
-
-    def _load_first(self) -> None:
-        for path in self.settings.config:
-            if not path.exists():
-                raise SettingsError(f"no such file or directory: {path}, expected rules in YAML")
-        self._apply(load(self.settings.config))
-
-    def _apply(self, loaded: Loaded) -> None:
-        """Put what was read in force, as far as it is good."""
-        self._loaded = loaded
-        for warning in loaded.warnings:
-            self.log.warning("rules_warning", warning=str(warning))
-        if loaded.files or not loaded.problems:
-            self.limiter.load(loaded.rules, loaded.files, loaded.problems)
-            settle_garbage_collector()
-        else:
-            self.limiter.reject(loaded.problems)
-        self._report_rules()
-
-    def _report_rules(self) -> None:
-        """Report what of the rules is not in force."""
-        report, problems = self.enforcement.report, self.limiter.problems
-        report(Reason.RULES_INVALID, f"{_counted(len(problems), 'mistake')}, first {problems[0]}" if problems else "")
-        some = any(True for domain in self.limiter.rules.domains.values() for _ in domain.rules())
-        report(Reason.NO_RULES, "" if some else "no rule is in force: every request passes", state=State.OFF)
+        if self._ended:
+            raise Stopped(self._ended)
 
     def _report_modes(self) -> None:
         """Report the modes of the whole server that weaken rules."""
@@ -207,14 +195,6 @@ class App:
     def _stalled(self, seconds: float) -> None:
         text = f"the event loop stood still for {seconds:.1f} s" if seconds else ""
         self.enforcement.report(Reason.STALLED, text, state=State.OFF)
-
-    def _apply_news(self, loaded: Loaded) -> None:
-        """What the watch saw, unless SIGHUP was quicker."""
-        if (loaded.digests, loaded.problems) != (self._loaded.digests, self._loaded.problems):
-            self._apply(loaded)
-
-    async def _reload(self) -> None:
-        self._apply(await asyncio.to_thread(load, self.settings.config, self._loaded))
 
     def _backend_changed(self, reason: str) -> None:
         self.event_log.backend_changed(reason)
@@ -276,24 +256,28 @@ class App:
             reflection=settings.reflection,
         )
 
-    def _http(self) -> tuple[Http | None, Http | None]:
+    def _http(self) -> tuple[HttpListener | None, HttpListener | None]:
         """The public and the admin server, where they are asked for."""
         settings = self.settings
         public = public_app(
-            self.service, self.readiness, lambda: self.limiter.problems, self.metrics.expose, CONTENT_TYPE
+            self.service,
+            self.readiness,
+            lambda: self.limiter.problems,
+            self.metrics.expose,
+            CONTENT_TYPE,
+            json_checks=settings.json_checks,
+            json_token=JsonToken(settings.json_token_file) if settings.json_token_file else None,
         )
-        admin = admin_app(self.limiter)
-        most = settings.max_message_bytes
         return (
-            Http(public, settings.http, max_body_bytes=most) if settings.http else None,
-            Http(admin, settings.admin, max_body_bytes=most) if settings.admin else None,
+            HttpListener(public, settings.http) if settings.http else None,
+            HttpListener(admin_app(self.limiter), settings.admin, name="admin") if settings.admin else None,
         )
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped_by, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._run(self._reload()))
+        loop.add_signal_handler(signal.SIGHUP, self.loading.request)
 
     def _stopped_by(self, number: signal.Signals) -> None:
         if self._stop.is_set():
@@ -301,21 +285,17 @@ class App:
             os._exit(128 + number)
         self._stop.set()
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+    def _task_ended(self, name: str, error: BaseException | None) -> None:
+        """Something ended that the service lives by: say so, drain, and end with an error, for a fresh start."""
+        if self._stop.is_set():
+            return
+        self._ended = f"the {name} ended: {error or 'nobody knows why'}"
+        self.log.error("task_ended", task=name, exc_info=error)
+        self.enforcement.report(Reason.STOPPED, self._ended, state=State.OFF)
+        self._stop.set()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.log.error("task_failed", exc_info=error)
-
-    async def _cancel_tasks(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _task_failed(self, name: str, error: BaseException | None) -> None:
+        self.log.error("task_failed", task=name, exc_info=error)
 
 
 def _answers(settings: Settings) -> Answers:
@@ -329,9 +309,5 @@ def _answers(settings: Settings) -> Answers:
     )
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _address(server: Http | None) -> str:
+def _address(server: HttpListener | None) -> str:
     return "off" if server is None else server.address

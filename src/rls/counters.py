@@ -10,16 +10,19 @@ from rls.backends.memory import MemoryBackend
 from rls.backends.overlimit_cache import OverLimitCache
 from rls.backends.per_second import PerSecondBackend
 from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
+from rls.enforcement import Reporter
 from rls.observe.metrics import Metrics
 from rls.settings import BackendUrl, Settings
 
 
-def open_backend(settings: Settings, metrics: Metrics) -> CounterBackend:
-    """What counts, and what spares it work."""
-    backend = BACKENDS[settings.backend.scheme](settings.backend, settings, metrics)
+def open_backend(settings: Settings, metrics: Metrics, report_ttl_refused: Reporter = lambda _: None) -> CounterBackend:
+    """What counts, and what spares it work; *report_ttl_refused* is told which nodes refuse to let counters expire."""
+    refusals = TtlRefusals(report_ttl_refused)
+    backend = BACKENDS[settings.backend.scheme](settings.backend, settings, metrics, refusals)
     opened = [backend]
     if settings.per_second_backend is not None:
-        per_second = BACKENDS[settings.per_second_backend.scheme](settings.per_second_backend, settings, metrics)
+        scheme = settings.per_second_backend.scheme
+        per_second = BACKENDS[scheme](settings.per_second_backend, settings, metrics, refusals)
         opened.append(per_second)
         backend = PerSecondBackend(backend, per_second)
     _show_nodes([one for one in opened if isinstance(one, RedisBackend | ClusterBackend)], metrics)
@@ -42,24 +45,45 @@ def _show_nodes(backends: Sequence[RedisBackend | ClusterBackend], metrics: Metr
         )
 
 
-def _memory(_: BackendUrl, __: Settings, metrics: Metrics) -> CounterBackend:
+class TtlRefusals:
+    """What nodes say that do not give counters their TTL, as one text; "" when none refuses it any more."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._texts: dict[str, str] = {}
+
+    def __call__(self, address: str, text: str) -> None:
+        """The node at *address* says *text*."""
+        if text:
+            self._texts[address] = text
+        else:
+            self._texts.pop(address, None)
+        self._report("; ".join(self._texts.values()))
+
+
+def _memory(_: BackendUrl, __: Settings, metrics: Metrics, ___: TtlRefusals) -> CounterBackend:
     backend = MemoryBackend()
     metrics.read_gauge("rls_memory_counters", "Counters in memory.", lambda: len(backend))
     return backend
 
 
 def _redis(
-    kind: type[RedisBackend | ClusterBackend], url: BackendUrl, settings: Settings, _: Metrics
+    kind: type[RedisBackend | ClusterBackend],
+    url: BackendUrl,
+    settings: Settings,
+    _: Metrics,
+    refusals: TtlRefusals,
 ) -> CounterBackend:
     return kind(
         url.reveal(),
         timeout_seconds=settings.backend_timeout,
         jitter_seconds=int(settings.expiration_jitter),
         key_prefix=settings.key_prefix,
+        on_ttl_refused=refusals,
     )
 
 
-BACKENDS: Mapping[str, Callable[[BackendUrl, Settings, Metrics], CounterBackend]] = {
+BACKENDS: Mapping[str, Callable[[BackendUrl, Settings, Metrics, TtlRefusals], CounterBackend]] = {
     "memory": _memory,
     "redis": partial(_redis, RedisBackend),
     "rediss": partial(_redis, RedisBackend),

@@ -46,6 +46,10 @@ class SettingsError(RlsError):
         return "\n".join(map(str, self.args))
 
 
+class Stopped(RlsError):
+    """A part of the service ended on its own, and the service with it."""
+
+
 class RequestError(RlsError):
     """A request that no configuration could answer: the caller's fault (gRPC INVALID_ARGUMENT)."""
 

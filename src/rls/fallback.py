@@ -193,12 +193,19 @@ class Policies:
         self._on_change("")
 
     async def _is_reached(self) -> bool:
+        """Whether all of the backend can count; what can gets what it has missed."""
+        all_can_count = True
         try:
             await self._backend.ping()
+        except BackendError as error:
+            if not error.counts:
+                return False
+            all_can_count = False
+        try:
             await self._catch_up()
         except BackendError:
             return False
-        return True
+        return all_can_count
 
     async def _catch_up(self) -> None:
         """Let the backend have what was counted here.

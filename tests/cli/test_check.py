@@ -38,6 +38,60 @@ def test_nothing_to_find() -> None:
     assert result.stderr == "0 errors, 0 warnings; 1 rule in 1 domain from 1 file\n"
 
 
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, ":1:1: no rules in this directory, expected files named *.yaml or *.yml"),
+        ({"config": GOOD}, "expected files named *.yaml or *.yml; 1 file was skipped: rules/config, expected a name"),
+        ({"a.yaml": "domain: mesh\n"}, ":1:1: there is no rule here, so a server would limit nothing"),
+        ({"a.yaml": "domain: mesh\ndescriptors: [{key: k}]\n"}, "there is no rule here"),
+    ],
+)
+def test_no_rules_are_an_error(files: dict[str, str], found: str) -> None:
+    """A server would not be ready."""
+    Path("rules").mkdir()
+    for name, text in files.items():
+        write(f"rules/{name}", text)
+    result = check("rules")
+    assert result.exit_code == 1
+    assert found in result.stdout
+    assert result.stderr.startswith("1 error, ")
+    assert "0 rules" in result.stderr
+
+
+def test_links_are_followed_and_what_is_skipped_is_warned_of() -> None:
+    """The way of git-sync: one link to what is checked out."""
+    Path(".worktrees/x").mkdir(parents=True)
+    write(".worktrees/x/a.yaml", GOOD)
+    Path("current").symlink_to(".worktrees/x")
+    Path("team-b").symlink_to("nowhere")
+    result = check(".")
+    assert (result.exit_code, result.stderr) == (0, "0 errors, 1 warning; 1 rule in 1 domain from 1 file\n")
+    assert result.stdout == (
+        "team-b:1:1: warning: leads nowhere (No such file or directory), so nothing is read here\n"
+    )
+
+
+def test_what_cannot_be_read_is_an_error() -> None:
+    """It neither blocks nor ends in a traceback."""
+    write("good.yaml", GOOD)
+    os.mkfifo("pipe.yaml")
+    result = check("good.yaml", "pipe.yaml", "x" * 300)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "pipe.yaml:1:1: cannot be read (it is a FIFO, not a regular file), expected rules in YAML",
+        f"{'x' * 300}:1:1: cannot be read (File name too long), expected rules in YAML",
+    ]
+
+
+def test_all_mistakes_are_listed() -> None:
+    """Somebody asked for them."""
+    write("bad.yaml", GOOD + "    oops: 1\n" * 1_000)
+    result = check("bad.yaml")
+    assert len(result.stdout.splitlines()) == 1_000
+    assert result.stderr.startswith("1000 errors")
+
+
 def test_every_mistake_has_its_line() -> None:
     """Of all files, the good ones among them included in the summary."""
     write("a.yaml", GOOD.replace("unit: minute", "unit: mniute"))
@@ -73,6 +127,20 @@ def test_annotations_for_github() -> None:
     assert result.exit_code == 1
     assert "::error file=a%2Cb.yaml,line=1,col=1::unknown key `domian`, did you mean `domain`?" in result.stdout
     assert "::warning file=odd.yaml,line=6,col=5::`shadow_mode` stands here twice" in result.stdout
+
+
+@pytest.mark.parametrize(("mistakes", "annotated"), [(10, 10), (11, 10), (25, 10)])
+def test_more_annotations_than_github_shows_are_counted_and_logged(mistakes: int, annotated: int) -> None:
+    """GitHub shows ten of a step, and does not say that there are more."""
+    write("bad.yaml", GOOD + "    oops: 1\n" * mistakes)
+    lines = check("--format", "github", "bad.yaml").stdout.splitlines()
+    commands = [line for line in lines if line.startswith(("::error ", "::error::"))]
+    assert len(commands) == annotated
+    logged = [line for line in lines if not line.startswith("::")]
+    assert len(commands) + len(logged) - bool(logged) == mistakes
+    if logged:
+        assert commands[-1] == f"::error::{mistakes - 9} more errors: the log of this step lists all"
+        assert logged[-1].startswith(f"error: bad.yaml:{mistakes + 4}:5: unknown key `oops`")
 
 
 def test_json() -> None:

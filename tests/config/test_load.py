@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rls.config import Loaded, load
+from rls.config.disk import MAX_FILE_BYTES
 from rls.core.match import match
 from rls.core.model import Entry, RateLimit, Unit
 
@@ -230,3 +234,234 @@ def test_wildcards_of_other_files_are_seen_to_hide_one(tmp_path):
     b = write(tmp_path / "b.yaml", *rules_of("d", ("xy*", 2)))
     loaded = load([tmp_path])
     assert texts(loaded.warnings) == [f"{b}:3:3: `k_xy*` is never reached: the wildcard `x*` takes all of its values"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "---\n", "---\n---\n", "\ufeff"], ids=["empty", "comment", "null", "nulls", "mark"]
+)
+def test_a_file_that_lost_its_documents_keeps_them(tmp_path, text):
+    """Cut off by a full disk, or half written: nobody drops rules like that."""
+    path = write(tmp_path / "a.yaml", *rules_of("a", ("", 1)))
+    first = load([tmp_path])
+    path.write_text(text)
+    second = load([tmp_path], first)
+    assert limit_of(second, "a", "v") == 1
+    assert texts(second.problems) == [f"{path}:1:1: the file holds no document, expected `domain: …`"]
+    assert second.mistakes == second.problems
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = write(tmp_path / "a.yaml", *rules_of("a", ("", 1)))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    loaded = load([tmp_path])
+    assert limit_of(loaded, "a", "v") == 1
+    assert not loaded.problems
+
+
+def test_a_directory_that_becomes_empty_keeps_its_rules(tmp_path):
+    """Until there are new ones, or the directory is gone as well; whatever the number of loads in between."""
+    a = write(tmp_path / "one" / "a.yaml", *rules_of("a", ("", 1)))
+    write(tmp_path / "two" / "b.yaml", *rules_of("b", ("", 1)))
+    loaded = load([tmp_path])
+    a.unlink()
+    for _ in range(3):
+        loaded = load([tmp_path], loaded)
+        assert limit_of(loaded, "a", "v") == 1
+        assert texts(loaded.problems) == [
+            f"{tmp_path}/one:1:1: no rules are left in this directory; its last good rules stay"
+        ]
+        assert loaded.lost == loaded.problems
+    a.parent.rmdir()
+    loaded = load([tmp_path], loaded)
+    assert set(loaded.rules.domains) == {"b"}
+    assert not loaded.problems
+
+
+def test_an_emptied_directory_gives_way_to_new_rules(tmp_path):
+    a = write(tmp_path / "a.yaml", *rules_of("a", ("", 1)))
+    first = load([tmp_path])
+    a.unlink()
+    second = load([tmp_path], first)
+    write(tmp_path / "b.yaml", *rules_of("b", ("", 2)))
+    third = load([tmp_path], second)
+    assert set(third.rules.domains) == {"b"}
+    assert not third.problems
+
+
+def test_a_file_that_moved_to_another_directory_is_no_loss(tmp_path):
+    """The directory that it left is empty, but what it held stands elsewhere."""
+    a = write(tmp_path / "one" / "a.yaml", *rules_of("a", ("v", 1), ("w", 1)))
+    write(tmp_path / "two" / "b.yaml", *rules_of("b", ("", 1)))
+    first = load([tmp_path])
+    a.unlink()
+    write(tmp_path / "two" / "a.yaml", *rules_of("a", ("v", 2)))
+    second = load([tmp_path], first)
+    assert not second.problems
+    assert [limit_of(second, "a", value) for value in ("v", "w")] == [2, None]
+
+
+def test_a_file_that_is_renamed_and_goes_bad_keeps_its_rules(tmp_path):
+    """Where nothing of what took its place is good, the new name is no order to drop the old rules."""
+    a = write(tmp_path / "rules" / "a.yaml", *rules_of("a", ("", 1)))
+    other = write(tmp_path / "other.yaml", *rules_of("b", ("", 1)))
+    paths = [tmp_path / "rules", other]
+    first = load(paths)
+    a.unlink()
+    b = write(tmp_path / "rules" / "b.yaml", "domain: a", "descriptors: [")
+    second = load(paths, first)
+    assert limit_of(second, "a", "v") == 1
+    assert texts(second.lost) == [f"{tmp_path}/rules:1:1: none of the files here is good; the last good rules stay"]
+    assert [problem.place.file for problem in second.mistakes] == [str(b)]
+    write(b, *rules_of("a", ("", 2)))
+    third = load(paths, second)
+    assert limit_of(third, "a", "v") == 2
+    assert not third.problems
+
+
+@pytest.mark.parametrize("text", [rules_of("a", ("", 2)), ["domain: a", "descriptors: ["]], ids=["good", "bad"])
+def test_a_directory_that_becomes_a_file(tmp_path, text):
+    """A good file takes its place; a bad one does not."""
+    path = tmp_path / "rules"
+    write(path / "a.yaml", *rules_of("a", ("", 1)))
+    other = write(tmp_path / "other.yaml", *rules_of("b", ("", 1)))
+    first = load([path, other])
+    (path / "a.yaml").unlink()
+    path.rmdir()
+    write(path, *text)
+    second = load([path, other], first)
+    assert limit_of(second, "a", "v") == (1 if second.problems else 2)
+    assert bool(second.lost) == ("descriptors: [" in text)
+
+
+def test_a_file_that_becomes_a_directory(tmp_path):
+    """An empty one, as a mount that went wrong leaves it."""
+    path = write(tmp_path / "rules.yaml", *rules_of("a", ("", 1)))
+    first = load([path])
+    path.unlink()
+    path.mkdir()
+    second = load([path], first)
+    assert limit_of(second, "a", "v") == 1
+    assert texts(second.lost) == [f"{path}:1:1: no rules are left in this directory; its last good rules stay"]
+
+
+def test_the_current_directory_may_be_named(tmp_path, monkeypatch):
+    """Its files are known by names that do not begin with its own."""
+    monkeypatch.chdir(tmp_path)
+    a = write(Path("a.yaml"), *rules_of("a", ("", 1)))
+    first = load([Path()])
+    a.unlink()
+    second = load([Path()], first)
+    assert limit_of(second, "a", "v") == 1
+    assert texts(second.lost) == [".:1:1: no rules are left in this directory; its last good rules stay"]
+
+
+def test_a_path_without_rules_is_a_problem_unless_that_is_meant(tmp_path):
+    (tmp_path / "config").write_text("domain: a")
+    said = [
+        (
+            f"{tmp_path}:1:1: no rules in this directory, expected files named *.yaml or *.yml; 1 file was skipped: "
+            f"{tmp_path}/config, expected a name that ends in .yaml or .yml"
+        )
+    ]
+    loaded = load([tmp_path])
+    assert texts(loaded.problems) == texts(loaded.empty) == said
+    loaded = load([tmp_path], allow_no_rules=True)
+    assert not loaded.problems
+    assert texts(loaded.warnings)[:1] == said
+
+
+@contextmanager
+def as_nobody():
+    """As a user who is not allowed everything, which root is."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def public_folder():
+    """A folder that every user may read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.parametrize(("mode", "path"), [(0o000, "rules"), (0o444, "rules/a.yaml"), (0o000, "rules/a.yaml")])
+def test_what_may_not_be_read_keeps_its_rules(public_folder, mode, path):
+    """A directory that may not be listed, one whose files may not be opened, and a file."""
+    a = write(public_folder / "rules" / "a.yaml", *rules_of("a", ("", 1)))
+    b = write(public_folder / "b.yaml", *rules_of("b", ("", 1)))
+    paths = [a.parent, b]
+    first = load(paths)
+    denied = a if path.endswith(".yaml") and not mode else a.parent
+    write(b, *rules_of("b", ("", 2)))
+    denied.chmod(mode)
+    try:
+        with as_nobody():
+            second = load(paths, first)
+    finally:
+        denied.chmod(0o755)
+    assert [limit_of(second, domain, "v") for domain in ("a", "b")] == [1, 2]
+    assert second.unread == second.problems
+    (problem,) = texts(second.unread)
+    assert problem.startswith(f"{public_folder}/{path}:1:1: cannot be read (Permission denied)")
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_link_to_fifo(path: Path) -> None:
+    os.mkfifo(path.parent / "pipe")
+    path.symlink_to("pipe")
+
+
+def make_link_to_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_large(path: Path) -> None:
+    path.touch()
+    os.truncate(path, MAX_FILE_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (make_fifo, "it is a FIFO, not a regular file"),
+        (make_link_to_fifo, "it is a FIFO, not a regular file"),
+        (make_link_to_device, "it is a device, not a regular file"),
+        (make_large, "it is larger than 32 MiB"),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_only_regular_files_of_some_size_are_read(tmp_path, make, said, named):
+    """A FIFO would block, a device may never end. Others are read."""
+    a = write(tmp_path / "a.yaml", *rules_of("a", ("", 1)))
+    b = write(tmp_path / "b.yaml", *rules_of("b", ("", 1)))
+    paths = [a, b] if named else [tmp_path]
+    first = load(paths)
+    a.unlink()
+    make(a)
+    write(b, *rules_of("b", ("", 2)))
+    second = load(paths, first)
+    assert [limit_of(second, domain, "v") for domain in ("a", "b")] == [1, 2]
+    assert (
+        texts(second.problems) == texts(second.unread) == [f"{a}:1:1: cannot be read ({said}), expected rules in YAML"]
+    )
+
+
+def test_a_problem_has_a_bounded_line(tmp_path):
+    """What is wrong and what was expected stay."""
+    long = "k" * 100_000
+    write(tmp_path / "a.yaml", "domain: a", "descriptors:", f"- {{key: {long}}}", f"- {{key: {long}}}")
+    (problem,) = load([tmp_path]).problems
+    assert len(problem.message) < 510
+    assert problem.message.startswith("duplicate descriptor `kkk")
+    assert problem.message.endswith(f"the first stands at {tmp_path}/a.yaml:3:3")

@@ -14,6 +14,7 @@ from tests.mesh.istiod import Proxy
 from tests.mesh.loopback import Endpoint
 from tests.mesh.manifests import Object, load
 from tests.mesh.running import SERVICE, RunningProxy, patient
+from tests.mesh.tunnel import Tunnel
 from tests.mesh.world import GATEWAY, TO_RLS, TO_USERS, USERS_SIDECAR, rendered
 
 RULES = """\
@@ -39,34 +40,14 @@ def an_address() -> str:
     return f"127.0.{number // 250 + 1}.{number % 250 + 2}"
 
 
-class IstioMesh:
-    """Gateway and sidecar as `istio/` and its *components* make them.
+class Proxies:
+    """Proxies with what istiod makes of *objects* for them, but that they wait for *rls* so many seconds."""
 
-    Args:
-        version: Of Istio.
-        trusted_proxies: Load balancers before the gateway.
-        change: More objects, or changed ones.
-    """
-
-    def __init__(
-        self,
-        mesh: Mesh,
-        rls: Sequence[Rls],
-        components: Sequence[str] = (),
-        *,
-        version: str = "1.31.0",
-        trusted_proxies: int = 0,
-        users_port: int = 0,
-        objects: list[Object] | None = None,
-    ) -> None:
+    def __init__(self, mesh: Mesh, rls: Sequence[Rls], objects: Sequence[Object], *, patience: float = 10) -> None:
         self.mesh = mesh
         self.authority = Authority()
-        self.objects = patient(load(*components) if objects is None else objects)
+        self.objects = patient(objects, patience)
         self._asked = [Endpoint(server.port) for server in rls]
-        service = Endpoint(users_port or mesh.users_port)
-        self.sidecar = self.start(replace(USERS_SIDECAR, version=version), {"inbound|9000||": [service]})
-        behind = {TO_USERS: [Endpoint(self.sidecar.placed.ports[SERVICE], mtls=True)]}
-        self.gateway = self.start(replace(GATEWAY, version=version, trusted_proxies=trusted_proxies), behind)
 
     def start(
         self,
@@ -82,6 +63,44 @@ class IstioMesh:
         endpoints = {TO_RLS: self._asked if rls is None else list(rls), **endpoints}
         return self.mesh.keep(RunningProxy(made, endpoints, self.authority, folder, identity=identity))
 
+    def tunnel(self, proxy: RunningProxy, destination: str, *, identity: str = GATEWAY.spiffe) -> Tunnel:
+        """A way to *destination* (`IP:port`) by HBONE, through that proxy, as the gateway or another *identity*."""
+        folder = self.mesh.folder / f"tunnel-{next(_numbers)}"
+        return self.mesh.keep(Tunnel(proxy, destination, self.authority, folder, identity=identity))
+
+    def token(self, company: str) -> str:
+        """A valid token of that company."""
+        return self.mesh.issuer.token({"company_id": company, "sub": "ada"})
+
+
+class IstioMesh(Proxies):
+    """Gateway and sidecar as `istio/` and its *components* make them.
+
+    Args:
+        version: Of Istio.
+        trusted_proxies: Load balancers before the gateway.
+        objects: Instead of those of `istio/`.
+        patience: Seconds that rls is waited for.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        rls: Sequence[Rls],
+        components: Sequence[str] = (),
+        *,
+        version: str = "1.31.0",
+        trusted_proxies: int = 0,
+        users_port: int = 0,
+        objects: list[Object] | None = None,
+        patience: float = 10,
+    ) -> None:
+        super().__init__(mesh, rls, load(*components) if objects is None else objects, patience=patience)
+        service = Endpoint(users_port or mesh.users_port)
+        self.sidecar = self.start(replace(USERS_SIDECAR, version=version), {"inbound|9000||": [service]})
+        behind = {TO_USERS: [Endpoint(self.sidecar.placed.ports[SERVICE], mtls=True)]}
+        self.gateway = self.start(replace(GATEWAY, version=version, trusted_proxies=trusted_proxies), behind)
+
     def get(self, token: str = "", *, source: str = "127.0.0.2", **headers: str) -> Answer:
         """Ask the gateway for the users, with a token or without."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -92,7 +111,3 @@ class IstioMesh:
     def statuses(self, times: int, token: str = "", *, source: str = "127.0.0.2", **headers: str) -> list[int]:
         """What is answered when the same is asked so often."""
         return [self.get(token, source=source, **headers).status for _ in range(times)]
-
-    def token(self, company: str) -> str:
-        """A valid token of that company."""
-        return self.mesh.issuer.token({"company_id": company, "sub": "ada"})

@@ -1,6 +1,7 @@
 """What becomes of requests when rls goes, comes and is replaced, with the manifests in `istio/`."""
 
 import signal
+import time
 
 from examples.mesh.processes import wait_for
 from tests.e2e.istio import RULES, IstioMesh, a_company
@@ -88,3 +89,88 @@ def test_new_rules_go_live_under_load(mesh):
 
     assert set(load.statuses) == {200, 429}
     assert istio.sidecar.limits()["error"] == 0
+
+
+EJECTION_SECONDS = 5
+"""baseEjectionTime of istio/destinationrule.yaml, after which a pod that hangs is tried once more."""
+
+
+def hanging(mesh, pods):
+    """A mesh whose calls to `rls` wait for a second: long for one that lives, short for one that hangs."""
+    return IstioMesh(mesh, pods, patience=1)
+
+
+def test_a_pod_that_hangs_is_ejected_after_one_call(mesh):
+    """Without that, half of all calls would pass unlimited."""
+    pods = [mesh.start_rls(rules=WIDE, name=f"rls-{n}") for n in range(2)]
+    istio = hanging(mesh, pods)
+    token = istio.token(a_company())
+    assert istio.statuses(10, token) == [200] * 10
+    assert istio.sidecar.limits()["failure_mode_allowed"] == 0
+
+    pods[0].send(signal.SIGSTOP)
+    begin = time.monotonic()
+    assert istio.statuses(100, token) == [200] * 100
+    tried_again = int((time.monotonic() - begin) / EJECTION_SECONDS)
+
+    limits = istio.sidecar.limits()
+    assert 1 <= limits["failure_mode_allowed"] <= 1 + tried_again
+    assert limits["ok"] + limits["failure_mode_allowed"] == 110
+
+
+def test_a_pod_that_hung_is_asked_again(mesh):
+    pods = [mesh.start_rls(rules=WIDE, name=f"rls-{n}") for n in range(2)]
+    istio = hanging(mesh, pods)
+    token = istio.token(a_company())
+    pods[0].send(signal.SIGSTOP)
+    wait_for(lambda: istio.get(token) and istio.sidecar.ejected() == [pods[0].port], "it is ejected")
+
+    pods[0].send(signal.SIGCONT)
+
+    before = pods[0].metric("rls_requests_total")
+    wait_for(lambda: istio.get(token) and pods[0].metric("rls_requests_total") > before + 1, "it is asked again", 60)
+    wait_for(lambda: istio.get(token) and istio.sidecar.ejected() == [], "it is no longer ejected", 60)
+
+
+def test_never_all_pods_are_ejected_so_that_limits_are_back_with_the_first_answer(mesh):
+    pods = [mesh.start_rls(rules=RULES, name=f"rls-{n}") for n in range(2)]
+    istio = hanging(mesh, pods)
+    token = istio.token(a_company())
+    for pod in pods:
+        pod.send(signal.SIGSTOP)
+
+    assert istio.statuses(4, token) == [200] * 4
+    assert len(istio.sidecar.ejected()) < 2
+    assert istio.sidecar.limits()["failure_mode_allowed"] == 4
+
+    for pod in pods:
+        pod.send(signal.SIGCONT)
+    wait_for(lambda: istio.get(token).status == 429, "a refusal")
+
+
+def test_a_single_pod_is_not_ejected(mesh):
+    pod = mesh.start_rls(rules=RULES)
+    istio = hanging(mesh, [pod])
+    token = istio.token(a_company())
+    pod.send(signal.SIGSTOP)
+
+    assert istio.statuses(2, token) == [200] * 2
+    assert istio.sidecar.ejected() == []
+
+    pod.send(signal.SIGCONT)
+    wait_for(lambda: istio.get(token).status == 429, "a refusal")
+
+
+def test_an_ejected_pod_is_asked_where_no_other_is_left(mesh):
+    pods = [mesh.start_rls(rules=RULES, name=f"rls-{n}") for n in range(2)]
+    istio = hanging(mesh, pods)
+    token = istio.token(a_company())
+    pods[0].send(signal.SIGSTOP)
+    wait_for(lambda: istio.get(token) and istio.sidecar.ejected() == [pods[0].port], "it is ejected")
+
+    pods[0].send(signal.SIGCONT)
+    istio.sidecar.ask_rls_at(Endpoint(pods[0].port))
+
+    before = istio.sidecar.limits()["ok"]
+    istio.get(token)
+    assert istio.sidecar.limits()["ok"] == before + 1

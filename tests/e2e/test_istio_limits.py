@@ -238,19 +238,9 @@ def test_behind_a_load_balancer_clients_have_their_own_addresses(mesh, rls):
     wait_for(lambda: logged_from(istio.sidecar, client, 4), "the sidecar's log has the client")
 
 
-def test_numbers_are_companies_where_that_is_switched_on(mesh, rls):
-    istio = IstioMesh(mesh, [rls], ["numeric-company"])
-    numeric = istio.mesh.issuer.token({"company_id": 471_100, "sub": "ada"})
-
-    assert istio.statuses(6, numeric, source=an_address()) == [200] * 5 + [429]
-    assert istio.statuses(6, istio.token(a_company()), source=an_address()) == [200] * 5 + [429]
-    assert istio.statuses(4, source=an_address()) == [200] * 3 + [429]
-    forged = signed_by_another(istio.mesh.issuer, a_company())
-    assert istio.statuses(4, forged, source=an_address()) == [200] * 3 + [429]
-
-
-def test_at_the_gateway_each_request_is_counted_there_and_only_there(mesh, rls):
-    istio = IstioMesh(mesh, [rls], ["at-gateway"])
+@pytest.mark.parametrize("version", ["1.24.0", "1.27.0", "1.31.0"])
+def test_at_the_gateway_each_request_is_counted_there_and_only_there(mesh, rls, version):
+    istio = IstioMesh(mesh, [rls], ["at-gateway"], version=version)
     token, source = istio.token(a_company()), an_address()
 
     assert istio.statuses(6, token) == [200] * 5 + [429]

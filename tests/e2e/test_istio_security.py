@@ -8,14 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from examples.mesh.processes import wait_for
 from tests.certs import put
 from tests.e2e.istio import RULES, IstioMesh, a_company, an_address
 from tests.e2e.mesh import Mesh
 from tests.mesh.loopback import Endpoint
 from tests.mesh.manifests import load, of
 from tests.mesh.running import SERVICE
-from tests.mesh.world import RLS_SIDECAR, USERS_SIDECAR, WAYPOINT
+from tests.mesh.world import RLS_SIDECAR, USERS_SIDECAR
 
 GATEWAY_ID = "spiffe://cluster.local/ns/istio-ingress/sa/istio-ingress"
 STRANGER_ID = "spiffe://cluster.local/ns/default/sa/default"
@@ -127,32 +126,3 @@ def test_the_service_sees_nothing_of_limits_and_tokens(mesh, rls):
     assert limited == unlimited
     assert "authorization" not in limited
     assert not [name for name in limited if "limit" in name or "company" in name]
-
-
-def test_a_waypoint_limits_as_a_sidecar_does(mesh, rls):
-    objects = [each for each in load("waypoint") if each["kind"] != "AuthorizationPolicy"]
-    istio = IstioMesh(mesh, [rls], objects=objects)
-    cluster = "inbound-vip|80|http|users.users.svc.cluster.local"
-    waypoint = istio.start(WAYPOINT, {cluster: [Endpoint(mesh.users_port)]})
-
-    def statuses(times, company="", **headers):
-        if company:
-            headers["authorization"] = f"Bearer {istio.token(company)}"
-        return [waypoint.request(headers, port=0).status for _ in range(times)]
-
-    assert statuses(6, a_company()) == [200] * 5 + [429]
-    assert statuses(4, **{"x-forwarded-for": an_address()}) == [200] * 3 + [429]
-    assert statuses(4, **{"x-forwarded-for": an_address(), "authorization": "Bearer garbage"}) == [200] * 3 + [429]
-    wait_for(lambda: len(waypoint.access_log()) == 14, "its log has all")
-
-
-def test_a_waypoint_is_asked_by_the_gateway_alone(mesh, rls):
-    """Whoever else asks is refused before anything is counted; here nobody has a certificate to show."""
-    istio = IstioMesh(mesh, [rls], objects=load("waypoint"))
-    cluster = "inbound-vip|80|http|users.users.svc.cluster.local"
-    waypoint = istio.start(WAYPOINT, {cluster: [Endpoint(mesh.users_port)]})
-    token = {"authorization": f"Bearer {istio.token(a_company())}"}
-    before = rls.metric("rls_requests_total")
-
-    assert [waypoint.request(headers, port=0).status for headers in ({}, token)] == [403, 403]
-    assert rls.metric("rls_requests_total") == before

@@ -11,7 +11,16 @@ from examples.mesh.processes import free_port
 from tests.certs import Authority
 from tests.mesh.istiod import Kind, Rendered
 from tests.mesh.istiod.envoyfilter import HCM
+from tests.mesh.istiod.listeners import common_tls
+from tests.mesh.istiod.model import CONNECT_TERMINATE
 from tests.mesh.manifests import Object
+
+_INTERNAL_LISTENERS: Object = {
+    "name": "envoy.bootstrap.internal_listener",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+    },
+}
 
 
 class Endpoint(NamedTuple):
@@ -54,9 +63,13 @@ class Placed:
         for manager in _each(listeners, HCM):
             for log in manager["typed_config"]["access_log"]:
                 log["typed_config"]["path"] = str(self.access_log)
-        for matcher in _holding(listeners, "destination_port"):
+        # Inside of HBONE a request still has the port that it was sent to.
+        outer = [listener for listener in listeners if "internal_listener" not in listener]
+        for matcher in _holding(outer, "destination_port"):
             matcher["destination_port"] = self.ports.get(matcher["destination_port"], matcher["destination_port"])
         for cluster in copied["clusters"]:
+            if "load_assignment" in cluster:
+                continue
             self.send_to(cluster["name"], endpoints.get(cluster["name"], ()))
             cluster["type"] = "EDS"
             source = {"path_config_source": {"path": str(self._endpoints_file(cluster["name"]))}}
@@ -64,12 +77,13 @@ class Placed:
         self.upstream = f"{self._upstream_cluster(rendered)};"
         self.tree: dict[str, Any] = {
             "node": {"id": f"{rendered.proxy.kind.name.lower()}~{rendered.proxy.spiffe}", "cluster": "mesh"},
-            "admin": {"address": _address(0)},
+            "admin": {"address": address(0)},
             "stats_config": rendered.stats,
+            "bootstrap_extensions": [_INTERNAL_LISTENERS],
             "static_resources": {
                 "listeners": listeners,
                 "clusters": copied["clusters"],
-                "secrets": _secrets(authority, identity or rendered.proxy.spiffe),
+                "secrets": secrets(authority, identity or rendered.proxy.spiffe),
             },
         }
 
@@ -77,7 +91,7 @@ class Placed:
         """Let a cluster have these endpoints, now or while Envoy runs."""
         found = []
         for endpoint in endpoints:
-            entry: Object = {"endpoint": {"address": _address(endpoint.port)}}
+            entry: Object = {"endpoint": {"address": address(endpoint.port)}}
             if endpoint.mtls:
                 entry["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": {"tlsMode": "istio"}}}
             found.append(entry)
@@ -94,16 +108,20 @@ class Placed:
 
     @property
     def http_filters(self) -> list[Object]:
-        """Those of the first listener."""
-        filters: list[Object] = _managers(self.tree["static_resources"]["listeners"])[0]["typed_config"]["http_filters"]
+        """Those of the first listener for requests."""
+        manager = _for_requests(self.tree["static_resources"]["listeners"])[0]
+        filters: list[Object] = manager["typed_config"]["http_filters"]
         return filters
 
     def _listeners(self, listener: Object, rendered: Rendered) -> Iterator[Object]:
+        if "internal_listener" in listener:
+            yield listener
+            return
         by_port: dict[int, list[Object]] = {}
         for chain in listener["filter_chains"]:
             match = chain.get("filter_chain_match", {})
             match.pop("server_names", None)
-            own = listener.get("address", _address(0))["socket_address"]["port_value"]
+            own = listener.get("address", address(0))["socket_address"]["port_value"]
             port = match.pop("destination_port", 0 if listener["name"] == "virtualInbound" else own)
             if rendered.proxy.kind is Kind.GATEWAY:
                 chain.pop("transport_socket", None)
@@ -118,7 +136,7 @@ class Placed:
             self.ports[port] = free_port()
             yield {
                 "name": f"{listener['name']}:{port}",
-                "address": _address(self.ports[port]),
+                "address": address(self.ports[port]),
                 "listener_filters": filters,
                 "filter_chains": chains,
             }
@@ -128,18 +146,20 @@ class Placed:
         """Where requests go from the last virtual host of the first listener with any."""
         routes = [
             route["route"]["cluster"]
-            for manager in _managers(rendered.listeners)
+            for manager in _for_requests(rendered.listeners)
             for host in manager["typed_config"]["route_config"]["virtual_hosts"]
             for route in host["routes"]
         ]
         return routes[0] if routes else ""
 
 
-def _address(port: int) -> Object:
+def address(port: int) -> Object:
+    """A port of this machine, as Envoy wants it; 0 is for Envoy to choose."""
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _secrets(authority: Authority, name: str) -> list[Object]:
+def secrets(authority: Authority, name: str) -> list[Object]:
+    """What istio-agent would give a proxy of that name."""
     cert, key = authority.issue(name)
     chain = {"inline_string": cert.decode()}
     return [
@@ -151,8 +171,16 @@ def _secrets(authority: Authority, name: str) -> list[Object]:
     ]
 
 
-def _managers(listeners: Any) -> list[Object]:
-    return list(_each(listeners, HCM))
+def to_tls(protocols: Sequence[str]) -> Object:
+    """The transport socket of a cluster whose servers are proxies of the mesh."""
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    common = {**common_tls(), "alpn_protocols": [*protocols]}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": kind, "common_tls_context": common}}
+
+
+def _for_requests(listeners: Any) -> list[Object]:
+    """The HTTP connection managers, without the one that ends tunnels."""
+    return [each for each in _each(listeners, HCM) if each["typed_config"]["stat_prefix"] != CONNECT_TERMINATE]
 
 
 def _each(tree: Any, name: str) -> Iterator[Object]:

@@ -63,11 +63,14 @@ def _patched(each: Object, patch: Object) -> Object | None:
         return None
     each = copy.deepcopy(each)
     for step in steps:
-        if step["op"] not in {"add", "replace"}:
-            raise NotImplementedError(f"the operation {step['op']} of a JSON patch")
+        if step["op"] not in {"add", "replace"} or (step["op"] == "add" and step["path"][-1].isdigit()):
+            raise NotImplementedError(f"the operation {step['op']} {step['path']} of a JSON patch")
         *way, last = (int(part) if part.isdigit() else part for part in step["path"].split("/")[1:])
         place: Any = each
         for part in way:
             place = place[part]
-        place[last] = step["value"]
+        if last == "-":
+            place.append(copy.deepcopy(step["value"]))
+        else:
+            place[last] = copy.deepcopy(step["value"])
     return each

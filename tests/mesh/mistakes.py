@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.mesh.istiod import Rendered
 from tests.mesh.istiod.envoyfilter import HCM
+from tests.mesh.istiod.model import CONNECT_TERMINATE
 from tests.mesh.istiod.security import JWT_AUTHN
 from tests.mesh.manifests import Object
 
@@ -18,7 +19,11 @@ _PATIENCE_SECONDS = 1.0
 
 def mistakes(rendered: Rendered, *, limits: bool = True) -> list[str]:
     """All that is wrong with what one proxy got; *limits*: whether it is to ask for limits."""
-    found = [f"the patch {patch.name} matches nothing" for patch in rendered.patches if not patch.applied]
+    # Where there is nothing to remove, nothing is wrong.
+    idle = [patch for patch in rendered.patches if not patch.applied and patch.operation != "REMOVE"]
+    found = [f"the patch {patch.name} matches nothing" for patch in idle]
+    if any(_asked(manager) for manager in _tunnels(rendered)):
+        found.append(f"{CONNECT_TERMINATE}: each tunnel of a peer is counted")
     for name, manager in _managers(rendered):
         found += [f"{name}: {text}" for text in _of_manager(manager, rendered, limits=limits)]
     if limits:
@@ -40,7 +45,7 @@ def mistakes_between(gateway: Rendered, sidecar: Rendered) -> list[str]:
 
 def _of_manager(manager: Object, rendered: Rendered, *, limits: bool) -> Iterator[str]:
     names = [each["name"] for each in manager["http_filters"]]
-    asked = names.count(RATE_LIMIT)
+    asked = _asked(manager)
     if limits and not asked:
         yield "there is no rate limit filter"
     if asked and not limits:
@@ -129,9 +134,23 @@ def _of_what_is_seen(rendered: Rendered) -> Iterator[str]:
             yield "no access log names the rule that refused"
 
 
+def _asked(manager: Object) -> int:
+    return [each["name"] for each in manager["http_filters"]].count(RATE_LIMIT)
+
+
+def _tunnels(rendered: Rendered) -> list[Object]:
+    listeners = [each for each in rendered.listeners if each["name"] == CONNECT_TERMINATE]
+    return [each["typed_config"] for listener in listeners for each in listener["filter_chains"][0]["filters"]]
+
+
 def _managers(rendered: Rendered) -> Iterator[tuple[str, Object]]:
-    """Of all chains; a gateway's redirect to HTTPS left out: a redirect has no upstream, and is never limited."""
+    """Of all chains for requests, which tunnels are not.
+
+    A gateway's redirect to HTTPS is left out: a redirect has no upstream, and is never limited.
+    """
     for listener in rendered.listeners:
+        if listener["name"] == CONNECT_TERMINATE:
+            continue
         for chain in listener["filter_chains"]:
             for each in chain["filters"]:
                 manager = each["typed_config"]

@@ -44,10 +44,19 @@ class RunningProxy(Envoy):
         wanted = {endpoint.port for endpoint in endpoints}
         self.wait_until(lambda: self._asked() == wanted, "it has heard of the endpoints")
 
+    def ejected(self) -> list[int]:
+        """The ports of the servers that it leaves alone, as they failed."""
+        hosts = self._rls().items()
+        return [port for port, host in hosts if host["health_status"].get("failed_outlier_check")]
+
     def _asked(self) -> set[int]:
+        return set(self._rls())
+
+    def _rls(self) -> dict[int, Object]:
+        """What it knows of each server, by its port."""
         found: dict[str, Any] = self.admin("/clusters?format=json").json()
         hosts = next(each for each in found["cluster_statuses"] if each["name"] == TO_RLS).get("host_statuses", [])
-        return {host["address"]["socket_address"]["port_value"] for host in hosts}
+        return {host["address"]["socket_address"]["port_value"]: host for host in hosts}
 
     def request(
         self, headers: Mapping[str, str] | None = None, *, source: str = "", port: int = HTTPS, **request: Any
@@ -62,7 +71,7 @@ def patient(objects: Sequence[Object], seconds: float = 10) -> list[Object]:
     changed = copy.deepcopy(list(objects))
     for each in of(changed, "EnvoyFilter"):
         for entry in each["spec"]["configPatches"]:
-            value = entry["patch"]["value"]
+            value = entry["patch"].get("value", {})
             if value.get("name") == RATE_LIMIT:
                 value["typed_config"]["timeout"] = f"{seconds}s"
     return changed

@@ -1,6 +1,7 @@
 """The objects in `istio/`: as kubectl reads them, as the rules and the servers expect them, as Envoy takes them."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -15,12 +16,18 @@ from examples.tokens import Issuer
 from tests.certs import Authority
 from tests.mesh.loopback import Placed
 from tests.mesh.manifests import ISTIO, load, of
-from tests.mesh.world import GATEWAY, REDIS_SIDECAR, RLS_SIDECAR, USERS_SIDECAR, WAYPOINT, rendered
+from tests.mesh.world import GATEWAY, HBONE_SIDECAR, REDIS_SIDECAR, RLS_SIDECAR, USERS_SIDECAR, WAYPOINT, rendered
 from tests.redis_server import missing
 
 ROOT = ISTIO.parent
 COMPONENTS = sorted(path.parent.name for path in ISTIO.glob("*/kustomization.yaml"))
-COMBINATIONS = [(), *((name,) for name in COMPONENTS), ("at-gateway", "behind-load-balancer", "fail-closed")]
+COMBINATIONS = [
+    (),
+    *((name,) for name in COMPONENTS),
+    ("at-gateway", "behind-load-balancer", "fail-closed"),
+    ("waypoint", "behind-load-balancer", "numeric-company", "fail-closed"),
+    ("at-gateway", "numeric-company"),
+]
 combinations = pytest.mark.parametrize("components", COMBINATIONS, ids=lambda names: " ".join(names) or "alone")
 
 
@@ -56,7 +63,10 @@ def test_every_file_is_used():
         assert named == there - {"kustomization.yaml"}
 
 
-@pytest.mark.parametrize("version", ["1.9.0", "1.19.9", *(f"1.{minor}.3" for minor in range(20, 60)), "2.0.0"])
+@pytest.mark.parametrize(
+    "version",
+    ["1.9.0", "1.19.9", *(f"1.{minor}.3" for minor in range(20, 60)), "2.0.0", "1.27-dev", "1.28-alpha.0", "1.31"],
+)
 def test_each_version_takes_one_of_the_two_filters(version):
     taken = {
         patch.name.partition("[")[0]
@@ -64,7 +74,7 @@ def test_each_version_takes_one_of_the_two_filters(version):
         if "/ratelimit" in patch.name
     }
 
-    old = tuple(map(int, version.split(".")[:2])) < (1, 28)
+    old = tuple(map(int, re.findall("[0-9]+", version)[:2])) < (1, 28)
     assert taken == {"users/ratelimit-istio-1.27" if old else "users/ratelimit"}
 
 
@@ -79,15 +89,20 @@ def without_what_versions_differ_in(config):
 
 
 def test_all_files_say_the_same_of_the_filter():
-    found = [config for names in COMBINATIONS[:1] for config in filters(load(*names))]
-    found += [config for name in ("at-gateway", "waypoint") for config in filters(load(name))]
+    all_of_them = [load(), load("at-gateway"), load("waypoint")]
+    found = [config for objects in all_of_them for config in filters(objects)]
 
-    assert len(found) == 4
+    assert len(found) == 6
     assert all(without_what_versions_differ_in(config) == without_what_versions_differ_in(found[0]) for config in found)
     limits = [config["rate_limits"] for config in found if "rate_limits" in config]
-    (old,) = (each for each in of(load(), "EnvoyFilter") if each["metadata"]["name"] == "ratelimit-istio-1.27")
-    limits.append(old["spec"]["configPatches"][1]["patch"]["value"]["rate_limits"])
-    assert len(limits) == 4
+    limits += [
+        entry["patch"]["value"]["rate_limits"]
+        for objects in all_of_them
+        for each in of(objects, "EnvoyFilter")
+        for entry in each["spec"]["configPatches"]
+        if entry["applyTo"] == "VIRTUAL_HOST" and "rate_limits" in entry["patch"]["value"]
+    ]
+    assert len(limits) == 6
     assert all(each == limits[0] for each in limits)
 
 
@@ -112,7 +127,11 @@ PROXIES = {
     "gateway": ((), GATEWAY),
     "gateway that limits": (("at-gateway", "behind-load-balancer", "fail-closed"), replace(GATEWAY, trusted_proxies=1)),
     "sidecar behind a load balancer": (("behind-load-balancer", "fail-closed"), USERS_SIDECAR),
+    "gateway before 1.28": (("at-gateway", "numeric-company"), replace(GATEWAY, version="1.24.0")),
     "waypoint": (("waypoint",), WAYPOINT),
+    "waypoint of 1.27": (("waypoint", "numeric-company"), replace(WAYPOINT, version="1.27.0")),
+    "waypoint with all": (("waypoint", "behind-load-balancer", "numeric-company", "fail-closed"), WAYPOINT),
+    "sidecar with HBONE": ((), HBONE_SIDECAR),
     "sidecar with numeric companies": (("numeric-company",), USERS_SIDECAR),
 }
 

@@ -11,13 +11,15 @@ from examples.tokens import ISSUER
 from tests.mesh.istiod import Kind, Port, Proxy, Rendered, Service, render
 from tests.mesh.manifests import ISTIO, Object
 
-USERS = Service("users", "users", [Port(80, 9000, "http")])
+USERS = Service("users", "users", [Port(80, 9000, "http")], address="10.96.0.10")
 RLS = Service("rls", "rate-limit", [Port(8081, 8081, "grpc", "grpc"), Port(8080, 8080, "http")])
 REDIS = Service("redis", "rate-limit", [Port(6379, 6379, "tcp-redis")])
 INGRESS = Service("istio-ingress", "istio-ingress", [Port(80, 8080, "http2"), Port(443, 8443, "https")])
 SERVICES = (USERS, RLS, REDIS, INGRESS)
 
 USERS_SIDECAR = Proxy(Kind.SIDECAR, "users", "users", {"app.kubernetes.io/name": "users"}, services=[USERS])
+POD = "10.244.0.10"
+HBONE_SIDECAR = replace(USERS_SIDECAR, hbone=True, address=POD)
 RLS_SIDECAR = Proxy(Kind.SIDECAR, "rate-limit", "rls", {"app.kubernetes.io/name": "rls"}, services=[RLS])
 REDIS_SIDECAR = Proxy(Kind.SIDECAR, "rate-limit", "redis", {"app.kubernetes.io/name": "redis"}, services=[REDIS])
 GATEWAY = Proxy(Kind.GATEWAY, "istio-ingress", "istio-ingress", {"istio": "ingress"}, services=[INGRESS])

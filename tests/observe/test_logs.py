@@ -104,6 +104,38 @@ def test_every_mistake_has_its_line(tell, last: str) -> None:
     assert "info" not in {entry["level"] for entry in entries}
 
 
+@pytest.mark.parametrize("number", [100, 101, 5_000])
+def test_the_first_mistakes_are_logged_and_the_rest_is_counted(number: int) -> None:
+    """Whoever makes 100,000 mistakes at once does not fill the disk of the log."""
+    stream = io.StringIO()
+    problems = tuple(Problem(Place("a.yaml", line, 1), "wrong") for line in range(number))
+    log = EventLog(configure("info", "json", stream))
+    log.rules_rejected(RulesRejected(problems, 1.0))
+    log.rules_warned(problems)
+    entries = logged(stream)
+    for event, more, level in (
+        ("rules_problem", "more_problems", "error"),
+        ("rules_warning", "more_warnings", "warning"),
+    ):
+        said = [entry for entry in entries if entry["event"] == event]
+        assert len(said) == (100 if number == 100 else 101)
+        assert said[-1].get(more) == (None if number == 100 else number - 100)
+        assert {entry["level"] for entry in said} == {level}
+    assert (entries[100 + (number > 100)]["event"], entries[100 + (number > 100)]["problems"]) == (
+        "rules_rejected",
+        number,
+    )
+
+
+def test_many_files_are_counted() -> None:
+    stream = io.StringIO()
+    files = tuple(f"{n}.yaml" for n in range(20_000))
+    EventLog(configure("info", "json", stream)).rules_loaded(RulesLoaded(rule_set({}), files, (), 1.0))
+    (entry,) = logged(stream)
+    assert entry["files"] == list(files[:100])
+    assert entry["more_files"] == 19_900
+
+
 def test_a_failing_backend_is_told_once_a_second() -> None:
     """However many requests fail; the number of those that were not told is."""
     stream = io.StringIO()

@@ -1,13 +1,10 @@
 """Which phrases are found, and that their number only falls."""
 
-import subprocess
-import sys
 import tomllib
 
 import pytest
 
-from scripts import check_prose
-from scripts.check_prose import PHRASES, ROOT, check, found, lowered, tracked
+from scripts.check_prose import PHRASES, check, found, lowered, tracked
 
 
 @pytest.mark.parametrize(
@@ -31,12 +28,12 @@ def test_a_problem_says_where_and_what_to_write_instead():
     assert check({"as ever": "as usual"}, {}, texts) == ["a.md:2: as ever: as usual", "b.py:1: as ever: as usual"]
 
 
-@pytest.mark.parametrize(("number", "problems"), [(1, 3), (2, 0), (3, 0)])
-def test_there_may_be_no_more_than_there_were(number, problems):
-    texts = {"a.md": "as ever, as ever"}
-    found = check({"as ever": "as usual"}, {"as ever": number}, texts)
-    assert len(found) == problems
-    assert found[2:] == ["'as ever' stands in 2 places, and may in 1"][: len(found)]
+@pytest.mark.parametrize(("number", "more"), [(0, 2), (1, 1), (2, 0), (3, 0)])
+def test_there_may_be_no_more_than_there_were(number, more):
+    problems = check({"as ever": "as usual"}, {"as ever": number}, {"a.md": "as ever, as ever"})
+    assert [problem.partition(" (")[0] for problem in problems] == [f"'as ever' has {more} places too many"] * (
+        more > 0
+    )
 
 
 def test_a_number_without_a_phrase_is_a_problem():
@@ -62,10 +59,3 @@ def test_what_is_read_is_ours():
 def test_no_advice_has_a_phrase_that_is_to_be_avoided():
     phrases = tomllib.loads(PHRASES.read_text())["phrases"]
     assert check(phrases, {}, {"advice": "\n".join(phrases.values())}) == []
-
-
-def test_this_project_passes():
-    done = subprocess.run(
-        [sys.executable, check_prose.__file__], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT.parent
-    )
-    assert (done.returncode, done.stderr) == (0, "")

@@ -1,18 +1,25 @@
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from google.protobuf import json_format
 
 from examples.mesh.http import Answer, ask
+from rls._pb import rls_pb2
 from rls.backends.memory import MemoryBackend
 from rls.core.rules import RuleSet
 from rls.enforcement import EnforcementState, Reason
 from rls.errors import BackendError, Place, Problem, SettingsError
 from rls.limiter import Limiter
 from rls.transport.health import Health
-from rls.transport.http import Http, admin_app, public_app
+from rls.transport.http import JSON_BYTES, admin_app, public_app
+from rls.transport.http_listener import HttpListener
+from rls.transport.json_checks import read_request, write_response
+from rls.transport.json_token import JsonToken
 from rls.transport.readiness import Readiness
 from rls.transport.service import Service
 from tests.terminal import HOSTILE, harm
@@ -32,8 +39,8 @@ METRICS = [b"# HELP a A.\n", b"a 1\n" * 20_000]
 class Served(NamedTuple):
     """The public and the admin address of a service, and what they show."""
 
-    public: Http
-    admin: Http
+    public: HttpListener
+    admin: HttpListener
     limiter: Limiter
     readiness: Readiness
     broken: list[BackendError]
@@ -44,7 +51,7 @@ class Served(NamedTuple):
     async def ask_admin(self, path: str, method: str = "GET") -> Answer:
         return await self._ask(self.admin, path, method)
 
-    async def _ask(self, server: Http, path: str, method: str, body: bytes | None = None) -> Answer:
+    async def _ask(self, server: HttpListener, path: str, method: str, body: bytes | None = None) -> Answer:
         port = int(server.address.rpartition(":")[2])
         return await asyncio.to_thread(ask, port, path, method=method, body=body)
 
@@ -64,12 +71,11 @@ async def served() -> AsyncIterator[Served]:
     health.beat()
     readiness = Readiness(EnforcementState(lambda: 0.0), health, ping, needs_backend=True)
     await readiness.poll()
-    public = Http(
+    public = HttpListener(
         public_app(Service(limiter), readiness, lambda: limiter.problems, lambda: METRICS, "text/plain; version=0.0.4"),
         "127.0.0.1:0",
-        max_body_bytes=1000,
     )
-    admin = Http(admin_app(limiter), "127.0.0.1:0", max_body_bytes=1000)
+    admin = HttpListener(admin_app(limiter), "127.0.0.1:0")
     await public.start()
     await admin.start()
     yield Served(public, admin, limiter, readiness, broken)
@@ -153,7 +159,8 @@ async def test_a_check_in_json(served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [(b"", 400), (b"{", 400), (b'{"domain": "domain"}', 400), (b"\xff", 400), (b"x" * 1001, 413)]
+    ("body", "status"),
+    [(b"", 400), (b"{", 400), (b'{"domain": "domain"}', 400), (b"\xff", 400), (b"x" * (JSON_BYTES + 1), 413)],
 )
 async def test_a_body_that_is_no_check(served, body: bytes, status: int) -> None:
     assert (await served.ask("/json", "POST", body)).status == status
@@ -215,7 +222,159 @@ async def test_what_shows_state_is_not_public(served) -> None:
 
 async def test_an_address_that_is_taken_is_named(served) -> None:
     with pytest.raises(SettingsError, match=f"cannot listen on {served.public.address}: Address already in use"):
-        await Http(admin_app(served.limiter), served.public.address, max_body_bytes=1).start()
+        await HttpListener(admin_app(served.limiter), served.public.address).start()
+
+
+REFUND = json.dumps(
+    {"domain": "domain", "descriptors": [{"entries": [{"key": "company", "value": "acme"}], "isNegativeHits": True}]}
+).encode()
+
+
+async def with_token(served: Served, path: Path, *, json_checks: bool = True) -> HttpListener:
+    token = JsonToken(path)
+    app = public_app(
+        Service(served.limiter), served.readiness, tuple, tuple, "text/plain", json_checks=json_checks, json_token=token
+    )
+    listener = HttpListener(app, "127.0.0.1:0")
+    await listener.start()
+    return listener
+
+
+async def refund(listener: HttpListener, authorization: str) -> Answer:
+    headers = {"Authorization": authorization} if authorization else {}
+    port = int(listener.address.rpartition(":")[2])
+    return await asyncio.to_thread(ask, port, "/json", headers, method="POST", body=REFUND)
+
+
+async def test_hits_are_given_back_to_nobody_without_a_token(served) -> None:
+    assert (await served.ask("/json", "POST", CHECK)).status == 200
+    answer = await served.ask("/json", "POST", REFUND)
+    assert answer.status == 403
+    expected = "is_negative_hits needs the token of --json-token-file: Authorization: Bearer TOKEN"
+    assert answer.json() == {"error": expected}
+    one_of_two = json.loads(REFUND)
+    one_of_two["descriptors"].insert(0, {"entries": [{"key": "x", "value": "y"}]})
+    for name in ("isNegativeHits", "is_negative_hits"):
+        body = json.dumps(one_of_two).replace("isNegativeHits", name).encode()
+        assert (await served.ask("/json", "POST", body)).status == 403
+    assert (await served.ask("/json", "POST", CHECK)).status == 429
+
+
+async def test_hits_are_given_back_to_who_shows_the_token(served, tmp_path) -> None:
+    path = tmp_path / "token"
+    path.write_text("s3cret\n")
+    listener = await with_token(served, path)
+    try:
+        for shown in (
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer wrong",
+            "Bearer s3cret2",
+            "Basic s3cret",
+            "s3cret",
+            "Bearer \xff",
+        ):
+            assert (await refund(listener, shown)).status == 403, shown
+        assert (await refund(listener, "bearer s3cret")).status == 200
+        path.write_text("other")
+        assert [(await refund(listener, f"Bearer {word}")).status for word in ("s3cret", "other")] == [403, 200]
+    finally:
+        await listener.aclose()
+
+
+async def test_a_token_that_is_gone_is_nobodys(served, tmp_path, caplog) -> None:
+    path = tmp_path / "token"
+    path.write_text("s3cret")
+    listener = await with_token(served, path)
+    try:
+        path.write_text(" \n")
+        assert [(await refund(listener, shown)).status for shown in ("Bearer s3cret", "Bearer ")] == [403, 403]
+        path.unlink()
+        os.mkfifo(path)
+        assert [(await refund(listener, "Bearer s3cret")).status for _ in range(3)] == [403] * 3
+        path.unlink()
+        assert [(await refund(listener, "Bearer s3cret")).status for _ in range(3)] == [403] * 3
+    finally:
+        await listener.aclose()
+    assert len([text for text in caplog.messages if "the token of /json cannot be read" in text]) == 2
+
+
+@pytest.mark.parametrize(("written", "said"), [("\n", "is empty"), (None, "No such file or directory")])
+def test_a_token_that_cannot_be_used(tmp_path, written: str | None, said: str) -> None:
+    path = tmp_path / "token"
+    if written is not None:
+        path.write_text(written)
+    with pytest.raises(SettingsError, match=said):
+        JsonToken(path)
+
+
+async def test_checks_in_json_can_be_off(served, tmp_path) -> None:
+    path = tmp_path / "token"
+    path.write_text("s3cret")
+    listener = await with_token(served, path, json_checks=False)
+    try:
+        answer = await refund(listener, "Bearer s3cret")
+    finally:
+        await listener.aclose()
+    assert answer.status == 404
+    assert answer.body == b"no such path: /json; there are /healthcheck, /healthz, /metrics, /readyz\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[" * 16_000, "it is nested too deeply"),
+        (b'{"a":' * 3_000, "it is nested too deeply"),
+        (b"[]", "expected an object"),
+        (b'{"descriptors": {}}', "descriptors: expected a list"),
+        (b'{"descriptors": [1]}', "descriptors[0]: expected an object"),
+        (b'{"descriptors": [{}, {"entries": 7}]}', "descriptors[1]: "),
+        (b'{"descriptors": [{"entries": [%b, {"kee": "x"}]}]}' % b",".join([b"{}"] * 100), "descriptors[0]: "),
+        (b'{"domain": "a", "domain": "b"}', "a name stands twice in an object"),
+        (b'{"domain": "\\ud800"}', ""),
+        (b'{"hitsAddend": %b}' % (b"9" * 16_000), ""),
+        (b'{"hitsAddend": -1}', ""),
+        (b'{"hitsAddend": NaN}', ""),
+    ],
+)
+async def test_a_body_that_is_no_request_says_why(served, body: bytes, said: str) -> None:
+    answer = await served.ask("/json", "POST", body)
+    assert answer.status == 400
+    assert answer.json()["error"].startswith(f"the body is not a RateLimitRequest in JSON: {said}")
+
+
+@pytest.mark.parametrize(
+    "descriptors",
+    [
+        [{}] * 5_400,
+        [{"entries": [{"key": "a"}]}] * 620,
+        [{"entries": [{}] * 5_400}],
+        [{"limit": {}, "entries": [{}]}] * 400,
+    ],
+)
+async def test_a_large_body_leaves_the_loop_to_others(descriptors: list[object]) -> None:
+    """By turns of the loop, not by time: a busy machine has no part in it."""
+    body = json.dumps({"domain": "d", "descriptors": descriptors}, separators=(",", ":")).encode()
+    assert len(body) <= JSON_BYTES
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    request = await read_request(body)
+    assert [len(one.entries) for one in request.descriptors] == [len(one.get("entries", ())) for one in descriptors]  # type: ignore[attr-defined]
+    assert turns > 3
+    turns = 0
+    response = rls_pb2.RateLimitResponse(statuses=[{"code": "OK"}] * 5_000)
+    whole = json_format.MessageToDict(response)
+    assert json.loads(await write_response(response)) == whole
+    assert turns > 3
+    turning.cancel()
 
 
 async def test_what_people_read_holds_no_text_raw(served) -> None:
@@ -232,7 +391,7 @@ async def test_what_people_read_holds_no_text_raw(served) -> None:
         await served.ask("/healthz%1b", "PUT"),
     ]
     for answer in answers:
-        assert b"x1b" in answer.body or b"u001b" in answer.body
+        assert any(escape in answer.body for escape in (b"x1b", b"u001b", b"%1b"))
         assert not harm(answer.body.decode())
         assert answer.body.count(b"\n") <= 3
     assert answers[1].json()[0]["metadata"] == {HOSTILE: HOSTILE}

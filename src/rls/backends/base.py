@@ -52,10 +52,10 @@ class CounterBackend(Protocol):
         """
 
     async def ping(self) -> None:
-        """Return when the counters can be reached.
+        """Do what calls do, a write on a counter of our own, wherever counters are; return when it has succeeded everywhere.
 
         Raises:
-            BackendError: They cannot; the text says why.
+            BackendError: It has not; the text says why. Its `counts` are not empty where some counters can be changed.
         """
 
     async def aclose(self) -> None:

@@ -40,16 +40,25 @@ class PerSecondBackend:
         raise BackendError(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]
 
     async def ping(self) -> None:
-        """Return when one of them can be reached: then there are requests that can be answered."""
-        pings = (self._backend.ping(), self._per_second.ping())
-        errors = await asyncio.gather(*pings, return_exceptions=True)
-        if all(errors) and errors[0] is not None:
-            raise errors[0]
+        """See `CounterBackend.ping`."""
+        (_, failed), (_, failed_too) = await asyncio.gather(
+            _outcome(_pinged(self._backend), 1), _outcome(_pinged(self._per_second), 1)
+        )
+        errors = [error for error in (failed, failed_too) if error is not None]
+        if errors:
+            some_can_count = len(errors) == 1 or any(error.counts for error in errors)
+            text = "; ".join(dict.fromkeys(map(str, errors)))
+            raise BackendError(text, counts=(0, None) if some_can_count else ()) from errors[0]
 
     async def aclose(self) -> None:
         """See `CounterBackend.aclose`."""
         await self._backend.aclose()
         await self._per_second.aclose()
+
+
+async def _pinged(backend: CounterBackend) -> Sequence[int]:
+    await backend.ping()
+    return ()
 
 
 async def _outcome(counting: Awaitable[Sequence[int]], hits: int) -> tuple[Sequence[int | None], BackendError | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rls.cli.output import say
-from rls.errors import Problem
+from rls.errors import Place, Problem
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
     from rls.config import Loaded
+
+
+_MAX_ANNOTATIONS = 10
+"""GitHub shows no more of one level for a step, and says nothing of the others."""
 
 
 class Format(StrEnum):
@@ -36,14 +41,17 @@ def check(
 
     Exits with 0 where there is none, with 1 where there is, with 2 where it was called wrongly.
     """
-    from rls.config import load  # noqa: PLC0415
+    from rls.config import load, missing  # noqa: PLC0415
 
-    missing = [path for path in paths if not path.exists()]
-    for path in missing:
+    absent = missing(paths)
+    for path in absent:
         say(f"rls: no such file or directory: {path}", err=True)
-    if missing:
+    if absent:
         raise typer.Exit(2)
     loaded = load(paths)
+    if not loaded.problems and not _rules(loaded):
+        nothing = "there is no rule here, so a server would limit nothing, expected a `rate_limit`"
+        loaded = replace(loaded, problems=(Problem(Place(str(paths[0]), 1, 1), nothing),))
     lines_of = {Format.TEXT: _as_text, Format.GITHUB: _as_github, Format.JSON: _as_json}[form]
     for line in lines_of(loaded.problems, loaded.warnings):
         typer.echo(line)
@@ -59,12 +67,19 @@ def _as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable
     return [printable_line(text) for _, text in sorted(texts)]
 
 
-def _as_github(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
-    """Workflow commands, which annotate the lines of a pull request; each is one line, so no text begins another."""
+def _as_github(errors: Sequence[Problem], warnings: Sequence[Problem]) -> Iterable[str]:
+    """Workflow commands, which annotate the lines of a pull request; each is one line, so no text begins another.
+
+    What is more than GitHub shows are plain lines of the log.
+    """
     for level, problems in (("error", errors), ("warning", warnings)):
-        for (file, line, column), message in problems:
+        shown = len(problems) if len(problems) <= _MAX_ANNOTATIONS else _MAX_ANNOTATIONS - 1
+        for (file, line, column), message in problems[:shown]:
             place = f"file={_escaped(file, ':,')},line={line},col={column}"
             yield f"::{level} {place}::{_escaped(message)}"
+        if more := problems[shown:]:
+            yield f"::{level}::{_counted(len(more), f'more {level}')}: the log of this step lists all"
+            yield from (printable_line(f"{level}: {problem}") for problem in more)
 
 
 def _escaped(text: str, also: str = "") -> str:
@@ -82,12 +97,15 @@ def _as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable
 
 
 def _summary(loaded: Loaded) -> str:
-    rules = sum(1 for domain in loaded.rules.domains.values() for _ in domain.rules())
     return (
         f"{_counted(len(loaded.problems), 'error')}, {_counted(len(loaded.warnings), 'warning')}; "
-        f"{_counted(rules, 'rule')} in {_counted(len(loaded.rules.domains), 'domain')} "
+        f"{_counted(_rules(loaded), 'rule')} in {_counted(len(loaded.rules.domains), 'domain')} "
         f"from {_counted(len(loaded.files), 'file')}"
     )
+
+
+def _rules(loaded: Loaded) -> int:
+    return sum(1 for domain in loaded.rules.domains.values() for _ in domain.rules())
 
 
 def _counted(number: int, noun: str) -> str:

@@ -34,8 +34,8 @@ def _serve(**flags: Any) -> None:
 
     Every flag can be given as an environment variable, whose name stands in its help; the flag wins.
 
-    SIGTERM and SIGINT end it, after a drain; SIGHUP reads the rules again. It exits with 1 where it cannot start, with
-    2 where a setting cannot be used.
+    SIGTERM and SIGINT end it, after a drain; SIGHUP reads the rules again. It exits with 1 where it cannot start or a
+    part of it ends, with 2 where a setting cannot be used.
     """
     from rls.app import run  # noqa: PLC0415
 

@@ -1,7 +1,8 @@
 """The rules' YAML: read, checked and watched."""
 
+from rls.config.files import missing
 from rls.config.load import Loaded, load
+from rls.config.loader import Loader
 from rls.config.schema import json_schema
-from rls.config.watch import watch
 
-__all__ = ["Loaded", "json_schema", "load", "watch"]
+__all__ = ["Loaded", "Loader", "json_schema", "load", "missing"]

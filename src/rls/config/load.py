@@ -12,9 +12,13 @@ from typing import NamedTuple
 
 from rls.config import lint
 from rls.config.compile import Document, compile_file, duplicate, place_of
-from rls.config.files import find, unreadable
+from rls.config.disk import Disk
+from rls.config.files import Found, below, find, unreadable
 from rls.core.rules import Domain, Node, RuleSet
-from rls.errors import Problem
+from rls.errors import Place, Problem
+
+MAX_MESSAGE = 500
+"""Characters of a problem's message; of a longer one the middle is left out."""
 
 
 class Source(NamedTuple):
@@ -32,7 +36,11 @@ class Loaded:
     Attributes:
         rules: The rules to put in force, whole.
         files: The files that they were read from, in the order in which they are merged.
-        problems: Mistakes, by place. Of the files that hold them, *rules* has the last good contents, if there were any.
+        problems: All that keeps rules from being in force as written, by place: mistakes, *lost*, *unread* and *empty*.
+            Where it can, *rules* has the last good contents.
+        lost: Paths that had rules and have none now.
+        unread: What cannot be read.
+        empty: Paths without rules.
         warnings: What is accepted, but surely not meant, by place.
         sources: The last good contents of each of *files*.
         digests: A hash of what each file held, good or bad; None where it could not be read.
@@ -41,20 +49,56 @@ class Loaded:
     rules: RuleSet = field(default_factory=RuleSet)
     files: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    lost: tuple[Problem, ...] = ()
+    unread: tuple[Problem, ...] = ()
+    empty: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     sources: Mapping[str, Source] = field(default_factory=dict)
     digests: Mapping[str, bytes | None] = field(default_factory=dict)
 
+    @property
+    def mistakes(self) -> tuple[Problem, ...]:
+        """The problems that stand in files."""
+        others = {*self.lost, *self.unread, *self.empty}
+        return tuple(problem for problem in self.problems if problem not in others)
 
-def load(paths: Sequence[Path], previous: Loaded | None = None) -> Loaded:
+
+def load(
+    paths: Sequence[Path], previous: Loaded | None = None, *, allow_no_rules: bool = False, disk: Disk | None = None
+) -> Loaded:
     """Read the rules of *paths*, files and directories, and check all of it.
 
-    Documents of one domain are merged: paths in their order, files of a directory by name. Directories are searched
-    through; names that begin with a dot are passed over, and of others only `*.yaml` and `*.yml` are read. Where a file
-    is bad, or a path is missing altogether, its last good rules are taken from *previous*.
+    Documents of one domain are merged: paths in their order, files of a directory by name; `find` says which. Where a
+    file is bad, or a path is missing altogether, its last good rules are taken from *previous*. A path without rules is a
+    problem, or with *allow_no_rules* a warning.
     """
+    previous = previous or Loaded()
+    disk = disk or Disk()
+    found = find(paths, previous.files, disk)
+    contents = {file: _read(file, previous, disk) for file in found.files if file not in found.kept}
+    if allow_no_rules:
+        found.warnings += found.empty
+        found.empty.clear()
     with _collector_paused():
-        return _Load(previous or Loaded()).run(paths)
+        return _Load(previous, found, contents).run(paths)
+
+
+class _Content(NamedTuple):
+    """What a file holds: its *text* where it is not what was good last, or why it cannot be read."""
+
+    digest: bytes | None
+    text: bytes | None = None
+    error: OSError | None = None
+
+
+def _read(file: str, previous: Loaded, disk: Disk) -> _Content:
+    try:
+        text = disk.read(file)
+    except OSError as error:
+        return _Content(None, error=error)
+    digest = hashlib.sha256(text).digest()
+    last = previous.sources.get(file)
+    return _Content(digest, None if last is not None and last.digest == digest else text)
 
 
 @contextmanager
@@ -77,59 +121,69 @@ class _Clash(NamedTuple):
 
 
 class _Load:
-    def __init__(self, previous: Loaded) -> None:
+    def __init__(self, previous: Loaded, found: Found, contents: Mapping[str, _Content]) -> None:
         self._previous = previous
+        self._found = found
+        self._contents = contents
         self._problems: list[Problem] = []
-        self._warnings: list[Problem] = []
+        self._warnings = list(found.warnings)
         self._sources: dict[str, Source] = {}
-        self._digests: dict[str, bytes | None] = {}
 
     def run(self, paths: Sequence[Path]) -> Loaded:
-        found = find(paths, self._previous.files)
-        self._problems += found.problems
-        self._warnings += found.warnings
-        for file in found.files:
-            if file in found.lost:
+        for file in self._found.files:
+            if file in self._found.kept:
                 self._sources[file] = self._previous.sources[file]
             else:
-                self._read(file)
+                self._take(file, self._contents[file])
+        for path in paths:
+            self._keep_all_or_none(str(path))
         self._settle()
         domains = self._domains()
+        found = self._found
+        lost = found.lost + [problem for problem, files in found.emptied if any(map(self._sources.__contains__, files))]
         return Loaded(
             rules=RuleSet(domains),
             files=tuple(self._sources),
-            problems=_by_place(self._problems),
+            problems=_by_place([*self._problems, *lost, *found.unread, *found.empty]),
+            lost=_by_place(lost),
+            unread=_by_place(found.unread),
+            empty=_by_place(found.empty),
             warnings=_by_place(self._warnings),
             sources=self._sources,
-            digests=self._digests,
+            digests={file: content.digest for file, content in self._contents.items()},
         )
 
-    def _read(self, file: str) -> None:
+    def _take(self, file: str, content: _Content) -> None:
         last = self._previous.sources.get(file)
-        try:
-            text = Path(file).read_bytes()
-        except OSError as error:
-            self._digests[file] = None
-            self._problems.append(unreadable(file, error))
-            if last is not None:
-                self._sources[file] = last
-            return
-        digest = self._digests[file] = hashlib.sha256(text).digest()
-        if last is not None and last.digest == digest:
-            self._sources[file] = last
-            self._warnings.extend(last.warnings)
-            return
-        compiled = compile_file(file, text)
-        self._problems.extend(compiled.problems)
-        self._warnings.extend(compiled.warnings)
-        if not compiled.problems:
-            self._sources[file] = Source(digest, compiled.documents, compiled.warnings)
+        if content.error is not None:
+            self._found.unread.append(unreadable(file, content.error))
+        elif content.digest is not None and content.text is not None:
+            compiled = compile_file(file, content.text)
+            self._problems.extend(compiled.problems)
+            self._warnings.extend(compiled.warnings)
+            if not compiled.problems:
+                last = Source(content.digest, compiled.documents, compiled.warnings)
         elif last is not None:
+            self._warnings.extend(last.warnings)
+        if last is not None:
             self._sources[file] = last
+
+    def _keep_all_or_none(self, path: str) -> None:
+        """Keep the last files of a path where none of those that took their place is good: they may be the same, renamed."""
+        here = [file for file in self._found.files if below(path, file)]
+        last = {file: source for file, source in self._previous.sources.items() if below(path, file)}
+        if here and last and not any(file in self._sources for file in here):
+            self._sources.update(last)
+            message = "none of the files here is good; the last good rules stay"
+            self._found.lost.append(Problem(Place(path, 1, 1), message))
 
     def _settle(self) -> None:
         """Take back files, one by one, until none says what another says too; all that do are told."""
         clashes = self._clashes()
+        if moved := self._moved(clashes):
+            for file in moved:
+                del self._sources[file]
+            clashes = self._clashes()
         for clash in clashes:
             at, other = (clash.later, clash.earlier) if self._blamed(clash) == _file(clash.later) else clash
             self._problems.append(duplicate(at, place_of(other)))
@@ -141,6 +195,11 @@ class _Load:
             else:
                 self._sources[file] = last
             clashes = self._clashes()
+
+    def _moved(self, clashes: Sequence[_Clash]) -> set[str]:
+        """Files of emptied directories that another file took the rules of."""
+        emptied = {file for _, files in self._found.emptied for file in files}
+        return {file for clash in clashes for file in map(_file, clash) if file in emptied}
 
     def _blamed(self, clash: _Clash) -> str:
         """The file that brought the clash about: the one that changed, of two the later."""
@@ -198,6 +257,14 @@ def _file(node: Node) -> str:
     return place_of(node).file
 
 
-def _by_place(problems: list[Problem]) -> tuple[Problem, ...]:
+def _by_place(problems: Sequence[Problem]) -> tuple[Problem, ...]:
     """*problems* in their order; what an alias repeats is told once."""
-    return tuple(sorted(set(problems)))
+    return tuple(sorted(map(_bounded, set(problems))))
+
+
+def _bounded(problem: Problem) -> Problem:
+    """*problem* with its beginning, which says what is wrong, and its end, which says what was expected."""
+    message = problem.message
+    if len(message) <= MAX_MESSAGE:
+        return problem
+    return Problem(problem.place, f"{message[: MAX_MESSAGE * 2 // 3]} … {message[-MAX_MESSAGE // 3 :]}")

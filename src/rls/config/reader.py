@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from rls.config.nodes import STR_TAG, Mapping, Node, Scalar, Sequence
@@ -191,9 +192,9 @@ class Reader:
         if elsewhere:
             self.error(key, f"`{key.text}` stands {here.inside}, expected it {_home(shape, elsewhere)}")
             return
-        close = get_close_matches(key.text.lower(), here.keys, n=1)
+        close = _closest(key.text.lower(), tuple(here.keys))
         if close:
-            self.error(key, f"unknown key `{key.text}`, did you mean `{close[0]}`?")
+            self.error(key, f"unknown key `{key.text}`, did you mean `{close}`?")
         else:
             self.error(key, f"unknown key `{key.text}`, expected {one_of(list(here.keys))}")
 
@@ -240,8 +241,14 @@ def shorten(text: str) -> str:
 
 def meant(text: str, words: Collection[str]) -> str:
     """What was meant by *text*, which is none of *words*."""
-    close = get_close_matches(text.lower(), words, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"expected {one_of(words)}"
+    close = _closest(text.lower(), tuple(words))
+    return f"did you mean `{close}`?" if close else f"expected {one_of(words)}"
+
+
+@lru_cache(maxsize=256)
+def _closest(text: str, words: tuple[str, ...]) -> str:
+    """The one of *words* that is close to *text*, or "". Who writes one mistake 100,000 times need not wait for each."""
+    return next(iter(get_close_matches(text, words, n=1)), "")
 
 
 def one_of(words: Collection[str]) -> str:

@@ -6,15 +6,18 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, TextIO
 
 import structlog
 
+from rls.errors import Problem
 from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
 from rls.printable import printable, printable_line
 
 Log = structlog.typing.FilteringBoundLogger
+MAX_LISTED = 100
+"""Problems, warnings and files that one load logs; the rest is counted."""
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -139,20 +142,37 @@ class EventLog:
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""
-        for problem in event.problems:
-            self._log.error("rules_problem", problem=str(problem))
+        self._list_problems(event.problems)
         domains = {name: sum(1 for _ in domain.rules()) for name, domain in event.rules.domains.items()}
         log = self._log.warning if event.problems else self._log.info
         log(
             "rules_loaded",
             domains=len(domains),
             rules=sum(domains.values()),
-            files=list(event.files),
+            files=list(event.files[:MAX_LISTED]),
             problems=len(event.problems),
+            **_more("more_files", event.files),
         )
 
     def rules_rejected(self, event: RulesRejected) -> None:
         """A configuration has mistakes."""
-        for problem in event.problems:
-            self._log.error("rules_problem", problem=str(problem))
+        self._list_problems(event.problems)
         self._log.error("rules_rejected", problems=len(event.problems))
+
+    def rules_warned(self, warnings: Sequence[Problem]) -> None:
+        """A configuration has what is accepted, but hardly meant."""
+        for warning in warnings[:MAX_LISTED]:
+            self._log.warning("rules_warning", warning=str(warning))
+        if more := _more("more_warnings", warnings):
+            self._log.warning("rules_warning", warning="and more, which rls check lists", **more)
+
+    def _list_problems(self, problems: Sequence[Problem]) -> None:
+        for problem in problems[:MAX_LISTED]:
+            self._log.error("rules_problem", problem=str(problem))
+        if more := _more("more_problems", problems):
+            self._log.error("rules_problem", problem="and more, which rls check lists", **more)
+
+
+def _more(name: str, items: Sequence[object]) -> dict[str, int]:
+    """How many *items* are not listed, as *name*; nothing where all are."""
+    return {name: len(items) - MAX_LISTED} if len(items) > MAX_LISTED else {}

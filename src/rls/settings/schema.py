@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     config: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(parse_paths), Flag(RULES, "PATH")] = Field(
         description="File or directory of rules; may be repeated (in the environment: separated by commas or colons)."
     )
+    allow_no_rules: Annotated[bool, Flag(RULES)] = Field(
+        False, description="Be ready without any rule. Otherwise a server without rules is not ready."
+    )
 
     backend: Annotated[BackendUrl, PlainValidator(parse_backend), Flag(COUNTING, "URL")] = Field(
         BackendUrl("memory://"),
@@ -86,7 +89,8 @@ class Settings(BaseSettings):
         True, description="Count refused requests on those of their limits that did not refuse."
     )
     over_limit_cache_size: Annotated[CountOrNone, Flag(COUNTING, "COUNT")] = Field(
-        100_000, description="Counters over their limit that are remembered here and not asked for again; 0 for none."
+        100_000,
+        description="Counters over their limit to remember, each for a second before it is asked for again; 0 for none.",
     )
 
     shadow_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Answer OK whatever the rules say.")
@@ -122,6 +126,10 @@ class Settings(BaseSettings):
     )
     http: Annotated[str, PlainValidator(parse_http_address), Flag(LISTENERS, "ADDRESS")] = Field(
         "0.0.0.0:8080", description="Health, readiness, metrics and /json; off for none."
+    )
+    json_checks: Annotated[bool, Flag(LISTENERS)] = Field(True, description="Answer checks at /json.")
+    json_token_file: Annotated[Path | None, Flag(LISTENERS, "FILE")] = Field(
+        None, description="Token that a request to /json must show to give hits back; without it none may."
     )
     admin: Annotated[str, PlainValidator(parse_admin_address), Flag(LISTENERS, "ADDRESS")] = Field(
         "127.0.0.1:6070", description="Everything that shows or changes state; off for none."

@@ -104,5 +104,8 @@ class Transport(Protocol):
             SettingsError: The address is taken or unusable, or the certificates are.
         """
 
+    async def ended(self) -> None:
+        """Return when it serves no more; raise what ended it. Only after `start`."""
+
     async def aclose(self) -> None:
         """Stop accepting, let calls in flight finish, close. Idempotent."""

@@ -19,6 +19,8 @@ from rls.errors import SettingsError
 from rls.transport.admission import Admission
 from rls.transport.base import Calls, Dropped, Handler, Limits, Tls
 from rls.transport.certificates import ClientNames, fingerprint
+from rls.transport.farewell import PAUSE, Farewell
+from rls.transport.grpcio_server import GrpcServer
 from rls.transport.half_sent import HalfSent
 from rls.transport.health import WATCH, Watches
 from rls.transport.listen import close_listener, listen, split_address
@@ -28,6 +30,7 @@ from rls.transport.wire import Aborted, StatusCode
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
 _LOG = logging.getLogger(__name__)
+_PAUSES, _QUIET = 20, 4
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -59,7 +62,9 @@ class Grpcio:
         self._age = (max_connection_age, max_connection_age_grace)
         self._reflection = reflection
         self._watches = Watches(calls.health, self._limits.max_watches)
-        self._server: grpc.aio.Server | None = None
+        self._server: GrpcServer | None = None
+        self._farewell = Farewell()
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -76,18 +81,19 @@ class Grpcio:
             credentials = _Certificates(self._tls).credentials()
         # grpc does not say why it cannot listen.
         close_listener(listen(self._address))
-        server = grpc.aio.server(
-            handlers=[_Handlers(self._calls, self._watches, client_san, self._limits)],
-            options=self._options(),
-        )
+        server = GrpcServer(self._options())
+        handlers = _Handlers(self._calls, self._watches, client_san, self._limits, self._farewell)
+        for path, handler in handlers.methods.items():
+            service, _, name = path.removeprefix("/").partition("/")
+            server.add_registered_method_handlers(service, {name: handler})
         if self._reflection:
             services = [file.DESCRIPTOR.services_by_name.values() for file in (rls_pb2, health_pb2)]
             enable_server_reflection([REFLECTION, *(s.full_name for group in services for s in group)], server)
         try:
             if credentials is None:
-                port = server.add_insecure_port(self._address)
+                port = server.add_insecure_port(self._address.encode())
             else:
-                port = server.add_secure_port(self._address, credentials)
+                port = server.add_secure_port(self._address.encode(), credentials)
         except RuntimeError as error:
             raise SettingsError(f"cannot listen on {self._address}: {error}") from error
         if not self._address.startswith("unix:"):
@@ -96,11 +102,36 @@ class Grpcio:
         await server.start()
         self._server = server
 
+    async def ended(self) -> None:
+        """Return when it serves no more."""
+        assert self._server is not None
+        await self._server.ended()
+
     async def aclose(self) -> None:
         """Drain and close."""
         self._watches.close()
         if self._server is not None:
-            await self._server.stop(self._limits.drain)
+            self._closing = self._closing or asyncio.create_task(self._drain(self._server))
+            await asyncio.wait([self._closing])  # `ended` has told of an error
+
+    async def _drain(self, server: GrpcServer) -> None:
+        """Stop, once all callers wait for answers: what its core takes later than that it cancels."""
+        self._farewell.hold()
+        await self._quiet(server)
+        stopping = asyncio.create_task(server.shutdown(self._limits.drain))
+        await asyncio.sleep(PAUSE)
+        self._farewell.release()
+        await stopping
+
+    async def _quiet(self, server: GrpcServer) -> None:
+        """Wait until no call comes any more: callers wait for answers that are held. Not for long, as some do not."""
+        quiet = 0
+        for _ in range(_PAUSES):
+            taken = server.taken
+            await asyncio.sleep(PAUSE)
+            quiet = quiet + 1 if server.taken == taken else 0
+            if quiet == _QUIET:
+                return
 
     def _options(self) -> list[tuple[str, int]]:
         age, grace = self._age
@@ -122,27 +153,26 @@ class Grpcio:
         return options
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class _Handlers:
     """Routes calls by path; messages stay bytes.
 
     Calls are taken for streams of messages, of which the first is read: for a unary call grpc would wait for its message
     without end, and count it among those in flight.
     """
 
-    def __init__(self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits) -> None:
+    def __init__(
+        self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits, farewell: Farewell
+    ) -> None:
         self._on_drop = calls.on_drop
         self._admission = Admission(limits.max_concurrency, calls.on_limit)
         self._in_flight = 0
+        self._farewell = farewell
         self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024)
         self._client_names = ClientNames(client_san) if client_san else None
-        self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        self.methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             path: grpc.stream_unary_rpc_method_handler(self._unary(handler)) for path, handler in calls.unary.items()
         }
-        self._methods[WATCH] = grpc.stream_stream_rpc_method_handler(self._watch(watches))
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
-        """The handler of a method; None, that is UNIMPLEMENTED, for others."""
-        return self._methods.get(handler_call_details.method)
+        self.methods[WATCH] = grpc.stream_stream_rpc_method_handler(self._watch(watches))
 
     def _unary(self, handler: Handler) -> Any:
         async def unary(_: object, context: Context) -> bytes:
@@ -152,6 +182,8 @@ class _Handlers(grpc.GenericRpcHandler):
                 message = await self._message(context)
                 self._in_time(context, Dropped.EXPIRED)
                 answer = await self._answer(handler, message)
+                if self._farewell.held is not None:
+                    await asyncio.shield(self._farewell.held)
                 self._in_time(context, Dropped.LATE)
             except BaseException as error:
                 # What left here would be UNKNOWN, whose cause has a better name.

@@ -22,7 +22,7 @@ from rls.transport.base import Calls, Limits, Tls
 from rls.transport.certificates import fingerprint
 from rls.transport.farewell import PAUSE, Farewell
 from rls.transport.health import Watches
-from rls.transport.listen import address_of, close_listener, connections_possible, listen
+from rls.transport.listen import accepts, address_of, close_listener, connections_possible, listen
 
 App: TypeAlias = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
@@ -57,12 +57,18 @@ class Server:
         self._serving = asyncio.create_task(self._serve(tls), name="h2corn")
         await self._server.wait_started()
 
+    @property
+    def serving(self) -> asyncio.Task[None]:
+        """Ends when it serves no more; only from `start` to `aclose`."""
+        assert self._serving is not None
+        return self._serving
+
     async def aclose(self) -> None:
         """Stop accepting, let calls in flight finish, close. Idempotent."""
         self._closing = True
         self._server.shutdown()
         if self._serving is not None:
-            await self._serving
+            await asyncio.wait([self._serving])  # `serving` has told of its error
             self._serving = None
 
     async def _serve(self, tls: PreparedTls) -> None:
@@ -74,6 +80,8 @@ class Server:
             except RuntimeError as error:
                 _LOG.warning("some calls did not finish in time: %s", error)
             except OSError as error:
+                if not accepts(self._listener):
+                    raise
                 _LOG.error("the server failed, and starts again: %s", error)
             if self._closing:
                 return
@@ -135,11 +143,22 @@ class H2corn:
         if self._tls is not None:
             self._reloading = asyncio.create_task(self._reload(self._tls, files, self._listener), name="certificates")
 
+    async def ended(self) -> None:
+        """Return when it serves no more, or looks at its certificates no more."""
+        while (serving := self._serving) is not None:
+            parts = [part for part in (serving.server.serving, self._reloading) if part is not None]
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            if self._serving is serving or self._reloading in done:
+                for part in done:
+                    part.result()
+                return
+            # The certificates have changed, and another one serves.
+
     async def aclose(self) -> None:
         """Drain and close."""
         self._closing.set()
         if self._reloading is not None:
-            await self._reloading
+            await asyncio.wait([self._reloading])
         if self._serving is not None:
             serving, self._serving = self._serving, None
             await serving.drain()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-import h2corn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,16 +16,21 @@ from rls.core.rules import Rule
 from rls.errors import Problem
 from rls.limiter import Limiter
 from rls.printable import json_line, printable
-from rls.transport.h2corn import Server
-from rls.transport.listen import address_of, close_listener, listen
+from rls.transport.http_bounds import App, Bounded
+from rls.transport.json_token import JsonToken
 from rls.transport.readiness import Readiness
 from rls.transport.service import Service
+from rls.transport.slices import Slices
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Paths = Mapping[str, tuple[str, str, Endpoint]]
 """By path: its method, what it is for, and what answers it."""
 
+JSON_BYTES = 16_384
+"""Largest body of `/json`."""
+_JSON_AT_ONCE, _METRICS_AT_ONCE, _RULES_AT_ONCE = 4, 4, 2
 _PROBLEMS_SHOWN = 100
+_PATH_SHOWN = 200
 
 
 def public_app(
@@ -37,7 +39,10 @@ def public_app(
     problems: Callable[[], Sequence[Problem]],
     metrics: Callable[[], Iterable[bytes]],
     metrics_type: str,
-) -> Starlette:
+    *,
+    json_checks: bool = True,
+    json_token: JsonToken | None = None,
+) -> App:
     """Health, readiness, metrics and checks in JSON.
 
     Args:
@@ -46,6 +51,8 @@ def public_app(
         problems: Mistakes in the rules, for which parts of them are not in force.
         metrics: All metrics, in pieces between which checks are answered.
         metrics_type: Their content type.
+        json_checks: Whether there is `/json`.
+        json_token: Who may give hits back there; nobody where None.
     """
 
     async def healthz(_: Request) -> Response:
@@ -61,18 +68,21 @@ def public_app(
         return StreamingResponse(_unhurried(metrics()), media_type=metrics_type)
 
     async def check(request: Request) -> Response:
-        status, body = await service.answer_json(await request.body())
+        shown = request.headers.get("authorization")
+        refunds = shown is not None and json_token is not None and await json_token.allows(shown)
+        status, body = await service.answer_json(await request.body(), refunds=refunds)
         return Response(body, status, media_type="application/json")
 
-    return _app(
-        {
-            "/healthcheck": ("GET", "OK, or 500 when not ready", healthcheck),
-            "/healthz": ("GET", "whether the process lives", healthz),
-            "/json": ("POST", "a check as JSON: 200 OK, 429 OVER_LIMIT", check),
-            "/metrics": ("GET", "Prometheus metrics", show_metrics),
-            "/readyz": ("GET", "whether to send calls here, or why not", readyz),
-        }
-    )
+    paths: dict[str, tuple[str, str, Endpoint]] = {
+        "/healthcheck": ("GET", "OK, or 500 when not ready", healthcheck),
+        "/healthz": ("GET", "whether the process lives", healthz),
+        "/metrics": ("GET", "Prometheus metrics", show_metrics),
+        "/readyz": ("GET", "whether to send calls here, or why not", readyz),
+    }
+    if json_checks:
+        paths["/json"] = ("POST", "a check as JSON: 200 OK, 429 OVER_LIMIT", check)
+    shares = {"/json": _JSON_AT_ONCE, "/metrics": _METRICS_AT_ONCE}
+    return Bounded(_app(paths), max_body_bytes=JSON_BYTES, shares=shares)
 
 
 def _readiness(readiness: Readiness, problems: Sequence[Problem]) -> dict[str, object]:
@@ -97,7 +107,7 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def admin_app(limiter: Limiter) -> Starlette:
+def admin_app(limiter: Limiter) -> App:
     """What shows state; nothing here changes any, or runs code."""
 
     async def rlconfig(request: Request) -> Response:
@@ -113,35 +123,43 @@ def admin_app(limiter: Limiter) -> Starlette:
         listed = {"/": ("GET", "this list", index), **paths}
         return PlainTextResponse("".join(f"{path}: {purpose}\n" for path, (_, purpose, _) in sorted(listed.items())))
 
-    return _app({"/": ("GET", "this list", index), **paths})
+    app = _app({"/": ("GET", "this list", index), **paths})
+    return Bounded(app, max_body_bytes=JSON_BYTES, shares={"/rlconfig": _RULES_AT_ONCE})
 
 
 def _app(paths: Paths) -> Starlette:
     async def no_such_path(request: Request, _: Exception) -> Response:
         known = ", ".join(sorted(paths))
-        return PlainTextResponse(f"no such path: {printable(request.url.path)}; there are {known}\n", 404)
+        return PlainTextResponse(f"no such path: {_shown(request)}; there are {known}\n", 404)
 
     async def wrong_method(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        text = f"{printable(request.url.path)} does not take {printable(request.method)}: use {allowed}\n"
+        text = f"{_shown(request)} does not take {printable(request.method)}: use {allowed}\n"
         return PlainTextResponse(text, 405, headers={"Allow": allowed})
 
     routes = [Route(path, endpoint, methods=[method]) for path, (method, _, endpoint) in paths.items()]
     return Starlette(routes=routes, exception_handlers={404: no_such_path, 405: wrong_method})
 
 
+def _shown(request: Request) -> str:
+    """The path as it was sent, in printable ASCII: it goes to a terminal."""
+    path: str = request.scope["raw_path"].decode("ascii")
+    return path if len(path) <= _PATH_SHOWN else f"{path[:_PATH_SHOWN]}…"
+
+
 async def _unhurried(pieces: Iterable[bytes], at_least: int = 16_384) -> AsyncIterator[bytes]:
-    """*pieces*, gathered to chunks of some size; between them whatever waits has its turn."""
+    """*pieces*, gathered to chunks of some size; between pieces whatever waits has its turn."""
     gathered: list[bytes] = []
     size = 0
+    slices = Slices()
     for piece in pieces:
         gathered.append(piece)
         size += len(piece)
         if size >= at_least:
             yield b"".join(gathered)
             gathered, size = [], 0
-            await asyncio.sleep(0)
+        await slices.next()
     yield b"".join(gathered)
 
 
@@ -181,46 +199,3 @@ def _described(rule: Rule) -> dict[str, object]:
         "replaces": sorted(rule.replaces),
         "metadata": rule.metadata,
     }
-
-
-class Http:
-    """Serves *app*, which is `public_app` or `admin_app`, over HTTP/1.1 and HTTP/2 in the clear."""
-
-    def __init__(self, app: Starlette, address: str, *, max_body_bytes: int) -> None:
-        self._app = app
-        self._max_body_bytes = max_body_bytes
-        self._listener: socket.socket | None = None
-        self._server: Server | None = None
-        self.address = address
-        """Where it listens; after `start` with the port that the kernel gave."""
-
-    async def start(self) -> None:
-        """Listen and serve.
-
-        Raises:
-            SettingsError: The address is taken or unusable.
-        """
-        self._listener = listen(self.address)
-        self.address = address_of(self._listener)
-        config = h2corn.Config(
-            bind=(self.address,),
-            access_log=False,
-            lifespan="off",
-            runtime_threads=1,
-            limit_connections=256,
-            limit_concurrency=64,
-            limit_request_head_size=65_536,
-            h2_max_header_list_size=65_536,
-            max_request_body_size=self._max_body_bytes,
-            timeout_request_body_idle=5.0,
-            timeout_graceful_shutdown=1.0,
-        )
-        self._server = Server(self._app, config, self._listener)
-        await self._server.start()
-
-    async def aclose(self) -> None:
-        """Stop accepting, let what is in flight finish, close. Idempotent."""
-        if self._server is not None:
-            await self._server.aclose()
-        if self._listener is not None:
-            close_listener(self._listener)

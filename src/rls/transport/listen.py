@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -9,12 +10,15 @@ import socket
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 from rls.errors import SettingsError
 
 _UNIX = "unix:"
 _BACKLOG = 1024
 _OTHER_FILES = 1024
+_KNOCK_SECONDS = 1.0
+_REFUSALS = 2
 
 
 def listen(address: str) -> socket.socket:
@@ -69,9 +73,18 @@ def close_listener(listener: socket.socket) -> None:
     if listener.fileno() < 0:
         return
     if listener.family == socket.AF_UNIX:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             Path(os.fsdecode(listener.getsockname())).unlink()
-    listener.close()
+    with contextlib.suppress(OSError):  # it has been lost
+        listener.close()
+
+
+def accepts(listener: socket.socket) -> bool:
+    """Whether *listener* still listens."""
+    try:
+        return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
 
 
 def connections_possible() -> int:
@@ -87,6 +100,43 @@ def connections_possible() -> int:
     if soft == resource.RLIM_INFINITY:
         return sys.maxsize
     return max(1, soft // 2, soft - _OTHER_FILES)
+
+
+async def keep_listening(address: str) -> None:
+    """Connect to *address* every second, as long as somebody listens there.
+
+    A listening socket can be lost without a word to those that wait for connections on it: it was closed or shut down.
+
+    Raises:
+        OSError: Nobody listens any more.
+    """
+    family, target = _reached_at(address)
+    found, refused = False, 0
+    while True:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as client:
+                client.setblocking(False)
+                async with asyncio.timeout(_KNOCK_SECONDS):
+                    await asyncio.get_running_loop().sock_connect(client, target)
+        except (ConnectionRefusedError, FileNotFoundError):
+            refused += found  # not where we cannot reach ourselves
+        except (OSError, TimeoutError):
+            pass  # a lack of files, or a queue that is full
+        else:
+            found, refused = True, 0
+        if refused == _REFUSALS:
+            raise OSError(f"nobody listens on {address} any more")
+        await asyncio.sleep(_KNOCK_SECONDS)
+
+
+def _reached_at(address: str) -> tuple[socket.AddressFamily, Any]:
+    """Where a server on *address* is reached from here."""
+    if address.startswith(_UNIX):
+        return socket.AF_UNIX, address.removeprefix(_UNIX)
+    host, port = split_address(address)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return found[0], found[4]
 
 
 def _listen_unix(path: str) -> socket.socket:

@@ -7,13 +7,12 @@ import json
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from google.protobuf import json_format
-
 from rls._pb import rls_pb2
 from rls.errors import BackendError, NotLoaded, RequestError
 from rls.limiter import Limiter, Prepared
 from rls.transport.decode import SLICE, Message, parse, read, slices
 from rls.transport.encode import Answers, encode, encode_slices, encode_statuses, heads
+from rls.transport.json_checks import read_request, write_response
 from rls.transport.recent import Recent
 
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -28,6 +27,7 @@ _STATUS: dict[type, tuple[int, str]] = {
 INTERNAL = 13
 _BUG = (INTERNAL, "internal")
 _HTTP_STATUS = {3: 400, 14: 503}
+_NO_REFUNDS = "is_negative_hits needs the token of --json-token-file: Authorization: Bearer TOKEN"
 
 
 _Remembered: TypeAlias = tuple[Prepared, Sequence[bytes]]
@@ -102,17 +102,20 @@ class Service:
         self._remembered.put(message, remembered, 750 + 3 * len(message) + 800 * len(prepared.plan.checks))
         return remembered
 
-    async def answer_json(self, body: bytes) -> tuple[int, bytes]:
+    async def answer_json(self, body: bytes, *, refunds: bool = True) -> tuple[int, bytes]:
         """HTTP status and JSON body for a RateLimitRequest in JSON, as the reference's `/json` answers it.
 
-        200 for OK, 429 for OVER_LIMIT; 400 where the request is wrong and 503 where it could not be answered, with
-        `{"error": …}`.
+        200 for OK, 429 for OVER_LIMIT; 400 where the request is wrong, 403 where it gives hits back and *refunds* are not
+        allowed, and 503 where it could not be answered, with `{"error": …}`.
         """
         try:
-            request = json_format.Parse(body, rls_pb2.RateLimitRequest())
-        except (json_format.ParseError, UnicodeDecodeError) as error:
+            request = await read_request(body)
+        except RequestError as error:
             self.unanswered["invalid"] += 1
-            return 400, _json_error(f"the body is not a RateLimitRequest in JSON: {error}")
+            return 400, _json_error(str(error))
+        if not refunds and any(descriptor.is_negative_hits for descriptor in request.descriptors):
+            self.unanswered["invalid"] += 1
+            return 403, _json_error(_NO_REFUNDS)
         try:
             answer = await self.answer(request.SerializeToString())
         except (RequestError, NotLoaded, BackendError) as error:
@@ -120,7 +123,7 @@ class Service:
             return _HTTP_STATUS[code], _json_error(text)
         response = rls_pb2.RateLimitResponse.FromString(answer)
         over = response.overall_code == rls_pb2.RateLimitResponse.OVER_LIMIT
-        return 429 if over else 200, json_format.MessageToJson(response, indent=None).encode()
+        return 429 if over else 200, await write_response(response)
 
 
 def grpc_status(error: BaseException) -> tuple[int, str]:

@@ -76,7 +76,7 @@ def only_message(body: bytes, headers: Mapping[bytes, bytes], max_bytes: int) ->
     if len(body) > end:
         raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries more than one message")
     message = body[PREFIX.size :]
-    return _inflate(message, headers.get(b"grpc-encoding", b"identity"), max_bytes) if flag else message
+    return inflate(message, headers.get(b"grpc-encoding", b"identity"), max_bytes) if flag else message
 
 
 def check_length(length: int, max_bytes: int) -> None:
@@ -89,7 +89,12 @@ def check_length(length: int, max_bytes: int) -> None:
         raise Aborted(StatusCode.RESOURCE_EXHAUSTED, f"the message has {length} bytes: at most {max_bytes} are allowed")
 
 
-def _inflate(message: bytes, encoding: bytes, max_bytes: int) -> bytes:
+def inflate(message: bytes, encoding: bytes, max_bytes: int) -> bytes:
+    """A message whose compressed flag is set.
+
+    Raises:
+        Aborted: *encoding* is not gzip, or the message is not one whole gzip stream of at most *max_bytes*.
+    """
     if encoding == b"identity":
         raise Aborted(StatusCode.INTERNAL, "the message is flagged as compressed, but grpc-encoding is identity")
     if encoding != b"gzip":

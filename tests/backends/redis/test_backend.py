@@ -11,7 +11,7 @@ from rls.backends.overlimit_cache import OverLimitCache
 from rls.backends.redis import RedisBackend
 from rls.errors import BackendError
 from tests.backends.conftest import Connect
-from tests.counters import hit, new_key, until
+from tests.counters import hit, new_key, until, until_works
 from tests.redis_server import RedisServer
 
 Stats = Mapping[str, Mapping[str, int]]
@@ -26,7 +26,7 @@ def commands(redis: Redis) -> dict[str, int]:
 
 def ttls(redis: Redis) -> dict[bytes, int]:
     keys: Any = redis.keys()
-    return {key: int(redis.ttl(key)) for key in keys}
+    return {key: int(redis.ttl(key)) for key in keys if not key.startswith(b"r1|ping|")}
 
 
 def assert_all_expire(redis: Redis, hits: Sequence[Hit], jitter: int = 300) -> None:
@@ -87,8 +87,20 @@ async def test_what_is_over_its_limit_costs_no_command(server: RedisServer, redi
 async def test_looking_makes_no_counter(server: RedisServer, redis: Redis, connect: Connect) -> None:
     backend = connect(server.url)
     await backend.hit([hit(0), hit(-5)])
-    await backend.ping()
     assert redis.dbsize() == 0
+
+
+async def test_a_ping_does_what_calls_do(server: RedisServer, redis: Redis, connect: Connect) -> None:
+    """It counts, on a counter of its own that lives for some seconds, and gives it a TTL whatever it gave before."""
+    now = 1_000_000_000.0
+    backend = connect(server.url, key_prefix="mesh:", clock=lambda: now)
+    for _ in range(3):
+        await backend.ping()
+        now += 1
+    assert commands(redis) == {"set": 3, "incrby": 3}
+    keys: Any = redis.keys()
+    assert {key.rpartition(b"|")[0] for key in keys} == {b"mesh:r1|ping|1"}
+    assert all(0 < redis.ttl(key) <= 2 for key in keys)
 
 
 async def test_two_processes_let_exactly_the_limit_pass(server: RedisServer, connect: Connect) -> None:
@@ -180,7 +192,7 @@ async def test_windows_that_ended_are_forgotten(server: RedisServer, connect: Co
     for _ in range(3):
         await backend.hit([hit(1, window=1) for _ in range(10)])
         now += 10
-    await backend.ping()
+    await backend.hit([hit(0)])
     assert len(backend._node._lifetimes) == 0
 
 
@@ -207,5 +219,8 @@ async def test_redis_that_is_full_is_told(own_server: RedisServer, connect: Conn
         client.config_set("maxmemory", 1)
         with pytest.raises(BackendError, match=r"^Redis: .*maxmemory"):
             await backend.hit([one])
+        with pytest.raises(BackendError, match=r"^Redis.* maxmemory|'maxmemory'"):
+            await backend.ping()
         client.config_set("maxmemory", 0)
+    await until_works(backend.ping)
     assert list(await backend.hit([one])) == [2]

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import time
 import traceback
+from typing import Any
 
 import pytest
 
@@ -169,7 +170,7 @@ async def test_closing_ends_calls_and_connections(own_server: RedisServer, conne
         own_server.suspend()
     call = asyncio.create_task(backend.hit([hit()]))
     if state == "connecting":
-        await until(lambda: backend._node._connecting is not None)
+        await until(lambda: backend._node._reconnect.is_under_way)
     elif state == "waiting":
         await until(lambda: backend._node._in_flight is not None)
     else:
@@ -179,7 +180,7 @@ async def test_closing_ends_calls_and_connections(own_server: RedisServer, conne
         await backend.aclose()
         await asyncio.wait([call])
     assert (call.exception() is None) == (state == "connected")
-    assert backend._node._connecting is None or backend._node._connecting.done()
+    assert not backend._node._reconnect.is_under_way
     gc.collect()
 
 
@@ -246,12 +247,19 @@ async def test_a_primary_that_became_a_replica_is_left(own_server: RedisServer, 
     """After a failover another connection may lead to the new primary, where the address is a name or a proxy's."""
     backend = connect(own_server.url)
     await backend.hit([hit()])
-    was = backend._node._connection
     with own_server.client() as client:
+
+        def connections() -> int:
+            stats: Any = client.info("stats")
+            return int(stats["total_connections_received"])
+
         client.replicaof("127.0.0.1", "1")
+        before = connections()
         with pytest.raises(BackendError, match=r"^Redis: READONLY"):
             await backend.hit([hit()])
-        await until(lambda: backend._node._connection not in {None, was})
+        await until(lambda: connections() >= before + 2)
+        with pytest.raises(BackendError, match=r"^Redis at redis://127\.0\.0\.1:[0-9]+: READONLY"):
+            await backend.ping()
         client.replicaof("NO", "ONE")
     await until_works(lambda: backend.hit([hit()]))
     assert list(await backend.hit([hit()])) == [1]

@@ -10,7 +10,9 @@ import pytest
 from rls.backends.base import Hit
 from rls.backends.redis import ClusterBackend
 from rls.backends.redis.slots import slot_of
+from rls.core.rules import OnBackendError
 from rls.errors import BackendError
+from rls.fallback import Policies
 from tests.backends.redis.test_backend_failures import HANGING
 from tests.counters import PATIENT, hit, until, until_works
 from tests.redis_cluster import RedisCluster, running_cluster
@@ -90,7 +92,9 @@ async def test_a_node_that_hangs_costs_its_hits_once_and_no_others(
             assert not caught.value.in_doubt
         assert None not in await counts(backend, [one for _, one in others])
         assert backend.up == {f"redis://127.0.0.1:{server.port}": server is not hung for server in hits}
-        await backend.ping()
+        with pytest.raises(BackendError) as caught:
+            await backend.ping()
+        assert sum(count is None for count in caught.value.counts) == 1
     finally:
         hung.resume()
     began = time.monotonic()
@@ -180,13 +184,18 @@ async def test_a_node_that_is_announced_where_it_cannot_be_reached_fails_alone(
                 lambda: all(b"127.0.0.9:1@" in one.execute_command("CLUSTER", "NODES") for one in everyone),
             )
             backend = open_backend(own_cluster.url)
-            await until_works(backend.ping)
+            await until_works(lambda: backend.hit([one for _, one in others]))
+            with pytest.raises(BackendError, match=r"127\.0\.0\.9:1"):
+                await backend.ping()
             with pytest.raises(BackendError, match=r"127\.0\.0\.9:1") as caught:
                 await backend.hit([lost, *(one for _, one in others)])
             assert [count is None for count in caught.value.counts] == [True, False, False]
         finally:
             client.config_set("cluster-announce-ip", "")
             client.config_set("cluster-announce-port", 0)
+            await until(
+                lambda: all(b"127.0.0.9:1@" not in one.execute_command("CLUSTER", "NODES") for one in everyone),
+            )
     for one in everyone:
         one.close()
     await until_works(lambda: backend.hit([lost]))
@@ -216,20 +225,76 @@ async def test_slots_that_nobody_serves_are_told(own_cluster: RedisCluster, open
         """Not before both that are alive have found it down: each does so for itself."""
         try:
             await backend.ping()
-        except BackendError:
-            return True
+        except BackendError as error:
+            return not error.counts
         return False
 
     deadline = time.monotonic() + PATIENT
     while not (await is_down() and await cannot_be_reached()):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
-    assert [bool(node.down) for node in backend._topology.nodes].count(True) == 1
+    await until(lambda: sum("CLUSTERDOWN" in str(node.down) for node in backend._topology.nodes) == 2)
     for hits_of_one in ([lost], [other]):
         with pytest.raises(BackendError):
             await backend.hit(hits_of_one)
     with pytest.raises(BackendError):
         await backend.ping()
+
+
+@pytest.mark.parametrize("cause", ["min-replicas-to-write", "maxmemory"])
+async def test_a_primary_that_refuses_writes_is_gone_alone(
+    own_cluster: RedisCluster, open_backend: Open, cause: str
+) -> None:
+    """Although nobody calls for its counters: the backend is not said to be back before it is."""
+    backend = open_backend(own_cluster.url)
+    told: list[str] = []
+    policies = Policies(backend, default=OnBackendError.LOCAL, on_change=told.append)
+    hits = one_for_each(own_cluster)
+    await until_works(lambda: backend.hit(list(hits.values())))
+    (full, lost), *others = hits.items()
+    with own_cluster.client(full) as client:
+        client.config_set(cause, 5)
+        try:
+            with pytest.raises(BackendError, match=r"NOREPLICAS|OOM") as caught:
+                await policies.ping()
+            assert sum(count is None for count in caught.value.counts) == 1
+            await until(
+                lambda: backend.up == {f"redis://127.0.0.1:{server.port}": server is not full for server in hits}
+            )
+            with pytest.raises(BackendError, match=r"NOREPLICAS|OOM"):
+                backend.hit([lost]).send(None)  # it fails before the loop turns
+            began = time.monotonic()
+            while time.monotonic() < began + 1.5 * SECOND:
+                assert None not in await counts(backend, [one for _, one in others])
+                await asyncio.sleep(0.02)
+            assert told == [policies.reason]
+        finally:
+            client.config_set(cause, 0)
+    await until(lambda: not policies.reason)
+    assert told[1:] == [""]
+    assert list(await backend.hit([lost])) == [2]
+    await policies.aclose()
+
+
+async def test_a_primary_that_hands_over_to_its_replica_is_no_outage(
+    own_cluster: RedisCluster, open_backend: Open
+) -> None:
+    """What was a primary sends its calls on, and is not asked again."""
+    backend = open_backend(own_cluster.url)
+    hits = one_for_each(own_cluster)
+    await until_works(lambda: backend.hit(list(hits.values())))
+    (first, moved), *_ = hits.items()
+    with own_cluster.client(first) as client:
+        replication: Any = client.info("replication")
+    heir = next(one for one in own_cluster.servers if one.port == replication["slave0"]["port"])
+    with own_cluster.client(heir) as client:
+        client.execute_command("CLUSTER", "FAILOVER")
+    await until(lambda: heir in own_cluster.primaries())
+    await until_works(lambda: backend.hit([moved]))
+    await until_works(backend.ping)
+    await until(lambda: f"redis://127.0.0.1:{heir.port}" in backend.up)
+    await until(lambda: all(backend.up.values()))
+    assert len(backend.up) == 3
 
 
 @pytest.mark.parametrize("state", ["starting", "well", "down"])

@@ -10,19 +10,19 @@ from tests.certs import Authority
 
 
 class Certified:
-    """A certificate for 127.0.0.1 from an authority that nobody else trusts.
+    """A certificate for 127.0.0.1, or other names, from an authority that nobody else trusts.
 
     Attributes:
         root: The authority's own certificate.
         context: What a server shows.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *names: str) -> None:
         authority = Authority()
         self.root = directory / "root.pem"
         self.root.write_bytes(authority.pem)
         chain = directory / "server.pem"
-        chain.write_bytes(b"".join(authority.issue("127.0.0.1")))
+        chain.write_bytes(b"".join(authority.issue(*(names or ("127.0.0.1",)))))
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.load_cert_chain(chain)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tests.mesh.istiod.hbone import internal_cluster
 from tests.mesh.istiod.listeners import common_tls
 from tests.mesh.istiod.model import Kind, Port, Proxy, Service, selects
 from tests.mesh.manifests import Object, ns, of
 
 _UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _REFERENCED = "envoyfilter.istio.io/referenced-services"
+_REFERENCED_SINCE = (1, 26)
 
 
 def clusters(objects: Sequence[Object], proxy: Proxy, services: Sequence[Service]) -> list[Object]:
@@ -32,6 +34,8 @@ def clusters(objects: Sequence[Object], proxy: Proxy, services: Sequence[Service
     if proxy.kind is Kind.WAYPOINT:
         for service in proxy.services:
             found += [_cluster(f"inbound-vip|{port.number}|http|{service.host}", port) for port in service.ports]
+    if proxy.hbone or proxy.kind is Kind.WAYPOINT:
+        found.append(internal_cluster())
     return found
 
 
@@ -45,7 +49,7 @@ def _visible(objects: Sequence[Object], proxy: Proxy, services: Sequence[Service
     named = {
         reference.strip()
         for each in of(objects, "EnvoyFilter")
-        if selects(each, proxy)
+        if selects(each, proxy) and proxy.release >= _REFERENCED_SINCE
         for reference in each["metadata"].get("annotations", {}).get(_REFERENCED, "").split(",")
     }
     routed = {
@@ -118,6 +122,8 @@ def _apply_rules(objects: Sequence[Object], service: Service, cluster: Object) -
                 cluster["circuit_breakers"]["thresholds"][0][field] = pool[part][name]
         if (detection := policy.get("outlierDetection")) is not None:
             cluster["outlier_detection"] = _outlier(detection)
+            # Below so many percent of healthy hosts, all are asked; 0 where nothing is said, and Envoy's own is 50.
+            cluster["common_lb_config"] = {"healthy_panic_threshold": {"value": detection.get("minHealthPercent", 0)}}
 
 
 def _outlier(detection: Object) -> Object:

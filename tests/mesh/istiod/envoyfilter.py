@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.mesh.istiod.merge import known, merge
-from tests.mesh.istiod.model import ROOT_NAMESPACE, Proxy, selects
+from tests.mesh.istiod.model import CONNECT_TERMINATE, ROOT_NAMESPACE, Proxy, selects
 from tests.mesh.manifests import Object, ns, of
 
 HCM = "envoy.filters.network.http_connection_manager"
@@ -50,7 +50,7 @@ def patches(objects: Sequence[Object], proxy: Proxy) -> list[Patch]:
             entry["applyTo"],
             entry.get("match", {}),
             entry["patch"]["operation"],
-            known(copy.deepcopy(entry["patch"].get("value", {})), proxy.release),
+            known(copy.deepcopy(entry["patch"].get("value") or {}), proxy.release),
         )
         for each in chosen
         for number, entry in enumerate(each["spec"]["configPatches"])
@@ -84,7 +84,8 @@ def apply(found: Sequence[Patch], listeners: list[Object]) -> list[Object]:
             patch.applied = 0
     # Routes are another answer of istiod's, which a panic at the listeners does not touch.
     for manager in _managers(patched):
-        _virtual_hosts(found, manager["route_config"])
+        if manager["stat_prefix"] != CONNECT_TERMINATE:
+            _virtual_hosts(found, manager["route_config"])
     return patched
 
 
@@ -114,11 +115,13 @@ def _network_filters(found: Sequence[Patch], listener: Object, chain: Object) ->
 
 
 def _http_filters(found: Sequence[Patch], listener: Object, chain: Object, filters: list[Object]) -> None:
-    """All inserts, then all merges."""
+    """All inserts and removals, then all merges."""
     here = [patch for patch in found if patch.apply_to == "HTTP_FILTER" and _chain_matches(patch, listener, chain)]
     here = [patch for patch in here if (_filter_match(patch) or {}).get("name", HCM) == HCM]
     for patch in here:
-        if patch.operation != "MERGE":
+        if patch.operation == "REMOVE":
+            _remove(patch, filters)
+        elif patch.operation != "MERGE":
             _insert(patch, filters)
     for each in filters:
         for patch in here:
@@ -150,6 +153,15 @@ def _insert(patch: Patch, filters: list[Object]) -> None:
         case other:
             raise NotImplementedError(f"{patch.name}: {other} of an HTTP_FILTER")
     patch.applied += 1
+
+
+def _remove(patch: Patch, filters: list[Object]) -> None:
+    sub_filter = (_filter_match(patch) or {}).get("subFilter")
+    if sub_filter is None:
+        return
+    kept = [each for each in filters if each["name"] != sub_filter["name"]]
+    patch.applied += len(filters) - len(kept)
+    filters[:] = kept
 
 
 def _virtual_hosts(found: Sequence[Patch], routes: Object) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from tests.mesh.istiod.envoyfilter import HCM
+from tests.mesh.istiod.hbone import by_service, connect_terminate, main_internal
 from tests.mesh.istiod.model import Kind, Port, Proxy, Service, selects
 from tests.mesh.istiod.security import jwt_authn, rbac
 from tests.mesh.manifests import Object, ns, of
@@ -27,13 +28,20 @@ def listeners(
     objects: Sequence[Object], proxy: Proxy, services: Sequence[Service], jwks: Mapping[str, str], log: list[Object]
 ) -> list[Object]:
     """Those that take requests; *log* is what access_log of each is."""
-    filters = [*jwt_authn(objects, proxy, jwks), *rbac(objects, proxy)]
-    filters += [{"name": name, "typed_config": {"@type": kind}} for name, kind in _ENDS.items()]
+
+    def filters(*, hbone: bool) -> list[Object]:
+        ends = [{"name": name, "typed_config": {"@type": kind}} for name, kind in _ENDS.items()]
+        return [*jwt_authn(objects, proxy, jwks), *rbac(objects, proxy, hbone=hbone), *ends]
+
     if proxy.kind is Kind.GATEWAY:
-        return [_gateway(server, objects, proxy, services, filters, log) for server in _servers(objects, proxy)]
+        found = _servers(objects, proxy)
+        return [_gateway(server, objects, proxy, services, filters(hbone=False), log) for server in found]
     if proxy.kind is Kind.WAYPOINT:
-        return [_waypoint(proxy, filters, log)]
-    return [_inbound(objects, proxy, filters, log)]
+        return [connect_terminate(mtls()), _waypoint(proxy, filters(hbone=True), log)]
+    inbound = _inbound(objects, proxy, filters(hbone=False), log)
+    if not proxy.hbone:
+        return [inbound]
+    return [inbound, connect_terminate(mtls()), _inbound_by_hbone(proxy, filters(hbone=True), log)]
 
 
 def _inbound(objects: Sequence[Object], proxy: Proxy, filters: list[Object], log: list[Object]) -> Object:
@@ -41,16 +49,11 @@ def _inbound(objects: Sequence[Object], proxy: Proxy, filters: list[Object], log
     strict = any(
         each["spec"]["mtls"]["mode"] == "STRICT" for each in of(objects, "PeerAuthentication") if selects(each, proxy)
     )
-    ports = [(port, f"inbound|{port.target}||") for service in proxy.services for port in service.ports]
     chains = []
-    for port, cluster in [*ports, (Port(0, 0), "InboundPassthroughCluster")]:
-        name = f"0.0.0.0_{port.target}" if port.target else "virtualInbound-catchall-http"
-        routes = _routes(
-            f"inbound|{port.target}||" if port.target else "InboundPassthroughCluster",
-            [_virtual_host(f"inbound|http|{port.number}", ["*"], [cluster])],
-        )
-        for mtls in (True, False)[: 1 if strict else 2]:
-            match: Object = {"transport_protocol": "tls" if mtls else "raw_buffer"}
+    for port, cluster in _inbound_clusters(proxy):
+        name, routes = _inbound_name(port), _inbound_routes(port, cluster)
+        for with_tls in (True, False)[: 1 if strict else 2]:
+            match: Object = {"transport_protocol": "tls" if with_tls else "raw_buffer"}
             if port.target:
                 match["destination_port"] = port.target
             chains.append(
@@ -58,7 +61,7 @@ def _inbound(objects: Sequence[Object], proxy: Proxy, filters: list[Object], log
                     "name": name,
                     "filter_chain_match": match,
                     "filters": [_manager(f"{name};", routes, filters, log, proxy)],
-                    **({"transport_socket": _mtls()} if mtls else {}),
+                    **({"transport_socket": mtls()} if with_tls else {}),
                 }
             )
     return {
@@ -70,15 +73,41 @@ def _inbound(objects: Sequence[Object], proxy: Proxy, filters: list[Object], log
     }
 
 
+def _inbound_by_hbone(proxy: Proxy, filters: list[Object], log: list[Object]) -> Object:
+    """main_internal of a sidecar: what virtualInbound has, for its own address only, and without mTLS, which has ended."""
+    chains = []
+    for port, cluster in _inbound_clusters(proxy):
+        match: Object = {"prefix_ranges": [{"address_prefix": proxy.address, "prefix_len": 32}]}
+        if port.target:
+            match["destination_port"] = port.target
+        name = _inbound_name(port)
+        manager = _manager(f"{name};", _inbound_routes(port, cluster), filters, log, proxy)
+        chains.append({"name": name, "filter_chain_match": match, "filters": [manager]})
+    return main_internal(chains)
+
+
+def _inbound_clusters(proxy: Proxy) -> list[tuple[Port, str]]:
+    ports = [(port, f"inbound|{port.target}||") for service in proxy.services for port in service.ports]
+    return [*ports, (Port(0, 0), "InboundPassthroughCluster")]
+
+
+def _inbound_name(port: Port) -> str:
+    return f"0.0.0.0_{port.target}" if port.target else "virtualInbound-catchall-http"
+
+
+def _inbound_routes(port: Port, cluster: str) -> Object:
+    return _routes(cluster, [_virtual_host(f"inbound|http|{port.number}", ["*"], [cluster])])
+
+
 def _waypoint(proxy: Proxy, filters: list[Object], log: list[Object]) -> Object:
-    """main_internal: a chain for each port of each service that it stands before; mTLS has ended in another listener."""
+    """main_internal of a waypoint: a chain for each port of each service that it stands before."""
     chains: list[Object] = []
     for service in proxy.services:
         for port in service.ports:
             name = f"inbound-vip|{port.number}|http|{service.host}"
             routes = _routes(name, [_virtual_host(f"inbound|http|{port.number}", ["*"], [name])])
             chains.append({"name": name, "filters": [_manager(name, routes, filters, log, proxy)]})
-    return {"name": "main_internal", "internal_listener": {}, "filter_chains": chains}
+    return {**main_internal(chains), "filter_chain_matcher": by_service(proxy.services)}
 
 
 def _servers(objects: Sequence[Object], proxy: Proxy) -> list[tuple[Object, Object]]:
@@ -188,7 +217,7 @@ def _listener_filter(name: str, message: str = "TlsInspector") -> Object:
     return {"name": f"envoy.filters.listener.{name}", "typed_config": {"@type": kind}}
 
 
-def _mtls() -> Object:
+def mtls() -> Object:
     """Of a chain for the mesh: certificates come by the names that istio-agent gives them."""
     config = {
         "@type": f"{_TYPES}.transport_sockets.tls.v3.DownstreamTlsContext",

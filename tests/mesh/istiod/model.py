@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -41,9 +42,12 @@ class Port:
 
 @dataclass(frozen=True)
 class Service:
+    """A Service; *address* is its cluster IP, which waypoints look at."""
+
     name: str
     namespace: str
     ports: Sequence[Port]
+    address: str = ""
 
     @property
     def host(self) -> str:
@@ -59,6 +63,8 @@ class Proxy:
         services: Those whose pod it stands in, or, for a waypoint, stands before.
         trusted_proxies: numTrustedProxies of its gatewayTopology.
         only_named_clusters: PILOT_FILTER_GATEWAY_CLUSTER_CONFIG; waypoints always have named clusters only.
+        hbone: A sidecar with ENABLE_HBONE, as the ambient profile sets it; waypoints always speak HBONE.
+        address: Of its pod, which a sidecar with HBONE looks at.
     """
 
     kind: Kind
@@ -69,6 +75,8 @@ class Proxy:
     services: Sequence[Service] = ()
     trusted_proxies: int = 0
     only_named_clusters: bool = False
+    hbone: bool = False
+    address: str = ""
 
     @property
     def spiffe(self) -> str:
@@ -76,22 +84,29 @@ class Proxy:
 
     @property
     def release(self) -> tuple[int, int]:
-        major, minor = self.version.split(".")[:2]
+        major, minor = re.findall(r"[0-9]+", self.version)[:2]
         return int(major), int(minor)
 
 
 ROOT_NAMESPACE = "istio-system"
+CONNECT_TERMINATE, MAIN_INTERNAL = "connect_terminate", "main_internal"
+"""The two listeners of HBONE: the one that ends tunnels, and the one for the requests in them."""
+TARGET_REFS_SINCE = (1, 27)
+"""The Istio release that first honours targetRefs of an EnvoyFilter."""
 
 
 def selects(each: Object, proxy: Proxy) -> bool:
     """Whether an object is for a proxy: by its namespace, and by its selector or its targetRefs.
 
     A selector selects in its own namespace only, or everywhere from the root namespace. A waypoint is reached by
-    targetRefs alone.
+    targetRefs alone. Before Istio 1.27 targetRefs of an EnvoyFilter are ignored: without a selector, it is for every
+    proxy of its namespace.
     """
     if ns(each) not in {proxy.namespace, ROOT_NAMESPACE}:
         return False
     spec: Mapping[str, Any] = each.get("spec") or {}
+    if each["kind"] == "EnvoyFilter" and proxy.release < TARGET_REFS_SINCE:
+        return _has_labels(proxy, spec)
     gateway = proxy.labels.get("gateway.networking.k8s.io/gateway-name")
     if references := spec.get("targetRefs"):
         return any(
@@ -101,5 +116,9 @@ def selects(each: Object, proxy: Proxy) -> bool:
         )
     if proxy.kind is Kind.WAYPOINT:
         return False
+    return _has_labels(proxy, spec)
+
+
+def _has_labels(proxy: Proxy, spec: Mapping[str, Any]) -> bool:
     labels = (spec.get("workloadSelector") or {}).get("labels") or (spec.get("selector") or {}).get("matchLabels") or {}
     return all(proxy.labels.get(name) == value for name, value in labels.items())

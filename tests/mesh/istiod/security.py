@@ -13,6 +13,7 @@ from tests.mesh.istiod.model import Kind, Proxy, selects
 from tests.mesh.manifests import Object, of
 
 JWT_AUTHN = "envoy.filters.http.jwt_authn"
+PEER_PRINCIPAL = "io.istio.peer_principal"
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
 
@@ -57,13 +58,19 @@ def jwt_authn(objects: Sequence[Object], proxy: Proxy, jwks: Mapping[str, str]) 
     return [{"name": JWT_AUTHN, "typed_config": config}]
 
 
-def rbac(objects: Sequence[Object], proxy: Proxy) -> list[Object]:
-    """One filter for what is denied, then one for what is allowed, each where there are policies of it."""
+def rbac(objects: Sequence[Object], proxy: Proxy, *, hbone: bool = False) -> list[Object]:
+    """One filter for what is denied, then one for what is allowed, each where there are policies of it.
+
+    Args:
+        hbone: Behind connect_terminate, which has put the peer's identity into filter state.
+    """
     chosen = [each for each in of(objects, "AuthorizationPolicy") if selects(each, proxy)]
     filters = []
     for action in ("DENY", "ALLOW"):
         policies = {
-            f"ns[{each['metadata']['namespace']}]-policy[{each['metadata']['name']}]-rule[{number}]": _rule(rule)
+            f"ns[{each['metadata']['namespace']}]-policy[{each['metadata']['name']}]-rule[{number}]": _rule(
+                rule, hbone=hbone
+            )
             for each in chosen
             if (each["spec"] or {}).get("action", "ALLOW") == action
             for number, rule in enumerate((each["spec"] or {}).get("rules", ()))
@@ -79,22 +86,23 @@ def rbac(objects: Sequence[Object], proxy: Proxy) -> list[Object]:
     return filters
 
 
-def _rule(rule: Object) -> Object:
+def _rule(rule: Object, *, hbone: bool) -> Object:
     if set(rule) - {"from", "to"}:
         raise NotImplementedError(f"a rule with {sorted(rule)}")
-    principals = [_all("and_ids", "ids", _source(entry["source"])) for entry in rule.get("from", ())]
+    principals = [_all("and_ids", "ids", _source(entry["source"], hbone=hbone)) for entry in rule.get("from", ())]
     permissions = [_all("and_rules", "rules", _operation(entry["operation"])) for entry in rule.get("to", ())]
     return {"principals": principals or [{"any": True}], "permissions": permissions or [{"any": True}]}
 
 
-def _source(source: Mapping[str, Sequence[str]]) -> list[Object]:
+def _source(source: Mapping[str, Sequence[str]], *, hbone: bool) -> list[Object]:
     found = []
     for field, values in source.items():
         match field:
             case "principals":
-                each = [_authenticated(_text(f"spiffe://{value}")) for value in values]
+                each = [_peer(_text(f"spiffe://{value}"), hbone=hbone) for value in values]
             case "namespaces":
-                each = [_authenticated(_regex(f".*/ns/{value.replace('*', '.*')}/.*")) for value in values]
+                pattern = ".*/ns/{}/.*"
+                each = [_peer(_regex(pattern.format(value.replace("*", ".*"))), hbone=hbone) for value in values]
             case "requestPrincipals" | "notRequestPrincipals":
                 each = [_request_principal(value) for value in values]
             case _:
@@ -138,7 +146,9 @@ def _operation(operation: Mapping[str, Sequence[str]]) -> list[Object]:
     return found
 
 
-def _authenticated(matcher: Object) -> Object:
+def _peer(matcher: Object, *, hbone: bool) -> Object:
+    if hbone:
+        return {"filter_state": {"key": PEER_PRINCIPAL, "string_match": matcher}}
     return {"authenticated": {"principal_name": matcher}}
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rls.backends.base import Hit
-from rls.backends.redis.connection import RedisEndpoint
 from rls.backends.redis.endpoint import Endpoint, NodeOptions
 from rls.backends.redis.flight import Flight, settle
 from rls.backends.redis.node import Node
+from rls.backends.redis.opening import RedisEndpoint
+from rls.backends.redis.ping import ping
 from rls.backends.redis.refusal import Refusal
 
 
@@ -30,8 +31,9 @@ class RedisBackend:
     """
 
     def __init__(self, url: str, *, key_prefix: str = "", **options: Any) -> None:
-        self._ping = Hit(f"{key_prefix}r1|ping".encode(), 0, 0, 0, 1)
-        self._node = Node(self._endpoint(url), NodeOptions(**options), on_refusals=_leave_a_replica)
+        self._options = NodeOptions(**options)
+        self._ping_key = f"{key_prefix}r1|ping".encode()
+        self._node = Node(self._endpoint(url), self._options, ping=lambda _: self._ping(), on_refusals=_leave_a_replica)
 
     def _endpoint(self, url: str) -> Endpoint:
         return RedisEndpoint(url)
@@ -67,8 +69,11 @@ class RedisBackend:
         return counts
 
     async def ping(self) -> None:
-        """Read a counter; see `CounterBackend.ping`."""
-        await self.hit([self._ping])
+        """Count on a counter of our own; see `CounterBackend.ping`."""
+        await self.hit([self._ping()])
+
+    def _ping(self) -> Hit:
+        return ping(self._ping_key, self._options.clock())
 
     async def aclose(self) -> None:
         """Close the connection; calls under way fail."""
@@ -77,10 +82,7 @@ class RedisBackend:
 
 def _leave_a_replica(node: Node, flight: Flight) -> None:
     """After a failover the connection leads to what is a replica now; another one may lead to the new primary."""
-    for command, error in flight.batch.errors.items():
-        refusal = Refusal.of(error)
-        if refusal.is_passing:
-            node.owe_ttl(flight, command)
-        if refusal.is_not_the_primary:
+    for error in flight.batch.errors.values():
+        if Refusal.of(error).is_not_the_primary:
             node.leave(str(error))
             return

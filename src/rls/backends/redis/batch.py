@@ -40,6 +40,8 @@ class Batch:
         orphans: After `settle`, hits whose counters had been lost by Redis since this process gave them a TTL; they
             were counted from 0 again, and need a new TTL.
         replies: After `settle`, what was answered to commands that are no hits.
+        ttl: After `settle`, what was answered last to each command that gives TTLs, by its name: None where it was
+            executed, else the error, although the hit that went with it was counted.
     """
 
     __slots__ = (
@@ -54,6 +56,7 @@ class Batch:
         "fresh",
         "orphans",
         "replies",
+        "ttl",
     )
 
     def __init__(self) -> None:
@@ -68,6 +71,7 @@ class Batch:
         self.fresh: list[Hit] = []
         self.orphans: list[Hit] = []
         self.replies: dict[int, Any] = {}
+        self.ttl: dict[str, Exception | None] = {}
 
     def __len__(self) -> int:
         return len(self._hits)
@@ -114,9 +118,18 @@ class Batch:
             self._others[len(self._hits)] = other._others[command]
         return self._append(other._hits[command], other._totals[command])
 
-    def key(self, command: int) -> bytes:
-        """The key of the counter that *command* is about."""
-        return self._hits[command].key
+    def hit(self, command: int) -> Hit:
+        """What *command* is about."""
+        return self._hits[command]
+
+    @property
+    def has_written(self) -> bool:
+        """After `settle`, whether a hit was counted."""
+        return any(total > 0 and command not in self.errors for command, total in enumerate(self._totals))
+
+    def is_hit(self, command: int) -> bool:
+        """Whether *command* is a hit."""
+        return command not in self._others
 
     def is_expire(self, command: int) -> bool:
         """Whether *command* gives a TTL, and nobody waits for it."""
@@ -199,10 +212,15 @@ class Batch:
             if isinstance(reply, Exception):
                 self.bases.append(0)
                 self.errors[command] = reply
+                if self.is_expire(command):
+                    self.ttl["EXPIRE"] = reply
                 continue
             if command in self._others:
                 self.bases.append(0)
                 self.replies[command] = reply
+                if self.is_expire(command):
+                    self.ttl["EXPIRE"] = None
+                    self.fresh.append(hit)
                 continue
             try:
                 count = int(reply or 0)
@@ -213,8 +231,10 @@ class Batch:
             self.bases.append(count - total)
             if isinstance(announcement, Exception):  # the SET was refused, but what followed was counted
                 self.orphans.append(hit)
+                self.ttl["SET"] = announcement
             elif announced:
                 self.fresh.append(hit)
+                self.ttl["SET"] = None
             elif 0 < total == count:
                 self.orphans.append(hit)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rls.backends.base import Hit
-from rls.backends.redis.connection import RedisEndpoint
 from rls.backends.redis.endpoint import NodeOptions
 from rls.backends.redis.flight import Flight, settle
 from rls.backends.redis.node import Node
+from rls.backends.redis.opening import RedisEndpoint
+from rls.backends.redis.ping import ping
 from rls.backends.redis.refusal import Refusal
 from rls.backends.redis.topology import Topology
 from rls.backends.redis.url import check_cluster, node_urls
@@ -43,9 +44,9 @@ class ClusterBackend:
         check_cluster(url)
         seeds = [RedisEndpoint(one) for one in node_urls(url)]
         self._options = NodeOptions(**options)
-        self._topology = Topology(seeds, self._options, self._follow)
-        self._routes = self._topology.routes
         self._ping_key = f"{key_prefix}r1|ping".encode()
+        self._topology = Topology(seeds, self._options, ping=self._ping, on_refusals=self._follow)
+        self._routes = self._topology.routes
 
     @property
     def up(self) -> Mapping[str, bool]:
@@ -87,13 +88,9 @@ class ClusterBackend:
         return counts if well else await settle(places)
 
     async def ping(self) -> None:
-        """Return when any of the nodes answers; see `CounterBackend.ping`."""
+        """Count on a counter of our own at each primary; see `CounterBackend.ping`."""
         await self._within_time(self._topology.ready())
-        try:
-            await self.hit(list(self._one_for_each()))
-        except BackendError as error:
-            if not error.counts:
-                raise
+        await self.hit(list(self._pings(self._topology.nodes)))
 
     async def aclose(self) -> None:
         """Close the connections; calls under way fail."""
@@ -116,19 +113,21 @@ class ClusterBackend:
         except TimeoutError:
             raise self._topology.late() from None
 
-    def _one_for_each(self) -> Sequence[Hit]:
-        """Hits that only read, one for each node."""
-        left = set(self._topology.nodes)
-        hits = []
+    def _ping(self, node: Node) -> Hit | None:
+        return next(self._pings([node]), None)
+
+    def _pings(self, nodes: Sequence[Node]) -> Iterator[Hit]:
+        """A hit at each of *nodes* that has slots, on counters of our own."""
+        left = set(nodes)
+        now = self._options.clock()
         for number in range(1_000):
-            key = b"%b|%d" % (self._ping_key, number)
-            owner = self._topology.owner(key)
+            hit = ping(b"%b|%d" % (self._ping_key, number), now)
+            owner = self._topology.owner(hit.key)
             if owner in left:
                 left.discard(owner)
-                hits.append(Hit(key, 0, 0, 0, 1))
+                yield hit
                 if not left:
-                    break
-        return hits
+                    return
 
     def _follow(self, node: Node, flight: Flight) -> None:
         """Commands were refused: send again what would be executed now, here or elsewhere."""
@@ -144,7 +143,6 @@ class ClusterBackend:
             elif refusal.kind == "TRYAGAIN":
                 self._send_again(flight, command, node)
             elif refusal.is_passing:
-                node.owe_ttl(flight, command)
                 self._topology.look_again()
                 if refusal.is_not_the_primary:
                     node.leave(str(error))
@@ -152,9 +150,7 @@ class ClusterBackend:
     def _send_again(self, flight: Flight, command: int, target: Node, *, asking: bool = False) -> None:
         hops = flight.hops.get(command, 0) + 1
         for_its_ttl = flight.batch.is_expire(command)
-        if for_its_ttl and (target.down is not None or hops > _MOST_HOPS):
-            target.owe_ttl(flight, command)
-        elif target.down is None and hops <= _MOST_HOPS and (flight.failed is None or for_its_ttl):
+        if target.down is None and hops <= _MOST_HOPS and (flight.failed is None or for_its_ttl):
             there = target.filling
             number = there.batch.again(flight.batch, command, asking=asking)
             there.hops[number] = hops

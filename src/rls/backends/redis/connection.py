@@ -1,23 +1,13 @@
-"""One connection to one Redis node: bytes out, replies in.
-
-redis-py resolves, connects, authenticates and wraps in TLS; what it has then, an asyncio transport, is taken over, since
-its own command path costs several times the work of a whole batch.
-"""
+"""One connection to one Redis node: bytes out, replies in."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import hiredis
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection, SSLConnection
-from redis.exceptions import RedisError
 
-from rls.backends.redis.password import PasswordFile
-from rls.backends.redis.url import check, redacted, unusable, without_password_file
 from rls.errors import BackendError
 
 
@@ -25,18 +15,19 @@ class NodeConnection(asyncio.Protocol):
     """A connection that is open. One write is under way at a time.
 
     Args:
-        connection: The connection as redis-py opened it.
         address: Where it leads, for messages.
+
+    Attributes:
         on_lost: Called once, with the reason, when the connection is gone.
+        on_refused: Called when whoever is at its end turns out to be of no use; see `leave`.
     """
 
-    def __init__(self, connection: AbstractConnection, address: str, on_lost: Callable[[BackendError], None]) -> None:
-        # Kept, since redis-py closes what nobody holds any more. Its transport has no public name; a test watches it.
-        self._connection = connection
-        self._transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
-        self._transport.set_protocol(self)
+    def __init__(self, address: str) -> None:
+        self.on_lost: Callable[[BackendError], None] | None = None
+        self.on_refused: Callable[[], None] = lambda: None
+        self._lost: BackendError | None = None
         self._address = address
-        self._on_lost: Callable[[BackendError], None] | None = on_lost
+        self._transport: asyncio.WriteTransport | None = None
         self._reader = hiredis.Reader()
         self._replies: list[Any] = []
         self._expected = 0
@@ -46,26 +37,66 @@ class NodeConnection(asyncio.Protocol):
         """Write *commands*; *on_replies* is called with their *expected* ≥ 1 replies once all of them are there."""
         self._expected = expected
         self._on_replies = on_replies
+        assert self._transport is not None
         self._transport.write(commands)
+
+    async def ask(self, commands: bytes, expected: int) -> list[Any]:
+        """The replies to packed *commands*, an error reply as an exception; for a connection that nobody else uses yet.
+
+        Raises:
+            BackendError: The connection is gone.
+        """
+        replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+        def lost(error: BackendError) -> None:
+            if not replies.done():
+                replies.set_exception(error)
+
+        def landed(found: list[Any]) -> None:
+            if not replies.done():
+                replies.set_result(found)
+
+        self.on_lost = lost
+        if self._lost is not None:
+            raise self._lost
+        self.send(commands, expected, landed)
+        return await replies
+
+    def hand_over(self, on_lost: Callable[[BackendError], None]) -> None:
+        """From now on *on_lost* is called when it is gone.
+
+        Raises:
+            BackendError: It is gone already.
+        """
+        if self._lost is not None:
+            raise self._lost
+        self.on_lost = on_lost
+
+    def leave(self, reason: str) -> None:
+        """Give the connection up for *reason*: the next one is to lead elsewhere, where its name has other addresses."""
+        self.on_refused()
+        self.lose(reason)
 
     def lose(self, reason: str) -> None:
         """Give the connection up."""
-        on_lost, self._on_lost = self._on_lost, None
+        on_lost, self.on_lost = self.on_lost, None
         self._on_replies = None
-        self._transport.abort()
-        self._release()
+        if self._transport is not None:
+            self._transport.abort()
+        if self._lost is None:
+            self._lost = BackendError(f"Redis at {self._address}: {reason}")
         if on_lost is not None:
-            on_lost(BackendError(f"Redis at {self._address}: {reason}"))
+            on_lost(self._lost)
 
     def close(self) -> None:
         """Close the connection; nothing is called any more."""
-        self._on_lost = self._on_replies = None
-        self._transport.close()
-        self._release()
+        self.on_lost = self._on_replies = None
+        if self._transport is not None:
+            self._transport.close()
 
-    def _release(self) -> None:
-        """Let redis-py know that the connection is closed: it warns of one that is dropped open."""
-        self._connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - its public way waits
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Collect replies; see `asyncio.Protocol`."""
@@ -85,97 +116,5 @@ class NodeConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self.lose(f"connection lost: {error}" if error else "connection closed by the server")
-
-
-class RedisEndpoint:
-    """Where a node is, and how redis-py opens connections to it.
-
-    Args:
-        url: `redis://`, `rediss://` or `unix://`, as redis-py reads it, and with the option `password_file`.
-
-    Raises:
-        SettingsError: No connection to *url* can be had, whatever there is.
-    """
-
-    def __init__(self, url: str) -> None:
-        check(url)
-        self.address = redacted(url)
-        plain, password_file = without_password_file(url)
-        try:
-            pool = ConnectionPool.from_url(plain, protocol=2, client_name="rls", maint_notifications_config=None)
-            self._open: type[AbstractConnection] = pool.connection_class
-            self._options: dict[str, Any] = dict(pool.connection_kwargs)
-            if password_file is not None:
-                file = PasswordFile(password_file, self._options.pop("username", None))
-                self._options["credential_provider"] = file
-            connection = self._unopened(1)
-            if isinstance(connection, SSLConnection):
-                connection.ssl_context.get()
-        except (ValueError, TypeError, RedisError, OSError) as error:  # also ssl.SSLError
-            raise unusable(url, str(error)) from error
-
-    def at(self, host: str, port: int) -> RedisEndpoint:
-        """The endpoint of another node, which is opened in the same way."""
-        other = copy.copy(self)
-        scheme = self.address.partition("://")[0]
-        other.address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        other._options = {**self._options, "host": host, "port": port}  # noqa: SLF001 - its own class
-        return other
-
-    @property
-    def host(self) -> str:
-        """Where it is said to be."""
-        return str(self._options.get("host", ""))
-
-    @property
-    def password_file(self) -> PasswordFile | None:
-        """The file with its password, where there is one."""
-        file = self._options.get("credential_provider")
-        return file if isinstance(file, PasswordFile) else None
-
-    async def connect(self, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
-        """Open a connection, which can be used; see `Endpoint.connect`."""
-        connection = self._unopened(timeout_seconds)
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await connection.connect()  # type: ignore[no-untyped-call]
-        except TimeoutError:
-            raise BackendError(f"Redis at {self.address}: no connection within {timeout_seconds:g} s") from None
-        except (RedisError, OSError, ValueError) as error:  # the last two also of a file with a password
-            connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - redis-py does it for its own errors
-            raise BackendError(f"Redis at {self.address}: {error}") from error
-        return NodeConnection(connection, self.address, on_lost)
-
-    async def ask(self, command: bytes, timeout_seconds: float) -> Any:
-        """The reply to one packed *command*, over a connection of its own.
-
-        Raises:
-            BackendError: There is none, or it is an error.
-        """
-        replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-
-        def lost(error: BackendError) -> None:
-            if not replies.done():
-                replies.set_exception(error)
-
-        def landed(found: list[Any]) -> None:
-            if not replies.done():
-                replies.set_result(found)
-
-        connection = await self.connect(timeout_seconds, lost)
-        try:
-            connection.send(command, 1, landed)
-            async with asyncio.timeout(timeout_seconds):
-                (reply,) = await replies
-        except TimeoutError:
-            raise BackendError(f"Redis at {self.address}: no answer within {timeout_seconds:g} s") from None
-        finally:
-            connection.close()
-        if isinstance(reply, Exception):
-            raise BackendError(f"Redis at {self.address}: {reply}") from reply
-        return reply
-
-    def _unopened(self, timeout_seconds: float) -> AbstractConnection:
-        timeouts = {"socket_connect_timeout": timeout_seconds, "socket_timeout": timeout_seconds}
-        return self._open(**{**self._options, **timeouts})
+        said = next((f": {reply}" for reply in self._replies if isinstance(reply, Exception)), "")
+        self.lose((f"connection lost: {error}" if error else "connection closed by the server") + said)

@@ -44,6 +44,8 @@ class NodeOptions(NamedTuple):
             Redis does not expire them all at once.
         known_counters: How many counters to remember that have their TTL. One that was forgotten costs a SET again.
         clock: Unix seconds.
+        on_ttl_refused: Called with a node's address and what it says, where it refuses commands that give counters their
+            TTL; with "" when it refuses none any more.
     """
 
     timeout_seconds: float = 0.01
@@ -51,3 +53,4 @@ class NodeOptions(NamedTuple):
     jitter_seconds: int = 300
     known_counters: int = 200_000
     clock: Callable[[], float] = time.time
+    on_ttl_refused: Callable[[str, str], None] = lambda _, __: None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from rls.backends.base import Hit
 from rls.backends.redis.batch import Batch
 from rls.errors import BackendError
 
@@ -45,6 +46,11 @@ class Flight:
             landed = self.uncancelled()
             landed.set_exception(error)
             landed.exception()  # a call that was cancelled meanwhile does not look at it
+
+    def ttls_refused(self) -> Iterator[Hit]:
+        """Hits whose counters were to get a TTL for its own sake, and did not; without those that were sent again."""
+        batch = self.batch
+        return (batch.hit(n) for n in batch.errors if batch.is_expire(n) and n not in self.followed)
 
     async def wait_on(self) -> None:
         """Wait on where another call of the batch was cancelled: that cancelled the future that all of them wait for."""

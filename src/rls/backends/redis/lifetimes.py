@@ -1,21 +1,36 @@
-"""How long counters live, and which of a node's counters are known to have their TTL."""
+"""How long counters live, which of a node's counters are known to have their TTL, and which do not get it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
+from itertools import islice
 
 from rls.backends.base import Hit
+from rls.backends.redis.batch import Batch
 from rls.backends.redis.endpoint import NodeOptions
+from rls.backends.redis.refusal import Refusal
 from rls.backends.windows import Windows
+
+_PAID_AT_ONCE = 64
 
 
 class Lifetimes:
-    """A bounded memory of what this process gave a TTL."""
+    """A bounded memory of what this process gave a TTL, and of what it owes one.
 
-    def __init__(self, options: NodeOptions) -> None:
+    Args:
+        options: See there.
+        address: Of the node, for messages.
+    """
+
+    def __init__(self, options: NodeOptions, address: str) -> None:
         self._options = options
+        self._address = address
         self._with_ttl = Windows(options.known_counters)
+        self._owed: dict[bytes, Hit] = {}
+        self._refused: dict[str, str] = {}
+        self._reported = ""
+        self._tried_at = 0
 
     def __len__(self) -> int:
         return len(self._with_ttl)
@@ -25,16 +40,46 @@ class Lifetimes:
         """The counters that are known to have their TTL, by the second in which their window ends."""
         return self._with_ttl.groups
 
+    @property
+    def owed(self) -> list[Hit]:
+        """Hits whose counters have no TTL, since Redis refused it."""
+        return list(self._owed.values())
+
     def seconds_to_live(self, hit: Hit) -> int:
         """From now, a little longer than the window of *hit*."""
         longest = max(1, min(self._options.jitter_seconds, hit.window_seconds))
         jitter = random.randint(1, longest)  # noqa: S311 - only to spread
         return max(1, hit.expires_at - int(self._options.clock())) + jitter
 
-    def learn(self, hits: Sequence[Hit]) -> None:
-        """The counters of *hits* have their TTL."""
-        for hit in hits:
+    def learn(self, batch: Batch) -> None:
+        """Take note of what became of the TTLs of a *batch* that is settled."""
+        for hit in batch.fresh:
             self._with_ttl.put(hit.expires_at, hit.key, 1)
+        if batch.ttl:
+            self._learn_refusals(batch.ttl)
+
+    def owe(self, hits: Iterable[Hit]) -> None:
+        """The counters of *hits* have no TTL; they are to get it as soon as Redis allows that."""
+        for hit in hits:
+            if len(self._owed) < self._options.known_counters:
+                self._owed[hit.key] = hit
+
+    def to_give(self, batch: Batch) -> list[Hit]:
+        """Hits whose counters are to get a TTL now: those that *batch* found without one, and some that are owed theirs.
+
+        While Redis refuses it, one is tried each second.
+        """
+        some = 0 if batch.errors else _PAID_AT_ONCE
+        if "EXPIRE" in self._refused:
+            self.owe(batch.orphans)
+            now = int(self._options.clock())
+            some, self._tried_at = int(now != self._tried_at), now
+            orphans = []
+        else:
+            orphans = batch.orphans
+        if not self._owed:
+            return orphans
+        return orphans + [self._owed.pop(key) for key in list(islice(self._owed, some))]
 
     def sweep(self) -> None:
         """Forget windows that are over."""
@@ -43,3 +88,27 @@ class Lifetimes:
     def forget(self) -> None:
         """Nothing is known any more: the counters may be gone, and with them their TTLs."""
         self._with_ttl = Windows(self._options.known_counters)
+
+    def close(self) -> None:
+        """The node is not asked any more: it refuses nothing."""
+        self._refused.clear()
+        self._report()
+
+    def _learn_refusals(self, answers: Mapping[str, Exception | None]) -> None:
+        for command, error in answers.items():
+            if error is None:
+                self._refused.pop(command, None)
+            elif Refusal.of(error).is_for_good:
+                self._refused[command] = str(error)
+        if self._reported or "EXPIRE" in answers:  # one follows where a SET was refused: it completes the picture
+            self._report()
+
+    def _report(self) -> None:
+        text = ""
+        if self._refused:
+            refused = " and ".join(f"{command} ({error})" for command, error in self._refused.items())
+            effect = "live for ever" if "EXPIRE" in self._refused else "get no TTL if this process ends early"
+            text = f"Redis at {self._address} refuses {refused}: counters may {effect}"
+        if text != self._reported:
+            self._reported = text
+            self._options.on_ttl_refused(self._address, text)

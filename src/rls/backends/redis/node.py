@@ -14,11 +14,11 @@ from rls.backends.redis.connection import NodeConnection
 from rls.backends.redis.endpoint import Endpoint, NodeOptions
 from rls.backends.redis.flight import Flight
 from rls.backends.redis.lifetimes import Lifetimes
-from rls.backends.redis.password import keep_authenticated
+from rls.backends.redis.password import Rotation
+from rls.backends.redis.reconnect import Reconnect
+from rls.backends.redis.standing import Standing
 from rls.errors import BackendError
 
-RECONNECT_SECONDS = (0.05, 0.1, 0.2)
-"""Pauses between attempts to connect; the last one stays."""
 # Of its time, what a batch has at least once it is sent, however long it waited behind the one before.
 _LEAST_SHARE = 0.5
 
@@ -27,11 +27,12 @@ class Node:
     """One node. Belongs to the loop in which it is first used.
 
     The connection is opened by the first call, and opened again in the background when it is lost; while there is none,
-    calls fail at once instead of waiting.
+    calls fail at once instead of waiting. So they do while it refuses writes; see `Standing`.
 
     Args:
         endpoint: Where it is.
         options: Its time limits and the like.
+        ping: See `Standing`.
         on_refusals: Called with a flight that has landed, before its calls are woken, where commands of it were refused.
         on_change: Called when it goes down, and when it is back.
 
@@ -45,6 +46,7 @@ class Node:
         endpoint: Endpoint,
         options: NodeOptions,
         *,
+        ping: Callable[[Node], Hit | None],
         on_refusals: Callable[[Node, Flight], None],
         on_change: Callable[[Node], None] = lambda _: None,
     ) -> None:
@@ -54,25 +56,28 @@ class Node:
         self._options = options
         self._on_refusals = on_refusals
         self._on_change = on_change
-        self._lifetimes = Lifetimes(options)
+        self._lifetimes = Lifetimes(options, endpoint.address)
         self._connection: NodeConnection | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._rotation: asyncio.Task[None] | None = None
-        self._attempts = 0
+        self._reconnect = Reconnect(
+            endpoint, options, on_open=self._connected, on_lost=self._lost, on_failed=self._not_connected
+        )
+        self._rotation = Rotation(endpoint.password_file, self.ask)
         self._in_flight: Flight | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._standing = Standing(self, ping)
         self._retiring = False
         self._closed = False
 
     @property
     def is_closed(self) -> bool:
         """Whether it is closed, and no attempt to connect is left."""
-        return self._closed and (self._connecting is None or self._connecting.done())
+        return self._closed and not self._reconnect.is_under_way
 
     @property
     def is_connected(self) -> bool:
-        """Whether it has been reached, and can be now."""
-        return self._connection is not None and self.down is None
+        """Whether it has been reached, and answers; it may refuse writes."""
+        in_flight = self._in_flight
+        return self._connection is not None and (in_flight is None or in_flight.failed is None)
 
     def schedule(self, flight: Flight) -> asyncio.Future[None]:
         """The first call of a batch: let those that are ready now join, then send it as soon as the line is free."""
@@ -90,10 +95,29 @@ class Node:
                 self._timer = loop.call_later(timeout, self._time_out)
         return landed
 
+    def send_soon(self) -> None:
+        """Send what is filling, whether or not there is a call for it."""
+        if self.filling.landed is None:
+            self.schedule(self.filling)
+        else:
+            asyncio.get_running_loop().call_soon(self._send)
+
     def open(self) -> None:
         """Connect in the background, unless that is under way."""
-        if self._connection is None and self._connecting is None and not self._closed:
-            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+        if self._connection is None and not self._closed:
+            self._reconnect.start()
+
+    def go_down(self, error: BackendError) -> None:
+        """From now on calls fail at once."""
+        was_down, self.down = self.down, error
+        if was_down is None:
+            self._on_change(self)
+
+    def come_back(self) -> None:
+        """From now on calls are sent."""
+        was_down, self.down = self.down, None
+        if was_down is not None:
+            self._on_change(self)
 
     async def ask(self, command: bytes) -> Any:
         """The reply to a packed *command* that is no hit; it goes out with the next write.
@@ -101,7 +125,7 @@ class Node:
         Raises:
             BackendError: There is none, or it is an error.
         """
-        if self.down is not None:
+        if self.down is not None and not self.is_connected:
             raise self.down.with_traceback(None)
         flight = self.filling
         number = flight.batch.ask(command)
@@ -120,15 +144,10 @@ class Node:
             else:
                 self.filling.landed = asyncio.get_running_loop().create_future()
 
-    def owe_ttl(self, flight: Flight, command: int) -> None:
-        """Where *command* of *flight* was to give a TTL and was refused for now, give it with the next write."""
-        if flight.batch.is_expire(command):
-            self.filling.batch.again(flight.batch, command)
-
     def leave(self, reason: str) -> None:
         """Give the connection up, and try for another: there may be another node at its end then."""
         if self._connection is not None:
-            self._connection.lose(reason)
+            self._connection.leave(reason)
 
     def retire(self) -> list[Hit]:
         """Close it as soon as all that was given to it is answered.
@@ -137,30 +156,29 @@ class Node:
             Hits whose counters still need a TTL, which it cannot give any more.
         """
         self._retiring = True
+        owed = self._lifetimes.owed
         if self.is_connected:
             self._send()
-            return []
-        owed = self.filling.batch.ttls()
-        self.close()
+        else:
+            owed += self.filling.batch.ttls()
+            self.close()
         return owed
 
     async def aclose(self) -> None:
         """Close the connection; calls under way fail."""
-        connecting = self._connecting
         self.close()
-        while connecting is not None and not connecting.done():
-            connecting.cancel()  # again, since redis-py uses wait_for, which may swallow it before Python 3.12
-            await asyncio.wait([connecting], timeout=RECONNECT_SECONDS[0])
+        await self._reconnect.wait_stopped()
 
     def close(self) -> None:
         """As `aclose`, but without waiting for an attempt to connect to end."""
         self._closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
+        self._reconnect.stop()
         if self._connection is not None:
             self._connection.close()
-        self._stop_rotation()
+        self._rotation.stop()
         self._stop_timer()
+        self._standing.forget()
+        self._lifetimes.close()
         self._fail(BackendError("the backend is closed"))
         self._in_flight = None
 
@@ -192,15 +210,15 @@ class Node:
         self._in_flight = None
         batch = flight.batch
         batch.settle(replies)
-        if not batch.errors:
-            self._attempts = 0
-        self._lifetimes.learn(batch.fresh)
-        if self.down is not None:
-            self.down = None
-            self._on_change(self)
+        self._lifetimes.learn(batch)
         if batch.errors:
             self._on_refusals(self, flight)
-        for hit in batch.orphans:
+            self._lifetimes.owe(flight.ttls_refused())
+        if batch.errors or self._standing.is_in_doubt:
+            self._standing.judge(flight)
+        if not batch.errors:
+            self._reconnect.all_is_well()
+        for hit in self._lifetimes.to_give(batch):
             self.give_ttl(hit)
         if flight.failed is None:
             flight.uncancelled().set_result(None)
@@ -210,11 +228,6 @@ class Node:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _stop_rotation(self) -> None:
-        if self._rotation is not None:
-            self._rotation.cancel()
-            self._rotation = None
 
     def _overdue(self) -> None:
         """The time is up; but if it was this loop that stood still, the replies may be there, unread."""
@@ -232,7 +245,7 @@ class Node:
             return
         error = BackendError(f"Redis at {address}: no answer within {milliseconds:g} ms")
         self._timer = asyncio.get_running_loop().call_later(self._options.connect_timeout_seconds, self._give_up)
-        self._go_down(error)
+        self.go_down(error)
         self._fail(error)
 
     def _give_up(self) -> None:
@@ -242,60 +255,44 @@ class Node:
     def _lost(self, error: BackendError) -> None:
         """There is no connection, or none that answers: fail what waits, and try for another in the background."""
         self._connection = None
-        self._stop_rotation()
+        self._rotation.stop()
         self._stop_timer()
+        self._standing.forget()
         # What was counted may be gone, and with it the TTLs; and what the replies would have told of TTLs is not known.
         self._lifetimes.forget()
         lost = self._in_flight
         if not self._closed:
-            self._go_down(error)
+            self.go_down(error)
         self._fail(error)
         self._in_flight = None
         if lost is not None:
             for hit in lost.batch.unsure():
                 self.give_ttl(hit)
         if self._retiring:
-            self._closed = True
+            self.close()
         self.open()
-
-    def _go_down(self, error: BackendError) -> None:
-        was_down, self.down = self.down, error
-        if was_down is None:
-            self._on_change(self)
 
     def _fail(self, error: BackendError) -> None:
         """Let all calls know that their counts could not be had; the batch in flight stays, for its replies to come."""
         if self._in_flight is not None:
             self._in_flight.fail(BackendError(str(error), in_doubt=True))
         self.filling.fail(error)
+        self._standing.forget(self.filling)
         filled, self.filling = self.filling.batch, Flight()
         for hit in filled.ttls():
             self.give_ttl(hit)
 
-    async def _connect(self) -> None:
-        connection = None
-        while connection is None:
-            if self._attempts:
-                await asyncio.sleep(RECONNECT_SECONDS[min(self._attempts, len(RECONNECT_SECONDS)) - 1])
-            self._attempts += 1
-            try:
-                connection = await self.endpoint.connect(self._options.connect_timeout_seconds, self._lost)
-            except BackendError as error:
-                if self._closed:
-                    return
-                if self.down is None:
-                    self._lost(error)
-                self.down = error
-        if self._closed:  # redis-py swallowed the cancellation
-            connection.close()
+    def _not_connected(self, error: BackendError) -> None:
+        if self._closed:
             return
+        if self.down is None:
+            self._lost(error)
+        self.down = error
+
+    def _connected(self, connection: NodeConnection) -> None:
         self._connection = connection
-        self._connecting = None
-        if self.endpoint.password_file is not None:
-            rotation = keep_authenticated(self.endpoint.password_file, self.ask)
-            self._rotation = asyncio.get_running_loop().create_task(rotation)
+        self._rotation.start()
         self._stop_timer()
-        was_down, self.down = self.down, None
-        if was_down is not None:
-            self._on_change(self)
+        if self.down is not None:
+            self._standing.prove()
         self._send()

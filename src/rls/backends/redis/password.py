@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from redis.credentials import CredentialProvider
-
+from rls.backends.redis.greeting import packed
 from rls.errors import BackendError
 
 _LOOK_SECONDS = 1.0
 
 
-class PasswordFile(CredentialProvider):
+class PasswordFile:
     """Credentials whose password is read whenever a connection is opened.
 
     Args:
@@ -35,7 +34,11 @@ class PasswordFile(CredentialProvider):
             return file.read().rstrip("\r\n")
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """See `CredentialProvider`."""
+        """User and password, or the password alone.
+
+        Raises:
+            OSError: It cannot be read.
+        """
         password = self.read()
         return (self._username, password) if self._username else (password,)
 
@@ -45,27 +48,45 @@ class PasswordFile(CredentialProvider):
         Raises:
             OSError: It cannot be read.
         """
-        words = [b"AUTH", *(word.encode() for word in self.get_credentials())]
-        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """See `CredentialProvider`. It blocks, for as long as it takes to read a line."""
-        return self.get_credentials()
+        return packed("AUTH", *self.get_credentials())
 
 
-async def keep_authenticated(file: PasswordFile, ask: Callable[[bytes], Awaitable[Any]]) -> None:
-    """Authenticate anew, over the connection that *ask* asks, whenever the password in *file* changes.
+class Rotation:
+    """Authenticates anew, over the connection that *ask* asks, whenever the password in *file* changes.
 
     Where the new one is refused the old one goes on to hold, and it is tried again: Redis may learn of it later than we.
+
+    Args:
+        file: None where there is nothing to do.
+        ask: Sends a command, and returns its reply.
     """
-    known = b""
-    while True:
-        try:
-            auth = file.auth()
-            if auth != known:
-                if known:
-                    await ask(auth)
-                known = auth
-        except (BackendError, OSError, UnicodeError):
-            pass
-        await asyncio.sleep(_LOOK_SECONDS)
+
+    def __init__(self, file: PasswordFile | None, ask: Callable[[bytes], Awaitable[Any]]) -> None:
+        self._file = file
+        self._ask = ask
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, with a connection that has authenticated."""
+        self.stop()
+        if self._file is not None:
+            self._task = asyncio.get_running_loop().create_task(self._run(self._file))
+
+    def stop(self) -> None:
+        """End, since the connection is gone."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self, file: PasswordFile) -> None:
+        known = b""
+        while True:
+            try:
+                auth = file.auth()
+                if auth != known:
+                    if known:
+                        await self._ask(auth)
+                    known = auth
+            except (BackendError, OSError, UnicodeError):
+                pass
+            await asyncio.sleep(_LOOK_SECONDS)

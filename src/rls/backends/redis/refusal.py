@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 # A replica; one that has lost its primary; a node that wants a password by now.
 _NOT_THE_PRIMARY = frozenset({"READONLY", "MASTERDOWN", "NOAUTH"})
+_FOR_GOOD = frozenset({"NOPERM", "ERR"})
 _PASSING = frozenset({"LOADING", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "NOAUTH", "BUSY", "TRYAGAIN", "NOREPLICAS"})
 
 
@@ -46,6 +47,11 @@ class Refusal(NamedTuple):
     def is_passing(self) -> bool:
         """Whether the same command may be executed a little later."""
         return self.kind in _PASSING
+
+    @property
+    def is_for_good(self) -> bool:
+        """Whether it needs somebody to change the rights of our user, or the commands that the server has."""
+        return self.kind in _FOR_GOOD
 
     @property
     def is_not_the_primary(self) -> bool:

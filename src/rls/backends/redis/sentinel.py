@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rls.backends.redis.backend import RedisBackend
-from rls.backends.redis.connection import NodeConnection, RedisEndpoint
+from rls.backends.redis.connection import NodeConnection
 from rls.backends.redis.endpoint import Endpoint
+from rls.backends.redis.opening import RedisEndpoint
 from rls.backends.redis.password import PasswordFile
 from rls.backends.redis.race import first
 from rls.backends.redis.url import redacted, sentinel_urls

@@ -6,10 +6,11 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from rls.backends.redis.connection import RedisEndpoint
+from rls.backends.base import Hit
 from rls.backends.redis.endpoint import NodeOptions
 from rls.backends.redis.flight import Flight
 from rls.backends.redis.node import Node
+from rls.backends.redis.opening import RedisEndpoint
 from rls.backends.redis.race import first
 from rls.backends.redis.slots import CLUSTER_SLOTS, SLOTS, Range, ranges, slot_of
 from rls.errors import BackendError
@@ -27,6 +28,7 @@ class Topology:
     Args:
         seeds: Where to ask first, and again when no known node can be reached.
         options: For all nodes; their `known_counters` are shared out.
+        ping: See `Standing`.
         on_refusals: See `Node`.
         known_routes: How many keys to remember with their node.
 
@@ -40,6 +42,8 @@ class Topology:
         self,
         seeds: Sequence[RedisEndpoint],
         options: NodeOptions,
+        *,
+        ping: Callable[[Node], Hit | None],
         on_refusals: Callable[[Node, Flight], None],
         known_routes: int = 32_768,
     ) -> None:
@@ -48,6 +52,7 @@ class Topology:
         self.known = False
         self._seeds = seeds
         self._options = options
+        self._ping = ping
         self._on_refusals = on_refusals
         self._known_routes = known_routes
         self._slots: list[Node | None] = [None] * SLOTS
@@ -203,7 +208,7 @@ class Topology:
         share = max(_FEWEST_KNOWN_COUNTERS, self._options.known_counters // (len(self._nodes) + 1))
         options = self._options._replace(known_counters=share)
         endpoint = self._seeds[0].at(*address)
-        node = Node(endpoint, options, on_refusals=self._on_refusals, on_change=self.changed)
+        node = Node(endpoint, options, ping=self._ping, on_refusals=self._on_refusals, on_change=self.changed)
         node.open()
         return node
 

@@ -1,0 +1,192 @@
+"""Say whether a mesh's versions of Istio limit what an overlay says, before it is applied and after each upgrade.
+
+    python -m scripts.mesh_versions            for istio/
+    python -m scripts.mesh_versions OVERLAY    for a kustomization of your own
+
+Of an EnvoyFilter for another version nothing is applied, and what istiod does not know it drops: in both cases every
+request passes, and nobody is told.
+
+Ends with 0 where each proxy takes exactly one filter, with 1 where one would limit nothing, or count twice, and with 2
+where it cannot tell. Needs kubectl, istioctl (KUBECTL and ISTIOCTL name other programs) and PyYAML.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+RATE_LIMIT = "envoy.filters.http.ratelimit"
+IN_FILTER_SINCE = (1, 28)
+"""The first istiod that knows `rate_limits` inside the filter."""
+TARGET_REFS_SINCE = (1, 27)
+"""The first istiod that gives an EnvoyFilter with targetRefs to its target, and to nothing else."""
+REFERENCED_SINCE = (1, 26)
+"""The first istiod that reads the annotation envoyfilter.istio.io/referenced-services."""
+
+Release = tuple[int, ...]
+
+
+class Unknown(Exception):
+    """It cannot be told; the text says why."""
+
+
+class Place(NamedTuple):
+    """Where filters limit: a *kind* of proxies (as in their IDs) of a *namespace*; of a waypoint its *name*, too."""
+
+    kind: str
+    namespace: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name or '*'}"
+
+
+class Filter(NamedTuple):
+    """An EnvoyFilter that limits; *in_filter* where its rate_limits are inside the HTTP filter."""
+
+    name: str
+    version: str
+    in_filter: bool
+
+
+class Proxy(NamedTuple):
+    """A proxy of the mesh; *kind* is empty where istioctl does not say it."""
+
+    kind: str
+    pod: str
+    namespace: str
+    version: str
+
+    def is_at(self, place: Place) -> bool:
+        return (
+            self.namespace == place.namespace
+            and self.kind in {"", place.kind}
+            and (not place.name or self.pod.startswith(f"{place.name}-"))
+        )
+
+
+def filters(objects: Sequence[Any]) -> dict[Place, list[Filter]]:
+    """Where the objects limit, and by which filters."""
+    found: dict[Place, list[Filter]] = {}
+    for each in objects:
+        if each["kind"] != "EnvoyFilter":
+            continue
+        for entry in each["spec"]["configPatches"]:
+            value = entry["patch"].get("value") or {}
+            if entry["applyTo"] == "HTTP_FILTER" and value.get("name") == RATE_LIMIT:
+                version = entry["match"].get("proxy", {}).get("proxyVersion", "")
+                inside = "rate_limits" in value["typed_config"]
+                found.setdefault(_place(each, entry), []).append(Filter(each["metadata"]["name"], version, inside))
+    return found
+
+
+def _place(each: Any, entry: Any) -> Place:
+    namespace = each["metadata"]["namespace"]
+    if references := each["spec"].get("targetRefs"):
+        return Place("waypoint", namespace, references[0]["name"])
+    return Place("router" if entry["match"].get("context") == "GATEWAY" else "sidecar", namespace)
+
+
+def release(version: str) -> Release:
+    """Major and minor."""
+    found = re.match(r"([0-9]+)\.([0-9]+)", version)
+    if found is None:
+        raise Unknown(f"{version!r} is no version of Istio")
+    return tuple(map(int, found.groups()))
+
+
+def wrong(place: Place, there: Sequence[Filter], istiod: Release, version: str) -> str:
+    """What is wrong with proxies of that version, under an istiod of that release; empty where nothing is."""
+    taken = [each for each in there if re.search(each.version, version)]
+    if place.kind == "waypoint" and min(istiod, release(version)) < TARGET_REFS_SINCE:
+        return (
+            "nothing is limited: before Istio 1.27 an EnvoyFilter cannot be for a waypoint. Upgrade, or take at-gateway"
+        )
+    if not taken:
+        return "nothing is limited: no EnvoyFilter is for this version"
+    if len(taken) > 1:
+        return f"each request counts {len(taken)} times: {', '.join(each.name for each in taken)}"
+    if taken[0].in_filter and istiod < IN_FILTER_SINCE:
+        return f"nothing is limited: istiod is older than 1.28, and drops the rate_limits of {taken[0].name}"
+    return ""
+
+
+def report(
+    there: dict[Place, list[Filter]], istiods: Sequence[str], proxies: Sequence[Proxy]
+) -> Iterator[tuple[bool, str]]:
+    """A line for each place and version, and whether it is well; where there is no proxy yet, as istiod would make it."""
+    istiod = max(map(release, istiods))
+    for place, its in sorted(there.items()):
+        versions = Counter(proxy.version for proxy in proxies if proxy.is_at(place))
+        for version, number in sorted(versions.items()) or [(max(istiods, key=release), 0)]:
+            text = wrong(place, its, istiod, version)
+            who = f"{number} of" if number else "none yet, as of istiod"
+            yield not text, f"{place}: {who} {version}: {text or 'each request is counted once'}"
+        if place.kind == "router" and istiod < REFERENCED_SINCE:
+            yield (
+                True,
+                f"{place}: with this istiod, do not set PILOT_FILTER_GATEWAY_CLUSTER_CONFIG: rls would have no cluster",
+            )
+
+
+def _filters_of(overlay: str) -> dict[Place, list[Filter]]:
+    objects = yaml.safe_load_all(_output(os.environ.get("KUBECTL", "kubectl"), "kustomize", overlay))
+    found = filters([each for each in objects if each])
+    if not found:
+        raise Unknown(f"no EnvoyFilter of {overlay} limits anything")
+    return found
+
+
+def _mesh() -> tuple[list[str], list[Proxy]]:
+    """The versions of istiod, and the proxies."""
+    told = json.loads(_output(os.environ.get("ISTIOCTL", "istioctl"), "version", "-o", "json"))
+    istiods = [each["Info"]["version"] for each in told.get("meshVersion") or ()]
+    if not istiods:
+        raise Unknown("istioctl finds no istiod")
+    proxies = [_proxy(each["ID"], each["IstioVersion"]) for each in told.get("dataPlaneVersion") or ()]
+    return istiods, proxies
+
+
+def _proxy(name: str, version: str) -> Proxy:
+    """By its ID: `sidecar~IP~POD.NAMESPACE~DOMAIN`, or `POD.NAMESPACE` alone."""
+    parts = name.split("~")
+    kind, pod = (parts[0], parts[2]) if len(parts) == 4 else ("", name)
+    pod, _, namespace = pod.rpartition(".")
+    return Proxy(kind, pod, namespace, version)
+
+
+def _output(*command: str) -> str:
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise Unknown(f"cannot run {command[0]}: {error.strerror}") from None
+    if ran.returncode:
+        raise Unknown(f"{' '.join(command)}: {ran.stderr.strip()}")
+    return ran.stdout
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overlay", nargs="?", default="istio", help="a folder with a kustomization")
+    arguments = parser.parse_args()
+    try:
+        lines = list(report(_filters_of(arguments.overlay), *_mesh()))
+    except Unknown as error:
+        print(f"mesh_versions: {error}", file=sys.stderr)
+        return 2
+    for well, line in lines:
+        print(f"{'ok     ' if well else 'REFUSED'}  {line}")
+    return 0 if all(well for well, _ in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What is said first on a connection: who we are, which database, and what Redis may call us."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rls.backends.redis.connection import NodeConnection
+from rls.backends.redis.refusal import Refusal
+from rls.errors import BackendError
+
+
+async def greet(connection: NodeConnection, address: str, credentials: Sequence[str], database: int, name: str) -> None:
+    """Authenticate and select, in one round trip; a name is a nicety, and is not missed where it is refused.
+
+    Args:
+        connection: Nobody else uses it yet.
+        address: For messages.
+        credentials: User and password, a password alone, or nothing.
+        database: Its number; 0 needs no selecting.
+        name: What CLIENT LIST of Redis shows; "" for none.
+
+    Raises:
+        BackendError: Redis refuses what is needed, or the connection is gone.
+    """
+    greeting = []
+    if credentials:
+        greeting.append(("AUTH", ("AUTH", *credentials)))
+    if database:
+        greeting.append((f"SELECT {database}", ("SELECT", str(database))))
+    if name:
+        greeting.append(("", ("CLIENT", "SETNAME", name)))
+    if not greeting:
+        return None
+    replies = await connection.ask(b"".join(packed(*words) for _, words in greeting), len(greeting))
+    for (needed, _), reply in zip(greeting, replies, strict=True):
+        if not isinstance(reply, Exception):
+            continue
+        if needed == "AUTH" and len(credentials) > 1 and "wrong number of arguments" in str(reply):
+            # Before Redis 6 there are no users.
+            return await greet(connection, address, credentials[1:], database, name)
+        if needed:
+            raise BackendError(f"Redis at {address}: {needed} was refused: {reply}")
+        if Refusal.of(reply).kind == "NOAUTH":
+            raise BackendError(f"Redis at {address}: {reply}")
+    return None
+
+
+def packed(*words: str) -> bytes:
+    """A command as RESP."""
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)

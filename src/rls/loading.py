@@ -1,0 +1,80 @@
+"""Rules on their way into force: what the loader reads goes to the limiter, and what is not in force is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rls.config import Loaded, Loader
+from rls.enforcement import EnforcementState, Reason, State
+from rls.errors import Problem
+from rls.limiter import Limiter
+from rls.observe.logs import EventLog
+from rls.process import settle_garbage_collector
+from rls.settings import Settings
+
+
+class Loading:
+    """Keeps the rules that *settings* name in force.
+
+    Args:
+        settings: Where the rules are, and whether it is meant that there are none.
+        limiter: Gets the rules.
+        enforcement: Is told of rules that are missing.
+        log: Gets the warnings.
+    """
+
+    def __init__(self, settings: Settings, limiter: Limiter, enforcement: EnforcementState, log: EventLog) -> None:
+        self._allow_no_rules = settings.allow_no_rules
+        self._loader = Loader(settings.config, allow_no_rules=settings.allow_no_rules)
+        self._limiter = limiter
+        self._enforcement = enforcement
+        self._log = log
+
+    async def start(self) -> None:
+        """Load for the first time.
+
+        Raises:
+            SettingsError: There is nothing at one of the paths.
+        """
+        self.apply(await self._loader.start())
+
+    async def run(self) -> None:
+        """Load when files change, and on request; until cancelled."""
+        await self._loader.run(self.apply)
+
+    def request(self) -> None:
+        """Load once more, as soon as possible."""
+        self._loader.request()
+
+    def apply(self, loaded: Loaded) -> None:
+        """Put what was read in force, as far as it is good."""
+        self._log.rules_warned(loaded.warnings)
+        if loaded.files or not loaded.problems:
+            self._limiter.load(loaded.rules, loaded.files, loaded.problems)
+            settle_garbage_collector()
+        else:
+            self._limiter.reject(loaded.problems)
+        report = self._enforcement.report
+        report(Reason.RULES_INVALID, _summary("mistake", loaded.mistakes))
+        report(Reason.RULES_LOST, _summary("path", loaded.lost))
+        report(Reason.RULES_NOT_READ, _summary("path", loaded.unread))
+        self._report_none(loaded.empty)
+
+    def _report_none(self, empty: Sequence[Problem]) -> None:
+        """Report that no rule is in force, or that paths have none."""
+        limiter, where = self._limiter, _summary("path", empty)
+        some = any(True for domain in limiter.rules.domains.values() for _ in domain.rules())
+        if not limiter.loaded or not (some or self._allow_no_rules):
+            text = f"no rule is in force; {where}" if where else "no rule is in force"
+            self._enforcement.report(Reason.NO_RULES, text, state=State.OFF)
+        else:
+            self._enforcement.report(Reason.NO_RULES, where)
+
+
+def _summary(noun: str, problems: Sequence[Problem]) -> str:
+    """How many there are, and the first; "" where there is none."""
+    if not problems:
+        return ""
+    if len(problems) == 1:
+        return str(problems[0])
+    return f"{len(problems)} {noun}s, first {problems[0]}"

@@ -1,0 +1,73 @@
+"""The port between a connection and what answers its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from rls.transport.http2.request import Request
+from rls.transport.wire import StatusCode
+
+
+class Receiver(Protocol):
+    """What a streaming handler makes of one call. An exception ends the call with INTERNAL."""
+
+    def message(self, message: bytes, now: float) -> None:
+        """The client sent a message; they come in their order."""
+
+    def end(self, now: float) -> None:
+        """The client has sent all of its messages."""
+
+    def lost(self) -> None:
+        """The call is over without `finish` or `fail`: reset, timed out, or its connection is gone."""
+
+
+class Responder(Protocol):
+    """The connection as handlers see it. Every method is safe at any time: of a call that is over, it says so."""
+
+    def respond(self, stream_id: int, message: bytes) -> bool:
+        """Answer a unary call with OK. False where the call is over: its caller is gone."""
+
+    def fail(self, stream_id: int, code: StatusCode, text: str) -> bool:
+        """End a call with another status than OK; *text* is for the caller. False where it is over."""
+
+    def send_message(self, stream_id: int, message: bytes) -> bool:
+        """One message of a streaming call. False where the call is over, or has just been ended: see `Limits`."""
+
+    def finish(self, stream_id: int) -> bool:
+        """End a streaming call with OK. False where it is over."""
+
+    def reset(self, stream_id: int) -> bool:
+        """End a call with RST_STREAM and CANCEL, without a status. False where it is over."""
+
+    def is_live(self, stream_id: int) -> bool:
+        """Whether somebody waits for an answer."""
+
+    def end_turn(self) -> None:
+        """Let `Connection.receive` return after the present call: what is left is for the next turn."""
+
+
+UnaryHandler: TypeAlias = Callable[[Responder, int, Request, bytes, float], None]
+"""Takes (connection, stream id, request, message, now); answers by `Responder.respond` or `fail`, now or later."""
+
+StreamHandler: TypeAlias = Callable[[Responder, int, Request, float], Receiver]
+"""Takes (connection, stream id, request, now) when the call begins; may send at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """One message in, one out."""
+
+    handler: UnaryHandler
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """Messages in, messages out, in any order."""
+
+    handler: StreamHandler
+
+
+Routes: TypeAlias = Mapping[bytes, Unary | Streaming]
+"""Handlers by :path."""

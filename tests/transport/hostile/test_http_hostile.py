@@ -1,0 +1,74 @@
+"""Probes and gRPC are served whatever clients do on the HTTP addresses, and memory stays bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rls_process import RlsProcess
+from tests.transport.hostile.http_attacks import ADMIN_ATTACKS, ATTACKS
+from tests.transport.hostile.test_hostile import LEAST_SERVED, LONGEST_GAP, RULES, Probe, memory
+
+# So many that what lists them does not fit into the buffers of sockets.
+MANY_RULES = RULES + "".join(
+    f"  - key: k{n}\n    detailed_metric: true\n    rate_limit: {{unit: day, requests_per_unit: {n + 1}}}\n"
+    for n in range(3_000)
+)
+MOST_MEMORY = 100 << 20
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    process = RlsProcess(tmp_path_factory.mktemp("hostile"), "--drain", "0s", rules=MANY_RULES)
+    yield process
+    process.kill()
+
+
+class HttpProbe:
+    """As kubelet's, in a process of its own, while the body of `with` runs."""
+
+    def __init__(self, address: str) -> None:
+        self._port = address.rpartition(":")[2]
+
+    def __enter__(self):
+        command = [sys.executable, "-m", "tests.transport.hostile.http_probe", self._port]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        output: Any = self._process.stdout
+        assert output.readline() == "ready\n"
+        return self
+
+    def __exit__(self, *_):
+        result = json.loads(self._process.communicate(timeout=60)[0])
+        self.outcomes: dict[str, int] = result["outcomes"]
+        self.longest: float = result["longest"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*(("http", name) for name in ATTACKS), *(("admin", name) for name in ADMIN_ATTACKS)]
+)
+def test_probes_and_calls_are_answered_while_one_client_is_hostile(server, kind, name):
+    attack = (ATTACKS if kind == "http" else ADMIN_ATTACKS)[name]
+    Path(f"/proc/{server.pid}/clear_refs").write_text("5")  # the peak counts from here
+    before = memory(server.pid, "VmRSS")
+    logged = len(server.output())
+    with contextlib.ExitStack() as stack:
+        http = stack.enter_context(HttpProbe(server.addresses["http"]))
+        grpc = stack.enter_context(Probe(server.addresses["grpc"]))
+        asyncio.run(attack(server.addresses[kind]))
+    grown = memory(server.pid, "VmHWM") - before
+    assert server.returncode is None
+    assert set(http.outcomes) == {"200"}
+    assert http.longest <= LONGEST_GAP
+    assert grpc.served >= LEAST_SERVED, grpc.outcomes
+    assert grpc.gap <= LONGEST_GAP
+    assert grown <= MOST_MEMORY
+    assert len(server.output()) - logged < 2_000, "clients fill the log"
