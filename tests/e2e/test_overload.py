@@ -37,7 +37,7 @@ def memory(pid):
 @pytest.mark.parametrize("transport", ["h2corn", "grpcio"])
 def test_all_is_normal_after_an_overload(mesh, transport):
     h2load = shutil.which("h2load") or missing("needs h2load (Debian: nghttp2-client)")
-    rls = mesh.start_rls("--transport", transport, rules=RULES)
+    rls = mesh.start_rls("--transport", transport, "--max-concurrency", "128", rules=RULES)
     envoy = mesh.start_envoy(rls, change=costly)
     wait_for(lambda: envoy.get().status == 200, "a first answer in time")
     before = memory(rls.pid)
