@@ -1,7 +1,7 @@
 """`rls` with a wound: `python -m tests.injured HOW PART serve …`; SIGUSR1 strikes.
 
-HOW is `raise` or `cancel`, and PART a task, by its name or the name of its coroutine; or HOW is `shut` or `close`, and PART
-is the listening socket of `grpc`, `http` or `admin`, by the flag that names its address.
+HOW is `raise` or `cancel`, and PART a task, by its name or the name of its coroutine; or HOW is `shut`, and PART is the
+listening socket of `grpc`, `http` or `admin`, by the flag that names its address.
 """
 
 from __future__ import annotations
@@ -23,35 +23,33 @@ class Wound(Exception):
 
 
 def strike(how: str, part: str, arguments: list[str]) -> None:
-    if how in ("shut", "close"):
+    if how == "shut":
         address = arguments[len(arguments) - arguments[::-1].index(f"--{part}")]
         for number in listening_on(int(address.rpartition(":")[2])):
-            if how == "close":
-                os.close(number)
-            else:
-                with socket.socket(fileno=os.dup(number)) as listener:
-                    listener.shutdown(socket.SHUT_RDWR)
+            with socket.socket(fileno=os.dup(number)) as listener:
+                listener.shutdown(socket.SHUT_RDWR)
         return
     struck = [task for task in asyncio.all_tasks() if part in (task.get_name(), coroutine_of(task))]
     assert struck, sorted(f"{task.get_name()} {coroutine_of(task)}" for task in asyncio.all_tasks())
     for task in struck:
         if how == "cancel":
             task.cancel()
+        elif (future := waits_for(task)) is None or future.done():  # it is about to run
+            asyncio.get_running_loop().call_later(0.01, strike, how, part, arguments)
         else:
-            waits_for(task).set_exception(Wound("struck"))
+            future.set_exception(Wound("struck"))
 
 
 def coroutine_of(task: asyncio.Task[Any]) -> str:
     return getattr(task.get_coro(), "__name__", "")
 
 
-def waits_for(task: asyncio.Task[Any]) -> asyncio.Future[Any]:
+def waits_for(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
     """The future that *task* waits for in the end."""
     future: Any = task
     while isinstance(future, asyncio.Task):
         future = future._fut_waiter  # type: ignore[attr-defined]
-    assert future is not None
-    found: asyncio.Future[Any] = future
+    found: asyncio.Future[Any] | None = future
     return found
 
 

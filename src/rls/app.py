@@ -127,7 +127,7 @@ class App:
         self._concurrency_limit = 0
         self.loading = Loading(settings, self.limiter, self.enforcement, self.event_log)
         self._stop = asyncio.Event()
-        self._tasks = Tasks(self._task_ended, self._task_failed)
+        self._tasks = Tasks(self._task_ended)
         self._ended = ""
 
     async def serve(self, warnings: Sequence[str], started: Started) -> None:
@@ -293,9 +293,6 @@ class App:
         self.log.error("task_ended", task=name, exc_info=error)
         self.enforcement.report(Reason.STOPPED, self._ended, state=State.OFF)
         self._stop.set()
-
-    def _task_failed(self, name: str, error: BaseException | None) -> None:
-        self.log.error("task_failed", task=name, exc_info=error)
 
 
 def _answers(settings: Settings) -> Answers:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from rls.backends.base import CounterBackend, Hit, counts_of, keep_above
+from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, keep_above, submit_as_task
 from rls.core.decide import Decision, Fallback, Modes, Overall, Status, decide
 from rls.core.model import Request
 from rls.core.plan import Counting, Plan, plan, replaced_by
@@ -58,6 +58,7 @@ class Limiter:
         self.policies = policies or Policies(backend, clock=clock)
         self.uncharge = uncharge or Uncharge(backend)
         self._backend = backend
+        self._submit = backend.submit if isinstance(backend, Submitting) else self._submit_as_task
         self._observers = tuple(observers)
         # Bound once: this one is told for every check.
         self._tell_decided = tuple(observer.decided for observer in observers)
@@ -102,8 +103,7 @@ class Limiter:
         Raises:
             BackendError: The counters could not be had, and no policy answers in their place.
         """
-        clock = self._clock
-        began = clock()
+        began = self._clock()
         now = int(began)
         counts: Sequence[int] = ()
         hits = prepared.hits if prepared.since <= now < prepared.until else prepared.at(now)
@@ -111,17 +111,38 @@ class Limiter:
             try:
                 counts = await self._backend.hit(hits)
             except BackendError as error:
-                fallback = self._fall_back(prepared.plan, hits, error, began)
+                fallback = self.fall_back(prepared.plan, hits, error, began)
                 if fallback is None:
                     raise
                 return fallback
-        decision = decide(prepared.plan, counts, now, self.modes)
+        return self.conclude(prepared, hits, counts, began)
+
+    def conclude(self, prepared: Prepared, hits: Sequence[Hit], counts: Sequence[int], began: float) -> Decision:
+        """The decision that *counts* come to, which were had for *hits* at *began*; observers are told."""
+        decision = decide(prepared.plan, counts, int(began), self.modes)
         if decision[3] is not None and not prepared.plan.charge_refused:
             self._give_back(hits, counts, decision.statuses)
-        decided = _new(Decided, (decision, clock() - began))
+        decided = _new(Decided, (decision, self._clock() - began))
         for tell in self._tell_decided:
             tell(decided)
         return decision
+
+    def start(self, check: PendingCheck) -> None:
+        """Count and decide without a task: `PendingCheck.decided` or `undecided` is called, at once or later."""
+        prepared = check.prepared
+        began = check.began = self._clock()
+        now = int(began)
+        hits = check.hits = prepared.hits if prepared.since <= now < prepared.until else prepared.at(now)
+        if not hits:
+            check.counted(())
+            return
+        try:
+            counts = self._submit(hits, check)
+        except BackendError as error:
+            check.failed(error)
+        else:
+            if counts is not None:
+                check.counted(counts)
 
     async def run_slices(self, slices: Callable[[], Iterable[Request]], take: Callable[[Judged], None]) -> Decision:
         """Count and decide a request of many descriptors, each slice of it in a turn of the loop of its own.
@@ -175,7 +196,10 @@ class Limiter:
             return counts_of(error, hits), fallback
         return counts, decide(planned, counts, int(began), self.modes)
 
-    def _fall_back(self, plan: Plan, hits: Sequence[Hit], error: BackendError, began: float) -> Fallback | None:
+    def _submit_as_task(self, hits: Sequence[Hit], waiting: Waiting) -> None:
+        submit_as_task(self._backend.hit(hits), waiting)
+
+    def fall_back(self, plan: Plan, hits: Sequence[Hit], error: BackendError, began: float) -> Fallback | None:
         """Decide by policy what could not be counted; None where that is not to be."""
         decision = self._decide_without(plan, hits, error, began)
         if decision is None:
@@ -198,6 +222,52 @@ class Limiter:
         given_back = unspent(hits, counts, statuses)
         if given_back:
             self.uncharge.give_back(given_back)
+
+
+class PendingCheck:
+    """A check that waits for its counts, in place of a task; whoever starts one says what becomes of its decision.
+
+    Attributes:
+        began: When it was started, in Unix seconds.
+        hits: What is counted for it.
+    """
+
+    __slots__ = ("began", "hits", "limiter", "prepared")
+
+    def __init__(self, limiter: Limiter, prepared: Prepared) -> None:
+        self.limiter = limiter
+        self.prepared = prepared
+        self.began = 0.0
+        self.hits: Sequence[Hit] = ()
+
+    def decided(self, decision: Decision) -> None:
+        """It was decided."""
+        raise NotImplementedError
+
+    def undecided(self, error: Exception) -> None:
+        """It was not: a BackendError where no policy answers, or a bug."""
+        raise NotImplementedError
+
+    def counted(self, counts: Sequence[int]) -> None:
+        """See `Waiting`."""
+        try:
+            decision = self.limiter.conclude(self.prepared, self.hits, counts, self.began)
+        except Exception as error:  # noqa: BLE001 - it ends this check, and no other of its batch
+            self.undecided(error)
+        else:
+            self.decided(decision)
+
+    def failed(self, error: BackendError) -> None:
+        """See `Waiting`."""
+        try:
+            decision = self.limiter.fall_back(self.prepared.plan, self.hits, error, self.began)
+        except Exception as bug:  # noqa: BLE001 - as above
+            self.undecided(bug)
+        else:
+            if decision is None:
+                self.undecided(error)
+            else:
+                self.decided(decision)
 
 
 class _Whole:

@@ -1,18 +1,19 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 from redis import Redis
 
 from rls.backends.redis import RedisBackend
-from tests.counters import PATIENT
+from tests.counters import PATIENT, Submitted
 from tests.redis_server import RedisServer, missing, redis_binaries, running
 
 KINDS = list(redis_binaries()) or ["redis"]
 
-Connect = Callable[..., RedisBackend]
+Connect = Callable[..., Any]
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -64,15 +65,15 @@ def redis(server: RedisServer) -> Iterator[Redis]:
         yield client
 
 
-@pytest.fixture
-async def connect() -> AsyncIterator[Connect]:
+@pytest.fixture(params=["tasks", "submitted"])
+async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     """Opens backends, patient ones unless told otherwise; they are closed in the end."""
     opened: list[RedisBackend] = []
 
-    def open_backend(url: str, **options) -> RedisBackend:
+    def open_backend(url: str, **options) -> Any:
         backend = RedisBackend(url, **{"timeout_seconds": PATIENT, "connect_timeout_seconds": PATIENT, **options})
         opened.append(backend)
-        return backend
+        return Submitted(backend) if request.param == "submitted" else backend
 
     yield open_backend
     for backend in opened:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rls.backends.base import CounterBackend, Hit
+from rls.backends.base import CounterBackend, Hit, Submitting
 from rls.backends.memory import MemoryBackend
 from rls.backends.overlimit_cache import OverLimitCache
 from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
 from tests.backends.conftest import KINDS
-from tests.counters import PATIENT, hit, new_key
+from tests.counters import PATIENT, Submitted, hit, new_key
 
 one_backend = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 UINT32_MAX = 2**32 - 1
@@ -38,10 +38,14 @@ async def counted(request: pytest.FixtureRequest) -> AsyncIterator[CounterBacken
     await backend.aclose()
 
 
-@pytest.fixture(params=["counted", "remembered"])
+@pytest.fixture(params=["counted", "remembered", "counted and submitted", "remembered and submitted"])
 def backend(request, counted: CounterBackend) -> CounterBackend:
-    """With a memory of what is over its limit, and without one."""
-    return OverLimitCache(counted) if request.param == "remembered" else counted
+    """With a memory of what is over its limit, and without one; with a task for each call, and without one."""
+    backend = OverLimitCache(counted) if "remembered" in request.param else counted
+    if "submitted" not in request.param:
+        return backend
+    assert isinstance(backend, Submitting)
+    return Submitted(backend)
 
 
 def hits_on(key: bytes, *amounts: int) -> list[Hit]:

@@ -18,6 +18,7 @@ from rls.config import Loaded, Loader, load
 from rls.config.disk import Disk
 from rls.config.watchdog import MAX_HUNG
 from rls.errors import SettingsError
+from tests.injured import waits_for
 
 DEADLINE = 20.0
 GOOD = "domain: {0}\ndescriptors: [{{key: {1}}}]\n"
@@ -505,3 +506,18 @@ async def test_edits_and_requests_in_any_order_end_with_the_newest_rules(tmp_pat
 def edits(loaded: Loaded) -> dict[str, int]:
     """By file, which edit of it is in force."""
     return {name: int(next(iter(domain.root.defaults))) for name, domain in loaded.rules.domains.items()}
+
+
+async def test_an_error_from_elsewhere_is_not_taken_for_one_of_loading(tmp_path):
+    """It ends the loader, and so the service, wherever the loader is: here while it waits for its thread."""
+    path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
+    disk = ControlledDisk()
+    gate = disk.hold(f"stat {path}")
+    task = asyncio.create_task(Loader([path], disk=disk, answer_seconds=60).run(lambda _: None))
+    await until(lambda: disk.waiting)
+    waited = waits_for(task)
+    assert waited is not None
+    waited.set_exception(ZeroDivisionError("struck"))
+    with pytest.raises(ZeroDivisionError, match="struck"):
+        await asyncio.wait_for(task, DEADLINE)
+    gate.set()

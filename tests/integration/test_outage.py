@@ -122,7 +122,7 @@ async def test_cut_again_and_again(redis, serve) -> None:
 
 async def test_a_limit_holds_for_each_server_that_counts_alone(redis, serve) -> None:
     """Of two servers that know of each other, both together let the limit pass; when Redis is back, no more."""
-    servers = [serve(redis, replicas=2) for _ in range(2)]
+    servers = [serve(redis, replicas=lambda: 2) for _ in range(2)]
     for limiter in servers:
         await connected(limiter)
     redis.kill()

@@ -106,20 +106,20 @@ async def test_header_that_is_not_utf8_ends_its_call_at_most(serve, others):
     ended.cancel()
 
 
-@pytest.mark.parametrize("seen", [384, 383, 300, 100, 1])
+@pytest.mark.parametrize("seen", [96, 95, 60, 1])
 async def test_calls_that_it_has_taken_are_answered_when_it_stops(serve, seen):
-    """Those that Python did not know of yet were cancelled: 1 of 384, or many."""
-    for _ in range(3):
-        assert await statuses_at_the_end(serve, seen) == [0] * 384
+    """Those that Python did not know of yet were cancelled."""
+    for _ in range(10):
+        assert await statuses_at_the_end(serve, seen) == [0] * 96
 
 
 async def statuses_at_the_end(serve, seen):
-    """Of 384 calls, of which *seen* have come to the handler when the server is stopped."""
+    """Of 96 calls, of which *seen* have come to the handler when the server is stopped."""
     handler = Waiting()
     served = await serve({WAIT: handler}, limits=Limits(max_streams=1000, drain=10))
     async with RawClient.connect(served.address) as client:
-        streams = [client.call(WAIT, HELLO, grpc_timeout="10S") for _ in range(384)]
-        await until(lambda: handler.calls >= seen)
+        streams = [client.call(WAIT, HELLO, grpc_timeout="10S") for _ in range(96)]
+        await until(lambda: handler.calls >= seen, 60)
         closing = asyncio.create_task(served.transport.aclose())
         await until(lambda: client.goaway)
         handler.go.set()

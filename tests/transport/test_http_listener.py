@@ -337,3 +337,18 @@ async def test_a_socket_that_listens_no_more_ends_it(listening) -> None:
     listening.listener._listener.shutdown(socket.SHUT_RDWR)
     with pytest.raises(OSError, match="Invalid argument"):
         await asyncio.wait_for(ended, 10)
+
+
+async def test_a_connection_that_comes_as_it_closes_does_not_keep_it_from_closing() -> None:
+    for turns in range(12):
+        listener = HttpListener(Bounded(app, max_body_bytes=20, shares={}), "127.0.0.1:0")
+        await listener.start()
+        host, _, port = listener.address.rpartition(":")
+        with socket.socket() as client:
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, (host, int(port)))
+            client.send(GET % b"a")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(listener.aclose(), 10)
+        assert not listener._connections

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rls.errors import BackendError
 
@@ -60,6 +61,51 @@ class CounterBackend(Protocol):
 
     async def aclose(self) -> None:
         """Release connections and memory; safe to call twice. No call may follow but this one."""
+
+
+class Waiting(Protocol):
+    """What waits for the counts of a `submit`. Exactly one of its methods is called, once; neither may raise."""
+
+    def counted(self, counts: Sequence[int]) -> None:
+        """The count after each hit, in their order."""
+
+    def failed(self, error: BackendError) -> None:
+        """See `CounterBackend.hit`."""
+
+
+@runtime_checkable
+class Submitting(Protocol):
+    """A backend that counts without a task for each call."""
+
+    def submit(self, hits: Sequence[Hit], waiting: Waiting) -> Sequence[int] | None:
+        """As `CounterBackend.hit`, without waiting.
+
+        Returns:
+            The counts where they are known at once; *waiting* hears nothing then. None where it will.
+
+        Raises:
+            BackendError: They cannot be had, as is known at once; *waiting* hears nothing then.
+        """
+
+
+def submit_as_task(counting: Coroutine[Any, Any, Sequence[int]], waiting: Waiting) -> None:
+    """Let *counting*, a `CounterBackend.hit`, run as a task that tells *waiting*."""
+    task = asyncio.get_running_loop().create_task(_tell(counting, waiting))
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
+
+
+# A loop does not keep tasks alive.
+_TASKS: set[asyncio.Task[None]] = set()
+
+
+async def _tell(counting: Coroutine[Any, Any, Sequence[int]], waiting: Waiting) -> None:
+    try:
+        counts = await counting
+    except BackendError as error:
+        waiting.failed(error)
+    else:
+        waiting.counted(counts)
 
 
 def counts_of(error: BackendError, hits: Sequence[Hit]) -> Sequence[int | None]:

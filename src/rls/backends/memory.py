@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from rls.backends.base import Hit
+from rls.backends.base import Hit, Waiting
 from rls.backends.counter_table import CounterTable
 from rls.errors import NoRoom
 
@@ -34,6 +34,10 @@ class MemoryBackend:
         Raises:
             NoRoom: There is none for some of *hits*.
         """
+        return self.submit(hits)
+
+    def submit(self, hits: Sequence[Hit], waiting: Waiting | None = None) -> Sequence[int]:  # noqa: ARG002 - never
+        """As `hit`; see `Submitting.submit`."""
         table = self._table
         windows = table.windows
         counts: list[int] = []

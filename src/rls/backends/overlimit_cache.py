@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import cast
 
-from rls.backends.base import CounterBackend, Hit, counts_of
+from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, submit_as_task
 from rls.backends.windows import ByWindow
 from rls.errors import BackendError
 
@@ -62,17 +62,38 @@ class OverLimitCache:
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`."""
         asked = self._timer()
-        groups = self._over.groups
-        if groups:
-            self._over.sweep(int(self._clock()))
-            for key, amount, _, expires_at, *_ in hits:
-                if amount < 0 or ((group := groups.get(expires_at)) is not None and key in group):
-                    return await self._hit_known(hits, asked)
+        if self._over.groups and self._concerns(hits):
+            return await self._hit_known(hits, asked)
         counts = await self._backend.hit(hits)
         for (_, _, limit, *_), count in zip(hits, counts, strict=True):
             if count > limit:
                 return self._learn(hits, counts, asked)
         return counts
+
+    def submit(self, hits: Sequence[Hit], waiting: Waiting) -> Sequence[int] | None:
+        """See `Submitting.submit`."""
+        asked = self._timer()
+        if self._over.groups and self._concerns(hits):
+            known, owing = self._known(hits, asked)
+            if None not in known:
+                return cast("list[int]", known)
+            submit_as_task(self._hit_rest(hits, known, owing, asked), waiting)
+            return None
+        learning = _Learning(self, hits, asked, waiting)
+        if isinstance(self._backend, Submitting):
+            counts = self._backend.submit(hits, learning)
+            return None if counts is None else self._learn(hits, counts, asked)
+        submit_as_task(self._backend.hit(hits), learning)
+        return None
+
+    def _concerns(self, hits: Sequence[Hit]) -> bool:
+        """Whether one of *hits* gives back, or is on a counter that is remembered."""
+        groups = self._over.groups
+        self._over.sweep(int(self._clock()))
+        for key, amount, _, expires_at, *_ in hits:
+            if amount < 0 or ((group := groups.get(expires_at)) is not None and key in group):
+                return True
+        return False
 
     async def ping(self) -> None:
         """See `CounterBackend.ping`."""
@@ -89,13 +110,23 @@ class OverLimitCache:
 
     async def _hit_known(self, hits: Sequence[Hit], asked: float) -> Sequence[int]:
         """As `hit`, where some of *hits* may be over their limits already, or give back."""
+        known, owing = self._known(hits, asked)
+        if None not in known:
+            return cast("list[int]", known)
+        return await self._hit_rest(hits, known, owing, asked)
+
+    def _known(self, hits: Sequence[Hit], asked: float) -> tuple[list[int | None], list[_Counter]]:
+        """What `_answer` says of each of *hits*, and what is owed to the backend before it can say more."""
         owing: list[_Counter] = []
         known = [self._answer(hit, asked, owing) for hit in hits]
-        if None not in known:
-            self.answered += len(hits)
-            return cast("list[int]", known)
+        self.answered += len(hits) - known.count(None)
+        return known, owing
+
+    async def _hit_rest(
+        self, hits: Sequence[Hit], known: list[int | None], owing: list[_Counter], asked: float
+    ) -> Sequence[int]:
+        """The count after each of *hits*, of which some are *known*."""
         unknown = [hit for hit, count in zip(hits, known, strict=True) if count is None]
-        self.answered += len(hits) - len(unknown)
         if owing:
             await self._settle(owing)
         try:
@@ -221,6 +252,30 @@ class OverLimitCache:
             return (await self._backend.hit(hits) if hits else ()), False
         except BackendError as error:
             return counts_of(error, hits), error.in_doubt
+
+
+class _Learning:
+    """What waits for counts, and on the way remembers those that are over their limit."""
+
+    __slots__ = ("_asked", "_cache", "_hits", "_waiting")
+
+    def __init__(self, cache: OverLimitCache, hits: Sequence[Hit], asked: float, waiting: Waiting) -> None:
+        self._cache = cache
+        self._hits = hits
+        self._asked = asked
+        self._waiting = waiting
+
+    def counted(self, counts: Sequence[int]) -> None:
+        """See `Waiting`."""
+        for (_, _, limit, *_), count in zip(self._hits, counts):  # noqa: B905 - as many, and strict costs half as much
+            if count > limit:
+                self._cache._learn(self._hits, counts, self._asked)  # noqa: SLF001 - it is a part of the cache
+                break
+        self._waiting.counted(counts)
+
+    def failed(self, error: BackendError) -> None:
+        """See `Waiting`."""
+        self._waiting.failed(error)
 
 
 class _Counter:

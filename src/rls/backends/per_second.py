@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from rls.backends.base import CounterBackend, Hit
+from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, submit_as_task
 from rls.errors import BackendError
 
 
@@ -38,6 +38,16 @@ class PerSecondBackend:
         had = any(count is not None for count in counts)
         in_doubt = any(error.in_doubt for error in errors)
         raise BackendError(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]
+
+    def submit(self, hits: Sequence[Hit], waiting: Waiting) -> Sequence[int] | None:
+        """See `Submitting.submit`."""
+        short = sum(hit.window_seconds == 1 for hit in hits)
+        if short in (0, len(hits)):
+            backend = self._per_second if short else self._backend
+            if isinstance(backend, Submitting):
+                return backend.submit(hits, waiting)
+        submit_as_task(self.hit(hits), waiting)
+        return None
 
     async def ping(self) -> None:
         """See `CounterBackend.ping`."""

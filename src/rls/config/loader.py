@@ -12,15 +12,17 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from rls.config.disk import Disk
 from rls.config.files import find, missing
 from rls.config.load import Loaded, load
-from rls.config.watchdog import Watchdog
+from rls.config.watchdog import NoThreadError, Watchdog
 from rls.errors import Place, Problem, SettingsError
 
 MAX_SETTLING = 10
+
+T = TypeVar("T")
 
 _Look: TypeAlias = tuple[object, ...]
 """What there is to load; equal where nothing changed in between."""
@@ -118,18 +120,29 @@ class Loader:
                 await self._requested.wait()
 
     async def _look_again(self) -> _Look:
-        try:
-            return await self._watchdog.run(self._look)
-        except Exception as error:  # noqa: BLE001
-            return (repr(error),)  # there may be no thread left; loading will tell
+        look = await self._try(self._look)
+        return (repr(look),) if isinstance(look, Exception) else look  # loading will tell
 
     async def _load_again(self) -> Loaded:
+        loaded = await self._try(self._load)
+        if not isinstance(loaded, Exception):
+            return loaded
+        problem = Problem(Place(str(self._paths[0]), 1, 1), f"cannot be loaded: {loaded!r}")
+        return replace(self.loaded, problems=(problem,), lost=(), unread=(), empty=())
+
+    async def _try(self, job: Callable[[Disk], T]) -> T | Exception:
+        """What *job* returns, or why it does not: a bug of ours, or a lack of threads, must not end reloads."""
+
+        def guarded(disk: Disk) -> T | Exception:
+            try:
+                return job(disk)
+            except Exception as error:  # noqa: BLE001
+                return error
+
         try:
-            return await self._watchdog.run(self._load)
-        except Exception as error:  # noqa: BLE001
-            # A bug of ours, or a lack of threads, must not end reloads, and must not be silent.
-            problem = Problem(Place(str(self._paths[0]), 1, 1), f"cannot be loaded: {error!r}")
-            return replace(self.loaded, problems=(problem,), lost=(), unread=(), empty=())
+            return await self._watchdog.run(guarded)
+        except NoThreadError as error:
+            return error
 
     def _load(self, disk: Disk) -> Loaded:
         return load(self._paths, self.loaded, allow_no_rules=self._allow_no_rules, disk=disk)

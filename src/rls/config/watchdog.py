@@ -28,6 +28,10 @@ class NoAnswerError(OSError):
         super().__init__(errno.ETIMEDOUT, f"no answer since {when}")
 
 
+class NoThreadError(Exception):
+    """The system gives no thread to a job."""
+
+
 class Watchdog:
     """Runs jobs that read files, each in a thread of its own.
 
@@ -50,7 +54,11 @@ class Watchdog:
         self._hung: dict[str, float] = {}
 
     async def run(self, job: Callable[[Disk], T]) -> T:
-        """What *job* returns or raises; it must read through the disk that it is given, and may run more than once."""
+        """What *job* returns or raises; it must read through the disk that it is given, and may run more than once.
+
+        Raises:
+            NoThreadError: It cannot run.
+        """
         while True:
             attempt = _Attempt(self._disk, dict(self._hung))
             future = self._start(job, attempt)
@@ -86,7 +94,10 @@ class Watchdog:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle, result, error)
 
-        threading.Thread(target=work, name="rules", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="rules", daemon=True).start()
+        except RuntimeError as error:
+            raise NoThreadError(str(error)) from None
         return future
 
 

@@ -75,6 +75,7 @@ class HttpListener:
         self._unfed: deque[Connection] = deque()
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen and serve.
@@ -102,6 +103,8 @@ class HttpListener:
         if self._accepting is not None:
             self._accepting.cancel()
             await asyncio.wait([self._accepting])
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
         if self._listener is not None:
             close_listener(self._listener)
         for connection in list(self._connections):
@@ -162,7 +165,6 @@ class HttpListener:
         return len(self._connections) > self._most - KEPT
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             accepted = await self._next(listener)
             try:
@@ -171,15 +173,19 @@ class HttpListener:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_LEAST_AGE / 2):
                             await self._left.wait()
-                await loop.connect_accepted_socket(
-                    lambda: Connection(self, self._config, self._state, loop),
-                    accepted,
-                )
-            except OSError:  # it is gone again
-                accepted.close()
             except BaseException:
                 accepted.close()
                 raise
+            # Where it is cancelled, uvloop closes a connection without a word to it.
+            self._connecting = asyncio.create_task(self._connect(accepted))
+            await asyncio.shield(self._connecting)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: Connection(self, self._config, self._state, loop), accepted)
+        except OSError:  # it is gone again
+            accepted.close()
 
     async def _next(self, listener: socket.socket) -> socket.socket:
         """The next connection.

@@ -30,7 +30,7 @@ _HTTP_STATUS = {3: 400, 14: 503}
 _NO_REFUNDS = "is_negative_hits needs the token of --json-token-file: Authorization: Bearer TOKEN"
 
 
-_Remembered: TypeAlias = tuple[Prepared, Sequence[bytes]]
+Remembered: TypeAlias = tuple[Prepared, Sequence[bytes]]
 """What a message comes to, and how each status of its answer begins."""
 
 
@@ -53,10 +53,10 @@ class Service:
         remembered_bytes: int = 160 << 20,
     ) -> None:
         self.unanswered = dict.fromkeys((reason for _, reason in (*_STATUS.values(), _BUG)), 0)
-        self._limiter = limiter
-        self._answers = answers or Answers()
+        self.limiter = limiter
+        self.answers = answers or Answers()
         self._one_at_a_time = asyncio.Lock()
-        self._remembered = Recent[bytes, _Remembered](remembered_bytes)
+        self._remembered = Recent[bytes, Remembered](remembered_bytes)
         self._rules = limiter.rules
 
     async def answer(self, message: bytes) -> bytes:
@@ -67,36 +67,52 @@ class Service:
             NotLoaded: No rules have been loaded yet.
             BackendError: The counters could not be had.
         """
-        limiter = self._limiter
         try:
-            if limiter.rules is not self._rules:
-                self._remembered.clear()
-                self._rules = limiter.rules
-            remembered = self._remembered.get(message)
-            if remembered is None:
-                parsed = parse(message)
-                if len(parsed.descriptors) > SLICE:
-                    return await self._answer_in_slices(parsed)
-                remembered = self._prepare(message, parsed)
-            prepared, begun = remembered
-            return encode(await limiter.run(prepared), begun, self._answers, limiter.modes)
+            found = self.look_up(message)
+            if isinstance(found, tuple):
+                prepared, begun = found
+                limiter = self.limiter
+                return encode(await limiter.run(prepared), begun, self.answers, limiter.modes)
+            return await self._answer_in_slices(found)
         except Exception as error:
-            self.unanswered[_status(error)[1]] += 1
+            self.count_unanswered(error)
             raise
+
+    def look_up(self, message: bytes) -> Remembered | Message:
+        """What *message* comes to, remembered or found out; or the parsed message, where it has many descriptors.
+
+        Raises:
+            RequestError: The message is not one that can be answered.
+            NotLoaded: No rules have been loaded yet.
+        """
+        if self.limiter.rules is not self._rules:
+            self._remembered.clear()
+            self._rules = self.limiter.rules
+        remembered = self._remembered.get(message)
+        if remembered is None:
+            parsed = parse(message)
+            if len(parsed.descriptors) > SLICE:
+                return parsed
+            remembered = self._prepare(message, parsed)
+        return remembered
+
+    def count_unanswered(self, error: BaseException) -> None:
+        """A request got *error* for an answer."""
+        self.unanswered[_status(error)[1]] += 1
 
     async def _answer_in_slices(self, parsed: Message) -> bytes:
         """The answer to a request of many descriptors. One such request is judged at a time: they are large."""
         encoded: list[bytes] = []
-        limiter = self._limiter
+        limiter = self.limiter
         async with self._one_at_a_time:
             decision = await limiter.run_slices(
                 lambda: slices(parsed),
                 lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
             )
-        return encode_slices(decision, encoded, self._answers, limiter.modes)
+        return encode_slices(decision, encoded, self.answers, limiter.modes)
 
-    def _prepare(self, message: bytes, parsed: Message) -> _Remembered:
-        prepared = self._limiter.prepare(read(parsed))
+    def _prepare(self, message: bytes, parsed: Message) -> Remembered:
+        prepared = self.limiter.prepare(read(parsed))
         # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
         remembered = (prepared, heads(prepared.plan))
         self._remembered.put(message, remembered, 750 + 3 * len(message) + 800 * len(prepared.plan.checks))

@@ -11,22 +11,22 @@ from rls.backends.base import Hit
 from rls.backends.redis import ClusterBackend
 from rls.backends.redis.slots import slot_of
 from rls.errors import BackendError
-from tests.counters import PATIENT, hit, new_key, until
+from tests.counters import PATIENT, Submitted, hit, new_key, until
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer
 
-Open = Callable[..., ClusterBackend]
+Open = Callable[..., Any]
 
 
-@pytest.fixture
-async def open_backend() -> AsyncIterator[Open]:
+@pytest.fixture(params=["tasks", "submitted"])
+async def open_backend(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     """Opens backends, patient ones unless told otherwise; they are closed in the end."""
     opened: list[ClusterBackend] = []
 
-    def open_one(url: str, **options: Any) -> ClusterBackend:
+    def open_one(url: str, **options: Any) -> Any:
         options = {"timeout_seconds": PATIENT, "connect_timeout_seconds": PATIENT, **options}
         opened.append(ClusterBackend(url, **options))
-        return opened[-1]
+        return Submitted(opened[-1]) if request.param == "submitted" else opened[-1]
 
     yield open_one
     for backend in opened:
@@ -37,7 +37,7 @@ async def open_backend() -> AsyncIterator[Open]:
 async def backend(cluster: RedisCluster, open_backend: Open) -> ClusterBackend:
     """One that knows the cluster, which has no keys and statistics yet."""
     cluster.flush()
-    backend = open_backend(cluster.url)
+    backend: ClusterBackend = open_backend(cluster.url)
     await backend.ping()
     reset(cluster)
     return backend

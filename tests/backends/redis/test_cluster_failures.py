@@ -14,11 +14,11 @@ from rls.core.rules import OnBackendError
 from rls.errors import BackendError
 from rls.fallback import Policies
 from tests.backends.redis.test_backend_failures import HANGING
-from tests.counters import PATIENT, hit, until, until_works
+from tests.counters import PATIENT, Submitted, hit, until, until_works
 from tests.redis_cluster import RedisCluster, running_cluster
 from tests.redis_server import RedisServer, newest_binary
 
-Open = Callable[..., ClusterBackend]
+Open = Callable[..., Any]
 SECOND = 1.0
 """Within which a node that is back is in use again; on a busy machine, twice that."""
 
@@ -41,13 +41,13 @@ def own_cluster(maltreated: RedisCluster) -> Iterator[RedisCluster]:
     maltreated.wait_until_well()
 
 
-@pytest.fixture
-async def open_backend() -> AsyncIterator[Open]:
+@pytest.fixture(params=["tasks", "submitted"])
+async def open_backend(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     opened: list[ClusterBackend] = []
 
-    def open_one(url: str, **options: Any) -> ClusterBackend:
+    def open_one(url: str, **options: Any) -> Any:
         opened.append(ClusterBackend(url, **{"timeout_seconds": 1.0, **options}))
-        return opened[-1]
+        return Submitted(opened[-1]) if request.param == "submitted" else opened[-1]
 
     yield open_one
     for backend in opened:

@@ -11,6 +11,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def sequences(request: pytest.FixtureRequest) -> int:
-    """How many; fewer than asked for only where the option is not known, as it is to no run of the whole suite."""
+    """How many. A run of the whole suite does not know the option, and takes the default."""
     given: int = request.config.getoption("--sequences", SEQUENCES)
     return given

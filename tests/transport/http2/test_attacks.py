@@ -86,15 +86,15 @@ def test_mass_timeouts_close_no_connection():
     """Three times the capacity: all callers give up, some before we have read of them."""
     peer = Peer()
     stream = -1
-    for _ in range(40):
+    for timeout in (0.02, 0.006) * 20:
         batch = range(stream + 2, stream + 202, 2)
         stream += 200
         peer.send(*(call(one, LATER) for one in batch))
-        peer.now += 0.02
+        peer.now += timeout
         peer.send(*(rst_stream(one) for one in batch))
         late = range(stream + 2, stream + 202, 2)
         stream += 200
-        peer.send(*(call(one, LATER) for one in late), *(rst_stream(one) for one in late), waited=0.02)
+        peer.send(*(call(one, LATER) for one in late), *(rst_stream(one) for one in late), waited=timeout)
 
     assert peer.goaways == []
     assert not peer.connection.calls
@@ -412,6 +412,28 @@ def test_a_turn_is_bounded():
         turns.append(len(peer.calls))
 
     assert turns == [0, 64, 128, 192, 256, 300]
+
+
+def test_what_a_turn_leaves_is_taken_up_where_it_was_cut():
+    peer = Peer()
+    sent = b"".join(call(1 + 2 * i) for i in range(301))
+
+    more = peer.connection.receive(sent[:-7], 0)
+    while more:
+        more = peer.connection.receive(b"", 0)
+    peer.send(sent[-7:])
+
+    assert [stream for stream, *_ in peer.calls] == list(range(1, 603, 2))
+
+
+def test_settings_that_touch_many_streams_cost_a_turn_more():
+    peer = Peer()
+    peer.send(*(opened(1 + 2 * i) for i in range(400)))
+
+    assert peer.connection.receive(settings((4, 1), (4, 2)) * 20, 0)
+
+    acknowledged = peer.connection.data_to_send().count(b"\0\0\0\x04\x01")
+    assert 2 <= acknowledged <= 4
 
 
 def test_a_turn_is_shorter_where_blocks_are_to_be_decoded():

@@ -129,6 +129,17 @@ def test_values_of_any_length_are_recognized_up_to_254_bytes(size, huffman):
     assert request.value(b"x-varied-0") == b"a" * size
 
 
+@pytest.mark.parametrize("end", [b"", b"\x00", b"\x01", b"\x7f", b"\xff", b"\x7f\x80", b"\x7f\x00", b"\x81"])
+def test_a_block_that_ends_within_a_value_that_varies(end):
+    blocks = agreed()
+    for value in (b"one", b"two"):
+        blocks.request(block([*fields(), ("x-varied", value)], huffman=False))
+    sent = block([*fields(), ("x-varied", b"three")], huffman=False)
+    assert blocks.match(sent) is not None
+
+    assert blocks.match(sent[:-6] + end) is None
+
+
 @pytest.mark.parametrize("value", [b"a" * 255, b" a", b"a ", b"a\tb", b"\xff", b"\t", b"a\0b", b"a" * 400])
 def test_what_is_not_plain_is_left_to_hpack(value):
     blocks = learned(huffman=False)

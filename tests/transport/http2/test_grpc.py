@@ -404,7 +404,7 @@ def test_messages_of_a_streaming_call_are_answered_as_they_come():
     peer.send(data(1, half[6:]))
 
     assert peer.response(1).messages == [b"one", b"two", b"three"]
-    assert peer.response(1).status == "0"
+    assert peer.response(1).blocks == [{":status": "200", "content-type": "application/grpc"}, {"grpc-status": "0"}]
     assert peer.streams[1].was_lost == 0
 
 
@@ -421,7 +421,7 @@ def test_a_watch_sends_long_after_the_request_has_ended():
     assert peer.response(1).messages == [b"up", b"down"]
     assert peer.connection.fail(1, StatusCode.UNAVAILABLE, "the server stops")
     peer.read()
-    assert peer.response(1).status == str(int(StatusCode.UNAVAILABLE))
+    assert peer.response(1).blocks[1:] == [{"grpc-status": "14", "grpc-message": "the server stops"}]
     assert not peer.connection.send_message(1, b"late")
 
 

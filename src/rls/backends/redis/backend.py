@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rls.backends.base import Hit
+from rls.backends.base import Hit, Waiting
 from rls.backends.redis.endpoint import Endpoint, NodeOptions
 from rls.backends.redis.flight import Flight, settle
 from rls.backends.redis.node import Node
@@ -67,6 +67,23 @@ class RedisBackend:
         for command, added in places:
             counts.append(bases[command] + added)
         return counts
+
+    def submit(self, hits: Sequence[Hit], waiting: Waiting) -> Sequence[int] | None:
+        """See `Submitting.submit`."""
+        node = self._node
+        if node.down is not None:
+            raise node.down.with_traceback(None)
+        if not hits:
+            return ()
+        flight = node.filling
+        add = flight.batch.add
+        places = []
+        for hit in hits:
+            places.append(add(hit))  # noqa: PERF401 - as above
+        if flight.landed is None:
+            node.schedule(flight)
+        flight.waiting.append((places, waiting))
+        return None
 
     async def ping(self) -> None:
         """Count on a counter of our own; see `CounterBackend.ping`."""

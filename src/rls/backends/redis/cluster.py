@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from rls.backends.base import Hit
+from rls.backends.base import Hit, Waiting, submit_as_task
 from rls.backends.redis.endpoint import NodeOptions
-from rls.backends.redis.flight import Flight, settle
+from rls.backends.redis.flight import Flight, Gathering, settle
 from rls.backends.redis.node import Node
 from rls.backends.redis.opening import RedisEndpoint
 from rls.backends.redis.ping import ping
@@ -57,18 +57,7 @@ class ClusterBackend:
         """Apply *hits*; see `CounterBackend.hit`."""
         if not self._topology.known:
             return await self._hit_first(hits)
-        routes = self._routes
-        places = []
-        for hit in hits:
-            node = routes.get(hit[0]) or self._topology.route(hit[0])
-            if node is None or node.down is not None:
-                places.append((_failed(node), 0, 0))
-                continue
-            flight = node.filling
-            command, added = flight.batch.add(hit)
-            if flight.landed is None:
-                node.schedule(flight)
-            places.append((flight, command, added))
+        places = self._place(hits)
         counts = []
         well = True
         for flight, command, added in places:
@@ -86,6 +75,37 @@ class ClusterBackend:
             elif well:
                 counts.append(batch.bases[command] + added)
         return counts if well else await settle(places)
+
+    def submit(self, hits: Sequence[Hit], waiting: Waiting) -> Sequence[int] | None:
+        """See `Submitting.submit`."""
+        if not self._topology.known:
+            submit_as_task(self._hit_first(hits), waiting)
+            return None
+        places = self._place(hits)
+        if len(places) == 1:
+            flight, command, added = places[0]
+            if flight.failed is not None:
+                raise flight.failed.with_traceback(None)
+            flight.waiting.append((((command, added),), waiting))
+        elif places:
+            Gathering(places, waiting)
+        return None if places else ()
+
+    def _place(self, hits: Sequence[Hit]) -> list[tuple[Flight, int, int]]:
+        """Add *hits* to the batches of their nodes: of each its flight, its command there, and what was added to it."""
+        routes = self._routes
+        places = []
+        for hit in hits:
+            node = routes.get(hit[0]) or self._topology.route(hit[0])
+            if node is None or node.down is not None:
+                places.append((_failed(node), 0, 0))
+                continue
+            flight = node.filling
+            command, added = flight.batch.add(hit)
+            if flight.landed is None:
+                node.schedule(flight)
+            places.append((flight, command, added))
+        return places
 
     async def ping(self) -> None:
         """Count on a counter of our own at each primary; see `CounterBackend.ping`."""

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from rls.backends.base import Hit
+from rls.backends.base import Hit, Waiting, submit_as_task
 from rls.backends.redis.batch import Batch
 from rls.errors import BackendError
+
+_WOKEN_AT_ONCE = 64
 
 
 class Flight:
@@ -18,10 +20,12 @@ class Flight:
         failed: Why its counts could not be had.
         followed: Where the commands went that were refused here and sent again: a flight, and the command in its batch.
         hops: How often commands of it had been refused and sent again before, by command; 0 where there is none.
+        waiting: Calls without a task, each with the commands of its hits and what was added to them.
+        gatherings: Calls without a task that wait for other flights, too.
         due: When its first call has waited long enough, by the loop's clock; 0 where its time begins when it is sent.
     """
 
-    __slots__ = ("batch", "due", "failed", "followed", "hops", "landed")
+    __slots__ = ("batch", "due", "failed", "followed", "gatherings", "hops", "landed", "waiting")
 
     def __init__(self) -> None:
         self.batch = Batch()
@@ -29,6 +33,8 @@ class Flight:
         self.failed: BackendError | None = None
         self.followed: dict[int, tuple[Flight, int]] = {}
         self.hops: dict[int, int] = {}
+        self.waiting: list[tuple[Sequence[tuple[int, int]], Waiting]] = []
+        self.gatherings: list[Gathering] = []
         self.due = 0.0
 
     def uncancelled(self) -> asyncio.Future[None]:
@@ -46,6 +52,34 @@ class Flight:
             landed = self.uncancelled()
             landed.set_exception(error)
             landed.exception()  # a call that was cancelled meanwhile does not look at it
+            waiting, self.waiting = self.waiting, []
+            for _, call in waiting:
+                call.failed(error)
+            self._tell_gatherings()
+
+    def wake(self) -> None:
+        """It has landed, without a failure: give the calls without a task their counts, some in each turn of the loop."""
+        waiting = self.waiting
+        later = waiting[_WOKEN_AT_ONCE:]
+        self.waiting = later
+        bases = self.batch.bases
+        well = not self.batch.errors
+        for places, call in waiting[:_WOKEN_AT_ONCE] if later else waiting:
+            if well:
+                counts = []
+                for command, added in places:
+                    counts.append(bases[command] + added)
+                call.counted(counts)
+            else:
+                submit_as_task(settle([(self, command, added) for command, added in places]), call)
+        if later:
+            asyncio.get_running_loop().call_soon(self.wake)
+        self._tell_gatherings()
+
+    def _tell_gatherings(self) -> None:
+        gatherings, self.gatherings = self.gatherings, []
+        for gathering in gatherings:
+            gathering.landed()
 
     def ttls_refused(self) -> Iterator[Hit]:
         """Hits whose counters were to get a TTL for its own sake, and did not; without those that were sent again."""
@@ -83,6 +117,42 @@ class Flight:
         if error is not None:
             raise BackendError(f"Redis: {error}") from error
         return flight.batch.bases[command]
+
+
+class Gathering:
+    """A call without a task whose hits went to several flights.
+
+    Args:
+        places: Of each hit its flight, its command there, and what was added to it.
+        call: What waits for the counts.
+    """
+
+    __slots__ = ("_call", "_left", "_places")
+
+    def __init__(self, places: Sequence[tuple[Flight, int, int]], call: Waiting) -> None:
+        self._places = places
+        self._call = call
+        flights = {id(flight): flight for flight, _, _ in places if flight.failed is None}
+        self._left = len(flights)
+        for flight in flights.values():
+            flight.gatherings.append(self)
+        if not flights:
+            self._finish()
+
+    def landed(self) -> None:
+        """One of the flights has landed, or failed."""
+        self._left -= 1
+        if not self._left:
+            self._finish()
+
+    def _finish(self) -> None:
+        counts = []
+        for flight, command, added in self._places:
+            if flight.failed is not None or flight.batch.errors:
+                submit_as_task(settle(self._places), self._call)
+                return
+            counts.append(flight.batch.bases[command] + added)
+        self._call.counted(counts)
 
 
 async def settle(places: Sequence[tuple[Flight, int, int]]) -> Sequence[int]:

@@ -222,7 +222,9 @@ class Node:
             self.give_ttl(hit)
         if flight.failed is None:
             flight.uncancelled().set_result(None)
-        self._send()
+        self._send()  # first: Redis counts while its answers are passed on
+        if flight.failed is None:
+            flight.wake()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -33,8 +33,9 @@ class Limits:
             ignored; for older ones it is an error of the client.
         resets: Calls that the client may reset while they are live, unanswered and neither shed nor late (rapid reset).
             A gateway at 10,000 calls a second whose own clients give up one in a hundred needs 100 a second.
-        late_seconds: A call older than that may be reset for free: its caller gave up, as Envoy does after 20 ms. Half of
-            that, since a call has been on its way before we read it.
+        late_seconds: A call older than that may be reset for free: its caller gave up, as Envoy does after 20 ms, or
+            after the 10 ms that some set. Less than that, since a call has been on its way before we read it. An attack
+            that waits for so long is bound by `max_concurrent_streams`.
         faults: Streams that end by an error of the client, where we send the RST_STREAM (MadeYouReset). No sound client
             makes any; a proxy may pass on a few of its own clients'.
         control: Frames that carry nothing of a call: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown ones, empty and
@@ -47,8 +48,8 @@ class Limits:
         settings_seconds: For the acknowledgement of our SETTINGS (RFC 9113, section 6.5.3).
         header_block_seconds: For a frame that has begun to arrive, and for a field block that has.
         message_seconds: For a message that has begun, and for the whole request of a unary call.
-        idle_seconds: A connection without calls is drained after that. Longer than Envoy keeps its own (60 min) is of no
-            use, since clients come back; short enough to be rid of the forgotten.
+        idle_seconds: A connection without calls is drained after that. Long, since a client with few calls keeps its
+            connection for the next; not for ever, since forgotten ones hold memory and a file descriptor.
         keepalive_seconds: A connection from which nothing came for so long is sent a PING.
         keepalive_timeout_seconds: Seconds to answer that PING before the connection is given up.
         goaway_seconds: Between the two GOAWAY frames of a drain, if the PING between them is not answered before.
@@ -63,7 +64,7 @@ class Limits:
     max_concurrent_streams: int = 1_000
     remembered_streams: int = 1_024
     resets: Rate = field(default=Rate(1_000, 100))
-    late_seconds: float = 0.01
+    late_seconds: float = 0.005
     faults: Rate = field(default=Rate(100, 10))
     control: Rate = field(default=Rate(10_000, 1_000))
     control_per_call: int = 4

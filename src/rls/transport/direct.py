@@ -1,0 +1,127 @@
+"""ShouldRateLimit without a task for each call: the way of nearly all calls (`http2.UnaryHandler`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from rls.core.decide import Decision
+from rls.limiter import PendingCheck
+from rls.transport.base import Dropped
+from rls.transport.encode import encode
+from rls.transport.http2 import Request, Responder
+from rls.transport.service import INTERNAL, Service, grpc_status
+from rls.transport.wire import StatusCode
+
+_LOG = logging.getLogger(__name__)
+
+
+class RateLimitHandler:
+    """Answers the calls of a connection with *service*.
+
+    Args:
+        service: Knows what messages come to.
+        unhurried: Seconds within which every answer is there: a call with a nearer deadline ends at its deadline.
+        on_drop: Called for every call whose caller did not get its answer.
+        clock: Seconds, the same as those of the connections.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        unhurried: float = 0.0,
+        on_drop: Callable[[Dropped], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.service = service
+        self.on_drop = on_drop
+        self.clock = clock
+        self._unhurried = unhurried
+        self._long: set[asyncio.Task[None]] = set()
+
+    def __call__(self, connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+        """See `http2.UnaryHandler`."""
+        service = self.service
+        timeout = request.head.timeout
+        try:
+            found = service.look_up(message)
+        except Exception as error:  # noqa: BLE001 - it ends this call only
+            self.fail(connection, stream_id, error)
+            return
+        if not isinstance(found, tuple):
+            self._answer_long(connection, stream_id, message)
+            return
+        prepared, begun = found
+        check = _Check(service.limiter, prepared)
+        check.handler = self
+        check.connection = connection
+        check.stream_id = stream_id
+        check.begun = begun
+        if timeout is None:
+            check.deadline = _NEVER
+        else:
+            check.deadline = now + timeout
+            if timeout < self._unhurried:
+                asyncio.get_running_loop().call_later(timeout, self.expired, connection, stream_id)
+        service.limiter.start(check)
+
+    def fail(self, connection: Responder, stream_id: int, error: Exception) -> None:
+        """End a call with what *error* means."""
+        self.service.count_unanswered(error)
+        code, text = grpc_status(error)
+        if code == INTERNAL:
+            _LOG.error("a call failed, which is a bug", exc_info=error)
+        connection.fail(stream_id, StatusCode(code), text)
+
+    def expired(self, connection: Responder, stream_id: int) -> None:
+        """The deadline of a call has passed before it was answered."""
+        if connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed"):
+            self.on_drop(Dropped.LATE)
+
+    def _answer_long(self, connection: Responder, stream_id: int, message: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(connection, stream_id, message))
+        self._long.add(task)  # a loop does not keep tasks alive
+        task.add_done_callback(self._long.discard)
+
+    async def _answer(self, connection: Responder, stream_id: int, message: bytes) -> None:
+        try:
+            answer = await self.service.answer(message)
+        except Exception as error:  # noqa: BLE001 - it ends this call only; it has been counted
+            code, text = grpc_status(error)
+            connection.fail(stream_id, StatusCode(code), text)
+        else:
+            if not connection.respond(stream_id, answer):
+                self.on_drop(Dropped.CANCELLED)
+
+
+_NEVER = float("inf")
+
+
+class _Check(PendingCheck):
+    """One call. Its attributes are set by the handler: a constructor of its own would cost as much as a decision."""
+
+    __slots__ = ("begun", "connection", "deadline", "handler", "stream_id")
+
+    begun: Sequence[bytes]
+    connection: Responder
+    deadline: float
+    handler: RateLimitHandler
+    stream_id: int
+
+    def decided(self, decision: Decision) -> None:
+        """See `PendingCheck`."""
+        handler = self.handler
+        if self.deadline < _NEVER and handler.clock() > self.deadline:
+            handler.expired(self.connection, self.stream_id)
+            return
+        service = handler.service
+        answer = encode(decision, self.begun, service.answers, self.limiter.modes)
+        if not self.connection.respond(self.stream_id, answer):
+            handler.on_drop(Dropped.CANCELLED)
+
+    def undecided(self, error: Exception) -> None:
+        """See `PendingCheck`."""
+        self.handler.fail(self.connection, self.stream_id, error)
