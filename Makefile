@@ -21,7 +21,8 @@ TYPED := $(wildcard src scripts tests benches examples k8s)
 .DELETE_ON_ERROR:
 .PHONY: help run test differential drills format demo mesh bench profile overload latency pb schema pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
-	check check-format check-lint check-types check-layers check-generated check-links
+	check check-format check-lint check-types check-layers check-generated check-links check-spelling check-prose lower-prose \
+	coverage hooks lint-hooks
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +33,13 @@ run: $(RUN) ## serve config/descriptors.yaml, counting in memory
 test: $(DEV) ## all tests, with a real Valkey and a real Envoy; ARGS="-k name" for some
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: check-format check-lint check-types check-layers check-generated check-links lint-scripts lint-workflows lint-dockerfile ## format, lint, types, layers, generated code, links of the docs, scripts
+coverage: $(DEV) ## as test, and which lines and branches of src/rls ran: fewer than before is a failure
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: check-format check-lint check-types check-layers check-generated check-links check-spelling check-prose lint-scripts lint-workflows lint-hooks lint-dockerfile ## format, lint, types, layers, generated code, links, spelling, prose, scripts
 
 check-format: $(DEV)
 	$(BIN)/ruff format --check
@@ -46,6 +53,12 @@ check-generated: $(DEV)
 	$(BIN)/python scripts/generate_pb.py --check
 check-links: $(DEV)
 	$(BIN)/python scripts/check_links.py
+check-spelling: $(DEV)
+	$(BIN)/typos --hidden
+check-prose: $(DEV)
+	$(BIN)/python scripts/check_prose.py
+lower-prose: $(DEV)
+	$(BIN)/python scripts/check_prose.py --lower
 
 lint-delivery: lint-scripts lint-workflows lint-dockerfile lint-manifests ## scripts, workflows, Dockerfile, manifests: what a linter finds in them
 
@@ -54,6 +67,9 @@ lint-scripts: $(DEV)
 lint-workflows: $(DEV)
 	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck -pyflakes= .github/workflows/*.yaml
 	$(BIN)/zizmor --offline --no-progress --quiet --persona pedantic .github
+lint-hooks: $(DEV)
+	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
+	$(BIN)/pre-commit validate-manifest .pre-commit-hooks.yaml
 lint-dockerfile: $(DEV)
 	$(BIN)/hadolint --failure-threshold info Dockerfile
 lint-manifests: $(CHECKOV)
@@ -69,9 +85,12 @@ differential: $(DEV) ## compare with envoyproxy/ratelimit, where RATELIMIT_BINAR
 drills: $(DEV) ## let a real cluster fail under load in eight ways, and write what came of it into docs/operations.md
 	$(BIN)/pytest tests/integration/failures --drills $(ARGS)
 
-format: $(DEV) ## format, and mend what ruff can mend
+format: $(DEV) ## format, and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+hooks: $(DEV) ## let git run the quick checks before each commit
+	$(BIN)/pre-commit install
 
 demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs being limited
 	$(BIN)/python -m examples.demo $(ARGS)
@@ -114,7 +133,7 @@ pins: $(VENV_MADE) ## compile requirements/*.txt from pyproject.toml; UPGRADE=1 
 	$(COMPILE) --group checkov -o requirements/checkov.txt
 
 clean: ## remove .venv, caches and builds
-	rm -rf $(VENV) dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts benches examples k8s -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 define NO_PYTHON

@@ -111,7 +111,7 @@ def write(into: Path, name: str, about: Mapping[str, str], rows: Sequence[Row]) 
 
 def _markdown(name: str, about: Mapping[str, str], rows: Sequence[Row]) -> str:
     lines = ["# Overload", "", *(f"- {key}: {value}" for key, value in about.items())]
-    lines += [f"- other work on the machine meanwhile: {max(row.outcome.others for row in rows):.2f} cores at the most"]
+    lines += [f"- other work on the machine meanwhile: at most {max(row.outcome.others for row in rows):.2f} cores"]
     lines += ["", f"![chart]({name}.svg)", "", _READING]
     for way in dict.fromkeys(row.way for row in rows):
         lines += ["", f"## {way.name[0].upper()}{way.name[1:]}", ""]

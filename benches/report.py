@@ -45,7 +45,7 @@ def _markdown(name: str, about: Mapping[str, str], rows: Sequence[Row]) -> str:
     lines += [f"- {key}: {value}" for key, value in about.items()]
     lines += [
         "- load: one hot key by h2load, many keys by `benches.client`",
-        f"- other work on the machine meanwhile: {max(row.cost.others for row in rows):.2f} cores at the most",
+        f"- other work on the machine meanwhile: at most {max(row.cost.others for row in rows):.2f} cores",
         "",
         f"![chart]({name}.svg)",
         "",

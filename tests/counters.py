@@ -74,7 +74,7 @@ class Submitted:
 
 
 class Told:
-    """Passes on what a `submit` comes to, which is told once."""
+    """Passes on what a `submit` comes to, once."""
 
     def __init__(self, told: asyncio.Future[Sequence[int]]) -> None:
         self._told = told

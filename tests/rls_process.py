@@ -25,7 +25,7 @@ descriptors:
 class RlsProcess(Process):
     """A server that listens, its files in *folder*, under *rules* unless it is given a `--config`; without a drain.
 
-    *program* is what Python runs.
+    *python* runs *program*: this interpreter, unless it is given another.
     """
 
     def __init__(
@@ -35,7 +35,8 @@ class RlsProcess(Process):
         rules: str = RULES,
         env: Mapping[str, str] | None = None,
         name: str = "rls",
-        program: Sequence[str] = ("-m", "rls"),
+        program: Sequence[str | Path] = ("-m", "rls"),
+        python: Sequence[str | Path] = (sys.executable,),
     ) -> None:
         self.rules = folder / "rules.yaml"
         if "--config" not in options:
@@ -44,8 +45,7 @@ class RlsProcess(Process):
         # What is given twice counts once, the last time.
         addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
         variables = [f"{variable}={value}" for variable, value in (env or {}).items()]
-        serve = [sys.executable, *program, "serve"]
-        command = ["env", *variables, *serve, *addresses, "--drain", "0", *options]
+        command = ["env", *variables, *python, *program, "serve", *addresses, "--drain", "0", *options]
         super().__init__(name, command, folder / f"{name}.log")
         try:
             self.wait_until(lambda: self.addresses, "it listens")

@@ -122,7 +122,7 @@ def test_mistakes_in_the_rules_are_told_and_the_last_good_ones_stay(start) -> No
 
 
 def test_without_a_single_good_file_it_starts_but_is_not_ready(start) -> None:
-    """The rollout stops, the pods before it stay; mended rules make it ready."""
+    """The rollout stops, the pods before it stay; repaired rules make it ready."""
     process = start(rules="dmoain: mesh\n")
     state, _, problems = process.readiness()
     assert (state, process.reasons()) == ("off", ["no_rules", "rules_invalid"])

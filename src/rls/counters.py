@@ -16,7 +16,7 @@ from rls.settings import BackendUrl, Settings
 
 
 def open_backend(settings: Settings, metrics: Metrics, report_ttl_refused: Reporter = lambda _: None) -> CounterBackend:
-    """What counts, and what spares it work; *report_ttl_refused* is told which nodes refuse to let counters expire."""
+    """What counts, and what spares it work; *report_ttl_refused* is called with the nodes that refuse to let counters expire."""
     refusals = TtlRefusals(report_ttl_refused)
     backend = BACKENDS[settings.backend.scheme](settings.backend, settings, metrics, refusals)
     opened = [backend]

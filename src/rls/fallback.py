@@ -252,7 +252,7 @@ def _allow(check: Check, now: int) -> Status:
 
 
 def _deny(check: Check, now: int) -> Status:
-    """It is refused; who gives back is not, as ever."""
+    """A hit is refused; giving hits back never is."""
     if check.amount < 0:
         return judge(check, check.requests_per_unit, now)
     code = Code.OK if check.rule is not None and check.rule.shadow_mode else Code.OVER_LIMIT

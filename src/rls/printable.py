@@ -18,7 +18,7 @@ _COMMAND = re.compile(r"#(?=#\w*\[)")
 
 
 def printable(text: str) -> str:
-    r"""*text* as one line that shows every character, and from which *text* could be had again.
+    r"""*text* as one line that shows every character, from which *text* can be restored.
 
     Letters of all scripts, digits, signs and the space stay. The rest is escaped: `\n`, `\r`, `\t`; `\xHH` for other
     control characters of ASCII, and for each byte that is no UTF-8, which Python keeps as U+DC80 to U+DCFF (PEP 383);

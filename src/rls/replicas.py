@@ -11,7 +11,7 @@ from collections.abc import Callable
 class Replicas:
     """Counts the addresses of a DNS name, such as a headless Service's, which has one for each pod.
 
-    A pod may have an address of either family, so the larger family counts. While DNS does not answer, the last answer
+    A pod may have an address of each family, so the larger family counts. While DNS does not answer, the last answer
     holds. Two lookups never run at one time, as one that hangs keeps a thread.
 
     Args:
@@ -70,7 +70,7 @@ class Replicas:
         self._on_count(self.count)
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Look at each interval, until cancelled."""
         try:
             while True:
                 await asyncio.sleep(self._interval)

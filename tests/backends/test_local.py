@@ -41,7 +41,7 @@ def test_it_counts_as_a_backend_does(hits):
 
 @given(st.integers(0, 30), amounts)
 def test_the_backend_comes_to_what_it_would_have_come_to(before, hits):
-    """Whatever it stood at, in two hits at the most."""
+    """Whatever it stood at, in at most two hits."""
     counters = LocalCounters(100)
     for amount in hits:
         counters.hit(hit(amount), NOW)

@@ -157,7 +157,7 @@ async def test_a_touch_is_no_news(tmp_path):
 
 
 async def test_a_bad_file_is_news_and_keeps_its_last_good_rules(tmp_path):
-    """A mistake is told once, with the rules that stay; and its mending is told."""
+    """A mistake is told once, with the rules that stay; and so is its repair."""
     path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
     async with watching(path) as news:
         write(path, "domain: one\ndescriptors: [{ky: a}]\n")
@@ -165,9 +165,9 @@ async def test_a_bad_file_is_news_and_keeps_its_last_good_rules(tmp_path):
         assert keys(bad) == {"a"}
         assert bad.problems
         write(path, GOOD.format("one", "a"))
-        mended = await told(news)
-        assert keys(mended) == {"a"}
-        assert not mended.problems
+        repaired = await told(news)
+        assert keys(repaired) == {"a"}
+        assert not repaired.problems
 
 
 async def test_what_changed_before_it_began_is_news(tmp_path):

@@ -54,9 +54,13 @@ class Mesh:
         name: str = "rls",
         ports: tuple[int, int] | None = None,
     ) -> Rls:
-        """Start a server under *rules*; it ends without a drain unless *options* say otherwise."""
+        """Start a server under *rules*, which ends without a drain, and refuses no call since the machine is busy.
+
+        *options* may say otherwise.
+        """
         self.rules.write_text(rules)
-        return self.keep(Rls(self.rules, self.folder, ("--drain", "0s", *options), name=name, ports=ports))
+        usual = ("--drain", "0s", "--max-concurrency", "0")
+        return self.keep(Rls(self.rules, self.folder, (*usual, *options), name=name, ports=ports))
 
     def start_envoy(
         self, *rls: Rls, change: Callable[[EnvoyConfig], None] = lambda _: None, users_port: int = 0

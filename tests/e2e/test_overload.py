@@ -18,7 +18,7 @@ RULES = "domain: users\ndescriptors:\n" + "".join(
 MEBIBYTE = 1 << 20
 
 
-def dear(config):
+def costly(config):
     """Every request is new to rls and costs it about a millisecond; what it does not answer is refused by Envoy."""
     sidecar(config)
     del config.ratelimit["timeout"]
@@ -37,8 +37,8 @@ def memory(pid):
 @pytest.mark.parametrize("transport", ["h2corn", "native", "grpcio"])
 def test_all_is_normal_after_an_overload(mesh, transport):
     h2load = shutil.which("h2load") or missing("needs h2load (Debian: nghttp2-client)")
-    rls = mesh.start_rls("--transport", transport, rules=RULES)
-    envoy = mesh.start_envoy(rls, change=dear)
+    rls = mesh.start_rls("--transport", transport, "--max-concurrency", "128", rules=RULES)
+    envoy = mesh.start_envoy(rls, change=costly)
     wait_for(lambda: envoy.get().status == 200, "a first answer in time")
     before = memory(rls.pid)
 

@@ -46,13 +46,13 @@ class Calls:
 
 @pytest.fixture
 def servers(cluster, tmp_path):
-    """Patient ones: what passes may not depend on how busy the machine is."""
+    """Patient ones, of patient callers: what is answered may not depend on how busy the machine is."""
     cluster.flush()
+    patience = ("--backend-timeout", "60s", "--caller-timeout", "120s", "--max-concurrency", "0")
     with ExitStack() as stack:
         started = []
         for name in ("first", "second"):
-            options = ("--backend", cluster.url, "--backend-timeout", "5s", "--max-concurrency", "0")
-            started.append(RlsProcess(tmp_path, *options, rules=RULES, name=name))
+            started.append(RlsProcess(tmp_path, "--backend", cluster.url, *patience, rules=RULES, name=name))
             stack.callback(started[-1].kill)
         yield started
     cluster.flush()

@@ -43,8 +43,8 @@ def case(
     native: int | str | None = None,
     **headers: Any,
 ) -> Case:
-    others = [h2corn if other is None else other for other in (grpcio, native)]
-    return Case(name, chunks or (HELLO,), headers, h2corn, *others)
+    of_grpcio = h2corn if grpcio is None else grpcio
+    return Case(name, chunks or (HELLO,), headers, h2corn, of_grpcio, h2corn if native is None else native)
 
 
 MALFORMED = [

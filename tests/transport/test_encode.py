@@ -150,7 +150,7 @@ def test_answers_are_protobufs_own_bytes(decided: tuple[Decision, Modes], answer
 
 @given(st.dictionaries(st.text(max_size=3), values, min_size=1, max_size=1))
 def test_metadata_of_rules_is_a_struct(metadata: dict[str, object]) -> None:
-    """Any value that YAML can hold, in protobuf's own bytes where its maps have one entry at the most."""
+    """Any value that YAML can hold, in protobuf's own bytes where its maps have at most one entry."""
     rule = Rule("domain", "path", RateLimit(1, Unit.DAY), metadata=metadata)  # type: ignore[arg-type]
     encoded = encoded_of(decision_on((check(rule), 1)), Answers(dynamic_metadata=True))
     found = rls_pb2.RateLimitResponse.FromString(encoded).dynamic_metadata

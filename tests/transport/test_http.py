@@ -321,11 +321,15 @@ async def test_checks_in_json_can_be_off(served, tmp_path) -> None:
     assert answer.body == b"no such path: /json; there are /healthcheck, /healthz, /metrics, /readyz\n"
 
 
+NESTED = ("it is nested too deeply", "Expecting ")
+"""Newer Pythons go deeper before they give up, here to the end, where something is missing."""
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"[" * 16_000, "it is nested too deeply"),
-        (b'{"a":' * 3_000, "it is nested too deeply"),
+        (b"[" * 16_000, NESTED),
+        (b'{"a":' * 3_000, NESTED),
         (b"[]", "expected an object"),
         (b'{"descriptors": {}}', "descriptors: expected a list"),
         (b'{"descriptors": [1]}', "descriptors[0]: expected an object"),
@@ -338,10 +342,12 @@ async def test_checks_in_json_can_be_off(served, tmp_path) -> None:
         (b'{"hitsAddend": NaN}', ""),
     ],
 )
-async def test_a_body_that_is_no_request_says_why(served, body: bytes, said: str) -> None:
+async def test_a_body_that_is_no_request_says_why(served, body: bytes, said: str | tuple[str, ...]) -> None:
     answer = await served.ask("/json", "POST", body)
     assert answer.status == 400
-    assert answer.json()["error"].startswith(f"the body is not a RateLimitRequest in JSON: {said}")
+    error = answer.json()["error"].removeprefix("the body is not a RateLimitRequest in JSON: ")
+    assert error != answer.json()["error"]
+    assert error.startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -78,13 +78,13 @@ async def test_call_that_waited_too_long_for_those_before_it_is_dropped(serve):
     """Of calls that come together and cost a third of their time each, the last have no time left."""
     handled = 0
 
-    async def dear(message):
+    async def costly(message):
         nonlocal handled
         handled += 1
         time.sleep(0.1)  # noqa: ASYNC251 - work that keeps the loop
         return message
 
-    served = await serve({WAIT: dear})
+    served = await serve({WAIT: costly})
     async with RawClient.connect(served.address) as client:
         streams = [client.call(WAIT, HELLO, grpc_timeout="300m") for _ in range(8)]
         statuses = [(await client.response(stream)).grpc_status for stream in streams]

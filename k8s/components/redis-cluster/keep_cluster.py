@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 class NotWell(Exception):
-    """What this pass could not mend."""
+    """What this pass could not repair."""
 
 
 def parse_nodes(text: str) -> dict[str, Line]:

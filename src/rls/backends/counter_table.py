@@ -1,7 +1,7 @@
 """A bounded table of counters that shares its room out fairly, and never forgets a refusal for something lesser.
 
 Each rule that holds counters has a fair share of the room: the capacity, divided by these rules and one more, which is still
-to come. Room that is not used may be borrowed. Where there is none left, counters that are not near their limit go, oldest
+to come. Room that is not used may be borrowed. When the table is full, counters that are not near their limit go, oldest
 first, of the rules furthest over their share. Counters that are near or over their limit (`kept`) stay until their window
 ends. So a client that sends a million values takes room from its own rule's other values, and no refused key passes again.
 """
@@ -84,7 +84,7 @@ class CounterTable(Generic[Value]):
         return self._size
 
     def find(self, key: bytes) -> Value | None:
-        """The value of a counter; None where there is none."""
+        """The value of a counter; None where the table does not hold it."""
         window = self.windows.get(key)
         if window is None:
             return None

@@ -34,7 +34,7 @@ class OverLimitCache:
 
     Args:
         backend: Where counters live.
-        capacity: Counters to remember at the most.
+        capacity: The most counters to remember.
         clock: Unix seconds.
         timer: Seconds from anywhere, which never step back.
 

@@ -169,7 +169,7 @@ class Settings(BaseSettings):
         1_048_576, description="Size of a request, sent and inflated; at least 1024."
     )
     caller_timeout: Annotated[Positive, Flag(LIMITS, "DURATION")] = Field(
-        0.020, description="When a caller gives up who does not say; Envoy's default."
+        0.020, description="Deadline of a call that sends none; Envoy's default."
     )
 
     drain: Annotated[Duration, Flag(PROCESS, "DURATION")] = Field(

@@ -116,6 +116,7 @@ class HttpListener:
                     await self._left.wait()
         for connection in list(self._connections):
             connection.abort()
+            self.closed(connection)
         if self._state.tasks:
             _, late = await asyncio.wait(self._state.tasks, timeout=_FINISH_SECONDS)
             for task in late:

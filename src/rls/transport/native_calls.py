@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def make_routes(calls: Calls, tasks: TaskCalls, watches: NativeWatches, permits: Permits, turn: Turn) -> Routes:
-    """Handlers by path. Health is told whatever else is under way: it costs little, and its calls never wait."""
+    """Handlers by path. Health answers whatever else is under way: it costs little, and its calls never wait."""
     handlers = {path.encode(): tasks.handler(handler) for path, handler in calls.unary.items()}
     handlers |= {path: make(turn) for path, make in calls.direct.items()}
     routes: dict[bytes, Unary | Streaming] = {path: Unary(permits.gate(handler)) for path, handler in handlers.items()}

@@ -37,7 +37,7 @@ def v4(port: int) -> Address:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Address]]:
-    """What names resolve to, whatever the port; others as ever."""
+    """What names resolve to, whatever the port; others as usual."""
     known: dict[str, list[Address]] = {}
     ask = addresses_module._ask_resolver
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.failures.drill import Report
+from tests.integration.failures.drill import PATIENT, REAL, Pace, Report
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
 TABLE = re.compile(r"(?<=<!-- drills: made by `make drills` -->\n)(?:\|.*\n)*")
@@ -19,12 +19,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without the option, one drill stands for all."""
+    """Without the option, one drill stands for all, at a pace that any machine keeps."""
     if not config.getoption("--drills", False):
         here = [item for item in items if Path(__file__).parent in item.path.parents]
         left_out = [item for item in here if "kill_a_primary" not in item.name]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(scope="session")
+def pace(pytestconfig: pytest.Config) -> Pace:
+    return REAL if pytestconfig.getoption("--drills", False) else PATIENT
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 
 from rls.backends.redis.slots import slot_of
-from tests.integration.failures.drill import COMPANIES, LIMIT, Drill, Report
+from tests.integration.failures.drill import Drill, Pace, Report
 from tests.redis_cluster import RedisCluster, running_cluster
 from tests.redis_server import RedisServer, newest_binary
 
@@ -29,8 +29,8 @@ def own_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
 
 
 @pytest.fixture
-def drill(own_cluster: RedisCluster, tmp_path: Path) -> Drill:
-    return Drill(own_cluster, tmp_path)
+def drill(own_cluster: RedisCluster, tmp_path: Path, pace: Pace) -> Drill:
+    return Drill(own_cluster, tmp_path, pace)
 
 
 def assert_calm(report: Report) -> None:
@@ -45,7 +45,7 @@ def assert_calm(report: Report) -> None:
 def assert_exact(report: Report) -> None:
     """What the server says that it counted, Redis has; no more than the limit passed, and what was counted locally."""
     assert report.lost - report.in_doubt <= NOTHING_LOST
-    assert report.over_admitted / 100 * LIMIT * COMPANIES <= report.alone
+    assert report.over_admitted / 100 * report.allowed <= report.alone
 
 
 def pause(seconds: float) -> None:
@@ -119,7 +119,7 @@ def test_slots_are_moved(drill: Drill, own_cluster: RedisCluster, report: Tell) 
     assert found.in_time > 98
 
 
-def test_the_password_is_rotated(own_cluster: RedisCluster, tmp_path: Path, report: Tell) -> None:
+def test_the_password_is_rotated(own_cluster: RedisCluster, tmp_path: Path, pace: Pace, report: Tell) -> None:
     """The file is changed after Redis, and then what is connected with the old password is cut off."""
     file = tmp_path / "password"
     rights = "~r1|* +get +set +incrby +expire +eval +decrby +client|setname +cluster|slots +asking"
@@ -139,7 +139,7 @@ def test_the_password_is_rotated(own_cluster: RedisCluster, tmp_path: Path, repo
 
     change("old")
     url = f"redis+cluster://rls@{own_cluster.hosts}?password_file={file}"
-    found = Drill(own_cluster, tmp_path, url).run("the password is rotated, and connections are cut", fault)
+    found = Drill(own_cluster, tmp_path, pace, url).run("the password is rotated, and connections are cut", fault)
     report(found)
     assert_calm(found)
     assert_exact(found)

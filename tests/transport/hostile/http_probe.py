@@ -1,7 +1,7 @@
 """Asks for /readyz and /healthz, 50 times a second, each on a connection of its own as kubelet does.
 
 A process of its own, so that a busy attacker does not slow it. It ends when its standard input does, and prints how many
-were answered well, what came of the others, and the longest that one took, as JSON.
+were answered well, what came of the others, the longest that one took, and how long it waited for a CPU, as JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections import Counter
 
 from examples.mesh.http import ask
+from tests.transport.hostile.waiting import waited
 
 INTERVAL = 0.02
 TIMEOUT = 10.0
@@ -34,7 +35,7 @@ def main(port: int) -> None:
         if outcomes.total() == 2:
             _say("ready")
         stop.wait(INTERVAL)
-    _say(json.dumps({"outcomes": outcomes, "longest": longest}))
+    _say(json.dumps({"outcomes": outcomes, "longest": longest, "waited": waited()}))
 
 
 def _set_at_end(stop: threading.Event) -> None:

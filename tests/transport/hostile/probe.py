@@ -16,6 +16,7 @@ import grpc
 
 from rls._pb import rls_pb2
 from rls.transport.service import SHOULD_RATE_LIMIT
+from tests.transport.hostile.waiting import waited
 
 INTERVAL = 0.02
 TIMEOUT = 1.0
@@ -46,7 +47,7 @@ def main(address: str) -> None:
                     _say("ready")
             stop.wait(max(0.0, began + INTERVAL - time.monotonic()))
         gap = max(gap, time.monotonic() - last)
-    _say(json.dumps({"outcomes": outcomes, "gap": gap}))
+    _say(json.dumps({"outcomes": outcomes, "gap": gap, "waited": waited()}))
 
 
 def _set_at_end(stop: threading.Event) -> None:

@@ -1,6 +1,7 @@
 """Hostile clients do not keep others from being served, and memory stays bounded: on all transports, from outside.
 
-The bounds are generous: the machine is shared, and the attackers take their part of it.
+The bounds are generous: the machine is shared, and the attackers take their part of it. Time for which server and client
+waited for a CPU comes on top.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from examples.mesh.processes import wait_for
 from examples.mesh.servers import Rls
 from tests.transport.hostile.attacks import ATTACKS
+from tests.transport.hostile.waiting import waited
 
 RULES = """\
 domain: probe
@@ -59,6 +62,7 @@ class Probe:
         result = json.loads(self._process.communicate(timeout=30)[0])
         self.outcomes: dict[str, int] = result["outcomes"]
         self.gap: float = result["gap"]
+        self.waited: float = result["waited"]
 
     @property
     def served(self) -> float:
@@ -81,12 +85,13 @@ def test_others_are_served_while_one_client_is_hostile(server, name):
         pytest.skip("grpc takes 16 MiB of headers a call of clients that do not acknowledge its settings")
     address = f"127.0.0.1:{server.port}"
     Path(f"/proc/{server.pid}/clear_refs").write_text("5")  # the peak counts from here
-    before = memory(server.pid, "VmRSS")
+    before, waited_before = memory(server.pid, "VmRSS"), waited(server.pid)
     with Probe(address) as probe:
         asyncio.run(ATTACKS[name](address))
+    for_cpu = waited(server.pid) - waited_before + probe.waited
     grown = memory(server.pid, "VmHWM") - before
     assert server.returncode is None
-    assert server.get("/readyz").status == 200
+    wait_for(lambda: server.get("/readyz").status == 200, "it is ready")  # again, where its loop was late
     assert probe.served >= LEAST_SERVED, probe.outcomes
-    assert probe.gap <= LONGEST_GAP
+    assert probe.gap <= LONGEST_GAP + for_cpu
     assert grown <= MOST_MEMORY

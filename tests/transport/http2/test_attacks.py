@@ -455,14 +455,14 @@ def test_a_handler_may_end_the_turn():
     assert handled
 
     for request in handled.values():
-        served = request.head.flat
+        served = request.head.unary
         assert served is not None
 
         def handler(connection, *rest, served=served):
             served(connection, *rest)
             connection.end_turn()
 
-        request.head.flat = handler
+        request.head.unary = handler
     more = peer.connection.receive(b"".join(call(7 + 2 * i, LATER) for i in range(3)), 0)
 
     assert more

@@ -189,7 +189,7 @@ def test_a_timeout_that_varies_is_read_each_time():
 
     assert request is not None
     assert request.head.timeout == pytest.approx(0.017)
-    assert request.head.flat is not None
+    assert request.head.unary is not None
     assert blocks.match(varied(b"x", grpc_timeout="17000x")) is None
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from rls.transport.http2 import Limits
+from rls.transport.http2 import ErrorCode, Limits
 from rls.transport.wire import StatusCode
 from tests.transport.http2.peer import (
     BOOM,
@@ -317,6 +317,24 @@ def test_requests_of_any_size_are_the_same_on_the_flat_path(size):
 
     assert peer.calls == [(one, b"/echo/Later", bytes(size))]
     assert (one in peer.connection.calls) == (size < 1_024)
+
+
+@pytest.mark.parametrize("promised", [8, 9, 10])
+def test_a_length_that_is_promised_holds_on_the_flat_path(promised):
+    """h2load promises one, and sends the HEADERS of several calls before their DATA."""
+    peer = Peer()
+    block = fields(LATER, content_length=str(promised))
+    peer.send(*(headers(stream, block) + rst_stream(stream) for stream in (1, 3, 5)))
+    assert peer.connection._blocks.known
+
+    peer.send(headers(7, block), headers(9, block), data(7, message(b"abcd")), data(9, message(b"efgh")))
+
+    if promised == 9:
+        assert peer.calls == [(7, b"/echo/Later", b"abcd"), (9, b"/echo/Later", b"efgh")]
+        assert {7, 9} == set(peer.connection.calls)
+    else:
+        assert peer.calls == []
+        assert [peer.response(stream).reset for stream in (7, 9)] == [ErrorCode.PROTOCOL_ERROR] * 2
 
 
 def test_an_exception_at_the_beginning_of_a_stream_ends_its_call_only(caplog):

@@ -233,7 +233,8 @@ class Node:
 
     def _overdue(self) -> None:
         """The time is up; but if it was this loop that stood still, the replies may be there, unread."""
-        self._timer = asyncio.get_running_loop().call_later(0, self._time_out)
+        # Not 0: uvloop takes that for call_soon, and calls it before it reads from sockets.
+        self._timer = asyncio.get_running_loop().call_later(0.001, self._time_out)
 
     def _time_out(self) -> None:
         """Fail what waits. The connection is kept for a while: once its replies come after all, all is well again."""

@@ -41,8 +41,8 @@ How it is made, from the bottom: `frames`, `errors`, `limits` (every bound, with
 well-formed?), `huffman`, `literals`, `blocks` (field blocks, recognized when they come again); `grpc`, `messages`,
 `responses` (gRPC's mapping); then one connection in layers, each a class that adds to the one before: `outgoing` (answers
 and their flow control), `control` (SETTINGS, PING, WINDOW_UPDATE...), `requests` (DATA and HEADERS, in full), `lifetime`
-(time), `connection` (`receive`, and the flat path of a usual call: HEADERS that came before, directly followed by all of
-its DATA).
+(time), `connection` (`receive`, and the flat path of a usual call: HEADERS that came before, and all of its DATA
+in one frame).
 """
 
 from rls.transport.http2.connection import Connection

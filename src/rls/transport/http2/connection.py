@@ -45,7 +45,7 @@ class Connection(Lifetime):
     def __init__(
         self, routes: Routes, limits: Limits, now: float, wake: Callable[[Connection], None] | None = None
     ) -> None:
-        """*wake* is told of the connection when there is `data_to_send` while `receive` is not under way."""
+        """*wake* is called with the connection when there is `data_to_send` while `receive` is not under way."""
         super().__init__(limits, routes, now, wake)
         self._buffer = b""
         self._position = 0
@@ -149,7 +149,7 @@ class Connection(Lifetime):
                 ):
                     block = data[start:end]
                     request = known.get(block) or self._blocks.match(block)
-                    if request is not None and request.head.flat is not None:
+                    if request is not None and request.head.unary is not None:
                         self._last_stream_id = stream_id
                         headed[stream_id] = request
                         next_id += 2
@@ -158,18 +158,20 @@ class Connection(Lifetime):
                         continue
             elif kind == _DATA and flags == _END_STREAM and stream_id in headed:
                 length = end - start
+                head = headed[stream_id].head
                 if (
                     PREFIX.size <= length < _SHORT
                     and end <= size
                     and data.startswith(PREFIXES[length - PREFIX.size], start)
                     and length <= self._receive_window
+                    and (head.content_length is None or head.content_length == length)
                 ):
                     request = headed.pop(stream_id)
                     self._receive_window -= length
                     calls[stream_id] = now
                     begun += 1
                     try:
-                        request.head.flat(self, stream_id, request, data[start + PREFIX.size : end], now)  # type: ignore[misc]
+                        head.unary(self, stream_id, request, data[start + PREFIX.size : end], now)  # type: ignore[misc]
                     except Exception:  # noqa: BLE001 - it ends one call
                         self._handler_failed(stream_id)
                     left -= 1

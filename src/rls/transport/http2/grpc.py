@@ -41,7 +41,6 @@ def read_head(fields: Fields, by_name: Mapping[bytes, bytes], routes: Routes) ->
             return head
     if isinstance(route, Unary):
         head.unary = route.handler
-        head.flat = route.handler if head.content_length is None else None
     else:
         head.streaming = route.handler
     return head

@@ -241,7 +241,7 @@ class Outgoing:
                 self._pump(stream)
 
     def _ended(self, stream: Stream) -> None:
-        """We have sent END_STREAM; the client is told to send no more (section 8.1)."""
+        """We have sent END_STREAM; ask the client to send no more (section 8.1)."""
         if stream.state is StreamState.OPEN:
             self._write(rst_stream(stream.id, ErrorCode.NO_ERROR))
             self._ignore(stream.id)

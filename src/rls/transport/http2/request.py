@@ -20,7 +20,6 @@ class Head:
         encoding: grpc-encoding.
         content_length: Bytes of content that are promised; None where nothing is.
         unary: `handler.UnaryHandler` of the path.
-        flat: The same, where nothing but the message has to be looked at.
         streaming: `handler.StreamHandler` of the path.
         refusal: The block that answers a request with no handler.
         refusal_body: The content that goes with it; b"" where the caller speaks gRPC.
@@ -30,7 +29,6 @@ class Head:
         "content_length",
         "encoding",
         "fields",
-        "flat",
         "path",
         "refusal",
         "refusal_body",
@@ -46,7 +44,6 @@ class Head:
         self.encoding = b"identity"
         self.content_length: int | None = None
         self.unary: Callable[..., None] | None = None
-        self.flat: Callable[..., None] | None = None
         self.streaming: Callable[..., Any] | None = None
         self.refusal = b""
         self.refusal_body = b""
@@ -59,7 +56,6 @@ class Head:
         head.encoding = self.encoding
         head.content_length = self.content_length
         head.unary = self.unary
-        head.flat = self.flat
         head.streaming = self.streaming
         return head
 
