@@ -79,6 +79,8 @@ class ClusterBackend:
     def submit(self, hits: Sequence[Hit], waiting: Waiting) -> Sequence[int] | None:
         """See `Submitting.submit`."""
         if not self._topology.known:
+            if self._topology.down is not None:
+                raise self._topology.down.with_traceback(None)
             submit_as_task(self._hit_first(hits), waiting)
             return None
         places = self._place(hits)
