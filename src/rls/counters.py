@@ -61,8 +61,8 @@ class TtlRefusals:
         self._report("; ".join(self._texts.values()))
 
 
-def _memory(_: BackendUrl, __: Settings, metrics: Metrics, ___: TtlRefusals) -> CounterBackend:
-    backend = MemoryBackend()
+def _memory(_: BackendUrl, settings: Settings, metrics: Metrics, __: TtlRefusals) -> CounterBackend:
+    backend = MemoryBackend(capacity=settings.memory_counters)
     metrics.read_gauge("rls_memory_counters", "Counters in memory.", lambda: len(backend))
     return backend
 

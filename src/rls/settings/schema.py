@@ -92,6 +92,9 @@ class Settings(BaseSettings):
         100_000,
         description="Counters over their limit to remember, each for a second before it is asked for again; 0 for none.",
     )
+    memory_counters: Annotated[Count, Flag(COUNTING, "COUNT")] = Field(
+        1_000_000, description="Counters that a pod holds with memory://; about 200 bytes each."
+    )
 
     shadow_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Answer OK whatever the rules say.")
     quota_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Treat every rule as if it had quota_mode.")

@@ -1,0 +1,162 @@
+"""Each reason of the enforcement state, provoked in a real server: /readyz, gRPC health, the metric and the log agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from rls._pb import health_pb2
+from rls.enforcement import Reason
+from rls.transport.client import Client
+from rls.transport.health import CHECK
+from tests.redis_server import RedisServer, redis_binary, running
+from tests.rls_process import RULES, RlsProcess
+from tests.tries import descriptor, request
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+ONCE = """\
+domain: mesh
+descriptors:
+  - key: company_id
+    rate_limit: {unit: year, requests_per_unit: 1}
+"""
+
+Provoke = Callable[[RlsProcess], None]
+SERVED = {
+    Reason.NO_RULES: "an empty directory",
+    Reason.RULES_INVALID: "a mistake",
+    Reason.RULES_LOST: "a directory that becomes empty",
+    Reason.RULES_NOT_READ: "a FIFO",
+    Reason.BACKEND_UNAVAILABLE: "no Redis",
+    Reason.TTL_REFUSED: "an ACL without SET and EXPIRE",
+    Reason.NO_ROOM: "more values than room",
+    Reason.MEMORY_NOT_SHARED: "memory and two replicas",
+    Reason.REPLICAS_UNKNOWN: "a name that DNS does not know",
+    Reason.SHADOW_MODE: "--shadow-mode",
+    Reason.QUOTA_MODE: "--quota-mode",
+    Reason.STALLED: "a process that is stopped for a while",
+}
+ELSEWHERE = {
+    Reason.STARTING: "holds until the first answer of the backend: test_readiness.py",
+    Reason.STOPPED: "ends the process: test_ended.py",
+}
+
+
+def nothing(_: RlsProcess) -> None:
+    """Its start is enough."""
+
+
+def fill(process: RlsProcess) -> None:
+    with Client(process.addresses["grpc"]) as client:
+        for n in range(20):
+            client.check(request(descriptor(("company_id", str(n))), domain="mesh"), timeout=10)
+
+
+def stand_still(process: RlsProcess) -> None:
+    """Longer than a second; it says so for a moment when it goes on."""
+    process.send(signal.SIGSTOP)
+    time.sleep(1.5)
+    process.send(signal.SIGCONT)
+
+
+def without_ttl(redis: RedisServer) -> str:
+    with redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-set", "-expire")
+    return f"redis://u:p@127.0.0.1:{redis.port}"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with running(RedisServer(tmp_path, redis_binary())) as server:
+        yield server
+
+
+def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tuple[list[str], str, Provoke]:
+    """Options, rules and an action that bring *reason* about."""
+    rules = folder / "rules"
+    rules.mkdir()
+    (rules / "a.yaml").write_text(RULES)
+    directory = ["--config", str(rules)]
+
+    def empty(_: RlsProcess) -> None:
+        (rules / "a.yaml").unlink()
+
+    def invalid(_: RlsProcess) -> None:
+        (rules / "b.yaml").write_text("domain: [")
+
+    def fifo(_: RlsProcess) -> None:
+        os.mkfifo(rules / "b.yaml")
+
+    if reason is Reason.NO_RULES:
+        (rules / "a.yaml").unlink()
+    cases: dict[Reason, tuple[list[str], str, Provoke]] = {
+        Reason.NO_RULES: (directory, "", nothing),
+        Reason.RULES_INVALID: (directory, "", invalid),
+        Reason.RULES_LOST: (directory, "", empty),
+        Reason.RULES_NOT_READ: (directory, "", fifo),
+        Reason.BACKEND_UNAVAILABLE: (["--backend", "redis://127.0.0.1:1"], RULES, nothing),
+        Reason.NO_ROOM: (["--memory-counters", "8"], ONCE, fill),
+        Reason.MEMORY_NOT_SHARED: (["--replicas", "2"], RULES, nothing),
+        Reason.REPLICAS_UNKNOWN: (
+            ["--replicas", "dns:nobody.invalid", "--backend", "redis://127.0.0.1:1"],
+            RULES,
+            nothing,
+        ),
+        Reason.SHADOW_MODE: (["--shadow-mode"], RULES, nothing),
+        Reason.QUOTA_MODE: (["--quota-mode"], RULES, nothing),
+        Reason.STALLED: ([], RULES, stand_still),
+    }
+    if reason is Reason.TTL_REFUSED:
+        return ["--backend", without_ttl(redis())], RULES, nothing
+    return cases[reason]
+
+
+def health(process: RlsProcess) -> str:
+    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
+        check: Any = channel.unary_unary(CHECK, response_deserializer=health_pb2.HealthCheckResponse.FromString)
+        status = check(b"", timeout=10).status
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+
+
+@pytest.mark.parametrize("reason", SERVED)
+def test_a_reason_is_seen_everywhere(reason: Reason, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    options, rules, provoke = start(reason, tmp_path, lambda: request.getfixturevalue("redis"))
+    process = RlsProcess(tmp_path, "--log-format", "json", *options, rules=rules or RULES)
+    try:
+        provoke(process)
+        line = process.wait_until(lambda: logged(process, reason), "the log says so")
+        assert line is not None
+        assert line["event"] == "enforcement_weakened"
+        assert line["detail"]
+        if reason is Reason.STALLED:  # it has ended by now, and that is in the log
+            process.wait_until(lambda: "enforcement_restored" in process.output(), "the log says that it has ended")
+            return
+        process.wait_until(lambda: reason in process.reasons(), "/readyz says so")
+        assert process.metric("rls_enforcement_reason_since_timestamp_seconds", reason=str(reason)) > 1e9
+        state = process.get("/readyz").json()["state"]
+        assert process.metric("rls_enforcement_state", state=state) == 1
+        ready = process.get("/readyz").status == 200
+        assert ready is (state == "degraded")
+        assert health(process) == ("SERVING" if ready else "NOT_SERVING")
+        assert process.metric("rls_ready") == ready
+    finally:
+        process.kill()
+
+
+def logged(process: RlsProcess, reason: Reason) -> dict[str, str] | None:
+    lines = [json.loads(line) for line in process.output().splitlines() if line.startswith("{")]
+    return next((line for line in lines if line.get("reason") == reason and "detail" in line), None)
+
+
+def test_every_reason_is_provoked_and_explained() -> None:
+    assert {*SERVED, *ELSEWHERE} == set(Reason)
+    table = OPERATIONS.read_text()
+    assert [reason for reason in Reason if f"| `{reason}` |" not in table] == []
