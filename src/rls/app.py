@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TypeAlias
 
 import uvloop
@@ -15,7 +14,6 @@ import uvloop
 from rls import __version__
 from rls.backends.memory import MemoryBackend
 from rls.core.decide import Modes
-from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
 from rls.core.plan import Counting
 from rls.core.rules import OnBackendError, RuleSet
@@ -31,25 +29,18 @@ from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
 from rls.replicas import Replicas
+from rls.serving import answers_of, open_transport
 from rls.settings import Settings
 from rls.supervise import Tasks
-from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
-from rls.transport.direct import RateLimitHandler
-from rls.transport.encode import Answers
-from rls.transport.grpcio import Grpcio
-from rls.transport.h2corn import H2corn
-from rls.transport.health import CHECK, Health
+from rls.transport.base import Dropped, Transport
+from rls.transport.health import Health
 from rls.transport.http import admin_app, public_app
 from rls.transport.http_listener import HttpListener
 from rls.transport.json_token import JsonToken
 from rls.transport.listen import keep_listening
-from rls.transport.native import Native
 from rls.transport.readiness import Readiness
-from rls.transport.service import SHOULD_RATE_LIMIT, Service
+from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
-
-_FINISH_SECONDS = 5.0
-"""What calls in flight have after the drain."""
 
 _NO_ROOM_SECONDS = 60.0
 """How long the state is degraded after there was no room for a counter."""
@@ -107,7 +98,7 @@ class App:
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(self.metrics, self.event_log),
         )
-        self.service = Service(self.limiter, answers=_answers(settings))
+        self.service = Service(self.limiter, answers=answers_of(settings))
         self.health = Health(on_stall=self._stalled)
         self.readiness = Readiness(
             self.enforcement,
@@ -211,7 +202,6 @@ class App:
             self.log.warning("not_ready", reason="; ".join(texts))
 
     def _grpc(self) -> Transport:
-        settings = self.settings
         drops = dict.fromkeys(map(str, Dropped), 0)
 
         def dropped(why: Dropped) -> None:
@@ -228,54 +218,7 @@ class App:
             "Calls that may be in progress, fewer while they wait too long.",
             lambda: self._concurrency_limit,
         )
-        calls = Calls(
-            {SHOULD_RATE_LIMIT: self.service.answer, CHECK: self.health.check},
-            self.health,
-            caller_timeout=settings.caller_timeout,
-            # Twice: a call may wait for a write that is under way, and then for its own.
-            unhurried=2 * settings.backend_timeout,
-            max_message_bytes=settings.max_message_bytes,
-            on_drop=dropped,
-            on_limit=limited,
-            direct={
-                SHOULD_RATE_LIMIT.encode(): partial(
-                    RateLimitHandler,
-                    service=self.service,
-                    caller_timeout=settings.caller_timeout,
-                    unhurried=2 * settings.backend_timeout,
-                    on_drop=dropped,
-                )
-            },
-        )
-        limits = Limits(
-            max_streams=settings.max_streams,
-            max_connections=settings.max_connections,
-            max_concurrency=settings.max_concurrency,
-            drain=_FINISH_SECONDS,
-        )
-        tls = None
-        if settings.tls_cert is not None and settings.tls_key is not None:
-            tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_client_san)
-        if settings.transport == "h2corn":
-            return H2corn(calls, settings.grpc, limits=limits, tls=tls)
-        if settings.transport == "native":
-            return Native(
-                calls,
-                settings.grpc,
-                limits=limits,
-                tls=tls,
-                max_connection_age=settings.max_connection_age,
-                max_connection_age_grace=settings.max_connection_age_grace,
-            )
-        return Grpcio(
-            calls,
-            settings.grpc,
-            limits=limits,
-            tls=tls,
-            max_connection_age=settings.max_connection_age,
-            max_connection_age_grace=settings.max_connection_age_grace,
-            reflection=settings.reflection,
-        )
+        return open_transport(self.settings, self.service, self.health, dropped, limited)
 
     def _http(self) -> tuple[HttpListener | None, HttpListener | None]:
         """The public and the admin server, where they are asked for."""
@@ -314,17 +257,6 @@ class App:
         self.log.error("task_ended", task=name, exc_info=error)
         self.enforcement.report(Reason.STOPPED, self._ended, state=State.OFF)
         self._stop.set()
-
-
-def _answers(settings: Settings) -> Answers:
-    names = HeaderNames(settings.limit_limit_header, settings.limit_remaining_header, settings.limit_reset_header)
-    return Answers(
-        limit_headers=names if settings.limit_response_headers_enabled else None,
-        ietf_headers=settings.ietf_headers,
-        refusal_header=settings.refusal_header,
-        problem_json=settings.problem_json,
-        dynamic_metadata=settings.response_dynamic_metadata,
-    )
 
 
 def _address(server: HttpListener | None) -> str:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, keep_above, submit_as_task
-from rls.core.decide import Decision, Fallback, Modes, Overall, Status, decide
+from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, submit_as_task
+from rls.core.decide import Decision, Fallback, Modes, Status, decide
 from rls.core.model import Request
 from rls.core.plan import Counting, Plan, Planner
-from rls.core.rules import OnBackendError, RuleSet
-from rls.core.window import window_start
+from rls.core.rules import RuleSet
 from rls.errors import BackendError, NotLoaded, Problem
 from rls.events import BackendFailed, Decided, Judged, Observer, RulesLoaded, RulesRejected
 from rls.fallback import Policies
+from rls.prepared import Prepared
+from rls.sliced_decision import SlicedDecision
 from rls.uncharge import Uncharge, unspent
 
-FOREVER = sys.maxsize
-NEVER_OVER = sys.maxsize
 # A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
 _new = tuple.__new__
 
@@ -175,7 +173,7 @@ class Limiter:
         for one in slices():
             replaced |= planner.replaced_by(one)
             await asyncio.sleep(0)
-        whole = _Whole(self.modes)
+        whole = SlicedDecision(self.modes)
         for one in slices():
             planned = planner.plan(one, replaced)
             hits = Prepared(planned).at(int(began))
@@ -277,82 +275,3 @@ class PendingCheck:
                 self.undecided(error)
             else:
                 self.decided(decision)
-
-
-class _Whole:
-    """What the slices of a request come to.
-
-    Attributes:
-        hits: All hits, counts and statuses; kept only where a refused request gets hits back.
-    """
-
-    def __init__(self, modes: Modes) -> None:
-        self.hits: list[Hit] = []
-        self.counts: list[int | None] = []
-        self.statuses: list[Status] = []
-        self._overall = Overall(modes)
-        self._slices: list[Decision] = []
-        self._policies: set[OnBackendError] = set()
-        self._denied: list[Status | None] = []
-
-    def add(self, hits: Sequence[Hit], counts: Sequence[int | None], decision: Decision) -> None:
-        """Take in one slice."""
-        self._overall.add(decision.statuses)
-        if not decision.plan.charge_refused:
-            self.hits += hits
-            self.counts += counts
-            self.statuses += decision.statuses
-        if not self._slices:
-            self._slices.append(decision)
-        if isinstance(decision, Fallback):
-            self._policies |= decision.policies
-            if decision.denied:
-                self._denied.append(decision.refused_by)
-
-    def decision(self) -> Decision:
-        """The decision on the request, with plan and statuses of its first slice, and the status that refuses it."""
-        first = self._slices[0]
-        decided = self._overall.decision(first.plan, first.statuses)
-        refused_by = decided.refused_by
-        if refused_by is not None and not any(status is refused_by for status in first.statuses):
-            decided = decided._replace(statuses=[*first.statuses, refused_by])
-        if not self._policies:
-            return decided
-        fallback = Fallback(*decided)
-        fallback.policies = frozenset(self._policies)
-        fallback.denied = refused_by is not None and any(status is refused_by for status in self._denied)
-        return fallback
-
-
-class Prepared:
-    """A request planned under one set of rules, to be run any number of times; it keeps the hits of its last window."""
-
-    __slots__ = ("hits", "plan", "since", "until")
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.hits: Sequence[Hit] = ()
-        self.since = self.until = 0
-
-    def at(self, now: int) -> Sequence[Hit]:
-        """What to count at the second *now*: a hit for each check that counts, in their order.
-
-        Kept as `hits`, which stay the same from `since` until `until`.
-        """
-        self.since, self.until = 0, FOREVER
-        hits = []
-        domain = self.plan.domain + "|"
-        # A counter that is over its limit may be so only until requests that others refuse get their hits back.
-        never_over = NEVER_OVER if not self.plan.charge_refused else 0
-        for check in self.plan.counted:
-            length = check.window_seconds
-            start = window_start(now, length)
-            end = start + length
-            self.since, self.until = max(self.since, start), min(self.until, end)
-            limit = check.requests_per_unit
-            key = b"%b%d" % (check.key, start)
-            kept = keep_above(limit, check.near_limit)
-            rule = domain + check.rule_path
-            hits.append(_new(Hit, (key, check.amount, never_over or limit, end, length, rule, kept)))
-        self.hits = hits
-        return hits

@@ -10,7 +10,8 @@ from typing import TypeAlias
 from rls._pb import rls_pb2
 from rls.core.plan import Check, Plan
 from rls.errors import BackendError, NotLoaded, RequestError
-from rls.limiter import Limiter, Prepared
+from rls.limiter import Limiter
+from rls.prepared import Prepared
 from rls.transport.decode import SLICE, Message, parse, read, slices
 from rls.transport.encode import Answers, encode, encode_slices, encode_statuses, heads
 from rls.transport.json_checks import read_request, write_response

@@ -1,0 +1,96 @@
+"""Settings → what speaks gRPC, and what answers hold. Beside `app`, what knows the transports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from rls.core.headers import HeaderNames
+from rls.settings import Settings
+from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
+from rls.transport.direct import RateLimitHandler
+from rls.transport.encode import Answers
+from rls.transport.grpcio import Grpcio
+from rls.transport.h2corn import H2corn
+from rls.transport.health import CHECK, Health
+from rls.transport.native import Native
+from rls.transport.service import SHOULD_RATE_LIMIT, Service
+
+_FINISH_SECONDS = 5.0
+"""What calls in flight have after the drain."""
+
+
+def open_transport(
+    settings: Settings,
+    service: Service,
+    health: Health,
+    on_drop: Callable[[Dropped], None],
+    on_limit: Callable[[int], None],
+) -> Transport:
+    """The gRPC server that *settings* ask for; see `Calls` for *on_drop* and *on_limit*."""
+    calls = _calls(settings, service, health, on_drop, on_limit)
+    limits = Limits(
+        max_streams=settings.max_streams,
+        max_connections=settings.max_connections,
+        max_concurrency=settings.max_concurrency,
+        drain=_FINISH_SECONDS,
+    )
+    tls = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_client_san)
+    if settings.transport == "h2corn":
+        return H2corn(calls, settings.grpc, limits=limits, tls=tls)
+    age, grace = settings.max_connection_age, settings.max_connection_age_grace
+    if settings.transport == "native":
+        return Native(
+            calls, settings.grpc, limits=limits, tls=tls, max_connection_age=age, max_connection_age_grace=grace
+        )
+    return Grpcio(
+        calls,
+        settings.grpc,
+        limits=limits,
+        tls=tls,
+        max_connection_age=age,
+        max_connection_age_grace=grace,
+        reflection=settings.reflection,
+    )
+
+
+def _calls(
+    settings: Settings,
+    service: Service,
+    health: Health,
+    on_drop: Callable[[Dropped], None],
+    on_limit: Callable[[int], None],
+) -> Calls:
+    # Twice: a call may wait for a write that is under way, and then for its own.
+    unhurried = 2 * settings.backend_timeout
+    direct = partial(
+        RateLimitHandler,
+        service=service,
+        caller_timeout=settings.caller_timeout,
+        unhurried=unhurried,
+        on_drop=on_drop,
+    )
+    return Calls(
+        {SHOULD_RATE_LIMIT: service.answer, CHECK: health.check},
+        health,
+        caller_timeout=settings.caller_timeout,
+        unhurried=unhurried,
+        max_message_bytes=settings.max_message_bytes,
+        on_drop=on_drop,
+        on_limit=on_limit,
+        direct={SHOULD_RATE_LIMIT.encode(): direct},
+    )
+
+
+def answers_of(settings: Settings) -> Answers:
+    """What answers hold beside codes and statuses."""
+    names = HeaderNames(settings.limit_limit_header, settings.limit_remaining_header, settings.limit_reset_header)
+    return Answers(
+        limit_headers=names if settings.limit_response_headers_enabled else None,
+        ietf_headers=settings.ietf_headers,
+        refusal_header=settings.refusal_header,
+        problem_json=settings.problem_json,
+        dynamic_metadata=settings.response_dynamic_metadata,
+    )
