@@ -11,7 +11,6 @@ from rls.errors import SettingsError
 from rls.transport.base import Calls, Limits, Tls
 from rls.transport.listen import address_of, close_listener, connections_possible, listen
 from rls.transport.native_accept import Acceptor
-from rls.transport.native_connection import NativeConnection
 from rls.transport.native_hub import Hub
 from rls.transport.tls import Certificates
 
@@ -70,7 +69,8 @@ class Native:
         most = min(limits.max_connections or sys.maxsize, connections_possible())
         self._acceptor = Acceptor(
             self._listener,
-            lambda context: NativeConnection(hub, context),
+            hub.make,
+            hub.failed,
             None if certificates is None else lambda: certificates.context,
             lambda waiting: len(hub) + waiting < most,
             hub.closed,

@@ -9,9 +9,10 @@ import logging
 import socket
 import ssl
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from typing import Any
 
-from rls.transport.native_connection import clock
+from rls.transport.native_connection import NativeConnection, clock
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,22 +31,25 @@ class Acceptor:
     """Accepts connections on *listener* until closed.
 
     Args:
-        make: Makes the protocol of a connection, of the context that it begins with.
+        make: Makes a connection, of the context that it begins with.
+        failed: Called with a connection that has been made, but will not be.
         context: Says with which one; None to serve without TLS.
-        room: Says whether there may be one more connection than so many that are not begun yet.
+        room: Says whether there may be one more connection, given how many have not been made yet.
         closed: Counts connections that were closed, by reason.
     """
 
     def __init__(
         self,
         listener: socket.socket,
-        make: Callable[[ssl.SSLContext | None], asyncio.Protocol],
+        make: Callable[[ssl.SSLContext | None], NativeConnection],
+        failed: Callable[[NativeConnection], None],
         context: Callable[[], ssl.SSLContext] | None,
         room: Callable[[int], bool],
         closed: Counter[str],
     ) -> None:
         self._listener = listener
         self._make = make
+        self._failed = failed
         self._context = context
         self._room = room
         self._closed = closed
@@ -85,7 +89,7 @@ class Acceptor:
 
     @property
     def _waiting(self) -> int:
-        return len(self._silent) + len(self._ready) + len(self._beginning)
+        return len(self._silent) + len(self._ready)
 
     def _stop(self, error: OSError | None) -> None:
         if self._pause is not None:
@@ -133,7 +137,7 @@ class Acceptor:
             with contextlib.suppress(OSError):
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._context is None:
-            self._begin(self._serve(client))
+            self._begin(client)
         else:
             self._silent[client] = self._loop.call_later(HANDSHAKE_SECONDS, self._drop_silent, client)
             self._loop.add_reader(client.fileno(), self._heard, client)
@@ -176,33 +180,31 @@ class Acceptor:
                 self._closed["handshake"] += 1
             else:
                 begun += 1
-                self._begin(self._serve_tls(client))
+                self._begin(client)
         if self._ready:
             self._loop.call_soon(self._shake_hands)
 
-    def _begin(self, serving: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(serving)
+    def _begin(self, client: socket.socket) -> None:
+        context = None if self._context is None else self._context()
+        task = self._loop.create_task(self._serve(client, context, self._make(context)))
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
 
-    async def _serve(self, client: socket.socket) -> None:
+    async def _serve(self, client: socket.socket, context: ssl.SSLContext | None, made: NativeConnection) -> None:
+        options: dict[str, Any] = {}
+        if context is not None:
+            options = {
+                "ssl": context,
+                "ssl_handshake_timeout": HANDSHAKE_SECONDS,
+                "ssl_shutdown_timeout": _SHUTDOWN_SECONDS,
+            }
         try:
-            await self._loop.connect_accepted_socket(lambda: self._make(None), client)
-        except OSError:  # it is gone again
+            await self._loop.connect_accepted_socket(lambda: made, client, **options)
+        except BaseException as error:
+            self._failed(made)
             client.close()
-
-    async def _serve_tls(self, client: socket.socket) -> None:
-        assert self._context is not None
-        context = self._context()
-        try:
-            await self._loop.connect_accepted_socket(
-                lambda: self._make(context),
-                client,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
-            )
-        except OSError as error:
-            self._closed["handshake"] += 1
-            _LOG.debug("a TLS handshake failed: %s", error)
-            client.close()
+            if not isinstance(error, OSError):
+                raise
+            if context is not None:
+                self._closed["handshake"] += 1
+                _LOG.debug("a TLS handshake failed: %s", error)

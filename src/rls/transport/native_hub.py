@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 from collections import Counter
 from collections.abc import Callable
 
@@ -56,6 +57,7 @@ class Hub:
         self.draining = False
         self._age = age
         self._connections: dict[NativeConnection, None] = {}
+        self._coming: set[NativeConnection] = set()
         self._left = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         # Of the present turn of the loop: when it began to read, what is to be sent at its end, and what goes on after it.
@@ -67,10 +69,21 @@ class Hub:
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     def __len__(self) -> int:
-        return len(self._connections)
+        return len(self._connections) + len(self._coming)
+
+    def make(self, context: ssl.SSLContext | None) -> NativeConnection:
+        """A connection that is to be."""
+        connection = NativeConnection(self, context)
+        self._coming.add(connection)
+        return connection
+
+    def failed(self, connection: NativeConnection) -> None:
+        """A connection will not be."""
+        self._coming.discard(connection)
 
     def add(self, connection: NativeConnection, now: float) -> float:
         """A connection is there; returns when it will be too old."""
+        self._coming.discard(connection)
         self._connections[connection] = None
         return now + self._age * random.uniform(1 - _JITTER, 1 + _JITTER) if self._age else float("inf")  # noqa: S311
 

@@ -1,4 +1,4 @@
-"""h2spec (github.com/summerwind/h2spec), all of its cases, against the core on asyncio; skipped where it is not installed.
+"""h2spec (github.com/summerwind/h2spec), all of its cases, against the native transport; skipped where it is not installed.
 
 `go install github.com/summerwind/h2spec/cmd/h2spec@latest`, then put it on PATH or name it by H2SPEC.
 """
@@ -13,10 +13,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from rls.transport.http2 import Limits
-from tests.transport.http2.shell import serving
+from rls.transport.base import Calls, Limits, Tls
+from rls.transport.health import Health
+from rls.transport.native import Native
+from tests.certs import Authority, put
 
 H2SPEC = os.environ.get("H2SPEC") or shutil.which("h2spec")
+
+PATH = "/t/echo"
 
 # Package and case of what fails, each with its reason.
 NO_TABLE = "its client ignores our SETTINGS_HEADER_TABLE_SIZE of 0, which RFC 9113, section 4.3.1 makes an error"
@@ -31,18 +35,30 @@ EXPECTED = {
 
 
 @pytest.mark.skipif(H2SPEC is None, reason="h2spec is not installed")
-async def test_h2spec(tmp_path):
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_h2spec(tmp_path, secure):
+    assert H2SPEC is not None
     report = tmp_path / "report.xml"
+    put(tmp_path, *Authority().issue("localhost"))
+    tls = Tls(tmp_path / "tls.crt", tmp_path / "tls.key") if secure else None
     # So few streams that those which wait for a window fit into what may wait.
-    limits = Limits(max_concurrent_streams=100)
-    async with serving(limits) as port:
-        assert H2SPEC is not None
-        command = [H2SPEC, "-h", "127.0.0.1", "-p", str(port), "-S", "-o", "2", "-j", str(report)]
+    transport = Native(Calls({PATH: echo}, Health()), "127.0.0.1:0", limits=Limits(max_streams=100), tls=tls)
+    await transport.start()
+    try:
+        port = transport.address.rpartition(":")[2]
+        command = [H2SPEC, "-h", "127.0.0.1", "-p", port, "-P", PATH, "-S", "-o", "2", "-j", str(report)]
+        command += ["-t", "-k"] if secure else []
         ran = await asyncio.to_thread(
-            subprocess.run, command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False
+            subprocess.run, command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200, check=False
         )
+    finally:
+        await transport.aclose()
 
     cases = list(ET.parse(report).getroot().iter("testcase"))
     failed = {(case.get("package"), case.get("classname")) for case in cases if case.find("error") is not None}
     assert len(cases) >= 140, ran.stdout
     assert failed == set(EXPECTED), ran.stdout
+
+
+async def echo(payload: bytes) -> bytes:
+    return payload

@@ -1,0 +1,301 @@
+"""What only the native transport promises: how much a connection may take, how long it lives, and how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from rls.errors import SettingsError
+from rls.transport import native_accept, native_connection
+from rls.transport.base import Dropped, Limits, Tls
+from rls.transport.http2 import Responder
+from tests.certs import Authority, put
+from tests.transport.conftest import until
+from tests.transport.raw import RawClient, message
+from tests.transport.test_lifecycle import Waiting, echo
+from tests.transport.test_tls import CA, HOST, OTHER_CA, calling, status_of, until_shown
+
+ECHO, WAIT, DIRECT = "/t/echo", "/t/wait", "/t/direct"
+HELLO = message(b"hello")
+OK, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 8, 14
+
+
+@pytest.fixture
+def kind():
+    return "native"
+
+
+@pytest.fixture
+def tls(tmp_path) -> Tls:
+    put(tmp_path, *CA.issue(HOST))
+    return Tls(tmp_path / "tls.crt", tmp_path / "tls.key")
+
+
+def answering(answer: bytes):
+    """A direct handler that answers at once."""
+
+    def make(_turn):
+        def handle(connection, stream_id, request, message, now):
+            connection.respond(stream_id, answer)
+
+        return handle
+
+    return make
+
+
+class Keeping:
+    """A direct handler that keeps its calls."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Responder, int]] = []
+
+    def __call__(self, _turn):
+        return lambda connection, stream_id, *_: self.kept.append((connection, stream_id))
+
+
+async def test_direct_handler_wins_over_a_coroutine_of_the_same_path(serve):
+    served = await serve({ECHO: echo}, direct={ECHO.encode(): answering(b"direct")})
+    async with RawClient.connect(served.address) as client:
+        assert (await client.ask(ECHO, HELLO)).messages == [b"direct"]
+
+
+@pytest.mark.parametrize("cut", [None, 3], ids=["in one piece", "in two frames"])
+async def test_calls_over_the_limit_are_shed_on_every_connection_until_one_is_answered(serve, cut):
+    """However the calls came, and whatever is half sent or watched."""
+    handler = Keeping()
+    limits = Limits(max_concurrency=4)
+    served = await serve({ECHO: echo}, direct={DIRECT.encode(): handler}, limits=limits)
+    parts = (HELLO,) if cut is None else (HELLO[:cut], HELLO[cut:])
+    async with RawClient.connect(served.address) as client, RawClient.connect(served.address) as other:
+        for _ in range(8):
+            other.call(DIRECT, HELLO[:2], end=False)
+        for _ in range(4):
+            client.call(DIRECT, *parts)
+            await client.writer.drain()
+        await until(lambda: len(handler.kept) == 4)
+        for asking in (client, other):
+            assert (await asking.ask(ECHO, *parts)).grpc_status == RESOURCE_EXHAUSTED
+        assert served.dropped == [Dropped.SHED] * 2
+        connection, stream_id = handler.kept[0]
+        connection.respond(stream_id, b"")
+        await client.response(stream_id)
+        assert (await other.ask(ECHO, HELLO)).messages == [b"hello"]
+
+
+async def test_connections_over_the_limit_are_closed_and_counted(serve, caplog):
+    served = await serve({ECHO: echo}, limits=Limits(max_connections=2))
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawClient.connect(served.address)) for _ in range(2)]
+        for client in clients:
+            assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]
+        for _ in range(3):
+            async with RawClient.connect(served.address) as refused:
+                await asyncio.wait_for(refused.closed.wait(), 10)
+        assert served.transport.closed["too many"] == 3
+        assert caplog.text.count("connections are closed at once") == 1
+        assert (await clients[0].ask(ECHO, HELLO)).messages == [b"hello"]
+    await until(lambda: not len(served.transport._hub))
+    async with RawClient.connect(served.address) as client:
+        assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]
+
+
+async def test_client_that_takes_no_answers_is_not_read_from_and_given_up(serve, monkeypatch):
+    monkeypatch.setattr(native_connection, "SLOW_SECONDS", 0.5)
+    calls = 0
+
+    def make(_turn):
+        def handle(connection, stream_id, request, message, now):
+            nonlocal calls
+            calls += 1
+            connection.respond(stream_id, bytes(60_000))
+
+        return handle
+
+    served = await serve(direct={DIRECT.encode(): make}, limits=Limits(max_streams=1000))
+    async with RawClient.connect(served.address) as client:
+        await client.ask(DIRECT, HELLO)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):
+            for _ in range(500):
+                client.call(DIRECT, HELLO)
+                await asyncio.wait_for(client.writer.drain(), 10)
+        await until(lambda: served.transport.closed["slow reader"])
+        assert calls < 500
+    async with RawClient.connect(served.address) as client:
+        assert len((await client.ask(DIRECT, HELLO)).messages[0]) == 60_000
+
+
+async def test_connection_that_is_too_old_goes_when_its_calls_are_answered(serve):
+    handler = Waiting()
+    served = await serve({WAIT: handler}, options={"max_connection_age": 0.5})
+    async with RawClient.connect(served.address) as client:
+        stream = client.call(WAIT, HELLO, grpc_timeout="1M")
+        await until(lambda: client.goaway)
+        assert not client.closed.is_set()
+        handler.go.set()
+        assert (await client.response(stream)).messages == [b"hello"]
+        await asyncio.wait_for(client.closed.wait(), 10)
+    assert served.transport.closed["age"] == 1
+
+
+async def test_calls_that_outlive_the_grace_of_an_old_connection_are_cut_off(serve):
+    handler = Waiting()
+    options = {"max_connection_age": 0.5, "max_connection_age_grace": 0.5}
+    served = await serve({WAIT: handler}, options=options)
+    async with RawClient.connect(served.address) as client:
+        response = await client.response(client.call(WAIT, HELLO, grpc_timeout="1M"))
+        assert response.grpc_status == UNAVAILABLE
+    assert served.dropped == [Dropped.CANCELLED]
+
+
+async def test_call_that_crosses_the_first_goaway_is_answered(serve):
+    handler = Waiting()
+    served = await serve({WAIT: handler, ECHO: echo})
+    async with RawClient.connect(served.address) as client:
+        stream = client.call(WAIT, HELLO, grpc_timeout="1M")
+        await until(lambda: handler.calls)
+        client.goaway = None
+        closing = asyncio.create_task(served.transport.aclose())
+        crossing = client.call(ECHO, HELLO)
+        assert (await client.response(crossing)).messages == [b"hello"]
+        handler.go.set()
+        assert (await client.response(stream)).messages == [b"hello"]
+        await closing
+        assert client.goaway is not None
+
+
+async def test_one_connection_with_many_calls_does_not_keep_others_waiting(serve):
+    """Its calls take turns of the loop; another connection's call is answered between them."""
+    order: list[bytes] = []
+
+    def make(_turn):
+        def handle(connection, stream_id, request, message, now):
+            order.append(message)
+            connection.respond(stream_id, message)
+
+        return handle
+
+    served = await serve(direct={DIRECT.encode(): make}, limits=Limits(max_streams=1000))
+    async with RawClient.connect(served.address) as greedy, RawClient.connect(served.address) as other:
+        for client in (greedy, other):
+            await client.ask(DIRECT, message(b"first"))
+        for _ in range(900):
+            greedy.call(DIRECT, message(b"greedy"))
+        other.call(DIRECT, message(b"other"))
+        await until(lambda: len(order) == 903)
+    assert order.index(b"other") < 902
+
+
+async def test_tls_client_that_does_not_speak_http2_is_closed(serve, tls):
+    served = await serve({ECHO: echo}, tls=tls)
+    host, _, port = served.address.rpartition(":")
+    for protocols in ([], ["http/1.1"]):
+        context = ssl.create_default_context(cadata=CA.pem.decode())
+        if protocols:
+            context.set_alpn_protocols(protocols)
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=HOST)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+    assert served.transport.closed["no ALPN"] == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "fails"),
+    [(ssl.TLSVersion.TLSv1_1, True), (ssl.TLSVersion.TLSv1_2, False), (ssl.TLSVersion.TLSv1_3, False)],
+)
+async def test_tls_versions(serve, tls, version, fails):
+    served = await serve({ECHO: echo}, tls=tls)
+    host, _, port = served.address.rpartition(":")
+    context = ssl.create_default_context(cadata=CA.pem.decode())
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1") if fails else contextlib.nullcontext():
+        context.minimum_version = context.maximum_version = version
+    context.set_alpn_protocols(["h2"])
+    with pytest.raises(OSError) if fails else contextlib.nullcontext():  # noqa: PT011 - of many texts
+        _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=HOST)
+        assert writer.get_extra_info("ssl_object").version() == version.name.replace("v1_", "v1.")
+        writer.transport.abort()
+
+
+async def test_encrypted_key_is_refused_at_the_start(serve, tls):
+    key = serialization.load_pem_private_key(tls.key.read_bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    tls.key.write_bytes(encrypted)
+    with pytest.raises(SettingsError, match="cannot serve TLS: the private key is encrypted"):
+        await serve({ECHO: echo}, tls=tls)
+
+
+async def test_changed_client_ca_is_in_force_for_new_connections_and_old_ones_go(serve, tls, tmp_path):
+    client_ca = tmp_path / "ca.crt"
+    client_ca.write_bytes(CA.pem)
+    served = await serve({ECHO: echo}, tls=Tls(tls.cert, tls.key, client_ca))
+    before, after = CA.issue("client.example"), OTHER_CA.issue("client.example")
+    async with calling(served.address, before) as call:
+        assert await status_of(call) is grpc.StatusCode.OK
+        client_ca.write_bytes(OTHER_CA.pem)
+        await until(lambda: not len(served.transport._hub))
+        assert await status_of(call) is grpc.StatusCode.UNAVAILABLE
+    async with calling(served.address, after) as call:
+        assert await status_of(call) is grpc.StatusCode.OK
+
+
+async def test_client_ca_may_be_an_intermediate_one(serve, tls, tmp_path):
+    """A bundle without its root, as a mesh may hand it out, is trusted as it is."""
+    client_ca = tmp_path / "ca.crt"
+    client_ca.write_bytes(Authority().pem + CA.pem)
+    served = await serve({ECHO: echo}, tls=Tls(tls.cert, tls.key, client_ca))
+    async with calling(served.address, CA.issue("client.example")) as call:
+        assert await status_of(call) is grpc.StatusCode.OK
+
+
+async def test_files_that_could_not_be_used_are_used_once_they_can(serve, tls, tmp_path, caplog):
+    served = await serve({ECHO: echo}, tls=tls)
+    cert, key = CA.issue(HOST)
+    put(tmp_path, b"no certificate", key)
+    await until(lambda: "the changed certificates are not in force" in caplog.text)
+    put(tmp_path, cert, key)
+    await until_shown(served.address, cert)
+
+
+async def test_client_that_says_nothing_where_tls_is_served_is_closed(serve, tls, monkeypatch):
+    monkeypatch.setattr(native_accept, "HANDSHAKE_SECONDS", 0.3)
+    served = await serve({ECHO: echo}, tls=tls)
+    host, _, port = served.address.rpartition(":")
+    clients = [socket.create_connection((host, int(port))) for _ in range(3)]
+    clients[1].sendall(b"\x16\x03\x01")  # a handshake that does not go on
+    clients[2].sendall(b"GET / HTTP/1.1\r\n\r\n")
+    await until(lambda: served.transport.closed["handshake"] == 3)
+    for client in clients:
+        client.close()
+    async with calling(served.address) as call:
+        assert await call(ECHO) == b"hello"
+
+
+async def test_handshakes_that_come_together_are_all_served(serve, tls):
+    served = await serve({ECHO: echo}, tls=tls)
+
+    async def one() -> grpc.StatusCode:
+        async with calling(served.address) as call:
+            return await status_of(call)
+
+    assert await asyncio.gather(*(one() for _ in range(30))) == [grpc.StatusCode.OK] * 30
+
+
+async def test_client_that_sends_on_after_an_error_still_reads_why(serve):
+    """What is not read when a socket is closed would make the kernel throw away what was sent."""
+    served = await serve({ECHO: echo})
+    async with RawClient.connect(served.address) as client:
+        await client.ask(ECHO, HELLO)
+        client.write(b"\0\0\0\0\0\0\0\0\0" + b"\0\0\4\1\4\0\0\0\0abcd" + bytes(200_000))
+        await asyncio.wait_for(client.closed.wait(), 10)
+        assert client.goaway is not None
