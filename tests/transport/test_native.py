@@ -23,7 +23,7 @@ from tests.transport.test_tls import CA, HOST, OTHER_CA, calling, status_of, unt
 
 ECHO, WAIT, DIRECT = "/t/echo", "/t/wait", "/t/direct"
 HELLO = message(b"hello")
-OK, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 8, 14
+RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 8, 13, 14
 
 
 @pytest.fixture
@@ -63,6 +63,57 @@ async def test_direct_handler_wins_over_a_coroutine_of_the_same_path(serve):
     served = await serve({ECHO: echo}, direct={ECHO.encode(): answering(b"direct")})
     async with RawClient.connect(served.address) as client:
         assert (await client.ask(ECHO, HELLO)).messages == [b"direct"]
+
+
+async def test_call_whose_reset_came_with_it_is_not_begun(serve):
+    """As after a pause of the server, for which callers did not wait."""
+    begun: list[bytes] = []
+
+    def make(_turn):
+        def handle(connection, stream_id, request, message, now):
+            begun.append(message)
+            connection.respond(stream_id, message)
+
+        return handle
+
+    served = await serve(direct={DIRECT.encode(): make})
+    async with RawClient.connect(served.address) as client:
+        await client.ask(DIRECT, message(b"first"))
+        with gathered(client):
+            for _ in range(20):
+                client.reset(client.call(DIRECT, message(b"given up")))
+            last = client.call(DIRECT, message(b"last"))
+        assert (await client.response(last)).messages == [b"last"]
+    # A turn may end between a call and its reset.
+    answered = begun.count(b"given up")
+    assert answered <= 2
+    assert served.dropped == [Dropped.CANCELLED] * (20 - answered)
+
+
+@contextlib.contextmanager
+def gathered(client: RawClient):
+    """What is sent meanwhile goes out in one piece."""
+    parts: list[bytes] = []
+    write = client.writer.write
+    client.writer.write = parts.append  # type: ignore[method-assign, assignment]
+    yield
+    client.writer.write = write  # type: ignore[method-assign]
+    write(b"".join(parts))
+
+
+async def test_bug_in_a_direct_handler_ends_one_call(serve, caplog):
+    def make(_turn):
+        def handle(connection, stream_id, request, message, now):
+            raise ValueError("secret")
+
+        return handle
+
+    served = await serve({ECHO: echo}, direct={DIRECT.encode(): make})
+    async with RawClient.connect(served.address) as client:
+        response = await client.ask(DIRECT, HELLO)
+        assert (response.grpc_status, response.blocks[-1]["grpc-message"]) == (INTERNAL, "internal error")
+        assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]
+    assert "ValueError: secret" in caplog.text
 
 
 @pytest.mark.parametrize("cut", [None, 3], ids=["in one piece", "in two frames"])

@@ -18,10 +18,52 @@ from rls.transport.wire import Aborted, StatusCode
 _LOG = logging.getLogger(__name__)
 
 
-def make_routes(calls: Calls, tasks: TaskCalls, watches: NativeWatches, permits: Permits, turn: Turn) -> Routes:
+class Starts:
+    """Begins calls once all that was read with them has been seen.
+
+    A caller that gave up has sent its reset by then, which lies behind the call: where a server stood still, all of its
+    calls may be like that. They are not begun, so they are not charged.
+
+    Args:
+        on_drop: Called with CANCELLED for each of them.
+    """
+
+    def __init__(self, on_drop: Callable[[Dropped], None]) -> None:
+        self._on_drop = on_drop
+        self._read: list[tuple[UnaryHandler, int, Request, bytes, float]] = []
+
+    def defer(self, handler: UnaryHandler) -> UnaryHandler:
+        """*handler*, called by `begin`."""
+        add = self._read.append
+
+        def defer(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+            add((handler, stream_id, request, message, now))
+
+        return defer
+
+    def begin(self, connection: Connection) -> None:
+        """Begin what *connection* has read."""
+        if not self._read:
+            return
+        calls = connection.calls
+        for handler, stream_id, request, message, now in self._read:
+            if stream_id in calls or connection.is_live(stream_id):
+                try:
+                    handler(connection, stream_id, request, message, now)
+                except Exception:  # noqa: BLE001 - it ends one call
+                    _LOG.exception("a handler failed")
+                    connection.fail(stream_id, StatusCode.INTERNAL, "internal error")
+            else:
+                self._on_drop(Dropped.CANCELLED)
+        self._read.clear()
+
+
+def make_routes(
+    calls: Calls, tasks: TaskCalls, watches: NativeWatches, permits: Permits, turn: Turn, starts: Starts
+) -> Routes:
     """Handlers by path. Health answers whatever else is under way: it costs little, and its calls never wait."""
     handlers = {path.encode(): tasks.handler(handler) for path, handler in calls.unary.items()}
-    handlers |= {path: make(turn) for path, make in calls.direct.items()}
+    handlers |= {path: starts.defer(make(turn)) for path, make in calls.direct.items()}
     routes: dict[bytes, Unary | Streaming] = {path: Unary(permits.gate(handler)) for path, handler in handlers.items()}
     routes[CHECK.encode()] = Unary(_health_check(calls.health))
     routes[WATCH.encode()] = Streaming(watches.begin)

@@ -172,6 +172,7 @@ class NativeConnection(asyncio.Protocol):
         hub.permits.begin(connection)
         hub.turn.waited = waited
         more = connection.receive(data, now, waited)
+        hub.starts.begin(connection)
         hub.tasks.sweep(connection)
         self._send()
         if more:

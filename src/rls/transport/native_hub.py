@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rls.transport.base import Calls, Dropped, Limits, Turn
 from rls.transport.certificates import ClientNames
 from rls.transport.http2 import Limits as ConnectionLimits
-from rls.transport.native_calls import TaskCalls, make_routes, refuse_all
+from rls.transport.native_calls import Starts, TaskCalls, make_routes, refuse_all
 from rls.transport.native_connection import LONGEST_TURN, NativeConnection, clock
 from rls.transport.native_permits import Permits
 from rls.transport.native_watches import NativeWatches
@@ -46,7 +46,8 @@ class Hub:
         self.tasks = TaskCalls(calls, self.turn, clock)
         self.watches = NativeWatches(calls.health, limits.max_watches)
         self.permits = Permits(limits.max_concurrency, lambda: calls.on_drop(Dropped.SHED))
-        self.routes = make_routes(calls, self.tasks, self.watches, self.permits, self.turn)
+        self.starts = Starts(calls.on_drop)
+        self.routes = make_routes(calls, self.tasks, self.watches, self.permits, self.turn, self.starts)
         self.refusing_routes = refuse_all(self.routes)
         self.names = ClientNames(client_san) if client_san else None
         self.limits = ConnectionLimits(
