@@ -1,3 +1,5 @@
+import pytest
+
 from rls.core.plan import Check
 from rls.core.rules import Rule, RuleSet
 from rls.observe.rule_counters import CountersByRule, escaped
@@ -77,6 +79,31 @@ def test_values_go_with_their_rule() -> None:
 
 def test_values_are_escaped() -> None:
     assert escaped('a\\b"c\nd') == 'a\\\\b\\"c\\nd'
+
+
+def test_a_long_value_is_short_in_its_label_and_like_no_other() -> None:
+    """A scrape holds the page of all labels in memory."""
+    valued = rule("a", detailed_metric=True)
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): valued}))
+    for end in "xyx":
+        counters.find("domain", labelled(valued, "a_" + "é" * 1_000_000 + end)).hits += 1
+    found = lines(counters)
+    assert [line[-2:] for line in found] == [" 2", " 1"]
+    assert all(len(line) < 350 for line in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b]0;t\x07", r"a\\x1b]0;t\\x07"),
+        ("a\r\x00", r"a\\r\\x00"),
+        ("\x85\u202e", r"\\x85\\u202e"),
+        ("Zürich 東京", "Zürich 東京"),
+    ],
+)
+def test_labels_hold_nothing_that_a_terminal_obeys(text: str, shown: str) -> None:
+    assert escaped(text) == shown
 
 
 def test_very_many_rules_appear_with_their_first_hit(monkeypatch) -> None:

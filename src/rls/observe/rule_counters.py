@@ -6,7 +6,9 @@ checks for longer than a check may take. These numbers are written in pieces, be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import islice
 
 from rls.core.plan import OVERRIDE_LABEL, Check
@@ -14,6 +16,8 @@ from rls.core.rules import Rule, RuleSet
 
 LONGEST_ZEROS = 10_000
 """With more rules than this, a rule appears with its first hit, not with 0 when it is loaded."""
+LONGEST_LABEL = 256
+"""Characters of a label that holds values of requests: the page of all labels is held in memory."""
 OTHER = "…other"
 _LINES_OF_A_PIECE = 1_000
 
@@ -32,6 +36,7 @@ _NONE: frozenset[str] = frozenset()
 _LIMITED = frozenset({"hits", "over_limit", "near_limit", "within_limit"})
 _IN_SHADOW = _LIMITED | {"shadow_mode"}
 _UNLIMITED = frozenset({"unlimited"})
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class RuleCounters:
@@ -113,9 +118,10 @@ class CountersByRule:
         if rule is None or not check.has_values:
             return self._labelled(domain, check.label)
         values = self._by_value.setdefault((domain, rule.path), {})
-        counters = values.get(check.label)
+        own = _shortened(check.label)
+        counters = values.get(own)
         if counters is None:
-            label = check.label if len(values) < self._values_per_rule else rule.path + OTHER
+            label = own if len(values) < self._values_per_rule else rule.path + OTHER
             counters = values.get(label) or RuleCounters(domain, label)
             values[label] = counters
         return counters
@@ -145,6 +151,15 @@ class CountersByRule:
                 ).encode()
 
 
+def _shortened(label: str) -> str:
+    """*label*, in 256 characters at most; a longer one ends in its SHA-256, so that it is no other's."""
+    if len(label) <= LONGEST_LABEL:
+        return label
+    digest = sha256(label.encode()).hexdigest()
+    return f"{label[: LONGEST_LABEL - len(digest) - 1]}#{digest}"
+
+
 def escaped(text: str) -> str:
-    """*text* as the value of a label."""
+    """*text* as the value of a label; what a terminal would obey is shown by its code point."""
+    text = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

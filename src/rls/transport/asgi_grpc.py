@@ -69,7 +69,7 @@ class GrpcApp:
         self._client_names = ClientNames(client_san) if client_san else None
         self._unary = calls.unary
         self._watches = watches
-        self._half_sent = HalfSent(max_half_sent)
+        self._half_sent = HalfSent(max_half_sent, on_drop=calls.on_drop)
         self._farewell = farewell or Farewell()
         self._caller_timeout = calls.caller_timeout
         self._unhurried = calls.unhurried

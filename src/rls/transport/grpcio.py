@@ -167,7 +167,7 @@ class _Handlers:
         self._admission = Admission(limits.max_concurrency, calls.on_limit)
         self._in_flight = 0
         self._farewell = farewell
-        self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024)
+        self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024, on_drop=calls.on_drop)
         self._client_names = ClientNames(client_san) if client_san else None
         self.methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             path: grpc.stream_unary_rpc_method_handler(self._unary(handler)) for path, handler in calls.unary.items()
@@ -225,6 +225,7 @@ class _Handlers:
 
     async def _answer(self, handler: Handler, message: bytes) -> bytes:
         if 0 < self._admission.limit <= self._in_flight:
+            self._on_drop(Dropped.SHED)
             raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are in flight")
         self._in_flight += 1
         began = time.monotonic()

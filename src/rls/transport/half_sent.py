@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from rls.transport.base import Dropped
 from rls.transport.wire import Aborted, StatusCode
 
 T = TypeVar("T")
@@ -17,10 +18,20 @@ class HalfSent:
 
     Where there are too many, the one that has waited longest gives way. Messages of callers that mean well come whole, or
     a moment later; without this, a client that never completes its calls would keep all others out.
+
+    Args:
+        on_drop: Called with SHED for each that gives way.
     """
 
-    def __init__(self, at_most: int, at_most_seconds: float = _REST_OF_MESSAGE) -> None:
+    def __init__(
+        self,
+        at_most: int,
+        at_most_seconds: float = _REST_OF_MESSAGE,
+        *,
+        on_drop: Callable[[Dropped], None] = lambda _: None,
+    ) -> None:
         self._at_most = at_most
+        self._on_drop = on_drop
         self._at_most_seconds = at_most_seconds
         self._waiting: dict[asyncio.Task[object], None] = {}
 
@@ -47,6 +58,7 @@ class HalfSent:
             if task in waiting:
                 raise
             task.uncancel()
+            self._on_drop(Dropped.SHED)
             raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent") from None
         finally:
             waiting.pop(task, None)

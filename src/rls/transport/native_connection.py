@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 HIGH_WATER = 65_536
-"""Bytes that the client has not taken, from which on nothing is read from it: so no new answers come up."""
+"""Bytes that the client has not taken, from which on nothing is read from it: so no new answers come up. And bytes that it
+has sent while others have their turn."""
 MOST_UNSENT = 1_048_576
 """With so many of them the connection is given up: answers of calls in progress that are small, or one that is not."""
 SLOW_SECONDS = 5.0
@@ -44,8 +45,8 @@ class NativeConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_busy", "_cut_at", "_discarded", "_hub", "_linger_until", "_reading", "_transport", "_unread", "_unread_since",
-        "age_at", "connection", "context", "stalled_since",
+        "_behind", "_busy", "_cut_at", "_discarded", "_hub", "_in_turn", "_linger_until", "_reading", "_transport",
+        "_unread", "_unread_since", "age_at", "connection", "context", "stalled_since",
     )  # fmt: skip
 
     connection: Connection
@@ -59,8 +60,12 @@ class NativeConnection(asyncio.Protocol):
         self._reading = True
         # There is more to do with what has been read, from `_unread_since` on.
         self._busy = False
+        # What that is: bytes that the core holds, which reads nothing meanwhile, or bytes that it has not been given.
+        self._behind = False
         self._unread = b""
         self._unread_since = 0.0
+        # Whether all that comes up is sent when the core has read.
+        self._in_turn = False
         self._linger_until: float | None = None
         self._discarded = 0
 
@@ -171,11 +176,13 @@ class NativeConnection(asyncio.Protocol):
         hub, connection = self._hub, self.connection
         hub.permits.begin(connection)
         hub.turn.waited = waited
-        more = connection.receive(data, now, waited)
+        self._in_turn = True
+        self._behind = connection.receive(data, now, waited)
         hub.starts.begin(connection)
         hub.tasks.sweep(connection)
+        self._in_turn = False
         self._send()
-        if more:
+        if self._behind:
             if not self._busy:
                 self._unread_since = now - waited
             self._more()
@@ -184,7 +191,7 @@ class NativeConnection(asyncio.Protocol):
             self._read_or_not()
 
     def _more(self) -> None:
-        """Go on in the next turn of the loop, and read no more until then."""
+        """Go on in the next turn of the loop."""
         self._busy = True
         self._hub.go_on_later(self)
         self._read_or_not()
@@ -201,10 +208,11 @@ class NativeConnection(asyncio.Protocol):
             self._finish()
 
     def _wake(self, _: Connection) -> None:
-        self._hub.flush_later(self)
+        if not self._in_turn:
+            self._hub.flush_later(self)
 
     def _read_or_not(self) -> None:
-        reads = not self._busy and self.stalled_since is None
+        reads = not self._behind and self.stalled_since is None and len(self._unread) < HIGH_WATER
         if reads is not self._reading and not self._transport.is_closing():
             self._reading = reads
             if reads:
@@ -222,7 +230,7 @@ class NativeConnection(asyncio.Protocol):
             return
         self._linger_until = clock() + LINGER_SECONDS
         self._unread = b""
-        self._busy = False
+        self._busy = self._behind = False
         if self.connection.error is not None:
             code, text = self.connection.error
             self._hub.closed["client error"] += 1
