@@ -17,9 +17,13 @@ class Turn:
 
     Attributes:
         waited: Seconds that what is being read has waited for what was read before it.
+        in_task: Makes a handler that serves each call in a task, which is cancelled when its caller is gone. Set by the
+            server.
     """
 
-    __slots__ = ("waited",)
+    __slots__ = ("in_task", "waited")
+
+    in_task: Callable[[Handler], UnaryHandler]
 
     def __init__(self) -> None:
         self.waited = 0.0

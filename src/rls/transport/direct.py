@@ -46,7 +46,7 @@ class RateLimitHandler:
         self._turn = turn
         self._caller_timeout = caller_timeout
         self._unhurried = unhurried
-        self._long: set[asyncio.Task[None]] = set()
+        self._long = turn.in_task(service.answer)
 
     def __call__(self, connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
         """See `http2.UnaryHandler`."""
@@ -63,7 +63,7 @@ class RateLimitHandler:
             self.fail(connection, stream_id, error)
             return
         if not isinstance(found, tuple):
-            self._answer_long(connection, stream_id, message)
+            self._long(connection, stream_id, request, message, now)
             return
         prepared, begun = found
         check = _Check(service.limiter, prepared)
@@ -100,21 +100,6 @@ class RateLimitHandler:
         else:
             self.on_drop(Dropped.EXPIRED)
             connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
-
-    def _answer_long(self, connection: Responder, stream_id: int, message: bytes) -> None:
-        task = asyncio.get_running_loop().create_task(self._answer(connection, stream_id, message))
-        self._long.add(task)  # a loop does not keep tasks alive
-        task.add_done_callback(self._long.discard)
-
-    async def _answer(self, connection: Responder, stream_id: int, message: bytes) -> None:
-        try:
-            answer = await self.service.answer(message)
-        except Exception as error:  # noqa: BLE001 - it ends this call only; it has been counted
-            code, text = grpc_status(error)
-            connection.fail(stream_id, StatusCode(code), text)
-        else:
-            if not connection.respond(stream_id, answer):
-                self.on_drop(Dropped.CANCELLED)
 
 
 _NEVER = float("inf")

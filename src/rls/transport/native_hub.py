@@ -44,6 +44,7 @@ class Hub:
     ) -> None:
         self.turn = Turn()
         self.tasks = TaskCalls(calls, self.turn, clock)
+        self.turn.in_task = self.tasks.handler
         self.watches = NativeWatches(calls.health, limits.max_watches)
         self.permits = Permits(limits.max_concurrency, lambda: calls.on_drop(Dropped.SHED))
         self.starts = Starts(calls.on_drop)
