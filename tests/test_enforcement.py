@@ -89,6 +89,20 @@ def test_a_reason_for_a_time_ends_unless_it_is_reported_again(enforcement, clock
     assert enforcement.state is (State.DEGRADED if renewed else State.ENFORCED)
 
 
+def test_a_reason_for_a_time_keeps_its_first_text(enforcement, clock) -> None:
+    """Requests report it, with what their clients chose: that must not fill the log."""
+    heard = []
+    enforcement.listen(lambda found, _: heard.append(found.text))
+    for key in "abc":
+        enforcement.report(Reason.COUNTER_REFUSED, key, seconds=60)
+        clock.now += 40
+    assert heard == ["a"]
+    clock.now += 60
+    enforcement.expire()
+    enforcement.report(Reason.COUNTER_REFUSED, "d", seconds=60)
+    assert heard == ["a", "a", "d"]
+
+
 def test_a_reason_for_a_time_may_become_one_without_end(enforcement, clock) -> None:
     enforcement.report(Reason.NO_ROOM, "full", seconds=1)
     enforcement.report(Reason.NO_ROOM, "full")

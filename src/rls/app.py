@@ -42,8 +42,8 @@ from rls.transport.readiness import Readiness
 from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
 
-_NO_ROOM_SECONDS = 60.0
-"""How long the state is degraded after there was no room for a counter."""
+_HOLD_SECONDS = 60.0
+"""How long the state is degraded after a request for whose counter there was no room, or whose counter was refused."""
 
 Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
 """Is told, once the server answers, where each of its servers listens and which rules are in force."""
@@ -83,7 +83,8 @@ class App:
             default=OnBackendError(settings.on_backend_error),
             replicas=lambda: self.replicas.count,
             on_change=self._backend_changed,
-            on_no_room=self.enforcement.reporter(Reason.NO_ROOM, seconds=_NO_ROOM_SECONDS),
+            on_no_room=self.enforcement.reporter(Reason.NO_ROOM, seconds=_HOLD_SECONDS),
+            on_refused=self.enforcement.reporter(Reason.COUNTER_REFUSED, seconds=_HOLD_SECONDS),
         )
         self.limiter = Limiter(
             self.backend,
@@ -108,16 +109,8 @@ class App:
             needs_backend=self.policies.default is OnBackendError.ERROR,
             on_change=self._readiness_changed,
         )
-        self.metrics.read_gauge("rls_ready", "1 where /readyz says yes, else 0.", lambda: int(self.readiness.ready))
         self._report_modes()
-        self.metrics.read_counter(
-            "rls_unanswered_total",
-            "Requests that got an error for an answer.",
-            lambda: self.service.unanswered,
-            "reason",
-        )
-        show_fallback(self.metrics, self.policies, lambda: self.replicas.count)
-        show_uncharged(self.metrics, self.limiter.uncharge)
+        self._show_numbers()
         self._concurrency_limit = 0
         self.loading = Loading(settings, self.limiter, self.enforcement, self.event_log)
         self._stop = asyncio.Event()
@@ -171,6 +164,19 @@ class App:
         self.log.info("stopped")
         if self._ended:
             raise Stopped(self._ended)
+
+    def _show_numbers(self) -> None:
+        """Add to the metrics what is counted elsewhere."""
+        metrics = self.metrics
+        metrics.read_gauge("rls_ready", "1 where /readyz says yes, else 0.", lambda: int(self.readiness.ready))
+        metrics.read_counter(
+            "rls_unanswered_total",
+            "Requests that got an error for an answer.",
+            lambda: self.service.unanswered,
+            "reason",
+        )
+        show_fallback(metrics, self.policies, lambda: self.replicas.count)
+        show_uncharged(metrics, self.limiter.uncharge)
 
     def _report_modes(self) -> None:
         """Report the modes of the whole server that weaken rules."""

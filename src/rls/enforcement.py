@@ -29,6 +29,7 @@ class Reason(StrEnum):
     RULES_LOST = "rules_lost"
     RULES_NOT_READ = "rules_not_read"
     BACKEND_UNAVAILABLE = "backend_unavailable"
+    COUNTER_REFUSED = "counter_refused"
     TTL_REFUSED = "ttl_refused"
     NO_ROOM = "no_room"
     REPLICAS_UNKNOWN = "replicas_unknown"
@@ -80,6 +81,10 @@ class EnforcementState:
         """The worst of all reasons."""
         return self._state
 
+    def find(self, reason: Reason) -> Weakness | None:
+        """What holds for *reason*; None where it does not hold."""
+        return self._found.get(reason)
+
     @property
     def weaknesses(self) -> Sequence[Weakness]:
         """The reasons that hold: OFF first, then by the time when they began."""
@@ -96,7 +101,8 @@ class EnforcementState:
             reason: Which one.
             text: What happened, for people.
             state: OFF or DEGRADED.
-            seconds: How long it holds unless it is reported again; until it is ended where None.
+            seconds: How long it holds unless it is reported again; until it is ended where None. Requests report such
+                reasons, each with a text of its own: the first text stays, so that clients cannot fill the log.
         """
         before = self._found.get(reason)
         if not text:
@@ -106,7 +112,7 @@ class EnforcementState:
             self._until.pop(reason, None)
         else:
             self._until[reason] = self._clock() + seconds
-        if before is not None and (before.text, before.state) == (text, state):
+        if before is not None and before.state is state and (seconds is not None or before.text == text):
             return
         found = Weakness(reason, text, state, self._clock() if before is None else before.since)
         self._found[reason] = found

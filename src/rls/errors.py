@@ -73,5 +73,9 @@ class BackendError(RlsError):
         self.in_doubt = in_doubt
 
 
+class CounterRefused(BackendError):
+    """The backend counts, but not on these counters: a key holds no number, or our user lacks a right to look or give back."""
+
+
 class NoRoom(BackendError):
     """A bounded store has no room for a new counter, since it must not forget others for it. Asking again does not help."""

@@ -14,7 +14,7 @@ from rls.core.model import Code
 from rls.core.plan import Check, Plan
 from rls.core.rules import OnBackendError
 from rls.core.window import seconds_until_reset
-from rls.errors import BackendError, NoRoom
+from rls.errors import BackendError, CounterRefused, NoRoom
 
 LOCAL, ALLOW, DENY, ERROR = OnBackendError
 RETRY_SECONDS = 1
@@ -39,6 +39,7 @@ class Policies:
         probe_seconds: Between two attempts to reach the backend.
         on_change: Is told why the backend fails when it begins to, and "" when it is back.
         on_no_room: Called with a text for each request with a counter for which there is no room.
+        on_refused: Called with a text for each request with a counter that the backend refuses, although it counts others.
 
     Attributes:
         default: See above.
@@ -47,6 +48,7 @@ class Policies:
         caught_up: Hits counted here: `sent` are those that the backend got afterwards, `lost` may have been on their way to
             it; `in_doubt` it may have counted itself, so that they are not sent.
         no_room: Times that there was no room for a new counter.
+        refused: Times that the backend refused a counter, but not others.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Policies:
         probe_seconds: float = 0.1,
         on_change: Callable[[str], None] = lambda _: None,
         on_no_room: Callable[[str], None] = lambda _: None,
+        on_refused: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.default = default
@@ -66,6 +69,7 @@ class Policies:
         self.decided = dict.fromkeys(map(str, OnBackendError), 0)
         self.caught_up = {"sent": 0, "lost": 0, "in_doubt": 0}
         self.no_room = 0
+        self.refused = 0
         self.local = LocalCounters(capacity)
         self._backend = backend
         self._replicas = replicas
@@ -73,6 +77,7 @@ class Policies:
         self._probe_seconds = probe_seconds
         self._on_change = on_change
         self._on_no_room = on_no_room
+        self._on_refused = on_refused
         self._clock = clock
         self._failures = 0
         self._recovery: asyncio.Task[None] | None = None
@@ -85,6 +90,9 @@ class Policies:
         no_room = isinstance(error, NoRoom)
         if no_room:
             self._report_no_room(str(error))
+        elif isinstance(error, CounterRefused):
+            self.refused += 1
+            self._on_refused(f"{error}: on_backend_error decides")
         else:
             self.failed(error)
         counted = zip(hits, counts_of(error, hits), strict=True)
@@ -115,7 +123,7 @@ class Policies:
     def policy(self, check: Check, *, no_room: bool = False) -> OnBackendError:
         """What decides *check*. A rule in shadow mode refuses nothing, so it fails nothing either.
 
-        Where there is *no_room* for a counter there is none here either, so what would be counted here is denied.
+        Where a bounded store has *no_room* for a counter, this process has none either: LOCAL denies.
         """
         rule = check.rule
         policy = self.default if rule is None else rule.on_backend_error or self.default
@@ -193,7 +201,7 @@ class Policies:
         self._on_change("")
 
     async def _is_reached(self) -> bool:
-        """Whether all of the backend can count; what can gets what it has missed."""
+        """Whether all nodes of the backend can count. Those that can get the hits that they have missed."""
         all_can_count = True
         try:
             await self._backend.ping()
@@ -211,7 +219,8 @@ class Policies:
         """Let the backend have what was counted here.
 
         Raises:
-            BackendError: It is away again. What it surely has not got is kept; of what it may have got nothing is.
+            BackendError: It is away again. What it surely has not got is kept; of what it may have got nothing is, nor of
+                counters that it refuses.
         """
         for hits in self.local.take(int(self._clock()), _SENT_AT_ONCE):
             unsent: Sequence[Hit] = ()
@@ -219,15 +228,18 @@ class Policies:
                 await self._backend.hit(hits)
             except BackendError as error:
                 missing = [hit for hit, count in zip(hits, counts_of(error, hits), strict=True) if count is None]
-                if error.in_doubt:
+                refused = isinstance(error, CounterRefused)
+                if error.in_doubt or refused:
                     self.caught_up["lost"] += _size(missing)
                 else:
                     unsent = missing
                 self.caught_up["sent"] += _size(hits) - _size(missing)
                 self.local.settle(hits, unsent)
-                raise
-            self.caught_up["sent"] += _size(hits)
-            self.local.settle(hits)
+                if not refused:
+                    raise
+            else:
+                self.caught_up["sent"] += _size(hits)
+                self.local.settle(hits)
 
     def _share(self, check: Check) -> Check:
         """*check* against this process' part of its limit, rounded up; against the smallest while it is not known.

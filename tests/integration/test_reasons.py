@@ -36,6 +36,7 @@ SERVED = {
     Reason.RULES_LOST: "a directory that becomes empty",
     Reason.RULES_NOT_READ: "a FIFO",
     Reason.BACKEND_UNAVAILABLE: "no Redis",
+    Reason.COUNTER_REFUSED: "a key that holds a list",
     Reason.TTL_REFUSED: "an ACL without SET and EXPIRE",
     Reason.NO_ROOM: "more values than room",
     Reason.MEMORY_NOT_SHARED: "memory and two replicas",
@@ -60,8 +61,20 @@ def fill(process: RlsProcess) -> None:
             client.check(request(descriptor(("company_id", str(n))), domain="mesh"), timeout=10)
 
 
+def spoil(process: RlsProcess, redis: RedisServer) -> None:
+    """Let the counter of a company hold something else, and ask for it."""
+    with redis.client() as keys, Client(process.addresses["grpc"]) as client:
+        asked = request(descriptor(("company_id", "acme")), domain="mesh")
+        client.check(asked, timeout=10)
+        (key,) = keys.keys("*acme*")
+        keys.delete(key)
+        keys.rpush(key, "x")
+        client.check(asked, timeout=10)
+
+
 def stand_still(process: RlsProcess) -> None:
-    """Longer than a second; it says so for a moment when it goes on."""
+    """Longer than a second; it says so for a moment when it goes on. A stall is told between two beats of the loop."""
+    process.wait_until(lambda: process.get("/readyz").status == 200, "its loop turns")
     process.send(signal.SIGSTOP)
     time.sleep(1.5)
     process.send(signal.SIGCONT)
@@ -114,6 +127,9 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         Reason.QUOTA_MODE: (["--quota-mode"], RULES, nothing),
         Reason.STALLED: ([], RULES, stand_still),
     }
+    if reason is Reason.COUNTER_REFUSED:
+        server = redis()
+        return ["--backend", f"redis://127.0.0.1:{server.port}"], ONCE, lambda process: spoil(process, server)
     if reason is Reason.TTL_REFUSED:
         return ["--backend", without_ttl(redis())], RULES, nothing
     return cases[reason]

@@ -93,6 +93,29 @@ def test_a_redis_that_comes_to_refuse_writes_without_calls(redis: RedisServer, s
     assert [one for one in events(server) if one.startswith("backend")] == ["backend_lost", "backend_back"]
 
 
+def test_a_counter_that_redis_refuses_does_not_look_like_an_outage_and_hides_none(redis: RedisServer, start) -> None:
+    server = start(redis.url)
+    with redis.client() as client:
+        check(server)
+        (key,) = client.keys("*acme*")
+        client.delete(key)
+        client.rpush(key, "x")
+        assert [check(server) for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]  # counted here
+        assert server.reasons() == ["counter_refused"]
+        assert key.decode() in str(server.readiness()[1])
+        time.sleep(A_WHILE)
+        assert server.reasons() == ["counter_refused"]
+        assert events(server) == ["ready"]
+        assert server.metric("rls_counter_refused_total") == 3
+        client.config_set("maxmemory", 1)
+        server.wait_until(lambda: "backend_unavailable" in server.reasons(), "Redis is gone")
+        check(server)
+        client.config_set("maxmemory", 0)
+        server.wait_until(lambda: "backend_unavailable" not in server.reasons(), "Redis is back, but for that counter")
+        server.wait_until(lambda: events(server)[-1] == "backend_back", "that is told")
+    assert events(server) == ["ready", "backend_lost", "backend_back"]
+
+
 @pytest.mark.parametrize("without", [("set", "expire"), ("expire", "expireat")])
 def test_a_redis_that_lets_nothing_expire(redis: RedisServer, start, without: tuple[str, ...]) -> None:
     """Limits hold, and the state says what is wrong until the rights are there; one line in the log."""

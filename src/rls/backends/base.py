@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from rls.errors import BackendError
+from rls.errors import BackendError, CounterRefused
 
 
 class Hit(NamedTuple):
@@ -47,6 +47,7 @@ class CounterBackend(Protocol):
         imprecisely, but stays over. A counter is gone at the latest some minutes after `expires_at`.
 
         Raises:
+            CounterRefused: The store refuses some of the counters, and no others.
             NoRoom: A bounded store has no room for a counter that is new; see `BackendError` for its counts.
             BackendError: Counts could not be had in time; its `counts` holds those that could. Where it is `in_doubt`, the
                 other hits may have been counted all the same; else they surely were not.
@@ -84,7 +85,7 @@ class Submitting(Protocol):
             The counts where they are known at once; *waiting* hears nothing then. None where it will.
 
         Raises:
-            BackendError: They cannot be had, as is known at once; *waiting* hears nothing then.
+            BackendError: It is known at once that there will be no counts; *waiting* hears nothing then.
         """
 
 
@@ -111,6 +112,11 @@ async def _tell(counting: Coroutine[Any, Any, Sequence[int]], waiting: Waiting) 
 def counts_of(error: BackendError, hits: Sequence[Hit]) -> Sequence[int | None]:
     """The count after each of *hits* that could be had in spite of *error*; None for the others."""
     return error.counts or (None,) * len(hits)
+
+
+def kind_of(errors: Sequence[BackendError]) -> type[BackendError]:
+    """What *errors* come to: CounterRefused only where all of them are."""
+    return CounterRefused if all(isinstance(error, CounterRefused) for error in errors) else BackendError
 
 
 def keep_above(limit: int, near_limit: int) -> int:

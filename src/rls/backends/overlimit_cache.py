@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import cast
 
-from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, submit_as_task
+from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, kind_of, submit_as_task
 from rls.backends.windows import ByWindow
 from rls.errors import BackendError
 
@@ -63,7 +63,8 @@ class OverLimitCache:
         """Apply *hits*; see `CounterBackend.hit`."""
         asked = self._timer()
         if self._over.groups and self._concerns(hits):
-            return await self._hit_known(hits, asked)
+            known, owing = self._known(hits, asked)
+            return cast("list[int]", known) if None not in known else await self._hit_rest(hits, known, owing, asked)
         counts = await self._backend.hit(hits)
         for (_, _, limit, *_), count in zip(hits, counts, strict=True):
             if count > limit:
@@ -108,13 +109,6 @@ class OverLimitCache:
         await self._settle_all()
         await self._backend.aclose()
 
-    async def _hit_known(self, hits: Sequence[Hit], asked: float) -> Sequence[int]:
-        """As `hit`, where some of *hits* may be over their limits already, or give back."""
-        known, owing = self._known(hits, asked)
-        if None not in known:
-            return cast("list[int]", known)
-        return await self._hit_rest(hits, known, owing, asked)
-
     def _known(self, hits: Sequence[Hit], asked: float) -> tuple[list[int | None], list[_Counter]]:
         """What `_answer` says of each of *hits*, and what is owed to the backend before it can say more."""
         owing: list[_Counter] = []
@@ -135,7 +129,7 @@ class OverLimitCache:
             found = zip(unknown, counts_of(error, unknown), strict=True)
             had = iter([self._stale(hit, asked, error) if count is None else count for hit, count in found])
             merged = [next(had) if count is None else count for count in known]
-            raise BackendError(str(error), counts=merged, in_doubt=error.in_doubt) from error
+            raise kind_of([error])(str(error), counts=merged, in_doubt=error.in_doubt) from error
         learnt = iter(self._learn(unknown, counts, asked))
         return [next(learnt) if count is None else count for count in known]
 
@@ -173,7 +167,7 @@ class OverLimitCache:
         return None if group is None else group.get(hit.key)
 
     def _learn(self, hits: Sequence[Hit], counts: Sequence[int], asked: float) -> Sequence[int]:
-        """Remember what is over its limit of *hits*, which were sent at *asked*; forget what is not."""
+        """Remember which counters of *hits* are over their limits; forget the others. The backend was asked at *asked*."""
         for hit, count in zip(hits, counts, strict=True):
             counter = self._counter(hit)
             if hit.amount < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, submit_as_task
+from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, kind_of, submit_as_task
 from rls.errors import BackendError
 
 
@@ -37,7 +37,7 @@ class PerSecondBackend:
             return [count for count in counts if count is not None]
         had = any(count is not None for count in counts)
         in_doubt = any(error.in_doubt for error in errors)
-        raise BackendError(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]
+        raise kind_of(errors)(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]
 
     def submit(self, hits: Sequence[Hit], waiting: Waiting) -> Sequence[int] | None:
         """See `Submitting.submit`."""

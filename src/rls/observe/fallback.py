@@ -25,6 +25,11 @@ def show_fallback(metrics: Metrics, policies: Policies, replicas: Callable[[], i
         "Requests with a new counter for which there was no room, here or in memory://.",
         lambda: policies.no_room,
     )
+    metrics.read_counter(
+        "rls_counter_refused_total",
+        "Requests with a counter that Redis refuses, although it counts others.",
+        lambda: policies.refused,
+    )
     metrics.read_gauge(
         "rls_fallback_counters", "Counters of this process while the backend fails.", lambda: len(policies.local)
     )

@@ -9,7 +9,7 @@ from redis import Redis
 from rls.backends.base import Hit
 from rls.backends.overlimit_cache import OverLimitCache
 from rls.backends.redis import RedisBackend
-from rls.errors import BackendError
+from rls.errors import BackendError, CounterRefused
 from tests.backends.conftest import Connect
 from tests.counters import hit, new_key, until, until_works
 from tests.redis_server import RedisServer
@@ -206,8 +206,9 @@ async def test_what_redis_refuses_fails_only_those_who_asked(
     outcomes = await asyncio.gather(*(backend.hit([one]) for one in (good, odd, text, good)), return_exceptions=True)
     assert [list(outcome) for outcome in outcomes if not isinstance(outcome, BaseException)] == [[1], [2]]
     failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    assert [type(error) for error in failed] == [BackendError] * 2
+    assert [type(error) for error in failed] == [CounterRefused] * 2
     assert str(failed[0]).startswith("Redis: WRONGTYPE")
+    assert str(failed[0]).endswith(odd.key.decode())
     assert list(await backend.hit([good])) == [3]
 
 

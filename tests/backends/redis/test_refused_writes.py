@@ -12,7 +12,7 @@ from redis import Redis
 
 from rls.backends.redis import RedisBackend
 from rls.core.rules import OnBackendError
-from rls.errors import BackendError
+from rls.errors import BackendError, CounterRefused
 from rls.fallback import Policies
 from tests.backends.conftest import Connect
 from tests.counters import hit, until, until_works
@@ -177,7 +177,7 @@ async def test_one_counter_takes_no_node_down(server: RedisServer, redis: Redis,
     else:
         redis.set(odd.key, "x" if kind == "text" else 2**63 - 1)
     for n in range(1, 20):
-        with pytest.raises(BackendError, match=r"WRONGTYPE|not an integer|overflow"):
+        with pytest.raises(CounterRefused, match=r"WRONGTYPE|not an integer|overflow"):
             await backend.hit([odd])
         assert list(await backend.hit([good])) == [n]
     assert all(backend.up.values())
@@ -192,7 +192,7 @@ async def test_one_right_less_takes_no_node_down(own_server: RedisServer, connec
         client.execute_command("ACL", "SETUSER", "default", f"-{right}")
     for n in range(1, 20):
         assert list(await backend.hit([one])) == [n]
-        with pytest.raises(BackendError, match=rf"(?i)NOPERM.*{right}"):
+        with pytest.raises(CounterRefused, match=rf"(?i)NOPERM.*{right}"):
             await backend.hit([one._replace(amount=0 if right == "get" else -1)])
     assert all(backend.up.values())
     await backend.ping()

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from rls.backends.base import Hit, Waiting, submit_as_task
+from rls.backends.base import Hit, Waiting, kind_of, submit_as_task
 from rls.backends.redis.batch import Batch
-from rls.errors import BackendError
+from rls.backends.redis.refusal import is_of_counter
+from rls.errors import BackendError, CounterRefused
 
 _WOKEN_AT_ONCE = 64
 
@@ -115,7 +116,10 @@ class Flight:
             raise flight.failed.with_traceback(None)
         error = flight.batch.errors.get(command)
         if error is not None:
-            raise BackendError(f"Redis: {error}") from error
+            hit = flight.batch.hit(command)
+            if not is_of_counter(error, hit.amount):
+                raise BackendError(f"Redis: {error}") from error
+            raise CounterRefused(f"Redis: {error}; the key is {hit.key.decode(errors='surrogateescape')}") from error
         return flight.batch.bases[command]
 
 
@@ -159,6 +163,7 @@ async def settle(places: Sequence[tuple[Flight, int, int]]) -> Sequence[int]:
     """The counts at *places*, flight by command and what was added, where some of them failed or went elsewhere.
 
     Raises:
+        CounterRefused: Redis refuses some of the counters, and those only.
         BackendError: Some could not be had.
     """
     counts: list[int | None] = []
@@ -173,4 +178,4 @@ async def settle(places: Sequence[tuple[Flight, int, int]]) -> Sequence[int]:
         return [count for count in counts if count is not None]
     had = len(errors) < len(counts)
     in_doubt = any(error.in_doubt for error in errors)
-    raise BackendError(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]
+    raise kind_of(errors)(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]

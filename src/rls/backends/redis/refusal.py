@@ -7,6 +7,7 @@ from typing import NamedTuple
 # A replica; one that has lost its primary; a node that wants a password by now.
 _NOT_THE_PRIMARY = frozenset({"READONLY", "MASTERDOWN", "NOAUTH"})
 _FOR_GOOD = frozenset({"NOPERM", "ERR"})
+_OF_COUNTER = ("WRONGTYPE", "ERR value is not an integer", "ERR increment or decrement would overflow")
 _PASSING = frozenset({"LOADING", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "NOAUTH", "BUSY", "TRYAGAIN", "NOREPLICAS"})
 
 
@@ -57,3 +58,13 @@ class Refusal(NamedTuple):
     def is_not_the_primary(self) -> bool:
         """Whether another connection may be answered where this one is not."""
         return self.kind in _NOT_THE_PRIMARY
+
+
+def is_of_counter(error: Exception, amount: int) -> bool:
+    """Whether *error*, the answer to a hit of *amount*, is about its counter alone: others of the node can be counted.
+
+    The key holds no number, or our user lacks a right that counting does not need: GET to look, EVAL to give back.
+    """
+    if isinstance(error, ValueError):  # a GET of what is no number
+        return True
+    return str(error).startswith(_OF_COUNTER) or (amount <= 0 and Refusal.of(error).is_for_good)
