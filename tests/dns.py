@@ -91,7 +91,7 @@ class Network:
 def _apart() -> list[str]:
     """The command that gives a program a network and mounts of its own."""
     if sys.platform != "linux" or shutil.which("unshare") is None or shutil.which("ip") is None:
-        pytest.skip("needs Linux, with unshare and ip")
+        missing("needs Linux, with unshare and ip")
     words = ["unshare", "--mount", "--net", *(() if os.geteuid() == 0 else ("--user", "--map-root-user"))]
     tried = subprocess.run(
         [*words, "mount", "--bind", "/dev/null", "/etc/resolv.conf"], capture_output=True, check=False

@@ -142,7 +142,7 @@ def test_it_starts_without_redis_and_answers_and_says_so(start, tmp_path) -> Non
     assert process.get("/readyz").status == process.get("/healthcheck").status == 200
     assert [check(process).code for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]
     called = rls("call", process.addresses["grpc"], "--domain", "mesh", "--hits", "0", "company_id=other").stdout
-    assert "which cannot be had: on_backend_error: local" in called
+    assert "; decided without counters, by on_backend_error: local" in called
     assert {
         "rls_ready 1.0",
         'rls_enforcement_state{state="degraded"} 1.0',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
 from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, submit_as_task
@@ -231,7 +232,7 @@ class Limiter:
             self.uncharge.give_back(given_back)
 
 
-class PendingCheck:
+class PendingCheck(ABC):
     """A check that waits for its counts, in place of a task; whoever starts one says what becomes of its decision.
 
     Attributes:
@@ -247,13 +248,13 @@ class PendingCheck:
         self.began = 0.0
         self.hits: Sequence[Hit] = ()
 
+    @abstractmethod
     def decided(self, decision: Decision) -> None:
         """It was decided."""
-        raise NotImplementedError
 
+    @abstractmethod
     def undecided(self, error: Exception) -> None:
         """It was not: a BackendError where no policy answers, or a bug."""
-        raise NotImplementedError
 
     def counted(self, counts: Sequence[int]) -> None:
         """See `Waiting`."""

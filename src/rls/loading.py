@@ -19,7 +19,7 @@ class Loading:
     Args:
         settings: Where the rules are, and whether it is meant that there are none.
         limiter: Gets the rules.
-        enforcement: Is told of rules that are missing.
+        enforcement: Gets the reasons for which rules are missing.
         log: Gets the warnings.
     """
 
@@ -72,7 +72,7 @@ class Loading:
 
 
 def _summary(noun: str, problems: Sequence[Problem]) -> str:
-    """How many there are, and the first; "" where there is none."""
+    """The number of *problems*, and the first of them; "" where the list is empty."""
     if not problems:
         return ""
     if len(problems) == 1:

@@ -21,7 +21,7 @@ class SlicedDecision:
         self.counts: list[int | None] = []
         self.statuses: list[Status] = []
         self._overall = Overall(modes)
-        self._slices: list[Decision] = []
+        self._first: Decision | None = None
         self._policies: set[OnBackendError] = set()
         self._denied: list[Status | None] = []
 
@@ -32,8 +32,8 @@ class SlicedDecision:
             self.hits += hits
             self.counts += counts
             self.statuses += decision.statuses
-        if not self._slices:
-            self._slices.append(decision)
+        if self._first is None:
+            self._first = decision
         if isinstance(decision, Fallback):
             self._policies |= decision.policies
             if decision.denied:
@@ -41,7 +41,8 @@ class SlicedDecision:
 
     def decision(self) -> Decision:
         """The decision on the request, with plan and statuses of its first slice, and the status that refuses it."""
-        first = self._slices[0]
+        first = self._first
+        assert first is not None  # a request has a descriptor
         decided = self._overall.decision(first.plan, first.statuses)
         refused_by = decided.refused_by
         if refused_by is not None and not any(status is refused_by for status in first.statuses):

@@ -98,7 +98,7 @@ def test_a_long_value_is_short_in_its_label_and_like_no_other() -> None:
     [
         ("a\x1b]0;t\x07", r"a\\x1b]0;t\\x07"),
         ("a\r\x00", r"a\\r\\x00"),
-        ("\x85\u202e", r"\\x85\\u202e"),
+        ("\x85\u202e", r"\\u0085\\u202e"),
         ("Zürich 東京", "Zürich 東京"),
     ],
 )

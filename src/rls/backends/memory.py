@@ -32,7 +32,7 @@ class MemoryBackend:
         """Apply *hits*; see `CounterBackend.hit`. Never waits.
 
         Raises:
-            NoRoom: There is none for some of *hits*.
+            NoRoom: The table has no room for some of *hits*.
         """
         return self.submit(hits)
 

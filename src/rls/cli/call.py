@@ -85,15 +85,9 @@ def call(
         say(f"rls: no answer from {address}: {error}", err=True)
         raise typer.Exit(UNANSWERED) from None
     if not json:
-        _show(request, answers[-1])
-    if not json and count > 1:
-        codes = Counter(answer.code for answer in answers)
-        typer.echo(f"{count} checks: " + ", ".join(f"{number} {code}" for code, number in sorted(codes.items())))
-    found = dict.fromkeys(reason for answer in answers for reason in _unlimited(request, answer))
-    if expect_limit and found:
-        for reason in found:
-            say(f"rls: {reason}", err=True)
-        raise typer.Exit(UNLIMITED)
+        _show(request, answers)
+    if expect_limit:
+        _demand_limits(request, answers)
     raise typer.Exit(0 if answers[-1].code == "OK" else OVER_LIMIT)
 
 
@@ -135,7 +129,25 @@ def _unlimited(request: Request, answer: Answer) -> Iterator[str]:
             yield f"no limit for {descriptor.text}: its rule is `unlimited`"
 
 
-def _show(request: Request, answer: Answer) -> None:
+def _demand_limits(request: Request, answers: Sequence[Answer]) -> None:
+    """Say why an answer does not show that every descriptor is limited, and exit; return where all do."""
+    found = dict.fromkeys(reason for answer in answers for reason in _unlimited(request, answer))
+    for reason in found:
+        say(f"rls: {reason}", err=True)
+    if found:
+        raise typer.Exit(UNLIMITED)
+
+
+def _show(request: Request, answers: Sequence[Answer]) -> None:
+    """Print the last answer, and how many there were of each code."""
+    _show_answer(request, answers[-1])
+    if len(answers) > 1:
+        codes = Counter(answer.code for answer in answers)
+        listed = ", ".join(f"{number} {code}" for code, number in sorted(codes.items()))
+        typer.echo(f"{len(answers)} checks: {listed}")
+
+
+def _show_answer(request: Request, answer: Answer) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -146,7 +158,7 @@ def _show(request: Request, answer: Answer) -> None:
         refused = f"; refused by rule {rule}, by its descriptor {answer.metadata.get('descriptor')}"
         summary.append(printable(refused))
     if policies := answer.metadata.get("on_backend_error"):
-        summary.append(printable(f"; not by its counters, which cannot be had: on_backend_error: {policies}"))
+        summary.append(printable(f"; decided without counters, by on_backend_error: {policies}"))
     console.print(summary)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("descriptor", "status", "limit", "remaining", "reset"):

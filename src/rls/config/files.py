@@ -179,7 +179,7 @@ class _Search:
         self.found.files[path] = look
 
     def _unknown(self, path: str, error: OSError) -> bool:
-        """Something of which cannot be said what it is."""
+        """Take a path whose kind is not known, because of *error*."""
         try:
             self._disk.lstat(path)
         except FileNotFoundError:

@@ -37,4 +37,5 @@ def log_enforcement(log: Log, enforcement: EnforcementState) -> None:
 
 
 def _since(enforcement: EnforcementState, reason: Reason) -> float:
-    return next((found.since for found in enforcement.weaknesses if found.reason is reason), 0.0)
+    found = enforcement.find(reason)
+    return 0.0 if found is None else found.since

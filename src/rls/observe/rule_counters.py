@@ -6,13 +6,13 @@ checks for longer than a check may take. These numbers are written in pieces, be
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
 
 from rls.core.plan import OVERRIDE_LABEL, Check
 from rls.core.rules import Rule, RuleSet
+from rls.printable import printable
 
 LONGEST_ZEROS = 10_000
 """With more rules than this, a rule appears with its first hit, not with 0 when it is loaded."""
@@ -36,7 +36,6 @@ _NONE: frozenset[str] = frozenset()
 _LIMITED = frozenset({"hits", "over_limit", "near_limit", "within_limit"})
 _IN_SHADOW = _LIMITED | {"shadow_mode"}
 _UNLIMITED = frozenset({"unlimited"})
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class RuleCounters:
@@ -160,6 +159,7 @@ def _shortened(label: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """*text* as the value of a label; what a terminal would obey is shown by its code point."""
-    text = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+    """*text* as the value of a label: what is not printable as `printable` shows it, but for the line feed."""
+    if not text.isprintable():
+        text = "".join([char if char.isprintable() or char == "\n" else printable(char) for char in text])
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

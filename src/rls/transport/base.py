@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from rls.transport.health import Health
-from rls.transport.http2 import UnaryHandler
+from rls.transport.http2 import Request, Responder, UnaryHandler
 
 
 class Turn:
@@ -23,7 +23,7 @@ class Turn:
 
     __slots__ = ("in_task", "waited")
 
-    in_task: Callable[[Handler], UnaryHandler]
+    in_task: Callable[[AnyHandler], AnyUnaryHandler]
 
     def __init__(self) -> None:
         self.waited = 0.0
@@ -33,6 +33,10 @@ Direct: TypeAlias = Callable[[Turn], UnaryHandler]
 """Makes a handler that needs no task, for a server whose turns of the loop are these."""
 Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Answers one message with one; raises RlsError or Aborted."""
+AnyHandler: TypeAlias = Callable[[Any], Awaitable[bytes]]
+"""As `Handler`, of a message or of what became of it."""
+AnyUnaryHandler: TypeAlias = Callable[[Responder, int, Request, Any, float], None]
+"""As `http2.UnaryHandler`, of a message or of what became of it."""
 
 
 class Dropped(StrEnum):

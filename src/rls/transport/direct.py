@@ -46,7 +46,7 @@ class RateLimitHandler:
         self._turn = turn
         self._caller_timeout = caller_timeout
         self._unhurried = unhurried
-        self._long = turn.in_task(service.answer)
+        self._many = turn.in_task(service.answer_many)
 
     def __call__(self, connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
         """See `http2.UnaryHandler`."""
@@ -63,7 +63,7 @@ class RateLimitHandler:
             self.fail(connection, stream_id, error)
             return
         if not isinstance(found, tuple):
-            self._long(connection, stream_id, request, message, now)
+            self._many(connection, stream_id, request, found, now)
             return
         prepared, begun = found
         check = _Check(service.limiter, prepared)

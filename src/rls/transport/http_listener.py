@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import time
@@ -20,7 +19,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from rls.transport.http_connection import SECONDS_IDLE, Connection, Phase
-from rls.transport.listen import address_of, close_listener, listen
+from rls.transport.listen import LOST, NO_FILES, NO_FILES_SECONDS, address_of, close_listener, listen
 
 CONNECTIONS = 64
 KEPT = 8
@@ -31,10 +30,7 @@ _SLICE_SECONDS = 0.0005
 _FINISH_SECONDS = 1.0
 _LEAST_AGE = 0.02
 """Seconds that a client has to send something before its connection may be given to another."""
-_NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_NO_FILES_PAUSE = 0.1
 _SAY_SECONDS = 10.0
-_LOST = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP}
 
 # It warns of each request that is none: a client could fill the log.
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -198,12 +194,12 @@ class HttpListener:
             try:
                 return (await asyncio.get_running_loop().sock_accept(listener))[0]
             except OSError as error:
-                if error.errno in _LOST:
+                if error.errno in LOST:
                     raise
-                if error.errno in _NO_FILES:
+                if error.errno in NO_FILES:
                     self._say(error)
                     self._make_room()
-                await asyncio.sleep(_NO_FILES_PAUSE if error.errno in _NO_FILES else 0)
+                await asyncio.sleep(NO_FILES_SECONDS if error.errno in NO_FILES else 0)
 
     def _say(self, error: OSError) -> None:
         now = time.monotonic()

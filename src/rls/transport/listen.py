@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -14,6 +15,12 @@ from typing import Any
 
 from rls.errors import SettingsError
 
+NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of accept that pass once other connections are closed."""
+NO_FILES_SECONDS = 0.1
+"""Pause before accept is tried again after one of `NO_FILES`."""
+LOST = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
+"""Errors of accept after which the socket does not listen any more."""
 _UNIX = "unix:"
 _BACKLOG = 4096
 _OTHER_FILES = 1024

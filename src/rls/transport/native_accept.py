@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import ssl
@@ -12,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+from rls.transport.listen import LOST, NO_FILES, NO_FILES_SECONDS
 from rls.transport.native_connection import NativeConnection, clock
 
 _LOG = logging.getLogger(__name__)
@@ -21,9 +21,6 @@ HANDSHAKES_A_TURN = 4
 HANDSHAKE_SECONDS = 10.0
 _ACCEPTS_A_TURN = 64
 _SHUTDOWN_SECONDS = 1.0
-_NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_NO_FILES_PAUSE = 0.1
-_LOST = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP}
 _SAY_SECONDS = 60.0
 
 
@@ -118,13 +115,13 @@ class Acceptor:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            if error.errno in _LOST:
+            if error.errno in LOST:
                 self._stop(error)
                 return False
-            if error.errno in _NO_FILES:
+            if error.errno in NO_FILES:
                 self._say("a connection cannot be accepted: %s", error)
                 self._loop.remove_reader(self._fd)
-                self._pause = self._loop.call_later(_NO_FILES_PAUSE, self._go_on)
+                self._pause = self._loop.call_later(NO_FILES_SECONDS, self._go_on)
                 return False
             return True  # it is gone again
         if not self._room(self._waiting):

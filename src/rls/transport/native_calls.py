@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
-from rls.transport.base import Calls, Dropped, Handler, Turn
+from rls.transport.base import AnyHandler, AnyUnaryHandler, Calls, Dropped, Turn
 from rls.transport.health import CHECK, WATCH, Health
 from rls.transport.http2 import Connection, Request, Responder, Routes, Streaming, Unary, UnaryHandler
 from rls.transport.native_permits import Permits
@@ -36,10 +37,10 @@ class Starts:
         """*handler*, called by `begin`."""
         add = self._read.append
 
-        def defer(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+        def remember(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
             add((handler, stream_id, request, message, now))
 
-        return defer
+        return remember
 
     def begin(self, connection: Connection) -> None:
         """Begin what *connection* has read."""
@@ -115,10 +116,10 @@ class TaskCalls:
         self._turn_began = 0.0
         self._tasks: dict[Responder, dict[int, asyncio.Task[None]]] = {}
 
-    def handler(self, answer: Handler) -> UnaryHandler:
-        """Serve calls by *answer*."""
+    def handler(self, answer: AnyHandler) -> AnyUnaryHandler:
+        """Serve calls by *answer*; see `Turn.in_task`."""
 
-        def begin(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+        def begin(connection: Responder, stream_id: int, request: Request, message: Any, now: float) -> None:
             timeout = request.head.timeout
             limit = self._caller_timeout if timeout is None else timeout
             began = connection.began(stream_id)
@@ -144,10 +145,10 @@ class TaskCalls:
 
     async def _call(
         self,
-        answer: Handler,
+        answer: AnyHandler,
         connection: Responder,
         stream_id: int,
-        message: bytes,
+        message: Any,
         timeout: float | None,
         now: float,
         waited: float,
@@ -185,7 +186,7 @@ class TaskCalls:
     def _end_turn(self) -> None:
         self._turn_began = 0.0
 
-    async def _in_time(self, answer: Handler, message: bytes, deadline: float) -> bytes:
+    async def _in_time(self, answer: AnyHandler, message: Any, deadline: float) -> bytes:
         """An answer that may take longer than its caller waits."""
         try:
             async with asyncio.timeout(deadline - self._clock()):

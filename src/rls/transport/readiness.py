@@ -99,10 +99,7 @@ class Readiness:
     def _update(self) -> None:
         usable = self._usable
         self._health.set(serving=usable)
-        if usable is not self._was_ready and not self.draining and Reason.STARTING not in self._reasons:
+        starting = self.enforcement.find(Reason.STARTING) is not None
+        if usable is not self._was_ready and not self.draining and not starting:
             self._was_ready = usable
             self._on_change(usable)
-
-    @property
-    def _reasons(self) -> set[Reason]:
-        return {weakness.reason for weakness in self.enforcement.weaknesses}

@@ -77,10 +77,10 @@ class Service:
                 prepared, begun = found
                 limiter = self.limiter
                 return encode(await limiter.run(prepared), begun, self.answers, limiter.modes)
-            return await self._answer_in_slices(found)
         except Exception as error:
             self.count_unanswered(error)
             raise
+        return await self.answer_many(found)
 
     def look_up(self, message: bytes) -> Remembered | Message:
         """What *message* comes to, remembered or found out; or the parsed message, where it has many descriptors.
@@ -136,15 +136,23 @@ class Service:
         """A request got *error* for an answer."""
         self.unanswered[_status(error)[1]] += 1
 
-    async def _answer_in_slices(self, parsed: Message) -> bytes:
-        """The answer to a request of many descriptors. One such request is judged at a time: they are large."""
+    async def answer_many(self, parsed: Message) -> bytes:
+        """Answer a request of many descriptors, which `look_up` parsed. One is judged at a time: they are large.
+
+        Raises:
+            RequestError: As `answer`; NotLoaded and BackendError as well.
+        """
         encoded: list[bytes] = []
         limiter = self.limiter
-        async with self._one_at_a_time:
-            decision = await limiter.run_slices(
-                lambda: slices(parsed),
-                lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
-            )
+        try:
+            async with self._one_at_a_time:
+                decision = await limiter.run_slices(
+                    lambda: slices(parsed),
+                    lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
+                )
+        except Exception as error:
+            self.count_unanswered(error)
+            raise
         return encode_slices(decision, encoded, self.answers, limiter.modes)
 
     async def answer_json(self, body: bytes, *, refunds: bool = True) -> tuple[int, bytes]:

@@ -33,7 +33,7 @@ async def look_up(host: str, port: int) -> Sequence[Address]:
     A name is looked up once at a time: a resolver that hangs would keep a thread for every attempt.
 
     Raises:
-        OSError: There is none.
+        OSError: The name has no address, or the resolver does not say.
     """
     try:
         return _in_turn(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
@@ -97,7 +97,7 @@ async def connected_socket(address: Address) -> socket.socket:
     """A socket that is connected to *address*, to be closed by the caller.
 
     Raises:
-        OSError: There is none.
+        OSError: It cannot be connected.
     """
     found = socket.socket(address.family, socket.SOCK_STREAM)
     try:

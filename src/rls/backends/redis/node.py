@@ -123,7 +123,7 @@ class Node:
         """The reply to a packed *command* that is no hit; it goes out with the next write.
 
         Raises:
-            BackendError: There is none, or it is an error.
+            BackendError: No reply came, or the reply is an error.
         """
         if self.down is not None and not self.is_connected:
             raise self.down.with_traceback(None)

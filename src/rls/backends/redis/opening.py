@@ -103,7 +103,7 @@ class RedisEndpoint:
         """The reply to one packed *command*, over a connection of its own.
 
         Raises:
-            BackendError: There is none, or it is an error.
+            BackendError: No reply came, or the reply is an error.
         """
         connection = await self.connect(timeout_seconds, lambda _: None)
         try:
