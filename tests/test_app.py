@@ -60,7 +60,7 @@ def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:
     assert "refused by rule company_id" in results[-1].stdout
 
 
-@pytest.mark.parametrize("transport", ["h2corn", "native", "grpcio"])
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_it_serves_until_the_drain_ends_but_says_at_once_that_it_will_stop(start, transport: str) -> None:
     """Callers have the drain's time to go elsewhere."""
     process = start("--drain", "1s", "--transport", transport)
@@ -247,7 +247,7 @@ def test_an_address_that_is_taken(tmp_path) -> None:
     rules.write_text(RULES)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for transport in ("h2corn", "native", "grpcio"):
+        for transport in ("native", "grpcio"):
             assert refused(["--config", str(rules), "--grpc", f"127.0.0.1:{port}", "--transport", transport]) == (
                 1,
                 [f"rls: cannot listen on 127.0.0.1:{port}: Address already in use"],

@@ -26,7 +26,6 @@ from tests.rls_process import RlsProcess
 from tests.transport.conftest import until
 
 GRPCIO = ("--transport", "grpcio")
-NATIVE = ("--transport", "native")
 TLS = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
 # How, what is struck, what is told to have ended, and options.
 STRIKES = [
@@ -37,12 +36,8 @@ STRIKES = [
     ("raise", "replicas", "replicas", ("--replicas", "dns:localhost")),
     ("raise", "garbage collection", "garbage collection", ()),
     ("cancel", "garbage collection", "garbage collection", ()),
-    ("raise", "h2corn", "grpc server", ()),
-    ("cancel", "h2corn", "grpc server", ()),
     ("raise", "certificates", "grpc server", TLS),
     ("cancel", "certificates", "grpc server", TLS),
-    ("raise", "certificates", "grpc server", (*TLS, *NATIVE)),
-    ("cancel", "certificates", "grpc server", (*TLS, *NATIVE)),
     ("raise", "_server_main_loop", "grpc server", GRPCIO),
     ("cancel", "_server_main_loop", "grpc server", GRPCIO),
     ("raise", "grpc server", "grpc server", ()),
@@ -51,7 +46,6 @@ STRIKES = [
     ("raise", "admin accepts", "admin server", ()),
     ("cancel", "http accepts", "http server", ()),
     ("shut", "grpc", "grpc server", ()),
-    ("shut", "grpc", "grpc server", NATIVE),
     ("shut", "grpc", "grpc listener", GRPCIO),
     ("shut", "http", "http server", ()),
     ("shut", "admin", "admin server", ()),

@@ -27,7 +27,7 @@ from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
-from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
+from rls.process import collect_garbage, settle_garbage_collector
 from rls.replicas import Replicas
 from rls.serving import answers_of, open_transport
 from rls.settings import Settings
@@ -56,7 +56,6 @@ def run(settings: Settings, warnings: Sequence[str] = (), started: Started = lam
         SettingsError: It cannot start.
         Stopped: A part of it ended.
     """
-    yield_to_python()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(App(settings).serve(warnings, started))
 

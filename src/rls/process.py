@@ -1,30 +1,14 @@
-"""What a server asks of its interpreter and its kernel."""
+"""What a server asks of its interpreter."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import os
 
 _ALLOCATIONS_BETWEEN_COLLECTIONS = 5_000
 _COLLECTIONS_BETWEEN_LARGER = 4
 _NEVER = 1_000_000_000
 _FULL_COLLECTION_SECONDS = 3600
-
-
-def yield_to_python() -> None:
-    """Where there is only one CPU, keep the I/O thread from interrupting Python at every answer.
-
-    The transport's own thread is woken by each message that Python sends. On a CPU of its own that is what one wants; on
-    a shared one the kernel would run it at once, for a single message, and switch back. A thread of the batch class never
-    preempts the one that wakes it, so answers gather until Python has nothing more to do. Threads inherit the class of
-    the one that starts them: to be called before the transport starts.
-    """
-    if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
-        # Not allowed under some seccomp profiles; nothing is lost but speed.
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def settle_garbage_collector() -> None:

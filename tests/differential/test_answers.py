@@ -21,7 +21,7 @@ from tests.differential.reference import reference_server, rls_server
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 PHASES = [Phase.generate, Phase.shrink]
-SERVED = [*((variant, "h2corn") for variant in VARIANTS), (VARIANTS[1], "grpcio"), (VARIANTS[1], "native")]
+SERVED = [*((variant, "native") for variant in VARIANTS), (VARIANTS[1], "grpcio")]
 
 
 @contextmanager

@@ -155,29 +155,6 @@ async def test_certificates_may_change_again_and_again_while_calls_are_served(se
             await changed
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
-async def test_closing_while_certificates_are_being_changed_comes_to_an_end(serve, tls, tmp_path):
-    entered, leave = asyncio.Event(), asyncio.Event()
-
-    async def slow(payload: bytes) -> bytes:
-        entered.set()
-        await leave.wait()
-        return payload
-
-    served = await serve({ECHO: slow}, tls=tls)
-    first = served.transport._serving
-    async with calling(served.address) as call, asyncio.timeout(DEADLINE):
-        under_way = asyncio.create_task(status_of(call))
-        await entered.wait()
-        put(tmp_path, *CA.issue(HOST))
-        await until(lambda: served.transport._serving is not first)
-        closing = asyncio.create_task(served.transport.aclose())
-        await asyncio.sleep(0.1)  # the first server waits for its call by then, whether or not it is told to close
-        leave.set()
-        await closing
-        assert await under_way is grpc.StatusCode.OK
-
-
 async def until_shown(address: str, cert: bytes) -> None:
     async with asyncio.timeout(DEADLINE):
         while True:
