@@ -59,7 +59,12 @@ def heads(plan: Plan) -> tuple[bytes, ...]:
 
     That is all but limit_remaining and duration_until_reset; nothing where no limit holds.
     """
-    return tuple(b"" if check.limit is None else _head(check.limit) for check in plan.checks)
+    return tuple(head_of(check) for check in plan.checks)
+
+
+def head_of(check: Check) -> bytes:
+    """As `heads`, for one check."""
+    return b"" if check.limit is None else _head(check.limit)
 
 
 def encode(decision: Decision, heads: Sequence[bytes], answers: Answers, modes: Modes) -> bytes:
