@@ -107,7 +107,7 @@ class Service:
             planned = self.limiter.ready_planner().plan(read(parsed))
             remembered = (Prepared(planned), heads(planned))
         # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
-        self._remembered.put(message, remembered, 750 + 3 * len(message) + 800 * len(remembered[1]))
+        self._remembered.put(message, remembered, 850 + 3 * len(message) + 800 * len(remembered[1]))
         return remembered
 
     def _prepare_plain(self, message: bytes) -> Remembered | None:
