@@ -30,6 +30,7 @@ TLS = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
 # How, what is struck, what is told to have ended, and options.
 STRIKES = [
     ("raise", "health", "health", ()),
+    ("raise", "loop turns", "loop turns", ()),
     ("raise", "readiness", "readiness", ()),
     ("raise", "loading", "loading", ()),
     ("cancel", "loading", "loading", ()),

@@ -26,8 +26,9 @@ from rls.loading import Loading
 from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
+from rls.observe.loop_turns import LoopTurns, show_loop_turns
 from rls.observe.metrics import CONTENT_TYPE, Metrics
-from rls.process import collect_garbage, settle_garbage_collector
+from rls.process import collect_garbage, settle_garbage_collector, switch_threads_often
 from rls.replicas import Replicas
 from rls.serving import answers_of, open_transport
 from rls.settings import Settings
@@ -56,6 +57,7 @@ def run(settings: Settings, warnings: Sequence[str] = (), started: Started = lam
         SettingsError: It cannot start.
         Stopped: A part of it ended.
     """
+    switch_threads_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(App(settings).serve(warnings, started))
 
@@ -100,6 +102,7 @@ class App:
         )
         self.service = Service(self.limiter, answers=answers_of(settings))
         self.health = Health(on_stall=self._stalled)
+        self.loop_turns = LoopTurns()
         self.readiness = Readiness(
             self.enforcement,
             self.health,
@@ -145,6 +148,7 @@ class App:
                     self._tasks.keep(f"{name} server", server.ended())
                     self._tasks.keep(f"{name} listener", keep_listening(server.address))
             self._tasks.keep("health", self.health.run())
+            self._tasks.keep("loop turns", self.loop_turns.run())
             await self.readiness.poll()
             self._tasks.keep("readiness", self.readiness.run())
             if not self.replicas.fixed:
@@ -176,6 +180,7 @@ class App:
         )
         show_fallback(metrics, self.policies, lambda: self.replicas.count)
         show_uncharged(metrics, self.limiter.uncharge)
+        show_loop_turns(metrics, self.loop_turns)
 
     def _report_modes(self) -> None:
         """Report the modes of the whole server that weaken rules."""

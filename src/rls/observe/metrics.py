@@ -162,6 +162,10 @@ class Metrics:
         """Show what *read* returns as the gauge *name*."""
         self._sources.append(lambda: _gauge(name, documentation, read(), label))
 
+    def read_histogram(self, name: str, documentation: str, durations: Durations) -> None:
+        """Show *durations* as the histogram *name*."""
+        self._sources.append(lambda: _histogram(name, documentation, durations))
+
     def expose(self) -> Iterator[bytes]:
         """All metrics as Prometheus text, in pieces that each take less than a millisecond or so."""
         yield generate_latest(self._registry)
