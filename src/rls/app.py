@@ -99,7 +99,7 @@ class App:
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(self.metrics, self.event_log),
         )
-        self.service = Service(self.limiter, answers=answers_of(settings))
+        self.service = Service(self.limiter, answers=answers_of(settings), on_ignored=self.event_log.override_ignored)
         self.health = Health(on_stall=self._stalled)
         self.readiness = Readiness(
             self.enforcement,

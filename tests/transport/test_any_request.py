@@ -50,25 +50,32 @@ raw = st.binary(max_size=6) | st.sampled_from(
 )
 keys = st.sampled_from([b"ip", b"user", b"path", b"company", b"free", b"na\xefve"]) | raw
 entries = st.lists(st.tuples(keys, raw | raw.map(lambda value: value * 100)), max_size=5)
-descriptors = st.tuples(entries, st.none() | st.integers(0, 2**64 - 1), st.booleans())
+int32, uint32 = st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1)
+limits = st.tuples(uint32, st.integers(-1, 9) | int32, st.none() | st.integers(0, 101) | uint32)
+descriptors = st.tuples(entries, st.none() | st.integers(0, 2**64 - 1), st.booleans(), st.none() | limits)
 
-Asked: TypeAlias = tuple[list[tuple[bytes, bytes]], int | None, bool]
-"""A descriptor: its entries, its addend, and whether it gives hits back."""
+Limit: TypeAlias = tuple[int, int, int | None]
+Asked: TypeAlias = tuple[list[tuple[bytes, bytes]], int | None, bool, Limit | None]
+"""A descriptor: its entries, its addend, whether it gives hits back, and a limit of its own: count, unit, multiplier."""
 
 
 def message(asked: list[Asked], domain: bytes = b"domain", addend: int = 0) -> bytes:
     request = raw_pb2.RateLimitRequest(domain=domain, hits_addend=addend)
-    for pairs, own_addend, refund in asked:
+    for pairs, own_addend, refund, limit in asked:
         descriptor = request.descriptors.add(is_negative_hits=refund)
         for key, value in pairs:
             descriptor.entries.add(key=key, value=value)
         if own_addend is not None:
             descriptor.hits_addend.value = own_addend
+        if limit is not None:
+            descriptor.limit.requests_per_unit, descriptor.limit.unit, multiplier = limit  # type: ignore[assignment]
+            if multiplier is not None:
+                descriptor.limit.unit_multiplier.value = multiplier
     return request.SerializeToString()
 
 
 def one(value: bytes, key: bytes = b"ip") -> Asked:
-    return [(key, value)], None, False
+    return [(key, value)], None, False, None
 
 
 class Served:
@@ -92,7 +99,7 @@ class Served:
 
 @settings(max_examples=300)
 @given(st.lists(descriptors, min_size=1, max_size=3), raw.filter(len), st.integers(0, 2**32 - 1), st.integers(1, 40))
-def test_no_key_value_addend_or_number_makes_an_error(asked, domain, addend, times) -> None:
+def test_no_key_value_addend_limit_or_number_makes_an_error(asked, domain, addend, times) -> None:
     async def ask_all() -> None:
         served = Served()
         for name in (domain, b"domain"):
@@ -133,7 +140,7 @@ async def test_in_redis_too(redis) -> None:
         for value in (b"\xff", b"\xfe", b"\x00", b"x" * 70_000, b"\xff" * 70_000):
             codes = [(await served.ask(message([one(value)]))).overall_code for _ in range(3)]
             assert codes == [OK, OK, OVER_LIMIT]
-        huge: Asked = ([(b"ip", b"huge")], 2**64 - 1, False)
+        huge: Asked = ([(b"ip", b"huge")], 2**64 - 1, False, None)
         assert [(await served.ask(message([huge]))).overall_code for _ in range(3)] == [OVER_LIMIT] * 3
         many = message([one(b"%d" % n) for n in range(2 * SLICE + 1)])
         assert [(await served.ask(many)).overall_code for _ in range(3)] == [OK, OK, OVER_LIMIT]
@@ -173,7 +180,7 @@ async def test_a_text_that_reads_like_an_escaped_byte_shares_its_series_and_not_
 async def test_many_descriptors_are_answered_like_few(count: int) -> None:
     """Codes, statuses, metrics and `replaces`, which hold for the whole request."""
     served = Served()
-    asked: list[Asked] = [([(b"company", b"acme"), (b"ip", b"%d" % n)], None, False) for n in range(count - 1)]
+    asked: list[Asked] = [([(b"company", b"acme"), (b"ip", b"%d" % n)], None, False, None) for n in range(count - 1)]
     replacing = message([*asked, one(b"zx", b"path")])
     answer = await served.ask(replacing)
     assert [status.HasField("current_limit") for status in answer.statuses] == [False] * (count - 1) + [True]
