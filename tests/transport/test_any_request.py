@@ -207,9 +207,44 @@ async def test_other_calls_have_their_turn_while_many_descriptors_are_judged() -
     assert (await long).overall_code == OK
 
 
-async def test_json_cannot_hold_what_is_not_text() -> None:
-    """A lone surrogate in JSON is the caller's mistake; Envoy does not send JSON."""
-    status, _ = await Served().service.answer_json(
-        b'{"domain":"domain","descriptors":[{"entries":[{"key":"ip","value":"\\udcff"}]}]}'
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        (b"\xff", "byte 67 is 0xFF, expected UTF-8"),
+        (b"Mu\xf1oz", "byte 69 is 0xF1, expected UTF-8"),
+        (b"\xed\xb3\xbf", "byte 67 is 0xED, expected UTF-8"),  # a surrogate as CESU-8 has it
+        (b"\xc3", "byte 67 is 0xC3, expected UTF-8"),  # a character that is cut off
+        ("é\\udcff".encode(), r"byte 69 begins \udcff, half of a surrogate pair, expected both halves"),
+        (b"\\uD83D\\u0041", r"byte 67 begins \uD83D, half of a surrogate pair, expected both halves"),
+        (b"\\\\\\ud800", r"byte 69 begins \ud800, half of a surrogate pair, expected both halves"),
+    ],
+)
+async def test_json_that_is_not_text_is_refused_with_its_place(value: bytes, wrong: str) -> None:
+    """JSON is UTF-8, and the Go server refuses the same. Envoy asks over gRPC, where any byte is counted."""
+    body = b'{"domain":"domain","descriptors":[{"entries":[{"key":"ip","value":"%b"}]}]}' % value
+    status, answer = await Served().service.answer_json(body)
+    assert (status, json.loads(answer)) == (
+        400,
+        {"error": f"the body is not a RateLimitRequest in JSON: {wrong}"},
     )
-    assert status in (200, 400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"\\ud800":1}',
+        b'{"domain":"d","descriptors":[{"\\udfff":1}]}',
+        b'{"domain":"d"}'.decode().encode("utf-16"),
+    ],
+)
+async def test_a_name_that_is_not_text_is_refused_too(body: bytes) -> None:
+    status, _ = await Served().service.answer_json(body)
+    assert status == 400
+
+
+@pytest.mark.parametrize("value", ["\\ud83d\\ude00", "\\\\ud800", "\\\\\\\\udcff", "\ufeffé", "\\u0000"])
+async def test_json_that_is_text_is_counted(value: str) -> None:
+    served = Served()
+    body = f'{{"domain":"domain","descriptors":[{{"entries":[{{"key":"ip","value":"{value}"}}]}}]}}'
+    statuses = [(await served.service.answer_json(mark + body.encode()))[0] for mark in (b"", b"\xef\xbb\xbf", b"")]
+    assert statuses == [200, 200, 429]
