@@ -149,31 +149,50 @@ async def test_in_redis_too(redis) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown", "label"),
+    ("value", "shown"),
     [
-        (b"bob\xff", "bob\\xff", "bob\\xff"),
-        (b"Mu\xf1oz", "Mu\\xf1oz", "Mu\\xf1oz"),
-        ("Muñoz".encode(), "Muñoz", "Muñoz"),
-        (b"a\x1b[31m", "a\x1b[31m", "a\\x1b[31m"),
+        (b"bob\xff", "bob\\xff"),
+        (b"Mu\xf1oz", "Mu\\xf1oz"),
+        ("Muñoz".encode(), "Muñoz"),
+        (b"a\x1b[31m", "a\\x1b[31m"),
+        (b"bob\\xff", "bob\\\\xff"),
+        (b"C:\\temp", "C:\\\\temp"),
+        ("a\u2028b".encode(), "a\\u2028b"),
     ],
 )
-async def test_it_is_shown_as_valid_text(value: bytes, shown: str, label: str) -> None:
-    """In dynamic metadata, which Envoy parses, and in metric labels."""
+async def test_it_is_shown_as_valid_text(value: bytes, shown: str) -> None:
+    """In one form in dynamic metadata, which Envoy parses, and in metric labels; two values have two."""
     served = Served()
     *_, answer = [await served.ask(message([one(value, b"user")])) for _ in range(3)]
     metadata = json_format.MessageToDict(answer.dynamic_metadata)
     assert metadata["descriptor"] == f"user={shown}"
     assert metadata["descriptors"] == [{"entries": [f"user={shown}"]}]
     assert json.loads(answer.raw_body)["status"] == 429
-    assert ("rls_hits_total", (("domain", "domain"), ("rule", f"user_{label}"))) in served.series()
+    assert ("rls_hits_total", (("domain", "domain"), ("rule", f"user_{shown}"))) in served.series()
 
 
-async def test_a_text_that_reads_like_an_escaped_byte_shares_its_series_and_not_its_counter() -> None:
+async def test_a_text_that_reads_like_an_escaped_byte_has_its_own_series_and_counter() -> None:
     served = Served()
-    for value in (b"bob\xff", b"bob\\xff"):
+    for value in (b"bob\xff", b"bob\\xff", b"bob\\\\xff"):
         assert (await served.ask(message([one(value, b"user")]))).statuses[0].limit_remaining == 1
-    series = served.series()
-    assert len(series) == len(set(series))
+    hits = [dict(labels)["rule"] for name, labels in served.series() if name == "rls_hits_total"]
+    assert {r"user_bob\xff", r"user_bob\\xff", r"user_bob\\\\xff"} <= set(hits)
+
+
+@given(st.lists(raw, min_size=2, max_size=2, unique=True))
+def test_two_values_never_look_alike(values: list[bytes]) -> None:
+    async def shown(value: bytes) -> str:
+        answer = await Served().ask(message([one(value, b"user")]))
+        return json_format.MessageToJson(answer.dynamic_metadata)
+
+    first, second = (asyncio.run(shown(value)) for value in values)
+    assert first != second
+
+
+async def test_json_shows_a_value_as_metadata_do() -> None:
+    body = json.dumps({"domain": "domain", "descriptors": [{"entries": [{"key": "user", "value": "a\x1b\\b"}]}]})
+    _, answer = await Served().service.answer_json(body.encode())
+    assert json.loads(answer)["dynamicMetadata"]["descriptors"] == [{"entries": [r"user=a\x1b\\b"]}]
 
 
 @pytest.mark.parametrize("count", [SLICE - 1, SLICE, SLICE + 1, 5 * SLICE])
