@@ -38,7 +38,7 @@ from rls.transport.http import admin_app, public_app
 from rls.transport.http_listener import HttpListener
 from rls.transport.json_token import JsonToken
 from rls.transport.listen import keep_listening
-from rls.transport.readiness import Readiness
+from rls.transport.readiness import Readiness, wait_for_cause
 from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
 
@@ -146,6 +146,7 @@ class App:
                     self._tasks.keep(f"{name} server", server.ended())
                     self._tasks.keep(f"{name} listener", keep_listening(server.address))
             self._tasks.keep("health", self.health.run())
+            await wait_for_cause(self.backend.ping)
             await self.readiness.poll()
             self._tasks.keep("readiness", self.readiness.run())
             if not self.replicas.fixed:
