@@ -21,13 +21,10 @@ RETRY_SECONDS = 1
 """When to ask again that was denied: nobody knows whether anything is used up, nor when the backend comes back."""
 _SENT_AT_ONCE = 500
 _STEADY, _STEADY_AGAIN = 5, 100
-"""Attempts in a row without a failure after which the backend is back; more of them where it has just been back.
-
-One that comes and goes is away: it is lost once, and back once.
-"""
-_JUST_SECONDS = 10.0
+"""Attempts in a row without a failure after which the backend is back; more of them where it was lost soon after it was back."""
+_SOON_SECONDS = 10.0
 _RETELL_SECONDS = 5.0
-"""A backend that fails for one cause after the other is reported no more often."""
+"""Between two causes of one failure that are reported."""
 
 
 class Policies:
@@ -208,7 +205,7 @@ class Policies:
     async def _recover(self) -> None:
         """Until there has been no failure for some attempts."""
         loop = asyncio.get_running_loop()
-        needed = _STEADY_AGAIN if loop.time() - self._back_at < _JUST_SECONDS else _STEADY
+        needed = _STEADY_AGAIN if loop.time() - self._back_at < _SOON_SECONDS else _STEADY
         steady = 0
         while steady < needed:
             failures = self._failures
