@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import grpc
 import pytest
 
 from examples.mesh.processes import free_port
@@ -18,8 +19,10 @@ from rls.config import load
 from rls.core.model import Request
 from rls.settings import Settings
 from rls.transport.client import Answer, Client
+from rls.transport.service import SHOULD_RATE_LIMIT
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RULES, RlsProcess
+from tests.scenario import Response, message_of
 from tests.tries import descriptor, request
 
 ACME: Request = request(descriptor(("company_id", "acme")), domain="mesh")
@@ -49,6 +52,17 @@ def check(process: RlsProcess, asked: Request = ACME) -> Answer:
 def rls(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rls", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_limit_that_cannot_be_enforced_is_told_once_and_its_request_is_counted(start) -> None:
+    process = start()
+    asked = message_of({"ask": [{"entries": [["company_id", "acme"]], "limit": "5/9"}, {"company_id": "globex"}]})
+    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SHOULD_RATE_LIMIT)
+        answers = [Response.FromString(call(asked + b"\x78" + bytes([n]), timeout=10)) for n in range(3)]
+    assert [answer.overall_code for answer in answers] == [Response.OK, Response.OK, Response.OVER_LIMIT]
+    assert len(re.findall(r" override_ignored .*domain=mesh .*limit\.unit is 9", process.output())) == 1
+    assert process.metric("rls_unanswered_total") == 0
 
 
 def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:

@@ -39,7 +39,7 @@ from rls.transport.http import admin_app, public_app
 from rls.transport.http_listener import HttpListener
 from rls.transport.json_token import JsonToken
 from rls.transport.listen import keep_listening
-from rls.transport.readiness import Readiness
+from rls.transport.readiness import Readiness, wait_for_cause
 from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
 
@@ -100,7 +100,7 @@ class App:
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(self.metrics, self.event_log),
         )
-        self.service = Service(self.limiter, answers=answers_of(settings))
+        self.service = Service(self.limiter, answers=answers_of(settings), on_ignored=self.event_log.override_ignored)
         self.health = Health(on_stall=self._stalled)
         self.loop_turns = LoopTurns()
         self.readiness = Readiness(
@@ -149,6 +149,7 @@ class App:
                     self._tasks.keep(f"{name} listener", keep_listening(server.address))
             self._tasks.keep("health", self.health.run())
             self._tasks.keep("loop turns", self.loop_turns.run())
+            await wait_for_cause(self.backend.ping)
             await self.readiness.poll()
             self._tasks.keep("readiness", self.readiness.run())
             if not self.replicas.fixed:

@@ -16,6 +16,7 @@ from rls.core.model import Code
 from rls.core.plan import Plan
 from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
 from rls.observe.rule_counters import CountersByRule
+from rls.printable import printable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -228,7 +229,7 @@ def _gauge(name: str, documentation: str, value: Reading, label: str = "") -> Me
 def _filled(family: CounterMetricFamily | GaugeMetricFamily, value: Reading) -> Metric:
     if isinstance(value, Mapping):
         for key, number in value.items():
-            family.add_metric([key], number)
+            family.add_metric([printable(key)], number)
     else:
         family.add_metric([], value)
     return family

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from rls._pb import rls_pb2
@@ -47,6 +47,13 @@ class Service:
     and planned once, as long as the rules stay the same. A request of more than `SLICE` descriptors is judged in slices,
     between which other calls have their turn.
 
+    Args:
+        limiter: Decides.
+        answers: What answers hold.
+        remembered_bytes: Bound on what is kept.
+        on_ignored: Called with a domain, and a sentence on a part of a request for it that was passed over. It is not
+            called for each such request: what is remembered was told before.
+
     Attributes:
         unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
     """
@@ -57,10 +64,12 @@ class Service:
         *,
         answers: Answers | None = None,
         remembered_bytes: int = 160 << 20,
+        on_ignored: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self.unanswered = dict.fromkeys((reason for _, reason in (*_STATUS.values(), _BUG)), 0)
         self.limiter = limiter
         self.answers = answers or Answers()
+        self._on_ignored = on_ignored
         self._one_at_a_time = asyncio.Lock()
         self._remembered = Recent[bytes, Remembered](remembered_bytes * 5 // 8)
         self._checks = Recent[bytes, _KnownCheck](remembered_bytes * 3 // 8)
@@ -104,7 +113,7 @@ class Service:
             parsed = parse(message)
             if len(parsed.descriptors) > SLICE:
                 return parsed
-            planned = self.limiter.ready_planner().plan(read(parsed))
+            planned = self.limiter.ready_planner().plan(read(parsed, self._ignored(parsed)))
             remembered = (Prepared(planned), heads(planned))
         # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
         self._remembered.put(message, remembered, 850 + 3 * len(message) + 800 * len(remembered[1]))
@@ -144,6 +153,15 @@ class Service:
             return Prepared(plan, counted), begun
         return Prepared(plan), heads(plan)  # a rule of the request replaces another
 
+    def _ignored(self, parsed: Message) -> Callable[[str], None]:
+        """Tells what is ignored in the request that was *parsed*."""
+
+        def ignored(why: str) -> None:
+            domain = parsed.domain if isinstance(parsed.domain, str) else parsed.domain.decode(errors="surrogateescape")
+            self._on_ignored(domain, why)
+
+        return ignored
+
     def count_unanswered(self, error: BaseException) -> None:
         """A request got *error* for an answer."""
         self.unanswered[_status(error)[1]] += 1
@@ -155,11 +173,11 @@ class Service:
             RequestError: As `answer`; NotLoaded and BackendError as well.
         """
         encoded: list[bytes] = []
-        limiter = self.limiter
+        limiter, ignored = self.limiter, self._ignored(parsed)
         try:
             async with self._one_at_a_time:
                 decision = await limiter.run_slices(
-                    lambda: slices(parsed),
+                    lambda: slices(parsed, ignored),
                     lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
                 )
         except Exception as error:
