@@ -51,6 +51,21 @@ async def failure(backend: Any) -> str:
     pytest.fail("it works, or does not say why not")
 
 
+async def outcomes(backend: Any) -> set[str]:
+    """What thirty hits on one counter end with, "" where they are counted; but for those that a busy machine made late."""
+    found = set()
+    for _ in range(30):
+        try:
+            await backend.hit([hit()])
+        except TimedOut:
+            continue
+        except BackendError as error:
+            found.add(str(error))
+        else:
+            found.add("")
+    return found
+
+
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
@@ -93,26 +108,19 @@ async def test_one_node_of_a_cluster(cluster: RedisCluster, connect: Open) -> No
     """It would refuse two counters of three; the URL of a cluster is named for any of its nodes, replicas too."""
     for server in cluster.servers[0], cluster.servers[-1]:
         backend = connect(server.url)
-        text = await failure(backend)
-        for _ in range(30):
-            with pytest.raises(BackendError, match="this is a node of a Redis Cluster"):
-                await backend.hit([hit()])
-        assert text == (
+        text = (
             f"Redis at {server.url}: this is a node of a Redis Cluster: let the URL begin with `redis+cluster://` "
             "(`rediss+cluster://` with TLS)"
         )
+        assert await failure(backend) == text
+        assert await outcomes(backend) <= {text}
 
 
 async def test_a_node_of_a_cluster_that_may_not_be_asked(cluster: RedisCluster, connect: Open) -> None:
     """Without a name it is not asked what it is: its first refusal says so."""
     backend = connect(cluster.servers[0].url + "?client_name=")
-    texts = set()
-    for _ in range(30):
-        try:
-            await backend.hit([hit()])
-        except BackendError as error:
-            texts.add(str(error))
-    (text,) = texts
+    await failure(backend)
+    (text,) = await outcomes(backend) - {""}
     assert "let the URL begin with `redis+cluster://`" in text
 
 
