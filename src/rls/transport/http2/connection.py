@@ -23,6 +23,7 @@ from rls.transport.http2.frames import (
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import Limits
+from rls.transport.http2.memory import Memory
 from rls.transport.wire import PREFIX, PREFIXES, SHORT
 
 _LOG = logging.getLogger(__name__)
@@ -43,10 +44,17 @@ class Connection(Lifetime):
     """The server's side of one HTTP/2 connection. See the package for how it is used."""
 
     def __init__(
-        self, routes: Routes, limits: Limits, now: float, wake: Callable[[Connection], None] | None = None
+        self,
+        routes: Routes,
+        limits: Limits,
+        now: float,
+        wake: Callable[[Connection], None] | None = None,
+        memory: Memory | None = None,
     ) -> None:
-        """*wake* is called with the connection when there is `data_to_send` while `receive` is not under way."""
-        super().__init__(limits, routes, now, wake)
+        """*wake* is called with the connection when there is `data_to_send` while `receive` is not under way. *memory* is
+        shared with other connections.
+        """
+        super().__init__(limits, routes, now, wake, memory)
         self._buffer = b""
         self._position = 0
         self._greeted = False
@@ -208,11 +216,7 @@ class Connection(Lifetime):
                 self._frame_began = self._now if position < size else None
             self._buffer = self._buffer[position:]
             self._position = 0
-        window = self._receive_window
-        whole = self._limits.connection_window
-        if window < whole // 2 and (credit := whole - window - self._held) > window:
-            self._receive_window += credit
-            self._write(window_update(0, credit))
+        self._return_window()
         return more
 
     def _next_id(self) -> int:
@@ -238,7 +242,6 @@ def _greeting(limits: Limits) -> bytes:
     values = {
         Setting.HEADER_TABLE_SIZE: 0,
         Setting.MAX_CONCURRENT_STREAMS: limits.max_concurrent_streams,
-        Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
         Setting.MAX_HEADER_LIST_SIZE: limits.max_header_list_bytes,
     }
     return settings(values) + window_update(0, limits.connection_window - DEFAULT_WINDOW)

@@ -41,6 +41,7 @@ class Outgoing:
     Attributes:
         calls: When each unary call began that is whole, handed over and not answered, by stream.
         streams: All other streams that are not closed, but those whose DATA is about to come.
+        handed_over: How many of `streams` are as those of `calls`, but did not come in one piece.
         state: See `ConnectionState`.
         error: Why the connection was closed by us: code and text. None where nothing was wrong.
         wake: Told, with the connection, when there is something to send and `receive` is not under way.
@@ -49,6 +50,7 @@ class Outgoing:
     def __init__(self, limits: Limits, now: float, wake: Callable[[Any], None] | None) -> None:
         self.calls: dict[int, float] = {}
         self.streams: dict[int, Stream] = {}
+        self.handed_over = 0
         # Unary calls of which nothing but usual HEADERS has come, and nothing else on the connection since then.
         self._headed: dict[int, Request] = {}
         self.state = ConnectionState.PREFACE
@@ -74,8 +76,6 @@ class Outgoing:
         # Streams that ended before the client had sent all: what is on its way is ignored.
         self._ignored: dict[int, None] = {}
         self._faults = Budget(limits.faults, now)
-        # Bytes of incomplete messages.
-        self._held = 0
         self._last_stream_id = 0
 
     def data_to_send(self) -> bytes:
@@ -174,6 +174,7 @@ class Outgoing:
         stream = Stream(stream_id, began, 0, self._peer_window)
         stream.state = StreamState.HALF_CLOSED_REMOTE
         self.streams[stream_id] = stream
+        self._hand_over(stream)
         return stream
 
     def _abort(self, stream_id: int, code: StatusCode, text: str) -> None:
@@ -187,6 +188,7 @@ class Outgoing:
         stream.lost = True
         if stream.answered:
             stream.trailers = responses.trailers(code, text)
+            self._done(stream)
             self._pump(stream)
         else:
             self._headers(stream.id, responses.trailers_only(code, text), _END_STREAM)
@@ -204,6 +206,8 @@ class Outgoing:
         stream.waiting += data
         self._waiting_bytes += len(data)
         stream.trailers = trailers
+        if trailers is not None:
+            self._done(stream)
         self._pump(stream)
         if self._waiting_bytes + STREAM_BYTES * len(self._blocked) > self._limits.max_waiting_bytes:
             self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
@@ -267,11 +271,21 @@ class Outgoing:
         if stream is None:
             return
         self._waiting_bytes -= len(stream.waiting)
-        if stream.reader is not None:
-            self._held -= stream.reader.held
-            stream.reader = None
+        self._done(stream)
         self._blocked.pop(stream_id, None)
         self._lose(stream)
+
+    def _hand_over(self, stream: Stream) -> None:
+        """A unary call is whole."""
+        stream.handed_over = True
+        self.handed_over += 1
+
+    def _done(self, stream: Stream) -> None:
+        """The answer of a stream is complete, or will never be: what the client still sends for it is thrown away."""
+        if stream.handed_over:
+            stream.handed_over = False
+            self.handed_over -= 1
+        stream.reader = None
 
     def _lose(self, stream: Stream) -> None:
         """Tell a receiver that its call is over."""
