@@ -255,9 +255,9 @@ def test_what_is_remembered_is_bounded():
         blocks.request(sent)
 
     assert len(blocks.known) <= 32
-    assert sum(map(len, blocks.known)) <= 8_192
+    assert sum(map(len, blocks.known)) <= 16_384
     assert blocks._bytes == sum(map(len, blocks.known))
-    assert sum(map(sys.getsizeof, blocks.known)) < 16_384
+    assert sum(map(sys.getsizeof, blocks.known)) < 18_432
 
 
 def test_a_connection_gives_up_to_learn_from_what_never_comes_again(monkeypatch):

@@ -39,7 +39,7 @@ the *shell*. It keeps one `Connection` for each socket, and times are its own, i
 - `connection.end_turn()` makes `receive` return after the present call.
 
 How it is made, from the bottom: `frames`, `errors`, `limits` (every bound, with its reason); `fields` (is a list
-well-formed?), `huffman`, `literals`, `blocks` (field blocks, recognized when they come again); `grpc`, `messages`,
+well-formed?), `huffman`, `literals`, `patterns`, `blocks` (field blocks, recognized when they come again); `grpc`, `messages`,
 `responses` (gRPC's mapping); then one connection in layers, each a class that adds to the one before: `outgoing` (answers
 and their flow control), `control` (SETTINGS, PING, WINDOW_UPDATE...), `incoming` (messages that are not whole, and the
 windows that we give), `requests` (DATA and HEADERS, in full), `lifetime` (time), `connection` (`receive`, and the flat path of a usual call: HEADERS that came before, and all of its DATA

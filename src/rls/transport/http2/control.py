@@ -29,7 +29,7 @@ class Control(Outgoing):
 
     def __init__(self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None) -> None:
         super().__init__(limits, now, wake)
-        self._blocks = Blocks(limits, routes)
+        self._blocks = Blocks(limits, routes, now)
         self._settings_due = True
         self._settings_acked = False
         # The highest stream that may still be opened; lower once a drain has named the last one.

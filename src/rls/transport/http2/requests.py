@@ -259,10 +259,10 @@ class Requests(Incoming):
         if ends:
             self._content(stream, b"", ends=True)
 
-    def _read(self, read: Callable[[bytes], T], block: bytes) -> T:
+    def _read(self, read: Callable[[bytes, float], T], block: bytes) -> T:
         """Decode; what it costs is taken off the turn."""
         try:
-            return read(block)
+            return read(block, self._now)
         finally:
             self._cost += self._blocks.cost
 
