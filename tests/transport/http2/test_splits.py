@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, strategies
 
 from benches.frames import frame
-from rls.transport.http2 import Connection, Limits
+from rls.transport.http2 import Connection, Limits, Memory
 from rls.transport.http2.errors import ErrorCode
-from tests.transport.http2.frame_sequences import sequence
+from tests.transport.http2.frame_sequences import seeds, sequence
 from tests.transport.http2.peer import (
     ACK,
     END_HEADERS,
@@ -91,8 +91,8 @@ def test_any_cut_gives_the_same_calls(calls, random):
 
 
 def test_random_sequences_byte_by_byte(sequences):
-    for seed in range(sequences // 10):
-        frames = [PREFACE + settings(), *sequence(Random(seed))]
+    for seed in seeds(sequences // 10):
+        frames = [PREFACE + settings(), *sequence(Random(seed), large=False)]
         whole = b"".join(frames)
 
         expected = story([whole])
@@ -104,9 +104,11 @@ def test_random_sequences_byte_by_byte(sequences):
 @pytest.mark.parametrize("acknowledge", [True, False])
 def test_no_bytes_raise_anything_or_are_kept(sequences, acknowledge):
     """Frames of any type with any flags and any payload, in valid and in garbled form."""
-    for seed in range(sequences):
+    memory = Memory(40_000)
+    for seed in seeds(sequences):
         random = Random(seed)
-        peer = Peer(Limits(max_concurrent_streams=5, max_message_bytes=65_530), acknowledge=acknowledge)
+        limits = Limits(max_concurrent_streams=5, max_message_bytes=random.choice((65_530, 100_000)), max_held_bytes=0)
+        peer = Peer(limits, acknowledge=acknowledge, memory=memory)
         for _ in range(random.randrange(1, 30)):
             payload = random.randbytes(random.choice((0, 1, 4, 5, 8, 9, 50, 300)))
             flags = random.choice((0, 1, 4, 5, 8, 0x20, random.randrange(256)))
@@ -121,10 +123,13 @@ def test_no_bytes_raise_anything_or_are_kept(sequences, acknowledge):
             assert not peer.connection.calls
             assert not peer.connection.streams
             assert peer.connection._held == peer.connection._waiting_bytes == 0
+        assert memory.held == peer.connection._held <= 40_000
+        peer.connection.lost()
+        assert memory.held == 0
 
 
 def test_garbage_after_a_preface_ends_the_connection_or_waits(sequences):
-    for seed in range(sequences // 5):
+    for seed in seeds(sequences // 5):
         peer = Peer()
         for _ in range(20):
             peer.send(Random(seed).randbytes(1_000))
