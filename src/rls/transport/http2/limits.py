@@ -126,12 +126,13 @@ class Budget:
 
     def spend(self, now: float, cost: float = 1) -> bool:
         """Take *cost*; False where it is not there."""
-        left = self._left - cost
-        if left < 0:
-            left = min(self._rate.burst, self._left + (now - self._at) * self._rate.per_second) - cost
+        if self._left < cost:
+            self._left = min(self._rate.burst, self._left + (now - self._at) * self._rate.per_second)
             self._at = now
-        self._left = left
-        return left >= 0
+            if self._left < cost:
+                return False
+        self._left -= cost
+        return True
 
     def add(self, amount: float) -> None:
         """Give *amount* back, up to the burst."""
