@@ -360,7 +360,7 @@ def test_3_4_our_settings_come_first():
         int.from_bytes(payload[i : i + 2], "big"): int.from_bytes(payload[i + 2 : i + 6], "big")
         for i in range(0, len(payload), 6)
     }
-    assert values == {1: 0, 3: 1_000, 6: 8_192}, "and the default window, which clients may use before they read this"
+    assert values == {1: 0, 3: 1_000, 6: 16_384}, "and the default window, which clients may use before they read this"
 
 
 def test_6_5_3_settings_are_acknowledged_each_in_its_turn():

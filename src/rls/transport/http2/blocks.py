@@ -35,11 +35,11 @@ _MAX_PATTERN_BYTES: Final = 2_048
 # Blocks after which a connection learns less and less often from those that it does not know.
 _MAX_LESSONS: Final = 32
 # As long as blocks depend on those before, lists beyond the bound are decoded, up to so many times the bound.
-_OVERSIZE: Final = 3
+_OVERSIZE: Final = 2
 # Of the list, by one byte of the block: the shortest field of the static table, roughly.
 _REFERENCE_BYTES: Final = 42
 _LARGE: Final = 4_096
-"""A larger block takes about a millisecond, or two."""
+"""A block of that size takes up to a millisecond."""
 # An encoder needs two (RFC 7541, section 4.2); some send each change of the setting that they saw.
 _SIZE_UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\0-\x7f]){9}").match
 
@@ -153,7 +153,7 @@ class Blocks:
         """
         self.cost = 24
         most = self._limits.max_header_list_bytes * (1 if self._static else 2)
-        if len(block) > most or (len(block) > _LARGE and not self._large.spend(now)):
+        if len(block) > most or (len(block) > _LARGE and not self._large.spend(now, len(block) / _LARGE)):
             if self._static:
                 return None
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a field block that is too large, or one too many")

@@ -29,13 +29,13 @@ class Limits:
         max_held_bytes_of_all: The same over all connections of a server (see `memory`): as much as eight connections
             may hold, and a small part of the 1 GiB that a pod has.
         max_header_list_bytes: A header list as RFC 9113, section 10.5.1 counts it: names, values and 32 for each field.
-            gRPC's usual bound. A longer one ends its call with RESOURCE_EXHAUSTED. To decode the worst list of that size
-            takes 2 ms.
+            gRPC's usual bound. A longer one ends its call with RESOURCE_EXHAUSTED.
         max_header_block_bytes: A field block over all of its frames. It is collected before it is decoded, so it is what
             a flood of CONTINUATION frames can make a connection hold. Above the header list, so that a list somewhat
             too long ends its call and not the connection.
-        large_blocks: Field blocks above 4 KiB that must be decoded, since they did not come before: each takes 1 to 2 ms.
-            Calls over it end with RESOURCE_EXHAUSTED. Fifty a second take a tenth of the loop's time.
+        large_blocks: Field blocks above 4 KiB that must be decoded, since they did not come before, by parts of 4 KiB:
+            each part takes up to 1 ms, and there are four at most. Calls over it end with RESOURCE_EXHAUSTED. Fifty
+            parts a second take a twentieth of the loop's time.
         max_continuations: CONTINUATION frames of one block. Two would do for the largest block at the smallest frame
             size; some clients cut smaller.
         max_concurrent_streams: Calls open at once. One gateway worker at 10,000 calls a second holds 1,000 during a stall
@@ -71,7 +71,7 @@ class Limits:
     max_message_bytes: int = 1_048_576
     max_held_bytes: int = 8_388_608
     max_held_bytes_of_all: int = 67_108_864
-    max_header_list_bytes: int = 8_192
+    max_header_list_bytes: int = 16_384
     max_header_block_bytes: int = 32_768
     large_blocks: Rate = field(default=Rate(100, 50))
     max_continuations: int = 16
