@@ -359,7 +359,7 @@ async def test_large_messages_of_one_connection_all_come_whole(serve, count):
     served = await serve(direct={DIRECT.encode(): sizes_of()})
     give_time(served)
     async with grpc.aio.insecure_channel(served.address) as channel:
-        call = channel.unary_unary(DIRECT)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(DIRECT)
         sizes = [1_048_576 - i for i in range(count)]
         answers = await asyncio.gather(*(call(bytes(size), timeout=60) for size in sizes))
     assert answers == [b"%d" % size for size in sizes]

@@ -166,6 +166,29 @@ def test_a_reset_frees_what_waited():
     assert peer.works(5)
 
 
+def test_frames_of_an_answer_that_waits_are_as_the_client_takes_them_by_then():
+    peer = Peer(values={WINDOW: 0, 5: 100_000})
+    peer.send(window_update(0, 1_000_000), call(1, LATER))
+    peer.connection.respond(1, bytes(50_000))
+    peer.read()
+
+    peer.connection.receive(settings((5, 16_384)) + window_update(1, 50_005), 0.0)
+    sent = peer.connection.data_to_send()
+
+    assert sent.count(b"\0\x40\0\0\0\0\0\0\1") == 50_005 // 16_384
+
+
+def test_windows_of_the_connection_that_let_nothing_go_on_are_paid_for():
+    """Answers that wait for their streams' windows are looked at each time."""
+    peer = Peer(values={WINDOW: 0})
+    peer.send(*(call(1 + 2 * i) for i in range(200)))
+    assert len(peer.connection._blocked) == 200
+
+    peer.send(*[window_update(0, 1)] * 100, turns=1)
+
+    assert peer.connection._send_window < 65_535 + 20
+
+
 @given(
     strategies.integers(0, 40),
     strategies.lists(

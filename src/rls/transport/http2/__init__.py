@@ -51,8 +51,8 @@ from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.handler import Receiver, Responder, Routes, StreamHandler, Streaming, Unary, UnaryHandler
 from rls.transport.http2.limits import Limits, Rate
 from rls.transport.http2.memory import Memory
-from rls.transport.http2.outgoing import ConnectionState
 from rls.transport.http2.request import Head, Request
+from rls.transport.http2.stream import ConnectionState
 
 __all__ = [
     "Connection",

@@ -21,7 +21,8 @@ from rls.transport.http2.frames import (
 )
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.limits import Budget, Limits
-from rls.transport.http2.outgoing import ConnectionState, Outgoing
+from rls.transport.http2.outgoing import Outgoing
+from rls.transport.http2.stream import ConnectionState
 
 
 class Control(Outgoing):
@@ -36,6 +37,7 @@ class Control(Outgoing):
         self._max_stream_id = MAX_STREAM_ID
         self._resets = Budget(limits.resets, now)
         self._control = Budget(limits.control, now)
+        self._faults = Budget(limits.faults, now)
         self._waited = 0.0
         # What the present frame took beyond the usual, in frames of a turn.
         self._cost = 0
@@ -159,6 +161,7 @@ class Control(Outgoing):
                 raise ConnectionFault(
                     ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the connection's window overflow"
                 )
+            self._cost += len(self._blocked) // 16
             self._pump_all()
             return
         if self._is_idle(stream_id):
@@ -182,6 +185,13 @@ class Control(Outgoing):
         if not stream_id % 2:
             return True
         return self._last_stream_id < stream_id <= self._max_stream_id
+
+    def _stream_error(self, stream_id: int, fault: StreamFault) -> None:
+        """A stream error (section 5.4.2), by the client's doing. One RST_STREAM is enough for a stream."""
+        if stream_id not in self._ignored:
+            self._reset(stream_id, fault.code)
+        if not self._faults.spend(self._now):
+            self.terminate(ErrorCode.ENHANCE_YOUR_CALM, f"too many stream errors, at last: {fault.text}")
 
     def _spend(self, cost: float) -> None:
         if not self._control.spend(self._now, cost):

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Any
 
 from rls.transport.http2 import responses
-from rls.transport.http2.errors import ErrorCode, StreamFault
+from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.frames import DEFAULT_MAX_FRAME, DEFAULT_WINDOW, Flag, FrameType, frame, goaway, rst_stream
-from rls.transport.http2.limits import STREAM_BYTES, Budget, Limits
+from rls.transport.http2.limits import STREAM_BYTES, Limits
 from rls.transport.http2.request import Request
 from rls.transport.http2.responses import ANSWER_END, ANSWER_MIDDLE, ANSWER_PREFIX, ANSWER_START, TRAILERS_OK
-from rls.transport.http2.stream import Stream, StreamState
+from rls.transport.http2.stream import ConnectionState, Stream, StreamState
 from rls.transport.wire import PREFIX, SHORT, StatusCode
 
 _LOG = logging.getLogger(__name__)
 
 _END_HEADERS = int(Flag.END_HEADERS)
 _END_STREAM = int(Flag.END_HEADERS | Flag.END_STREAM)
-
-
-class ConnectionState(Enum):
-    """PREFACE: the client's has not come. OPEN. DRAINING: no new calls, see `drain`. CLOSED: send what is left, close."""
-
-    PREFACE = auto()
-    OPEN = auto()
-    DRAINING = auto()
-    CLOSED = auto()
 
 
 def nobody(_: object) -> None:
@@ -59,12 +49,10 @@ class Outgoing:
         self._limits = limits
         self._now = now
         # Within `receive`; and whether it has to return.
-        self._receiving = False
-        self._stop = False
+        self._receiving = self._stop = False
         self._out: list[bytes] = []
         # The client's side of flow control (section 5.2).
-        self._send_window = DEFAULT_WINDOW
-        self._peer_window = DEFAULT_WINDOW
+        self._send_window = self._peer_window = DEFAULT_WINDOW
         self._peer_max_frame = DEFAULT_MAX_FRAME
         # Bytes of a unary answer that needs no more than to be sent; -1 where none is like that.
         self._short = SHORT - 1
@@ -75,7 +63,6 @@ class Outgoing:
         self._waiting_bytes = 0
         # Streams that ended before the client had sent all: what is on its way is ignored.
         self._ignored: dict[int, None] = {}
-        self._faults = Budget(limits.faults, now)
         self._last_stream_id = 0
 
     def data_to_send(self) -> bytes:
@@ -241,7 +228,7 @@ class Outgoing:
             if self._send_window <= 0:
                 return
             stream = self.streams.get(stream_id)
-            if stream is not None:
+            if stream is not None and stream.send_window > 0:
                 self._pump(stream)
 
     def _ended(self, stream: Stream) -> None:
@@ -256,13 +243,6 @@ class Outgoing:
         self._write(rst_stream(stream_id, code))
         self._ignore(stream_id)
         self._forget(stream_id)
-
-    def _stream_error(self, stream_id: int, fault: StreamFault) -> None:
-        """A stream error (section 5.4.2), by the client's doing. One RST_STREAM is enough for a stream."""
-        if stream_id not in self._ignored:
-            self._reset(stream_id, fault.code)
-        if not self._faults.spend(self._now):
-            self.terminate(ErrorCode.ENHANCE_YOUR_CALM, f"too many stream errors, at last: {fault.text}")
 
     def _forget(self, stream_id: int) -> None:
         """A stream is closed."""

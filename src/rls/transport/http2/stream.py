@@ -1,4 +1,4 @@
-"""One stream (RFC 9113, section 5.1)."""
+"""One stream (RFC 9113, section 5.1), and the states of streams and connections."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from enum import Enum, auto
 from rls.transport.http2.handler import Receiver
 from rls.transport.http2.messages import StreamingReader, UnaryReader
 from rls.transport.http2.request import Request
+
+
+class ConnectionState(Enum):
+    """PREFACE: the client's has not come. OPEN. DRAINING: no new calls, see `drain`. CLOSED: send what is left, close."""
+
+    PREFACE = auto()
+    OPEN = auto()
+    DRAINING = auto()
+    CLOSED = auto()
 
 
 class StreamState(Enum):
