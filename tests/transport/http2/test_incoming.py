@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies
 
+from benches.frames import frame
 from rls.transport.http2 import Limits, Memory
 from rls.transport.wire import StatusCode
 from tests.transport.http2.peer import (
+    DATA,
     LATER,
+    PADDED,
     STREAM,
     WATCH,
     WINDOW_UPDATE,
@@ -131,6 +134,19 @@ def test_padding_uses_up_no_window_for_good():
     at_rest(peer)
 
 
+def test_padding_may_leave_room_for_no_byte_of_the_last_one():
+    peer = Peer()
+    payload = message(bytes(65_530))
+    peer.send(headers(1, fields(LATER)), *(data(1, payload[at : at + 16_000], 0) for at in range(0, 64_000, 16_000)))
+    peer.send(data(1, payload[64_000:65_278], 0))
+
+    peer.send(frame(DATA, PADDED, 1, b"\0" + payload[65_278:65_534]))
+
+    assert updates(peer, 1) == 1
+    peer.send(data(1, payload[65_534:]))
+    assert len(peer.calls) == 1
+
+
 def test_content_that_is_thrown_away_keeps_no_client_waiting():
     """A client that is not of gRPC is answered when it has sent all."""
     peer = Peer()
@@ -178,6 +194,39 @@ def test_message_that_waited_has_its_time_from_then_on():
     sender.able()
 
     assert peer.response(5).status == OK
+    at_rest(peer)
+
+
+def test_room_is_made_for_the_message_whose_turn_it_is():
+    """A longer one than the message before, while short ones have taken what was left."""
+    shed = Shed()
+    limits = Limits(max_message_bytes=200_000, max_held_bytes=0)
+    peer = Peer(limits, memory=Memory(2**30, shed))
+    sender = Sender(peer)
+    for stream, payload in large([70_000, 200_000]).items():
+        sender.begin(stream, payload)
+    sender.send(1)
+    while 3 in sender.able():
+        sender.send(3)
+    for stream, payload in list(large([60_000] * 13).items())[2:]:
+        sender.begin(stream, payload)
+        while len(sender.left[stream]) > 1_000:
+            sender.send(stream, min(16_384, len(sender.left[stream]) - 1_000))
+            sender.able()
+    connection = peer.connection
+    assert connection._granted == 70_005
+    assert shed.count == 0
+
+    while 1 in sender.left:
+        sender.send(1)
+        sender.able()
+
+    assert connection._granted == 200_005
+    assert connection._held + connection._outstanding <= limits.held_bytes
+    assert [peer.response(stream).status for stream in (1, 3, 23, 25)] == [OK, None, None, SHED]
+    sender.send_in_turns()
+    sender.able()
+    assert statuses(peer) == [OK] * 12 + [SHED] * shed.count
     at_rest(peer)
 
 

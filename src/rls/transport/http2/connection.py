@@ -24,6 +24,7 @@ from rls.transport.http2.handler import Routes
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import Limits
 from rls.transport.http2.memory import Memory
+from rls.transport.http2.stream import ConnectionState
 from rls.transport.wire import PREFIX, PREFIXES, SHORT
 
 _LOG = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ _HEADERS: Final = int(FrameType.HEADERS)
 _END_STREAM: Final = int(Flag.END_STREAM)
 _END_HEADERS: Final = int(Flag.END_HEADERS)
 _SHORT: Final = PREFIX.size + SHORT
+_CLOSED: Final = ConnectionState.CLOSED
 _unpack = FRAME_HEADER.unpack_from
 
 # By name: a dictionary of bound methods would tie every connection to itself, and leave it to the garbage collector.
@@ -75,7 +77,7 @@ class Connection(Lifetime):
             Whether there is more to do at once: call again, after others have had their turn.
         """
         assert not self._receiving, "a handler must not feed its own connection"
-        if self.is_closed:
+        if self.state is _CLOSED:
             return False
         self._receiving = True
         self._now = now
@@ -198,13 +200,12 @@ class Connection(Lifetime):
             next_id = self._next_id()
             if self._stop:
                 break
-        if begun:
-            self._control.add(begun * self._limits.control_per_call)
+        self._begun += begun
         return self._end_turn(position, more=left <= 0 or self._stop)
 
     def _end_turn(self, position: int, *, more: bool) -> bool:
         """Keep what is left, give the client its window back."""
-        if self.is_closed:
+        if self.state is _CLOSED:
             return False
         size = len(self._buffer)
         if more and size - position >= FRAME_HEADER_BYTES:
@@ -216,7 +217,8 @@ class Connection(Lifetime):
                 self._frame_began = self._now if position < size else None
             self._buffer = self._buffer[position:]
             self._position = 0
-        self._return_window()
+        if self._receive_window < self._half_window:
+            self._return_window()
         return more
 
     def _next_id(self) -> int:

@@ -38,6 +38,8 @@ class Control(Outgoing):
         self._resets = Budget(limits.resets, now)
         self._control = Budget(limits.control, now)
         self._faults = Budget(limits.faults, now)
+        # Calls whose share of `control` has not been added yet.
+        self._begun = 0
         self._waited = 0.0
         # What the present frame took beyond the usual, in frames of a turn.
         self._cost = 0
@@ -194,5 +196,8 @@ class Control(Outgoing):
             self.terminate(ErrorCode.ENHANCE_YOUR_CALM, f"too many stream errors, at last: {fault.text}")
 
     def _spend(self, cost: float) -> None:
+        if self._begun:
+            self._control.add(self._begun * self._limits.control_per_call)
+            self._begun = 0
         if not self._control.spend(self._now, cost):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry nothing")

@@ -22,7 +22,9 @@ from rls.transport.http2.stream import Stream
 from rls.transport.wire import StatusCode
 
 _SLACK: Final = 16_384
-"""Padding takes window and holds nothing. A window for the rest of a message has so much more, and is then given again."""
+"""Padding takes window and holds nothing. The window for the rest of a message is so much larger, and is given again when
+padding has used that up.
+"""
 
 
 class Incoming(Control):
@@ -34,6 +36,7 @@ class Incoming(Control):
         super().__init__(limits, routes, now, wake)
         self._memory = memory or Memory(limits.held_bytes_of_all)
         self._whole_window = limits.connection_window
+        self._half_window = self._whole_window // 2
         self._receive_window = self._whole_window
         self._max_held = limits.held_bytes
         self._max_granted = limits.held_bytes // 3
@@ -123,7 +126,7 @@ class Incoming(Control):
         window = stream.receive_window
         if stream.granted:
             left = stream.granted - stream.held
-            whole, low = left + _SLACK, max(left, _SLACK // 2)
+            whole, low = left + _SLACK, left
         else:
             whole = DEFAULT_WINDOW - stream.held
             low = (whole + 1) // 2
@@ -136,7 +139,7 @@ class Incoming(Control):
         """Give the connection its window back, in bulk, but for what it holds."""
         window = self._receive_window
         credit = self._whole_window - window - self._held
-        if window < self._whole_window // 2 and credit > window:
+        if window < self._half_window and credit > window:
             self._receive_window += credit
             self._write(window_update(0, credit))
 
