@@ -130,7 +130,9 @@ def test_padding_uses_up_no_window_for_good():
         for stream in able:
             sender.send(stream, 90, padding=255)
 
+    sender.able()
     assert statuses(peer) == [OK, OK]
+    assert updates(peer, 1) < 100, "not for every frame"
     at_rest(peer)
 
 
@@ -227,6 +229,30 @@ def test_room_is_made_for_the_message_whose_turn_it_is():
     sender.send_in_turns()
     sender.able()
     assert statuses(peer) == [OK] * 12 + [SHED] * shed.count
+    at_rest(peer)
+
+
+def test_message_that_can_wait_for_its_window_costs_no_other_its_place():
+    shed = Shed()
+    peer = Peer(Limits(max_message_bytes=200_000, max_held_bytes=0), memory=Memory(2**30, shed))
+    sender = Sender(peer)
+    messages = large([70_000, *[60_000] * 11, 100_000])
+    for stream, payload in messages.items():
+        sender.begin(stream, payload)
+    sender.send(1)
+    for stream in list(messages)[1:-1]:
+        while len(sender.left[stream]) > 1_000:
+            sender.send(stream, min(16_384, len(sender.left[stream]) - 1_000))
+            sender.able()
+
+    while 25 in sender.able():
+        sender.send(25)
+
+    assert len(sender.left[25]) == 100_005 - 65_535
+    assert shed.count == 0
+    sender.send_in_turns()
+    sender.able()
+    assert statuses(peer) == [OK] * 13
     at_rest(peer)
 
 
@@ -331,8 +357,11 @@ def test_connections_together_hold_no_more_than_is_allowed():
     memory = Memory(1_000_000, shed)
     peers = [Peer(memory=memory) for _ in range(200)]
 
+    times = 0
     for peer in peers:
+        before = shed.count
         peer.send(part(15_000))
+        times += shed.count > before
         assert memory.held <= 1_000_000
         assert memory.held == sum(one.connection._held for one in peers)
         assert not peer.works(3) or peer.response(3).messages == [b"still there"]
@@ -342,6 +371,7 @@ def test_connections_together_hold_no_more_than_is_allowed():
     gone = [peer for peer in peers if peer.response(1).status is not None]
     assert {peer.response(1).status for peer in gone} == {SHED}
     assert len(gone) == shed.count >= 130
+    assert times < shed.count / 5, "many at a time, since all connections are looked at"
     assert all(peer.works(5) for peer in peers)
     for peer in peers:
         peer.tick(6)
@@ -363,6 +393,30 @@ def test_connection_that_holds_most_is_shed_first_and_the_newest_of_its_calls():
     assert memory.held <= 1_000_000
     modest.send(data(1, bytes(16_000), 0))
     assert modest.connection._held == 31_005
+
+
+def test_connections_that_hold_most_are_shed_in_turn():
+    memory = Memory(1_000_000)
+    peers = [Peer(memory=memory), Peer(memory=memory), Peer(memory=memory)]
+    for peer, count in zip(peers, (5, 28, 40), strict=True):
+        for stream in range(1, 1 + 2 * count, 2):
+            peer.send(headers(stream, fields(LATER)), data(stream, b"\0" + number(50_000) + bytes(15_000), 0))
+
+    few, some, most = [peer.connection._held // 15_005 for peer in peers]
+    assert few == 5
+    assert some < 28
+    assert abs(most - some) <= 1 + 8, "the last calls came after there was room"
+
+
+def test_message_that_is_shed_as_it_comes_leaves_nothing_behind():
+    peer = Peer(memory=Memory(30_000))
+    for stream in (1, 3, 5):
+        peer.send(headers(stream, fields(LATER)), data(stream, b"\0" + number(MIB) + bytes(16_000), 0))
+        peer.send(data(stream, bytes(16_000), 0))
+
+        assert peer.response(stream).status == SHED
+        at_rest(peer)
+    assert peer.works(7)
 
 
 def test_call_that_is_shed_by_another_connection_s_reading_is_sent_its_status():
