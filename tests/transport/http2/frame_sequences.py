@@ -17,6 +17,7 @@ from tests.transport.http2.peer import (
     END_STREAM,
     GOAWAY,
     HEADERS,
+    LATER,
     PADDED,
     PING,
     PRIORITY,
@@ -40,6 +41,8 @@ REQUESTS = [
     block(fields(WATCH, content_length="6")),
     block(fields(WATCH, x_more="1")),
     block(fields(WATCH), huffman=False),
+    block(fields(LATER)),
+    block(fields(LATER, content_length="6")),
 ]
 MALFORMED = [
     block(fields(WATCH, connection="close")),

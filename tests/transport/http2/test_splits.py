@@ -11,6 +11,7 @@ from hypothesis import given, strategies
 from benches.frames import frame
 from rls.transport.http2 import Connection, Limits, Memory
 from rls.transport.http2.errors import ErrorCode
+from rls.transport.wire import StatusCode
 from tests.transport.http2.frame_sequences import seeds, sequence
 from tests.transport.http2.peer import (
     ACK,
@@ -114,6 +115,9 @@ def test_no_bytes_raise_anything_or_are_kept(sequences, acknowledge):
             flags = random.choice((0, 1, 4, 5, 8, 0x20, random.randrange(256)))
             sent = frame(random.randrange(11), flags, random.choice((0, 0, 1, 3, 5, 2**32 - 1)), payload)
             peer.send(*sequence(random)[:3], sent if random.random() < 0.7 else sent[: random.randrange(len(sent))])
+            check(peer.connection)
+            answer(peer.connection, random)
+            peer.read()
             if peer.connection.is_closed:
                 break
 
@@ -136,6 +140,34 @@ def test_garbage_after_a_preface_ends_the_connection_or_waits(sequences):
 
         assert peer.connection.is_closed
         assert peer.code not in (None, ErrorCode.INTERNAL_ERROR, ErrorCode.NO_ERROR)
+
+
+def check(connection: Connection) -> None:
+    """What is counted as it comes and goes is what there is."""
+    streams = connection.streams.values()
+    whole = [s for s in streams if s.receiver is None and s.request is None and s.trailers is None and not s.lost]
+    assert connection.handed_over == len(whole)
+    assert connection._held == sum(stream.held for stream in streams)
+    assert connection._held == sum(stream.reader.held for stream in streams if stream.reader is not None)
+    assert connection._granted == sum(stream.granted for stream in streams)
+    assert connection._outstanding == sum(stream.granted - stream.held for stream in streams if stream.granted)
+    assert connection._waiting_bytes == sum(len(stream.waiting) for stream in streams)
+
+
+def answer(connection: Connection, random: Random) -> None:
+    """Answer some of the calls, in any way."""
+    for stream in [*connection.calls, *connection.streams]:
+        kind = random.random()
+        if kind < 0.1 and stream in connection.calls:
+            connection.respond(stream, b"x" * random.choice((1, 900, 70_000)))
+        elif kind < 0.1 and stream in connection.streams:
+            connection.send_message(stream, b"x" * random.choice((1, 900, 70_000)))
+        elif kind < 0.15:
+            connection.fail(stream, StatusCode.INTERNAL, "drawn")
+        elif kind < 0.2:
+            connection.finish(stream)
+        elif kind < 0.22:
+            connection.reset(stream)
 
 
 def footprint(connection: Connection) -> int:
