@@ -438,6 +438,16 @@ def test_a_block_longer_than_its_list_may_be_is_not_decoded():
     assert peer.works(3)
 
 
+def test_a_block_that_is_too_long_ends_the_connection_where_others_depend_on_it():
+    peer = Peer(acknowledge=False)
+    sent = block([*fields(), ("x-long", "a" * 27_000)])
+
+    peer.send(frame(HEADERS, 0, 1, sent[:16_384]), frame(CONTINUATION, END_HEADERS, 1, sent[16_384:]))
+
+    assert peer.connection._blocks.cost == 24
+    assert peer.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
 def test_large_blocks_are_decoded_so_often_and_no_more_and_small_ones_always():
     peer = Peer(Limits(large_blocks=Rate(10, 5)))
     streams = iter(range(1, 1_000, 2))

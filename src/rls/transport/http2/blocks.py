@@ -152,7 +152,7 @@ class Blocks:
                 to come depend on it.
         """
         self.cost = 24
-        most = self._limits.max_header_list_bytes * (1 if self._static else 2)
+        most = self._limits.max_header_list_bytes
         if len(block) > most or (len(block) > _LARGE and not self._large.spend(now, len(block) / _LARGE)):
             if self._static:
                 return None

@@ -32,7 +32,8 @@ class Limits:
             gRPC's usual bound. A longer one ends its call with RESOURCE_EXHAUSTED.
         max_header_block_bytes: A field block over all of its frames. It is collected before it is decoded, so it is what
             a flood of CONTINUATION frames can make a connection hold. Above the header list, so that a list somewhat
-            too long ends its call and not the connection.
+            too long ends its call and not the connection: once the client has given up its dynamic table, a block that
+            is longer than its list may be need not be decoded.
         large_blocks: Field blocks above 4 KiB that must be decoded, since they did not come before, by parts of 4 KiB:
             each part takes up to 1 ms, and there are four at most. Calls over it end with RESOURCE_EXHAUSTED. Fifty
             parts a second take a twentieth of the loop's time.
