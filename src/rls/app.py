@@ -29,7 +29,7 @@ from rls.observe.logs import EventLog, Log, configure
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
 from rls.replicas import Replicas
-from rls.serving import answers_of, open_transport
+from rls.serving import Sockets, answers_of, open_transport
 from rls.settings import Settings
 from rls.supervise import Tasks
 from rls.transport.base import Dropped, Transport
@@ -37,7 +37,6 @@ from rls.transport.health import Health
 from rls.transport.http import admin_app, public_app
 from rls.transport.http_listener import HttpListener
 from rls.transport.json_token import JsonToken
-from rls.transport.listen import keep_listening
 from rls.transport.readiness import Readiness
 from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
@@ -72,6 +71,7 @@ class App:
         self.backend = open_backend(settings, self.metrics, self.enforcement.reporter(Reason.TTL_REFUSED))
         log_enforcement(self.log, self.enforcement)
         show_enforcement(self.metrics, self.enforcement)
+        self.sockets = Sockets(self.metrics, self.enforcement)
         self.event_log = EventLog(self.log)
         self.replicas = Replicas(
             settings.replicas,
@@ -144,7 +144,7 @@ class App:
             for name, server in servers.items():
                 if server is not None:
                     self._tasks.keep(f"{name} server", server.ended())
-                    self._tasks.keep(f"{name} listener", keep_listening(server.address))
+                    self._tasks.keep(f"{name} listener", server.listening())
             self._tasks.keep("health", self.health.run())
             await self.readiness.poll()
             self._tasks.keep("readiness", self.readiness.run())
@@ -224,7 +224,7 @@ class App:
             "Calls that may be in progress, fewer while they wait too long.",
             lambda: self._concurrency_limit,
         )
-        return open_transport(self.settings, self.service, self.health, dropped, limited)
+        return open_transport(self.settings, self.service, self.health, dropped, limited, self.sockets)
 
     def _http(self) -> tuple[HttpListener | None, HttpListener | None]:
         """The public and the admin server, where they are asked for."""
@@ -239,8 +239,10 @@ class App:
             json_token=JsonToken(settings.json_token_file) if settings.json_token_file else None,
         )
         return (
-            HttpListener(public, settings.http) if settings.http else None,
-            HttpListener(admin_app(self.limiter), settings.admin, name="admin") if settings.admin else None,
+            HttpListener(public, settings.http, counted=self.sockets.http) if settings.http else None,
+            HttpListener(admin_app(self.limiter), settings.admin, name="admin", counted=self.sockets.admin)
+            if settings.admin
+            else None,
         )
 
     def _handle_signals(self) -> None:

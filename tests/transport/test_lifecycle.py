@@ -287,23 +287,27 @@ async def test_unix_socket_that_a_server_left_behind_is_replaced(serve, tmp_path
 @OURS
 async def test_server_that_ran_out_of_files_serves_again(serve, kind, caplog):
     """h2corn gives up where it cannot accept a connection; that must not be the end of the service."""
-    said = {
-        "h2corn": "the server failed, and starts again: Too many open files",
-        "native": "a connection cannot be accepted: [Errno 24] Too many open files",
-    }[kind]
     served = await serve({ECHO: echo})
+    said = {
+        "h2corn": lambda: "the server failed, and starts again: Too many open files" in caplog.text,
+        "native": lambda: served.reports.no_files,
+    }[kind]
     host, _, port = served.address.rpartition(":")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.ExitStack() as connections:
         connections.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 20, hard))
         with contextlib.suppress(OSError):
-            while said not in caplog.text:
+            while not said():
                 connections.enter_context(socket.create_connection((host, int(port)), 1))
                 await asyncio.sleep(0)
-        await until(lambda: said in caplog.text)
+        await until(said)
     async with calling(served.address) as call:
         assert await call(ECHO) == b"hello"
+    if kind == "native":
+        text = f"no connection can be accepted on {served.address}: Too many open files"
+        assert set(served.reports.no_files) == {text}
+        assert served.connections.accept_errors == len(served.reports.no_files)
 
 
 def open_files() -> int:

@@ -22,7 +22,7 @@ from rls.transport.base import Calls, Limits, Tls
 from rls.transport.certificates import fingerprint
 from rls.transport.farewell import PAUSE, Farewell
 from rls.transport.health import Watches
-from rls.transport.listen import accepts, address_of, close_listener, connections_possible, listen
+from rls.transport.listen import accepts, address_of, close_listener, connections_possible, keep_listening, listen
 
 App: TypeAlias = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
@@ -153,6 +153,11 @@ class H2corn:
                     part.result()
                 return
             # The certificates have changed, and another one serves.
+
+    async def listening(self) -> None:
+        """Check every second whether clients can connect."""
+        assert self._listener is not None
+        await keep_listening(self._listener)
 
     async def aclose(self) -> None:
         """Drain and close."""

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import ssl
-from collections import Counter
 from collections.abc import Callable
 
 from rls.transport.base import Calls, Dropped, Limits, Turn
@@ -55,7 +54,7 @@ class Hub:
             max_message_bytes=calls.max_message_bytes, max_concurrent_streams=limits.max_streams
         )
         self.grace = grace
-        self.closed = Counter[str]()
+        self.closed = calls.connections.closed
         self.draining = False
         self._age = age
         self._connections: dict[NativeConnection, None] = {}
