@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import uvloop
 
@@ -131,39 +131,60 @@ class App:
             stack.push_async_callback(self.backend.aclose)
             stack.push_async_callback(self.policies.aclose)
             stack.push_async_callback(self.limiter.uncharge.aclose)
-            await self.loading.start()
-            await self.replicas.look()
-            http, admin = self._http()
-            grpc = self._grpc()
-            servers = {"grpc": grpc, "http": http, "admin": admin}
-            for server in servers.values():
-                if server is not None:
-                    stack.push_async_callback(server.aclose)
-                    await server.start()
-            stack.push_async_callback(self._tasks.aclose)
-            for name, server in servers.items():
-                if server is not None:
-                    self._tasks.keep(f"{name} server", server.ended())
-                    self._tasks.keep(f"{name} listener", server.listening())
-            self._tasks.keep("health", self.health.run())
-            await self.readiness.poll()
-            self._tasks.keep("readiness", self.readiness.run())
-            if not self.replicas.fixed:
-                self._tasks.keep("replicas", self.replicas.run())
-            self._tasks.keep("loading", self.loading.run())
-            self._tasks.keep("garbage collection", collect_garbage())
-            settle_garbage_collector()
-            addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
-            self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)
-            started(addresses, self.limiter.rules)
-            await self._stop.wait()
-            self.log.info("draining", seconds=self.settings.drain)
-            self.readiness.drain()
-            await asyncio.sleep(self.settings.drain)
-            await grpc.aclose()
+            grpc = await self._unless_stopped(self._start(stack, started))
+            if grpc is not None:
+                await self._stop.wait()
+                self.log.info("draining", seconds=self.settings.drain)
+                self.readiness.drain()
+                await asyncio.sleep(self.settings.drain)
+                await grpc.aclose()
         self.log.info("stopped")
         if self._ended:
             raise Stopped(self._ended)
+
+    async def _start(self, stack: AsyncExitStack, started: Started) -> Transport:
+        """Load, listen and answer; what is to be closed goes to *stack*."""
+        await self.loading.start()
+        await self.replicas.look()
+        http, admin = self._http()
+        grpc = self._grpc()
+        servers = {"grpc": grpc, "http": http, "admin": admin}
+        for server in servers.values():
+            if server is not None:
+                stack.push_async_callback(server.aclose)
+                await server.start()
+        stack.push_async_callback(self._tasks.aclose)
+        for name, server in servers.items():
+            if server is not None:
+                self._tasks.keep(f"{name} server", server.ended())
+                self._tasks.keep(f"{name} listener", server.listening())
+        self._tasks.keep("health", self.health.run())
+        await self.readiness.poll()
+        self._tasks.keep("readiness", self.readiness.run())
+        if not self.replicas.fixed:
+            self._tasks.keep("replicas", self.replicas.run())
+        self._tasks.keep("loading", self.loading.run())
+        self._tasks.keep("garbage collection", collect_garbage())
+        settle_garbage_collector()
+        addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
+        self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)
+        started(addresses, self.limiter.rules)
+        return grpc
+
+    async def _unless_stopped(self, start: Coroutine[Any, Any, Transport]) -> Transport | None:
+        """What *start* returns; None where it was cut short, since the process is to stop.
+
+        Raises:
+            SettingsError: It cannot start.
+        """
+        starting, stopping = asyncio.create_task(start), asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            return starting.result()
+        starting.cancel()
+        await asyncio.wait({starting})
+        return None
 
     def _show_numbers(self) -> None:
         """Add to the metrics what is counted elsewhere."""
