@@ -20,9 +20,10 @@ from rls.transport.base import Calls, Dropped, Handler, Limits, Tls
 from rls.transport.certificates import ClientNames
 from rls.transport.farewell import PAUSE, Farewell
 from rls.transport.grpcio_server import GrpcServer
+from rls.transport.grpcio_tls import configuration, newest_credentials
 from rls.transport.half_sent import HalfSent
 from rls.transport.health import WATCH, Watches
-from rls.transport.listen import close_listener, knock, listen, split_address
+from rls.transport.listen import close_listener, connections_allowed, knock, listen, split_address
 from rls.transport.service import grpc_status
 from rls.transport.tls import Certificates
 from rls.transport.wire import Aborted, StatusCode
@@ -31,6 +32,7 @@ Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
 _LOG = logging.getLogger(__name__)
 _PAUSES, _QUIET = 20, 4
+_UNBOUNDED = 2**31 - 1
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -59,6 +61,7 @@ class Grpcio:
         self._address = address
         self._limits = limits or Limits()
         self._tls = tls
+        self._bound = connections_allowed(self._limits.max_connections)
         self._age = (max_connection_age, max_connection_age_grace)
         self._reflection = reflection
         self._watches = Watches(calls.health, self._limits.max_watches)
@@ -79,8 +82,8 @@ class Grpcio:
         if self._tls is not None:
             if self._address.startswith("unix:"):
                 raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
-            certificates = Certificates(self._tls, _configuration, self._calls.certificate)
-            credentials = _credentials(certificates, self._tls)
+            certificates = Certificates(self._tls, configuration, self._calls.certificate)
+            credentials = newest_credentials(certificates, self._tls)
         # grpc does not say why it cannot listen.
         close_listener(listen(self._address))
         server = GrpcServer(self._options())
@@ -120,8 +123,8 @@ class Grpcio:
 
     async def listening(self) -> None:
         """Check every second whether clients can connect. grpc's core closes what is too many without a word."""
-        most = self._limits.max_connections
-        text = f"a connection was closed at once, as when {most} are open (--max-connections)"
+        most, bound_by = self._bound
+        text = f"a new connection was closed, as when {most} are open, which is as many as {bound_by} allows"
         await knock(self._address, self._calls.connections, text)
 
     async def aclose(self) -> None:
@@ -163,8 +166,8 @@ class Grpcio:
             ("grpc.max_metadata_size", 65_536),
             ("grpc.absolute_max_metadata_size", 65_536),
         ]
-        if self._limits.max_connections:
-            options.append(("grpc.max_allowed_incoming_connections", self._limits.max_connections))
+        if self._bound[0] < _UNBOUNDED:
+            options.append(("grpc.max_allowed_incoming_connections", self._bound[0]))
         if age:
             options.append(("grpc.max_connection_age_ms", int(age * 1000)))
             if grace:
@@ -261,25 +264,6 @@ class _Handlers:
         if remaining is not None and remaining <= 0:
             self._on_drop(why)
             raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
-
-
-def _configuration(tls: Tls, _: object) -> grpc.ServerCertificateConfiguration:
-    client_ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
-    return grpc.ssl_server_certificate_configuration([(tls.key.read_bytes(), tls.cert.read_bytes())], client_ca)
-
-
-def _credentials(certificates: Certificates[grpc.ServerCertificateConfiguration], tls: Tls) -> grpc.ServerCredentials:
-    """Credentials that are, with each handshake, the newest of *certificates*."""
-    in_force = certificates.newest
-
-    def changed() -> Any:
-        nonlocal in_force
-        if certificates.newest is in_force:
-            return None
-        in_force = certificates.newest
-        return in_force
-
-    return grpc.dynamic_ssl_server_credentials(in_force, changed, tls.client_ca is not None)
 
 
 def _was_cancelled(error: BaseException) -> bool:
