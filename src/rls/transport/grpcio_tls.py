@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 from rls.transport.base import Tls
@@ -24,7 +26,7 @@ def newest_credentials(
     """Credentials that are, with each handshake, the newest of *certificates*."""
     in_force = certificates.newest
 
-    def changed() -> grpc.ServerCertificateConfiguration | None:
+    def changed() -> Any:  # None where nothing has changed, which the stubs do not know
         nonlocal in_force
         if certificates.newest is in_force:
             return None
