@@ -36,6 +36,7 @@ class Hub:
     Attributes:
         closed: Connections that were closed for another reason than their client's wish, by reason.
         draining: Whether each connection that is still to come is to go at once.
+        turn_began: When the present turn of the loop began to read; 0 where it has read nothing.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class Hub:
         self._coming: set[NativeConnection] = set()
         self._left = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        # Of the present turn of the loop: when it began to read, what is to be sent at its end, and what goes on after it.
-        self._began = 0.0
+        self.turn_began = 0.0
+        # Of the present turn of the loop: what is to be sent at its end, and what goes on after it.
         self._ends_soon = False
         self._unsent: dict[NativeConnection, None] = {}
         self._unfinished: dict[NativeConnection, None] = {}
@@ -97,11 +98,10 @@ class Hub:
         self._left.set()
 
     def begin_turn(self, now: float) -> float:
-        """Something is read; returns how long it may have waited for what was read before it in this turn of the loop."""
-        if not self._began:
-            self._began = now
-            self._end_turn_soon()
-        return now - self._began
+        """The first data of this turn of the loop is read; returns how long it has waited for other data, which is 0."""
+        self.turn_began = now
+        self._end_turn_soon()
+        return 0.0
 
     def flush_later(self, connection: NativeConnection) -> None:
         """Send at the end of the turn."""
@@ -155,7 +155,7 @@ class Hub:
             self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
-        self._began = 0.0
+        self.turn_began = 0.0
         self._ends_soon = False
         unsent, self._unsent = self._unsent, {}
         for connection in unsent:
