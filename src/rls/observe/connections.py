@@ -67,12 +67,11 @@ def show_connections(metrics: Metrics, listeners: Mapping[str, Connections]) -> 
 def show_certificate(metrics: Metrics, certificate: Certificate) -> None:
     """Add when *certificate* expires to *metrics*; nothing without TLS."""
 
-    def expiry() -> Mapping[str, Number]:
-        return {} if certificate.expires_at is None else {"grpc": certificate.expires_at}
+    def expiry() -> Mapping[tuple[str, ...], Number]:
+        return {} if certificate.expires_at is None else {(): certificate.expires_at}
 
     metrics.read_gauge(
         "rls_certificate_expiry_timestamp_seconds",
-        "When the certificate in force expires, in Unix seconds.",
+        "When the certificate of gRPC in force expires, in Unix seconds.",
         expiry,
-        "listener",
     )

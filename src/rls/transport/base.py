@@ -180,7 +180,7 @@ class Limits:
     """
 
     max_streams: int = 100
-    max_connections: int = 2000
+    max_connections: int = 10_000
     max_concurrency: int = 0
     max_watches: int = 16
     drain: float = 5.0
