@@ -91,36 +91,6 @@ def test_sighup_reads_the_rules_again(start) -> None:
     assert limit.requests_per_unit == 100
 
 
-@pytest.mark.parametrize("where", ["typer", "uvloop", "load"])
-def test_sighup_while_it_starts_does_not_end_it(start, where: str) -> None:
-    process = start(program=("-m", "tests.signalled", "SIGHUP", where))
-    assert check(process).code == "OK"
-    if where == "load":  # it may have read what has changed since, so it reads once more
-        process.wait_until(lambda: process.output().count("rules_loaded") == 2, "it has read the rules again")
-
-
-@pytest.mark.parametrize(
-    ("name", "where", "last"),
-    [
-        ("SIGTERM", "typer", "rls: stopped before it had started"),
-        ("SIGTERM", "rls.app", "rls: stopped before it had started"),
-        ("SIGTERM", "load", "stopped"),
-        ("SIGINT", "rls.replicas", "rls: stopped before it had started"),
-        ("SIGINT", "load", "stopped"),
-    ],
-)
-def test_a_signal_to_stop_while_it_starts_ends_it_cleanly(tmp_path, name: str, where: str, last: str) -> None:
-    """At once, since nobody is served yet: without a drain."""
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(RULES)
-    addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
-    command = [sys.executable, "-m", "tests.signalled", name, where, "serve", "--config", str(rules), *addresses]
-    result = subprocess.run([*command, "--drain", "1h"], capture_output=True, text=True, timeout=60, check=False)
-    assert (result.returncode, result.stdout) == (0, "")
-    (line,) = result.stderr.splitlines()
-    assert line.endswith(last)
-
-
 def test_the_garbage_collector_need_not_walk_rules_that_were_loaded_later(tmp_path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(RULES)
