@@ -338,3 +338,4 @@ async def test_client_that_sends_on_after_an_error_still_reads_why(serve):
         client.write(b"\0\0\0\0\0\0\0\0\0" + b"\0\0\4\1\4\0\0\0\0abcd" + bytes(200_000))
         await asyncio.wait_for(client.closed.wait(), 10)
         assert client.goaway is not None
+    assert served.connections.closed[Closed.CLIENT_ERROR] == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import ssl
 from typing import Any
 
@@ -11,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from rls.errors import SettingsError
-from rls.transport.base import Limits, Tls
-from rls.transport.tls import expiry_of, make_context
+from rls.transport.base import CertificateStatus, Limits, Tls
+from rls.transport.tls import Certificates, expiry_of, make_context
 from tests.certs import Authority, put
 from tests.transport.conftest import until
 from tests.transport.test_lifecycle import Waiting
@@ -237,6 +238,43 @@ async def test_when_the_certificate_in_force_expires_is_known(serve, tls, tmp_pa
     assert served.reports.expired[-1] == f"the certificate expired at {expiry_text(expired[0])}; clients refuse it"
     put(tmp_path, *CA.issue(HOST))
     await until(lambda: served.reports.expired[-1] == "")
+
+
+async def test_files_that_failed_are_tried_again_though_they_look_the_same(tls, tmp_path):
+    """As where there was no file descriptor to read them with. One failure is not reported: the next look may do."""
+    reports: list[str] = []
+    certificates = Certificates(tls, lambda _, context: context, CertificateStatus(reports.append))
+    first = certificates.newest
+    put(tmp_path, *CA.issue(HOST))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await certificates.look()
+        assert reports == []
+        await certificates.look()
+        await certificates.look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(set(reports)) == 1
+    assert "Too many open files" in reports[0]
+    assert certificates.newest is first
+    await certificates.look()
+    assert certificates.newest is not first
+    assert reports[-1] == ""
+
+
+async def test_last_good_files_that_come_back_end_the_report(tls, tmp_path):
+    reports: list[str] = []
+    certificates = Certificates(tls, lambda _, context: context, CertificateStatus(reports.append))
+    good = (tmp_path / "..data").readlink()
+    put(tmp_path, b"no certificate", b"no key")
+    for _ in range(2):
+        await certificates.look()
+    assert len(reports) == 1
+    (tmp_path / "..data").unlink()
+    (tmp_path / "..data").symlink_to(good)
+    await certificates.look()
+    assert reports[1:] == [""]
 
 
 def expiry(cert: bytes) -> float:

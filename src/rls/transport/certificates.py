@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 from rls.transport.base import Tls
 
@@ -16,6 +17,9 @@ _URI = 0x86
 _SEQUENCE = 0x30
 _OCTET_STRING = 0x04
 _EXTENSIONS = 0xA3
+
+Fingerprint: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+"""What is known of files without reading them; None for one that is missing."""
 
 
 def alternative_names(pem: str) -> frozenset[str]:
@@ -52,7 +56,7 @@ class ClientNames:
         return self.allow(alternative_names(pem))
 
 
-def fingerprint(tls: Tls) -> tuple[tuple[int, int, int] | None, ...]:
+def fingerprint(tls: Tls) -> Fingerprint:
     """Changes whenever one of the files does; a symlink's target counts, as Kubernetes swaps them."""
     return tuple(_state(path) for path in (tls.cert, tls.key, tls.client_ca) if path is not None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
 
 from rls.errors import SettingsError
 from rls.transport.base import Calls, Closed, Limits, Tls
@@ -57,11 +56,6 @@ class Native:
     def address(self) -> str:
         """Where it listens."""
         return self._address
-
-    @property
-    def closed(self) -> Mapping[Closed, int]:
-        """Connections that it closed although their clients kept them open, by reason."""
-        return self._calls.connections.closed
 
     async def start(self) -> None:
         """Listen and serve."""

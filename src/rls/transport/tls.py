@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, cast
 
 from rls.errors import SettingsError
 from rls.transport.base import CertificateStatus, Tls
-from rls.transport.certificates import fingerprint
+from rls.transport.certificates import Fingerprint, fingerprint
 
 T = TypeVar("T")
 
@@ -126,6 +126,7 @@ class Certificates(Generic[T]):
         self._status = status
         self._on_change = on_change
         self._seen = fingerprint(tls)
+        self._failure = ""
         self.newest, status.expires_at = self._load()
         self._check_expiry()
 
@@ -136,21 +137,27 @@ class Certificates(Generic[T]):
             await self.look()
 
     async def look(self) -> None:
-        """Put changed files in force."""
+        """Put changed files in force. Those that cannot be used are tried again with each look."""
         found = await asyncio.to_thread(fingerprint, self._tls)
         if found != self._seen:
-            self._seen = found
-            await self._renew()
+            await self._renew(found)
+        elif self._failure:  # the last good ones are back
+            self._failure = ""
+            self._status.on_not_loaded("")
         self._check_expiry()
 
-    async def _renew(self) -> None:
+    async def _renew(self, found: Fingerprint) -> None:
         status = self._status
         try:
             self.newest, status.expires_at = await asyncio.to_thread(self._load)
         except SettingsError as error:
-            until = "" if status.expires_at is None else f", which expires at {_iso(status.expires_at)}"
-            status.on_not_loaded(f"changed files are not in force: {error}; the last good certificate stays{until}")
+            before, self._failure = self._failure, str(error)
+            # Not at once: one file may have been written, and the other not yet.
+            if before == self._failure:
+                until = "" if status.expires_at is None else f", which expires at {_iso(status.expires_at)}"
+                status.on_not_loaded(f"changed files are not in force: {error}; the last good certificate stays{until}")
             return
+        self._seen, self._failure = found, ""
         _LOG.info("changed certificates are in force")
         status.on_not_loaded("")
         self._on_change()
