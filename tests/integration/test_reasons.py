@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from rls._pb import health_pb2
 from rls.enforcement import Reason
 from rls.transport.client import Client
 from rls.transport.health import CHECK
+from tests.certs import Authority, put
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RULES, RlsProcess
@@ -29,6 +32,9 @@ descriptors:
   - key: company_id
     rate_limit: {unit: year, requests_per_unit: 1}
 """
+
+NATIVE = ["--transport", "native"]
+AUTHORITY = Authority()
 
 Provoke = Callable[[RlsProcess], None]
 SERVED = {
@@ -44,11 +50,15 @@ SERVED = {
     Reason.REPLICAS_UNKNOWN: "a name that DNS does not know",
     Reason.SHADOW_MODE: "--shadow-mode",
     Reason.QUOTA_MODE: "--quota-mode",
+    Reason.CONNECTIONS_REFUSED: "more connections than --max-connections",
+    Reason.FILE_DESCRIPTORS_EXHAUSTED: "a limit on open files below what is open",
+    Reason.CERTIFICATE_NOT_LOADED: "a certificate file that holds none",
     Reason.STALLED: "a process that is stopped for a while",
 }
 ELSEWHERE = {
     Reason.STARTING: "holds until the first answer of the backend: test_readiness.py",
     Reason.STOPPED: "ends the process: test_ended.py",
+    Reason.CERTIFICATE_EXPIRED: "keeps clients away: test_connections.py",
 }
 
 
@@ -81,6 +91,26 @@ def stand_still(process: RlsProcess) -> None:
     process.send(signal.SIGCONT)
 
 
+def crowd(process: RlsProcess) -> None:
+    """One connection more than there may be."""
+    with connected(process), connected(process), connected(process) as last:
+        assert last.recv(1) == b""
+
+
+def starve(process: RlsProcess) -> None:
+    """Leave no file descriptor for a connection that comes."""
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, hard))
+    with connected(process):
+        process.wait_until(lambda: "no connection can be accepted" in process.output(), "it has tried to accept")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def connected(process: RlsProcess) -> socket.socket:
+    host, _, port = process.addresses["grpc"].rpartition(":")
+    return socket.create_connection((host, int(port)), 10)
+
+
 def without_ttl(redis: RedisServer) -> str:
     with redis.client() as client:
         client.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-set", "-expire")
@@ -109,6 +139,13 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
     def fifo(_: RlsProcess) -> None:
         os.mkfifo(rules / "b.yaml")
 
+    cert, key = AUTHORITY.issue("localhost")
+    put(folder, cert, key)
+    tls = ["--tls-cert", f"{folder}/tls.crt", "--tls-key", f"{folder}/tls.key"]
+
+    def no_certificate(_: RlsProcess) -> None:
+        put(folder, b"no certificate", key)
+
     if reason is Reason.NO_RULES:
         (rules / "a.yaml").unlink()
     cases: dict[Reason, tuple[list[str], str, Provoke]] = {
@@ -126,6 +163,9 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         ),
         Reason.SHADOW_MODE: (["--shadow-mode"], RULES, nothing),
         Reason.QUOTA_MODE: (["--quota-mode"], RULES, nothing),
+        Reason.CONNECTIONS_REFUSED: ([*NATIVE, "--max-connections", "2"], RULES, crowd),
+        Reason.FILE_DESCRIPTORS_EXHAUSTED: (NATIVE, RULES, starve),
+        Reason.CERTIFICATE_NOT_LOADED: ([*NATIVE, *tls], RULES, no_certificate),
         Reason.STALLED: ([], RULES, stand_still),
     }
     if reason is Reason.COUNTER_REFUSED:
@@ -136,8 +176,10 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
     return cases[reason]
 
 
-def health(process: RlsProcess) -> str:
-    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
+def health(process: RlsProcess, *, tls: bool = False) -> str:
+    address = process.addresses["grpc"].replace("127.0.0.1", "localhost")
+    credentials = grpc.ssl_channel_credentials(AUTHORITY.pem)
+    with grpc.secure_channel(address, credentials) if tls else grpc.insecure_channel(address) as channel:
         check: Any = channel.unary_unary(CHECK, response_deserializer=health_pb2.HealthCheckResponse.FromString)
         status = check(b"", timeout=10).status
     return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
@@ -162,7 +204,7 @@ def test_a_reason_is_seen_everywhere(reason: Reason, tmp_path: Path, request: py
         assert process.metric("rls_enforcement_state", state=state) == 1
         ready = process.get("/readyz").status == 200
         assert ready is (state == "degraded")
-        assert health(process) == ("SERVING" if ready else "NOT_SERVING")
+        assert health(process, tls="--tls-cert" in options) == ("SERVING" if ready else "NOT_SERVING")
         assert process.metric("rls_ready") == ready
     finally:
         process.kill()

@@ -283,8 +283,7 @@ async def test_unix_socket_that_a_server_left_behind_is_replaced(serve, tmp_path
 
 @pytest.mark.skipif(not OPEN_FILES.exists(), reason="needs Linux")
 @OURS
-async def test_server_that_ran_out_of_files_serves_again(serve, caplog):
-    said = "a connection cannot be accepted: [Errno 24] Too many open files"
+async def test_server_that_ran_out_of_files_serves_again(serve):
     served = await serve({ECHO: echo})
     host, _, port = served.address.rpartition(":")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -292,12 +291,15 @@ async def test_server_that_ran_out_of_files_serves_again(serve, caplog):
         connections.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 20, hard))
         with contextlib.suppress(OSError):
-            while said not in caplog.text:
+            while not served.reports.no_files:
                 connections.enter_context(socket.create_connection((host, int(port)), 1))
                 await asyncio.sleep(0)
-        await until(lambda: said in caplog.text)
+        await until(lambda: served.reports.no_files)
     async with calling(served.address) as call:
         assert await call(ECHO) == b"hello"
+    text = f"no connection can be accepted on {served.address}: Too many open files"
+    assert set(served.reports.no_files) == {text}
+    assert served.connections.accept_errors == len(served.reports.no_files)
 
 
 def open_files() -> int:

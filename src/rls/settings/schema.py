@@ -165,7 +165,7 @@ class Settings(BaseSettings):
         description="Calls that may be in progress at one time; more are refused at once, uncounted. 0 for no limit.",
     )
     max_connections: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
-        2_000, description="Connections at one time; 0 for no limit."
+        10_000, description="Connections at one time, as far as the limit on open files allows; 0 for no limit."
     )
     max_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(128, description="Calls at one time on a connection.")
     # Shorter messages are never measured: transport.wire.SHORT.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from rls.transport.base import Tls
+
+Fingerprint: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+"""What is known of files without reading them; None for one that is missing."""
 
 
 class ClientNames:
@@ -19,7 +23,7 @@ class ClientNames:
         return not self._allowed.isdisjoint(name if "://" in name else name.lower() for name in names)
 
 
-def fingerprint(tls: Tls) -> tuple[tuple[int, int, int] | None, ...]:
+def fingerprint(tls: Tls) -> Fingerprint:
     """Changes whenever one of the files does; a symlink's target counts, as Kubernetes swaps them."""
     return tuple(_state(path) for path in (tls.cert, tls.key, tls.client_ca) if path is not None)
 
