@@ -33,7 +33,6 @@ descriptors:
     rate_limit: {unit: year, requests_per_unit: 1}
 """
 
-NATIVE = ["--transport", "native"]
 AUTHORITY = Authority()
 
 Provoke = Callable[[RlsProcess], None]
@@ -163,14 +162,15 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         ),
         Reason.SHADOW_MODE: (["--shadow-mode"], RULES, nothing),
         Reason.QUOTA_MODE: (["--quota-mode"], RULES, nothing),
-        Reason.CONNECTIONS_REFUSED: ([*NATIVE, "--max-connections", "2"], RULES, crowd),
-        Reason.FILE_DESCRIPTORS_EXHAUSTED: (NATIVE, RULES, starve),
-        Reason.CERTIFICATE_NOT_LOADED: ([*NATIVE, *tls], RULES, no_certificate),
+        Reason.CONNECTIONS_REFUSED: (["--max-connections", "2"], RULES, crowd),
+        Reason.FILE_DESCRIPTORS_EXHAUSTED: ([], RULES, starve),
+        Reason.CERTIFICATE_NOT_LOADED: (tls, RULES, no_certificate),
         Reason.STALLED: ([], RULES, stand_still),
     }
     if reason is Reason.COUNTER_REFUSED:
         server = redis()
-        return ["--backend", f"redis://127.0.0.1:{server.port}"], ONCE, lambda process: spoil(process, server)
+        patient = ["--backend", f"redis://127.0.0.1:{server.port}", "--backend-timeout", "5s"]
+        return patient, ONCE, lambda process: spoil(process, server)
     if reason is Reason.TTL_REFUSED:
         return ["--backend", without_ttl(redis())], RULES, nothing
     return cases[reason]

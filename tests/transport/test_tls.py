@@ -22,7 +22,6 @@ ECHO, WAIT = "/t/echo", "/t/wait"
 HOST = "rls.example"
 CA, OTHER_CA = Authority(), Authority()
 DEADLINE = 10
-REPORTING = pytest.mark.parametrize("kind", ["native", "grpcio"], indirect=True)
 
 
 async def echo(payload: bytes) -> bytes:
@@ -183,7 +182,6 @@ async def test_broken_certificates_do_not_replace_good_ones(serve, tls, tmp_path
         assert await call(ECHO) == b"hello"
 
 
-@REPORTING
 async def test_why_and_until_when_changed_files_are_not_in_force_is_reported(serve, mtls, tmp_path):
     """Whatever is wrong with them, the certificates of clients' authorities included."""
     served = await serve({ECHO: echo}, tls=mtls)
@@ -200,7 +198,6 @@ async def test_why_and_until_when_changed_files_are_not_in_force_is_reported(ser
     assert f"No such file or directory: '{mtls.key}'; {until_then}" in served.reports.not_loaded[-1]
 
 
-@REPORTING
 async def test_when_the_certificate_in_force_expires_is_known(serve, tls, tmp_path):
     served = await serve({ECHO: echo}, tls=tls)
     assert served.certificate.expires_at == expiry(tls.cert.read_bytes())
@@ -274,7 +271,6 @@ def test_expiry_is_not_known_where_the_handshake_fails(mtls):
     assert expiry_of(context) is None
 
 
-@REPORTING
 async def test_encrypted_key_is_refused_at_the_start(serve, tls):
     key = serialization.load_pem_private_key(tls.key.read_bytes(), None)
     encrypted = key.private_bytes(
