@@ -37,6 +37,7 @@ STRIKES = [
     ("raise", "loading", "loading", ()),
     ("cancel", "loading", "loading", ()),
     ("raise", "replicas", "replicas", ("--replicas", "dns:localhost")),
+    ("raise", "memory", "memory", ()),
     ("raise", "garbage collection", "garbage collection", ()),
     ("cancel", "garbage collection", "garbage collection", ()),
     ("raise", "certificates", "grpc server", TLS),

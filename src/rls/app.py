@@ -28,7 +28,7 @@ from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.loop_turns import LoopTurns, show_loop_turns
 from rls.observe.metrics import CONTENT_TYPE, Metrics
-from rls.process import collect_garbage, settle_garbage_collector, switch_threads_often
+from rls.process import collect_garbage, give_memory_back, settle_garbage_collector, switch_threads_often
 from rls.replicas import Replicas
 from rls.serving import Sockets, answers_of, open_transport
 from rls.settings import Settings
@@ -169,6 +169,7 @@ class App:
             self._tasks.keep("replicas", self.replicas.run())
         self._tasks.keep("loading", self.loading.run())
         self._tasks.keep("garbage collection", collect_garbage())
+        self._tasks.keep("memory", give_memory_back())
         settle_garbage_collector()
         addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
         self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)

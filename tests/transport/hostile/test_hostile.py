@@ -29,6 +29,9 @@ descriptors:
 LONGEST_GAP = 3.0
 LEAST_SERVED = 0.5
 MOST_MEMORY = 200 << 20
+MOST_KEPT = 1.1
+"""Times the memory that a server had before all attacks, a minute after the last of them."""
+BEFORE: dict[str, int] = {}
 
 # Known, and one of the reasons why grpcio is not the default.
 UNBOUNDED = {("grpcio", "header bombs, unsettled")}
@@ -42,6 +45,9 @@ def server(request, tmp_path_factory):
     rules = folder / "rules.yaml"
     rules.write_text(RULES)
     with Rls(rules, folder, ["--transport", request.param, "--drain", "0s"], name=request.param) as server:
+        with Probe(f"127.0.0.1:{server.port}"):
+            pass
+        BEFORE[server.name] = memory(server.pid, "VmRSS")
         yield server
 
 
@@ -95,3 +101,8 @@ def test_others_are_served_while_one_client_is_hostile(server, name):
     assert probe.served >= LEAST_SERVED, probe.outcomes
     assert probe.gap <= LONGEST_GAP + for_cpu
     assert grown <= MOST_MEMORY
+
+
+def test_memory_is_given_back_after_all_of_them(server):
+    most = BEFORE[server.name] * MOST_KEPT
+    wait_for(lambda: memory(server.pid, "VmRSS") <= most, f"no more than {most / 2**20:.0f} MiB are used", seconds=60)
