@@ -27,23 +27,19 @@ from tests.rls_process import RlsProcess
 from tests.transport.conftest import until
 
 GRPCIO = ("--transport", "grpcio")
-NATIVE = ("--transport", "native")
 TLS = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
 # How, what is struck, what is told to have ended, and options.
 STRIKES = [
     ("raise", "health", "health", ()),
+    ("raise", "loop turns", "loop turns", ()),
     ("raise", "readiness", "readiness", ()),
     ("raise", "loading", "loading", ()),
     ("cancel", "loading", "loading", ()),
     ("raise", "replicas", "replicas", ("--replicas", "dns:localhost")),
     ("raise", "garbage collection", "garbage collection", ()),
     ("cancel", "garbage collection", "garbage collection", ()),
-    ("raise", "h2corn", "grpc server", ()),
-    ("cancel", "h2corn", "grpc server", ()),
     ("raise", "certificates", "grpc server", TLS),
     ("cancel", "certificates", "grpc server", TLS),
-    ("raise", "certificates", "grpc server", (*TLS, *NATIVE)),
-    ("cancel", "certificates", "grpc server", (*TLS, *NATIVE)),
     ("raise", "certificates", "grpc server", (*TLS, *GRPCIO)),
     ("raise", "_server_main_loop", "grpc server", GRPCIO),
     ("cancel", "_server_main_loop", "grpc server", GRPCIO),
@@ -53,7 +49,6 @@ STRIKES = [
     ("raise", "admin accepts", "admin server", ()),
     ("cancel", "http accepts", "http server", ()),
     ("shut", "grpc", "grpc server", ()),
-    ("shut", "grpc", "grpc server", NATIVE),
     ("shut", "grpc", "grpc listener", GRPCIO),
     ("shut", "http", "http server", ()),
     ("shut", "admin", "admin server", ()),

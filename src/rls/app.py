@@ -26,8 +26,9 @@ from rls.loading import Loading
 from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
+from rls.observe.loop_turns import LoopTurns, show_loop_turns
 from rls.observe.metrics import CONTENT_TYPE, Metrics
-from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
+from rls.process import collect_garbage, settle_garbage_collector, switch_threads_often
 from rls.replicas import Replicas
 from rls.serving import Sockets, answers_of, open_transport
 from rls.settings import Settings
@@ -37,7 +38,7 @@ from rls.transport.health import Health
 from rls.transport.http import admin_app, public_app
 from rls.transport.http_listener import HttpListener
 from rls.transport.json_token import JsonToken
-from rls.transport.readiness import Readiness
+from rls.transport.readiness import Readiness, wait_for_cause
 from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
 
@@ -55,7 +56,7 @@ def run(settings: Settings, warnings: Sequence[str] = (), started: Started = lam
         SettingsError: It cannot start.
         Stopped: A part of it ended.
     """
-    yield_to_python()
+    switch_threads_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(App(settings).serve(warnings, started))
 
@@ -99,8 +100,9 @@ class App:
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(self.metrics, self.event_log),
         )
-        self.service = Service(self.limiter, answers=answers_of(settings))
+        self.service = Service(self.limiter, answers=answers_of(settings), on_ignored=self.event_log.override_ignored)
         self.health = Health(on_stall=self._stalled)
+        self.loop_turns = LoopTurns()
         self.readiness = Readiness(
             self.enforcement,
             self.health,
@@ -159,6 +161,8 @@ class App:
                 self._tasks.keep(f"{name} server", server.ended())
                 self._tasks.keep(f"{name} listener", server.listening())
         self._tasks.keep("health", self.health.run())
+        self._tasks.keep("loop turns", self.loop_turns.run())
+        await wait_for_cause(self.backend.ping)
         await self.readiness.poll()
         self._tasks.keep("readiness", self.readiness.run())
         if not self.replicas.fixed:
@@ -198,6 +202,7 @@ class App:
         )
         show_fallback(metrics, self.policies, lambda: self.replicas.count)
         show_uncharged(metrics, self.limiter.uncharge)
+        show_loop_turns(metrics, self.loop_turns)
 
     def _report_modes(self) -> None:
         """Report the modes of the whole server that weaken rules."""

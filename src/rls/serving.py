@@ -14,7 +14,6 @@ from rls.transport.base import Calls, CertificateStatus, Connections, Dropped, L
 from rls.transport.direct import RateLimitHandler
 from rls.transport.encode import Answers
 from rls.transport.grpcio import Grpcio
-from rls.transport.h2corn import H2corn
 from rls.transport.health import CHECK, Health
 from rls.transport.native import Native
 from rls.transport.service import SHOULD_RATE_LIMIT, Service
@@ -59,8 +58,6 @@ def open_transport(
     tls = None
     if settings.tls_cert is not None and settings.tls_key is not None:
         tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_client_san)
-    if settings.transport == "h2corn":
-        return H2corn(calls, settings.grpc, limits=limits, tls=tls)
     age, grace = settings.max_connection_age, settings.max_connection_age_grace
     if settings.transport == "native":
         return Native(

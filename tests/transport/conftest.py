@@ -8,11 +8,10 @@ import uvloop
 
 from rls.transport.base import Calls, CertificateStatus, Connections, Dropped, Limits, Tls, Transport
 from rls.transport.grpcio import Grpcio
-from rls.transport.h2corn import H2corn
 from rls.transport.health import CHECK, Health
 from rls.transport.native import Native
 
-TRANSPORTS = {"native": Native, "h2corn": H2corn, "grpcio": Grpcio}
+TRANSPORTS = {"native": Native, "grpcio": Grpcio}
 
 
 def pytest_asyncio_loop_factories(config, item):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import ssl
 
@@ -339,3 +340,56 @@ async def test_client_that_sends_on_after_an_error_still_reads_why(serve):
         await asyncio.wait_for(client.closed.wait(), 10)
         assert client.goaway is not None
     assert served.connections.closed[Closed.CLIENT_ERROR] == 1
+
+
+@pytest.mark.parametrize("count", [4, 16, 64])
+async def test_large_messages_of_one_connection_all_come_whole(serve, count):
+    """Their frames take turns, as grpcio sends them."""
+    served = await serve(direct={DIRECT.encode(): sizes_of()})
+    give_time(served)
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(DIRECT)
+        sizes = [1_048_576 - i for i in range(count)]
+        answers = await asyncio.gather(*(call(bytes(size), timeout=60) for size in sizes))
+    assert answers == [b"%d" % size for size in sizes]
+    assert served.dropped == []
+    assert served.transport._hub.memory.held == 0
+
+
+async def test_messages_that_there_is_no_room_for_are_shed_and_counted(serve):
+    """Of all connections together; a call that is whole passes beside them."""
+    served = await serve(direct={DIRECT.encode(): sizes_of()})
+    give_time(served)
+    hub = served.transport._hub
+    hub.memory._limit = 1_000_000
+    half = (1_000_000).to_bytes(5, "big") + bytes(60_000)
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawClient.connect(served.address)) for _ in range(20)]
+        streams = [client.call(DIRECT, half, end=False) for client in clients]
+        await until(lambda: len(served.dropped) >= 4)
+        assert hub.memory.held <= 1_000_000
+        assert set(served.dropped) == {Dropped.SHED}
+        over = [client for client, stream in zip(clients, streams, strict=True) if client.responses[stream].blocks]
+        for client in over:
+            assert (await client.response(1)).grpc_status == RESOURCE_EXHAUSTED
+        for client in clients:
+            assert (await client.ask(DIRECT, HELLO)).messages == [b"5"]
+    await until(lambda: not hub.memory.held)
+
+
+def sizes_of():
+    """A direct handler that answers with the size of the message."""
+
+    def make(_turn):
+        def handle(connection, stream_id, request, message, now):
+            connection.respond(stream_id, b"%d" % len(message))
+
+        return handle
+
+    return make
+
+
+def give_time(served):
+    """Let a busy machine take as long as it likes over a message."""
+    hub = served.transport._hub
+    hub.limits = dataclasses.replace(hub.limits, message_seconds=60)

@@ -22,7 +22,6 @@ ECHO, WAIT = "/t/echo", "/t/wait"
 HOST = "rls.example"
 CA, OTHER_CA = Authority(), Authority()
 DEADLINE = 10
-REPORTING = pytest.mark.parametrize("kind", ["native", "grpcio"], indirect=True)
 
 
 async def echo(payload: bytes) -> bytes:
@@ -160,29 +159,6 @@ async def test_certificates_may_change_again_and_again_while_calls_are_served(se
             await changed
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
-async def test_closing_while_certificates_are_being_changed_comes_to_an_end(serve, tls, tmp_path):
-    entered, leave = asyncio.Event(), asyncio.Event()
-
-    async def slow(payload: bytes) -> bytes:
-        entered.set()
-        await leave.wait()
-        return payload
-
-    served = await serve({ECHO: slow}, tls=tls)
-    first = served.transport._serving
-    async with calling(served.address) as call, asyncio.timeout(DEADLINE):
-        under_way = asyncio.create_task(status_of(call))
-        await entered.wait()
-        put(tmp_path, *CA.issue(HOST))
-        await until(lambda: served.transport._serving is not first)
-        closing = asyncio.create_task(served.transport.aclose())
-        await asyncio.sleep(0.1)  # the first server waits for its call by then, whether or not it is told to close
-        leave.set()
-        await closing
-        assert await under_way is grpc.StatusCode.OK
-
-
 async def until_shown(address: str, cert: bytes) -> None:
     async with asyncio.timeout(DEADLINE):
         while True:
@@ -192,7 +168,7 @@ async def until_shown(address: str, cert: bytes) -> None:
 
 
 @pytest.mark.parametrize("broken", ["key of another", "no certificate", "missing"])
-async def test_broken_certificates_do_not_replace_good_ones(serve, kind, tls, tmp_path, broken, caplog):
+async def test_broken_certificates_do_not_replace_good_ones(serve, tls, tmp_path, broken):
     served = await serve({ECHO: echo}, tls=tls)
     first = tls.cert.read_bytes()
     cert, _ = CA.issue(HOST)
@@ -200,16 +176,12 @@ async def test_broken_certificates_do_not_replace_good_ones(serve, kind, tls, tm
     put(tmp_path, b"no certificate" if broken == "no certificate" else cert, other_key)
     if broken == "missing":
         tls.cert.unlink()
-    if kind == "h2corn":
-        await until(lambda: "the changed certificates are not in force" in caplog.text)
-    else:
-        await until(lambda: served.reports.not_loaded)
+    await until(lambda: served.reports.not_loaded)
     assert same(await certificate_of(served.address), first)
     async with calling(served.address) as call:
         assert await call(ECHO) == b"hello"
 
 
-@REPORTING
 async def test_why_and_until_when_changed_files_are_not_in_force_is_reported(serve, mtls, tmp_path):
     """Whatever is wrong with them, the certificates of clients' authorities included."""
     served = await serve({ECHO: echo}, tls=mtls)
@@ -226,7 +198,6 @@ async def test_why_and_until_when_changed_files_are_not_in_force_is_reported(ser
     assert f"No such file or directory: '{mtls.key}'; {until_then}" in served.reports.not_loaded[-1]
 
 
-@REPORTING
 async def test_when_the_certificate_in_force_expires_is_known(serve, tls, tmp_path):
     served = await serve({ECHO: echo}, tls=tls)
     assert served.certificate.expires_at == expiry(tls.cert.read_bytes())
@@ -300,7 +271,6 @@ def test_expiry_is_not_known_where_the_handshake_fails(mtls):
     assert expiry_of(context) is None
 
 
-@REPORTING
 async def test_encrypted_key_is_refused_at_the_start(serve, tls):
     key = serialization.load_pem_private_key(tls.key.read_bytes(), None)
     encrypted = key.private_bytes(

@@ -16,6 +16,7 @@ from rls.core.model import Code
 from rls.core.plan import Plan
 from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
 from rls.observe.rule_counters import CountersByRule
+from rls.printable import printable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -162,6 +163,10 @@ class Metrics:
         """Show what *read* returns as the gauge *name*."""
         self._sources.append(lambda: _gauge(name, documentation, read(), *labels))
 
+    def read_histogram(self, name: str, documentation: str, durations: Durations) -> None:
+        """Show *durations* as the histogram *name*."""
+        self._sources.append(lambda: _histogram(name, documentation, durations))
+
     def expose(self) -> Iterator[bytes]:
         """All metrics as Prometheus text, in pieces that each take less than a millisecond or so."""
         yield generate_latest(self._registry)
@@ -224,7 +229,8 @@ def _gauge(name: str, documentation: str, value: Reading, *labels: str) -> Metri
 def _filled(family: CounterMetricFamily | GaugeMetricFamily, value: Reading) -> Metric:
     if isinstance(value, Mapping):
         for key, number in value.items():
-            family.add_metric([key] if isinstance(key, str) else key, number)
+            values = (key,) if isinstance(key, str) else key
+            family.add_metric([printable(value) for value in values], number)
     else:
         family.add_metric([], value)
     return family

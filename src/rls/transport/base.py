@@ -46,7 +46,7 @@ class Dropped(StrEnum):
     QUEUED: half of its time was over before its turn came; what is left would be too little, and those behind it have
     waited less. EXPIRED: its deadline had passed before it was begun. Neither was counted. LATE: its deadline passed while
     it was being answered. CANCELLED: the caller gave up while it was being answered. SHED: too many calls were in
-    progress, or half sent; nothing was counted. What h2corn sheds by itself is not among them.
+    progress, or half sent; nothing was counted.
     """
 
     QUEUED = "queued"

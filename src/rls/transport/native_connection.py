@@ -77,7 +77,8 @@ class NativeConnection(asyncio.Protocol):
         hub, now = self._hub, clock()
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         allowed = tls is None or hub.names is None or hub.names.allow(names_of(tls))
-        self.connection = Connection(hub.routes if allowed else hub.refusing_routes, hub.limits, now, self._wake)
+        routes = hub.routes if allowed else hub.refusing_routes
+        self.connection = Connection(routes, hub.limits, now, self._wake, hub.memory)
         self.age_at = hub.add(self, now)
         if tls is not None and not speaks_http2(tls):
             hub.closed[Closed.NO_ALPN] += 1

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from rls.transport.base import Calls, Dropped, Limits, Turn
 from rls.transport.certificates import ClientNames
 from rls.transport.http2 import Limits as ConnectionLimits
+from rls.transport.http2 import Memory
 from rls.transport.native_calls import Starts, TaskCalls, make_routes, refuse_all
 from rls.transport.native_connection import LONGEST_TURN, NativeConnection, clock
 from rls.transport.native_permits import Permits
@@ -54,6 +55,7 @@ class Hub:
         self.limits = ConnectionLimits(
             max_message_bytes=calls.max_message_bytes, max_concurrent_streams=limits.max_streams
         )
+        self.memory = Memory(self.limits.held_bytes_of_all, lambda: calls.on_drop(Dropped.SHED))
         self.grace = grace
         self.closed = calls.connections.closed
         self.draining = False
