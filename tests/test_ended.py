@@ -20,7 +20,6 @@ from examples.mesh.http import Answer
 from examples.mesh.processes import free_port
 from rls._pb.health_pb2 import HealthCheckResponse
 from rls.supervise import Tasks
-from rls.transport.base import Connections
 from rls.transport.health import CHECK
 from rls.transport.listen import address_of, close_listener, keep_listening, knock, listen
 from tests.certs import Authority, put
@@ -161,7 +160,7 @@ def watch(request, monkeypatch) -> Callable[[socket.socket], Coroutine[Any, Any,
     monkeypatch.setattr("rls.transport.listen._KNOCK_SECONDS", 0.05)
     if request.param == "looks":
         return keep_listening
-    return lambda listener: knock(address_of(listener), Connections(), "refused")
+    return lambda listener: knock(address_of(listener), lambda: None, lambda _: None)
 
 
 @pytest.mark.parametrize("how", ["closed", "shut", "removed"])

@@ -188,7 +188,7 @@ class App:
         if starting.done():
             return starting.result()
         starting.cancel()
-        await asyncio.wait({starting})
+        await asyncio.gather(starting, return_exceptions=True)
         return None
 
     def _show_numbers(self) -> None:

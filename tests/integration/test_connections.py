@@ -199,6 +199,8 @@ def test_grpcio_says_that_files_are_missing(start: Start) -> None:
     )
     assert process.metric("rls_accept_errors_total", listener="grpc") > 0
     assert check(process).code == "OK"
+    assert process.stop() == 0
+    assert not lines(process, "connections_refused"), "none was"
 
 
 @pytest.mark.parametrize("transport", [NATIVE, GRPCIO], ids=["native", "grpcio"])
@@ -234,3 +236,4 @@ def test_certificates_that_expire_or_are_not_loaded_are_seen_until_others_are(
     process.wait_until(lambda: not text_of(process, "certificate_not_loaded"), "it has taken them over")
     later = process.metric("rls_certificate_expiry_timestamp_seconds")
     assert later > expiry.timestamp() + 50_000
+    assert not text_of(process, "connections_refused"), "none was"

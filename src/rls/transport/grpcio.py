@@ -125,7 +125,13 @@ class Grpcio:
         """Check every second whether clients can connect. grpc's core closes what is too many without a word."""
         most, bound_by = self._bound
         text = f"a new connection was closed, as when {most} are open, which is as many as {bound_by} allows"
-        await knock(self._address, self._calls.connections, text)
+        connections = self._calls.connections
+
+        def refused() -> None:
+            if self._closing is None:  # then it closes all of them
+                connections.on_refused(text)
+
+        await knock(self._address, refused, lambda error: connections.no_files(self._address, error))
 
     async def aclose(self) -> None:
         """Drain and close."""

@@ -11,11 +11,11 @@ import select
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rls.errors import SettingsError
-from rls.transport.base import Connections
 
 NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of accept that pass once other connections are closed."""
@@ -142,7 +142,7 @@ async def keep_listening(listener: socket.socket) -> None:
     raise OSError(f"nobody listens on {address} any more")
 
 
-async def knock(address: str, connections: Connections, refused: str) -> None:
+async def knock(address: str, on_refused: Callable[[], None], on_no_files: Callable[[OSError], None]) -> None:
     """As `keep_listening`, for a server that does not show its listening socket: connect to *address* every second.
 
     It also finds out what such a server says nowhere: that it closes connections at once, and that there are no file
@@ -150,8 +150,8 @@ async def knock(address: str, connections: Connections, refused: str) -> None:
 
     Args:
         address: Where it listens.
-        connections: Gets what is found.
-        refused: The text for connections that are closed at once.
+        on_refused: Called when a connection is closed at once.
+        on_no_files: Called with the error when there is no file descriptor to connect with.
 
     Raises:
         OSError: Nobody listens any more.
@@ -166,14 +166,14 @@ async def knock(address: str, connections: Connections, refused: str) -> None:
                     await asyncio.get_running_loop().sock_connect(client, target)
                 found, lost = True, 0
                 if await _is_closed_at_once(client):
-                    connections.on_refused(refused)
+                    on_refused()
         except (ConnectionRefusedError, FileNotFoundError):
             lost += found  # not where we cannot reach ourselves
         except TimeoutError:
             pass  # a queue that is full
         except OSError as error:
             if error.errno in NO_FILES:
-                connections.no_files(address, error)
+                on_no_files(error)
         if lost == _TIMES_LOST:
             raise OSError(f"nobody listens on {address} any more")
         await asyncio.sleep(_KNOCK_SECONDS)

@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
+_CANNOT_SERVE = "cannot serve TLS: "
+_ROUNDS = 4
+"""TLS 1.2 needs three, TLS 1.3 two, and one more where the server asks for another key share."""
 
 # RFC 9113, section 9.2.2, for TLS 1.2: forward secrecy and AEAD. All of TLS 1.3's are like that.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -36,17 +39,22 @@ def make_context(tls: Tls) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols([_ALPN])
+    where = ""
     try:
         for path in (tls.cert, tls.key):
             path.read_bytes()  # OpenSSL does not say which file is missing
+        where = f"{tls.cert} and {tls.key}: "
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
         if tls.client_ca is not None:
+            where = f"{tls.client_ca}: "
             context.load_verify_locations(cadata=tls.client_ca.read_text("ascii"))
             context.verify_mode = ssl.CERT_REQUIRED
             # Each certificate of the file is trusted, an intermediate one as well.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot serve TLS: {error}") from error
+        # These two do not say in which file.
+        place = where if isinstance(error, ssl.SSLError | UnicodeError) else ""
+        raise SettingsError(f"{_CANNOT_SERVE}{place}{error}") from error
     return context
 
 
@@ -83,8 +91,9 @@ def expiry_of(context: ssl.SSLContext) -> float | None:
     client = asking.wrap_bio(to_client, to_server)
     server = context.wrap_bio(to_server, to_client, server_side=True)
     try:
-        while not _has_shaken_hands(client):
-            _has_shaken_hands(server)
+        for side in (client, server) * _ROUNDS:
+            if _has_shaken_hands(side) and side is client:
+                break
         asking.verify_mode = ssl.CERT_REQUIRED
         certificate = client.getpeercert() or {}
         return float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
@@ -151,11 +160,13 @@ class Certificates(Generic[T]):
         try:
             self.newest, status.expires_at = await asyncio.to_thread(self._load)
         except SettingsError as error:
-            before, self._failure = self._failure, str(error)
+            before, self._failure = self._failure, str(error).removeprefix(_CANNOT_SERVE)
             # Not at once: one file may have been written, and the other not yet.
             if before == self._failure:
                 until = "" if status.expires_at is None else f", which expires at {_iso(status.expires_at)}"
-                status.on_not_loaded(f"changed files are not in force: {error}; the last good certificate stays{until}")
+                status.on_not_loaded(
+                    f"changed files are not in force: {before}; the last good certificate stays{until}"
+                )
             return
         self._seen, self._failure = found, ""
         _LOG.info("changed certificates are in force")
@@ -167,7 +178,7 @@ class Certificates(Generic[T]):
         try:
             return self._make(self._tls, context), expiry_of(context)
         except OSError as error:
-            raise SettingsError(f"cannot serve TLS: {error}") from error
+            raise SettingsError(f"{_CANNOT_SERVE}{error}") from error
 
     def _check_expiry(self) -> None:
         expires_at = self._status.expires_at
