@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rls.observe.metrics import Durations, Metrics
 
 EVERY_SECONDS = 0.01
-"""Of a turn that takes longer, each is seen; of shorter ones, so many as their share of this."""
+"""Every turn that takes longer is seen. A shorter one is seen with the probability of its share of this."""
 
 
 class LoopTurns:

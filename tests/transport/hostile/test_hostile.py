@@ -29,8 +29,8 @@ descriptors:
 LONGEST_GAP = 3.0
 LEAST_SERVED = 0.5
 MOST_MEMORY = 200 << 20
-MOST_KEPT = 1.1
-"""Times the memory that a server had before all attacks, a minute after the last of them."""
+MOST_KEPT = {"native": 1.1, "grpcio": 3.0}
+"""Times the memory that a server had before all attacks, a minute after the last of them. grpc's core keeps some for good."""
 BEFORE: dict[str, int] = {}
 
 # Known, and one of the reasons why grpcio is not the default.
@@ -104,5 +104,5 @@ def test_others_are_served_while_one_client_is_hostile(server, name):
 
 
 def test_memory_is_given_back_after_all_of_them(server):
-    most = BEFORE[server.name] * MOST_KEPT
+    most = BEFORE[server.name] * MOST_KEPT[server.name]
     wait_for(lambda: memory(server.pid, "VmRSS") <= most, f"no more than {most / 2**20:.0f} MiB are used", seconds=60)
