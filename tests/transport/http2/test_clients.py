@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -130,15 +131,18 @@ async def test_curl_is_told_that_this_is_grpc():
         assert "gRPC" in ran.stdout
 
 
-async def test_h2load(tmp_path):
+@pytest.mark.parametrize(
+    ("size", "count", "options"), [(5, 5_000, ["-c", "4", "-m", "100"]), (1_048_576, 128, ["-c", "1", "-m", "64"])]
+)
+async def test_h2load(tmp_path, size, count, options):
     async with serving() as port:
         h2load = shutil.which("h2load")
         if h2load is None:
             pytest.skip("h2load is not installed")
 
         body = tmp_path / "body"
-        body.write_bytes(b"\0\0\0\0\x05hello")
-        arguments = ["-n", "5000", "-c", "4", "-m", "100", "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        body.write_bytes(b"\0" + size.to_bytes(4, "big") + bytes(size))
+        arguments = ["-n", str(count), *options, "-H", "content-type: application/grpc", "-H", "te: trailers"]
         ran = await asyncio.to_thread(
             subprocess.run,
             [h2load, *arguments, "-d", str(body), f"http://127.0.0.1:{port}/echo/Unary"],
@@ -147,4 +151,8 @@ async def test_h2load(tmp_path):
             check=True,
         )
 
-        assert b"5000 succeeded, 0 failed" in ran.stdout, ran.stdout
+        assert f"{count} succeeded, 0 failed".encode() in ran.stdout, ran.stdout
+        # Of a call that is shed, or late, nothing comes back but a status.
+        traffic = re.search(rb"\((\d+)\) data", ran.stdout)
+        assert traffic is not None
+        assert int(traffic[1]) == count * (size + 5), ran.stdout

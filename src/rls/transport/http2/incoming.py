@@ -16,7 +16,7 @@ from typing import Any, Final
 from rls.transport.http2.control import Control
 from rls.transport.http2.frames import DEFAULT_WINDOW, MAX_WINDOW, window_update
 from rls.transport.http2.handler import Routes
-from rls.transport.http2.limits import Limits
+from rls.transport.http2.limits import STREAM_BYTES, Limits
 from rls.transport.http2.memory import Memory
 from rls.transport.http2.stream import Stream
 from rls.transport.wire import StatusCode
@@ -64,13 +64,15 @@ class Incoming(Control):
         more = reader.held - stream.held
         if not more:
             return
+        taken = more
         if not stream.held:
             self._incomplete[stream.id] = stream
+            taken += STREAM_BYTES
         stream.held += more
         self._held += more
         if stream.granted:
             self._outstanding -= more
-        self._memory.change(self, more)
+        self._memory.change(self, taken)
         if stream.reader is None:
             return
         if reader.size > DEFAULT_WINDOW and not stream.granted and stream.id not in self._in_line:
@@ -90,7 +92,7 @@ class Incoming(Control):
         stream.held = stream.granted = 0
         del self._incomplete[stream.id]
         self._in_line.pop(stream.id, None)
-        self._memory.change(self, -held)
+        self._memory.change(self, -held - STREAM_BYTES)
         if self.is_closed:
             return
         if self._in_line:

@@ -26,8 +26,8 @@ class Limits:
         max_held_bytes: Bytes of incomplete messages on one connection; those that began last are shed above it (see
             `incoming`). A third may be promised to messages longer than the default window of 64 KiB: two of the
             largest. The rest is room for the first 64 KiB of 80 others. At least four of the largest messages.
-        max_held_bytes_of_all: The same over all connections of a server (see `memory`): as much as eight connections
-            may hold, and a small part of the 1 GiB that a pod has.
+        max_held_bytes_of_all: The same over all connections of a server (see `memory`), with `STREAM_BYTES` for each
+            message: as much as eight connections may hold, and a small part of the 1 GiB that a pod has.
         max_header_list_bytes: A header list as RFC 9113, section 10.5.1 counts it: names, values and 32 for each field.
             gRPC's usual bound. A longer one ends its call with RESOURCE_EXHAUSTED.
         max_header_block_bytes: A field block over all of its frames. It is collected before it is decoded, so it is what

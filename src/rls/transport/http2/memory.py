@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
+
+_CLASS_BITS: Final = 14
+"""Connections that hold the same number of 16 KiB are taken to hold as much as each other."""
 
 
 class Holder(Protocol):
@@ -17,8 +19,7 @@ class Holder(Protocol):
 class Memory:
     """Counts the bytes that incomplete messages hold. Over the limit, the connection that holds most loses its newest call.
 
-    So a client that opens many connections, or holds much on one, is shed before those that hold little. Room is made for
-    an eighth of the limit at once: to look at all connections costs milliseconds where there are thousands.
+    So a client that opens many connections, or holds much on one, is shed before those that hold little.
 
     Args:
         limit: Bytes.
@@ -33,26 +34,31 @@ class Memory:
         self.on_shed = on_shed
         self._limit = limit
         self._by_holder: dict[Holder, int] = {}
+        # Those that hold as much as each other, by how much that is; the one that came last is the last.
+        self._classes: dict[int, dict[Holder, None]] = {}
 
     def change(self, holder: Holder, amount: int) -> None:
         """*holder* holds *amount* bytes more, or fewer. More may end calls, of this connection or of others."""
         self.held += amount
-        held = self._by_holder.get(holder, 0) + amount
+        before = self._by_holder.get(holder, 0)
+        held = before + amount
+        if not before or before >> _CLASS_BITS != held >> _CLASS_BITS or not held:
+            self._move(holder, before, held)
         if held:
             self._by_holder[holder] = held
         else:
             del self._by_holder[holder]
-        if amount > 0 and self.held > self._limit:
-            self._make_room()
+        while self.held > self._limit and amount > 0:
+            most = next(reversed(self._classes[max(self._classes)]))
+            if not most.shed_newest():
+                return
 
-    def _make_room(self) -> None:
-        enough = self._limit - self._limit // 8
-        # The number breaks ties: connections have no order.
-        heap = [(-held, number, holder) for number, (holder, held) in enumerate(self._by_holder.items())]
-        heapq.heapify(heap)
-        while self.held > enough and heap:
-            _, number, holder = heap[0]
-            if holder.shed_newest() and holder in self._by_holder:
-                heapq.heapreplace(heap, (-self._by_holder[holder], number, holder))
-            else:
-                heapq.heappop(heap)
+    def _move(self, holder: Holder, before: int, held: int) -> None:
+        """Put *holder* into its class."""
+        if before:
+            left = self._classes[before >> _CLASS_BITS]
+            del left[holder]
+            if not left:
+                del self._classes[before >> _CLASS_BITS]
+        if held:
+            self._classes.setdefault(held >> _CLASS_BITS, {})[holder] = None
