@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
-from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, submit_as_task
+from rls.backends.base import CounterBackend, Hit, counts_of, submit_to
 from rls.core.decide import Decision, Fallback, Modes, Status, decide
 from rls.core.model import Request
 from rls.core.plan import Counting, Plan, Planner
@@ -59,7 +59,7 @@ class Limiter:
         self.policies = policies or Policies(backend, clock=clock)
         self.uncharge = uncharge or Uncharge(backend)
         self._backend = backend
-        self._submit = backend.submit if isinstance(backend, Submitting) else self._submit_as_task
+        self._submit = submit_to(backend)
         self._observers = tuple(observers)
         # Bound once: this one is told for every check.
         self._tell_decided = tuple(observer.decided for observer in observers)
@@ -203,9 +203,6 @@ class Limiter:
                 raise
             return counts_of(error, hits), fallback
         return counts, decide(planned, counts, int(began), self.modes)
-
-    def _submit_as_task(self, hits: Sequence[Hit], waiting: Waiting) -> None:
-        submit_as_task(self._backend.hit(hits), waiting)
 
     def fall_back(self, plan: Plan, hits: Sequence[Hit], error: BackendError, began: float) -> Fallback | None:
         """Decide by policy what could not be counted; None where that is not to be."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from rls.errors import BackendError, CounterRefused, TimedOut
 
@@ -87,6 +87,21 @@ class Submitting(Protocol):
         Raises:
             BackendError: It is known at once that there will be no counts; *waiting* hears nothing then.
         """
+
+
+Submit: TypeAlias = Callable[[Sequence[Hit], Waiting], Sequence[int] | None]
+"""See `Submitting.submit`."""
+
+
+def submit_to(backend: CounterBackend) -> Submit:
+    """What submits to *backend*: its own method, or else a task for each call. Not to be asked for every call."""
+    if isinstance(backend, Submitting):
+        return backend.submit
+
+    def submit(hits: Sequence[Hit], waiting: Waiting) -> None:
+        submit_as_task(backend.hit(hits), waiting)
+
+    return submit
 
 
 def submit_as_task(counting: Coroutine[Any, Any, Sequence[int]], waiting: Waiting) -> None:

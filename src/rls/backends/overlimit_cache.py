@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import cast
 
-from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, counts_of, kind_of, submit_as_task
+from rls.backends.base import CounterBackend, Hit, Waiting, counts_of, kind_of, submit_as_task, submit_to
 from rls.backends.windows import ByWindow
 from rls.errors import BackendError
 
@@ -52,6 +52,7 @@ class OverLimitCache:
     ) -> None:
         self.answered = 0
         self._backend = backend
+        self._submit = submit_to(backend)
         self._over = ByWindow[_Counter](capacity)
         self._clock = clock
         self._timer = timer
@@ -81,11 +82,8 @@ class OverLimitCache:
             submit_as_task(self._hit_rest(hits, known, owing, asked), waiting)
             return None
         learning = _Learning(self, hits, asked, waiting)
-        if isinstance(self._backend, Submitting):
-            counts = self._backend.submit(hits, learning)
-            return None if counts is None else self._learn(hits, counts, asked)
-        submit_as_task(self._backend.hit(hits), learning)
-        return None
+        counts = self._submit(hits, learning)
+        return None if counts is None else self._learn(hits, counts, asked)
 
     def _concerns(self, hits: Sequence[Hit]) -> bool:
         """Whether one of *hits* gives back, or is on a counter that is remembered."""

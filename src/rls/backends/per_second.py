@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from rls.backends.base import CounterBackend, Hit, Submitting, Waiting, kind_of, submit_as_task
+from rls.backends.base import CounterBackend, Hit, Waiting, kind_of, submit_as_task, submit_to
 from rls.errors import BackendError
 
 
@@ -18,6 +18,7 @@ class PerSecondBackend:
     def __init__(self, backend: CounterBackend, per_second: CounterBackend) -> None:
         self._backend = backend
         self._per_second = per_second
+        self._submit, self._submit_short = submit_to(backend), submit_to(per_second)
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
         """Apply *hits*; see `CounterBackend.hit`."""
@@ -43,9 +44,7 @@ class PerSecondBackend:
         """See `Submitting.submit`."""
         short = sum(hit.window_seconds == 1 for hit in hits)
         if short in (0, len(hits)):
-            backend = self._per_second if short else self._backend
-            if isinstance(backend, Submitting):
-                return backend.submit(hits, waiting)
+            return (self._submit_short if short else self._submit)(hits, waiting)
         submit_as_task(self.hit(hits), waiting)
         return None
 
