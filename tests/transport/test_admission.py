@@ -4,15 +4,13 @@ import asyncio
 import itertools
 import time
 
-import grpc
 import pytest
 
 from rls.transport.admission import WAIT, Admission
 from rls.transport.base import Limits
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, message
-from tests.transport.test_lifecycle import ECHO, Waiting, calling
-from tests.transport.test_lifecycle import WAIT as WAIT_PATH
+from tests.transport.test_lifecycle import ECHO
 
 PLACES = 64
 LEAST = 8
@@ -105,32 +103,7 @@ class LateLoop:
         await asyncio.wait([self._task])
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
-async def test_server_lets_fewer_calls_in_while_they_wait_too_long_and_all_of_them_afterwards(serve):
-    limits: list[int] = []
-    handler = Waiting()
-    served = await serve(
-        {WAIT_PATH: handler, ECHO: echo_later}, limits=Limits(max_concurrency=PLACES), on_limit=limits.append
-    )
-    async with RawClient.connect(served.address) as client, calling(served.address) as call:
-        async with LateLoop():
-            while limits[-1] > LEAST:
-                await client.ask(ECHO, message(b"hello"), grpc_timeout="10S")
-            for _ in range(PLACES - LEAST):
-                await client.ask(ECHO, message(b"hello"), grpc_timeout="10S")
-            waiting = [asyncio.create_task(call(WAIT_PATH)) for _ in range(LEAST)]
-            await until(lambda: handler.calls == LEAST)
-            with pytest.raises(grpc.aio.AioRpcError) as raised:
-                await call(ECHO)
-            assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
-        await until(lambda: limits[-1] == PLACES)
-        waiting += [asyncio.create_task(call(WAIT_PATH)) for _ in range(PLACES - LEAST)]
-        await until(lambda: handler.calls == PLACES)
-        handler.go.set()
-        assert await asyncio.gather(*waiting) == [b"hello"] * PLACES
-
-
-@pytest.mark.parametrize("kind", ["h2corn", "grpcio"], indirect=True)
+@pytest.mark.parametrize("kind", ["grpcio"], indirect=True)
 async def test_server_that_lets_fewer_calls_in_stops_at_once(serve):
     """Calls that keep a place are not waited for."""
     limits: list[int] = []

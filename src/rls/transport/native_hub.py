@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import ssl
-from collections import Counter
 from collections.abc import Callable
 
 from rls.transport.base import Calls, Dropped, Limits, Turn
@@ -58,7 +57,7 @@ class Hub:
         )
         self.memory = Memory(self.limits.held_bytes_of_all, lambda: calls.on_drop(Dropped.SHED))
         self.grace = grace
-        self.closed = Counter[str]()
+        self.closed = calls.connections.closed
         self.draining = False
         self._age = age
         self._connections: dict[NativeConnection, None] = {}
