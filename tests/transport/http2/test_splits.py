@@ -123,6 +123,7 @@ def test_no_bytes_raise_anything_or_are_kept(sequences, acknowledge):
                 break
 
         assert peer.code != ErrorCode.INTERNAL_ERROR
+        assert peer.connection._waiting_bytes <= limits.max_waiting_bytes
         assert footprint(peer.connection) < 200_000
         if peer.connection.is_closed:
             assert not peer.connection.calls
@@ -172,10 +173,9 @@ def answer(connection: Connection, random: Random) -> None:
 
 
 def footprint(connection: Connection) -> int:
-    """Bytes that a connection holds on to."""
-    waiting = sum(len(stream.waiting) for stream in connection.streams.values())
+    """Bytes that a connection holds on to, beside answers."""
     blocks = connection._blocks
     known = sum(map(sys.getsizeof, blocks.known))
     table = connection._blocks._decoder.header_table._current_size
     begun = 0 if connection._block is None else len(connection._block.data)
-    return len(connection._buffer) + connection._held + waiting + known + table + begun + 8 * len(connection._ignored)
+    return len(connection._buffer) + connection._held + known + table + begun + 8 * len(connection._ignored)
