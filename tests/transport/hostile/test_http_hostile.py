@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from examples.mesh.processes import wait_for
 from tests.rls_process import RlsProcess
 from tests.transport.hostile.http_attacks import ADMIN_ATTACKS, ATTACKS
 from tests.transport.hostile.test_hostile import LEAST_SERVED, LONGEST_GAP, RULES, Probe, memory
@@ -27,9 +28,17 @@ MOST_MEMORY = 100 << 20
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 
 
+MOST_KEPT = 1.1
+"""Times the memory that a server had before all attacks, a minute after the last of them."""
+BEFORE: dict[int, int] = {}
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     process = RlsProcess(tmp_path_factory.mktemp("hostile"), "--drain", "0s", rules=MANY_RULES)
+    with HttpProbe(process.addresses["http"]), Probe(process.addresses["grpc"]):
+        assert process.get("/metrics").status == 200
+    BEFORE[process.pid] = memory(process.pid, "VmRSS")
     yield process
     process.kill()
 
@@ -76,3 +85,8 @@ def test_probes_and_calls_are_answered_while_one_client_is_hostile(server, kind,
     assert grpc.gap <= LONGEST_GAP + for_cpu + grpc.waited
     assert grown <= MOST_MEMORY
     assert len(server.output()) - logged < 2_000, "clients fill the log"
+
+
+def test_memory_is_given_back_after_all_of_them(server):
+    most = BEFORE[server.pid] * MOST_KEPT
+    wait_for(lambda: memory(server.pid, "VmRSS") <= most, f"no more than {most / 2**20:.0f} MiB are used", seconds=60)
