@@ -11,6 +11,7 @@ from rls.core.decide import Decision
 from rls.limiter import PendingCheck
 from rls.transport.base import Dropped, Turn
 from rls.transport.encode import encode
+from rls.transport.permits import HALF
 from rls.transport.http2 import Request, Responder
 from rls.transport.service import INTERNAL, Service, grpc_status
 from rls.transport.wire import StatusCode
@@ -54,7 +55,7 @@ class RateLimitHandler:
         timeout = request.head.timeout
         arrived = now - self._turn.waited
         limit = self._caller_timeout if timeout is None else timeout
-        if self.clock() - arrived > limit / 2:
+        if self.clock() - arrived > limit * HALF:
             self._refuse(connection, stream_id, limit)
             return
         try:

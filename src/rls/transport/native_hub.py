@@ -14,8 +14,9 @@ from rls.transport.certificates import ClientNames
 from rls.transport.http2 import Limits as ConnectionLimits
 from rls.transport.native_calls import Starts, TaskCalls, make_routes, refuse_all
 from rls.transport.native_connection import LONGEST_TURN, NativeConnection, clock
-from rls.transport.native_permits import Permits
+from rls.transport.native_permits import Gate
 from rls.transport.native_watches import NativeWatches
+from rls.transport.permits import Permits
 
 _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
@@ -46,9 +47,10 @@ class Hub:
         self.tasks = TaskCalls(calls, self.turn, clock)
         self.turn.in_task = self.tasks.handler
         self.watches = NativeWatches(calls.health, limits.max_watches)
-        self.permits = Permits(limits.max_concurrency, lambda: calls.on_drop(Dropped.SHED))
-        self.starts = Starts(calls.on_drop)
-        self.routes = make_routes(calls, self.tasks, self.watches, self.permits, self.turn, self.starts)
+        self.permits = Permits(limits.max_concurrency)
+        self.gate = Gate(self.permits, self.turn, calls.caller_timeout, lambda: calls.on_drop(Dropped.SHED))
+        self.starts = Starts(self.turn, calls.on_drop, clock)
+        self.routes = make_routes(calls, self.tasks, self.watches, self.gate, self.turn, self.starts)
         self.refusing_routes = refuse_all(self.routes)
         self.names = ClientNames(client_san) if client_san else None
         self.limits = ConnectionLimits(
@@ -94,13 +96,14 @@ class Hub:
         for known in (self._connections, self._unsent, self._unfinished):
             known.pop(connection, None)
         self.tasks.sweep(connection.connection)
-        self.permits.forget(connection.connection)
+        self.gate.forget(connection.connection)
         self._left.set()
 
     def begin_turn(self, now: float) -> float:
         """Something is read; returns how long it may have waited for what was read before it in this turn of the loop."""
         if not self._began:
             self._began = now
+            self.starts.until = now + LONGEST_TURN
             self._end_turn_soon()
         return now - self._began
 
@@ -157,19 +160,25 @@ class Hub:
 
     def _end_turn(self) -> None:
         self._began = 0.0
+        starts, now = self.starts, clock()
+        if starts.is_late:
+            starts.go_on(now + LONGEST_TURN)
+        self.permits.note(starts.begun, late=starts.is_late)
+        starts.begun = 0
         self._ends_soon = False
         unsent, self._unsent = self._unsent, {}
         for connection in unsent:
             self._safely(connection, connection.flush)
         now = clock()
-        end = now + LONGEST_TURN
+        starts.until = end = now + LONGEST_TURN
         for connection in list(self._unfinished):
             if now > end:
-                self._end_turn_soon()
-                return
+                break
             del self._unfinished[connection]
             self._safely(connection, connection.go_on, now)
             now = clock()
+        if self._unfinished or starts.is_late:
+            self._end_turn_soon()
 
     def _tick(self) -> None:
         """Look at all connections, a few at a time."""

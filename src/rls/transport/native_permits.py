@@ -1,33 +1,40 @@
-"""How many calls may be in progress: the one place where the native transport refuses a call."""
+"""Permits of the native transport: what is in progress is counted when connections read and write, not call by call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import cast
 
+from rls.transport.base import Turn
 from rls.transport.http2 import Connection, Request, Responder, UnaryHandler
+from rls.transport.permits import Permits
 from rls.transport.wire import StatusCode
 
 _TOO_MANY = "too many calls are in progress"
 
 
-class Permits:
+class Gate:
     """Counts the unary calls that are handed over and not answered; those that are half sent, and streams, are not among them.
 
     Connections are counted when they have read or written. A call is refused before its message is looked at.
 
     Args:
-        limit: Calls in progress; 0 for no limit.
+        permits: Says which are let in.
+        turn: Of the loop.
+        caller_timeout: Seconds that a caller has who does not say.
         on_shed: Called for each that is refused.
 
     Attributes:
         in_progress: Calls in progress, as last counted.
     """
 
-    def __init__(self, limit: int, on_shed: Callable[[], None]) -> None:
+    def __init__(self, permits: Permits, turn: Turn, caller_timeout: float, on_shed: Callable[[], None]) -> None:
         self.in_progress = 0
-        self._limit = limit
+        self._permits = permits
+        self._turn = turn
+        self._caller_timeout = caller_timeout
         self._on_shed = on_shed
+        # Of connections that have any.
         self._counted: dict[Connection, int] = {}
         # What else is in progress while a connection reads.
         self._others = 0
@@ -42,7 +49,10 @@ class Permits:
         before = self._counted.get(connection, 0)
         if found != before:
             self.in_progress += found - before
-            self._counted[connection] = found
+            if found:
+                self._counted[connection] = found
+            else:
+                del self._counted[connection]
 
     def forget(self, connection: Connection) -> None:
         """*connection* is gone."""
@@ -50,20 +60,25 @@ class Permits:
 
     def gate(self, handler: UnaryHandler) -> UnaryHandler:
         """*handler*, for calls that there is a permit for."""
-        if not self._limit:
-            return handler
+        permits, shared = self._permits, self._permits.shared
 
         def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
             calls = cast("Connection", connection).calls
             if stream_id not in calls:
                 self._others += 1
-            if self._others + len(calls) > self._limit:
+            mine = len(calls)
+            # `calls` has this one already.
+            if (permits.late or self._others + mine > shared) and not self._allow(mine, request.head.timeout):
                 self._on_shed()
                 connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
             else:
                 handler(connection, stream_id, request, message, now)
 
         return gated
+
+    def _allow(self, mine: int, timeout: float | None) -> bool:
+        seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
+        return self._permits.allow(mine - 1, self._others + mine - 1, len(self._counted), seconds)
 
 
 def _whole_streams(connection: Connection) -> int:
