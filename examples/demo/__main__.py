@@ -7,7 +7,6 @@ import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -16,7 +15,7 @@ from rich.syntax import Syntax
 from examples.demo import show
 from examples.demo.clients import CLIENTS, Curl, Tally
 from examples.mesh.envoy import Envoy, EnvoyConfig
-from examples.mesh.processes import Missing, NotSo, wait_for
+from examples.mesh.processes import Missing, NotSo, exit_on_signals, wait_for
 from examples.mesh.servers import Rls, UserService
 from examples.tokens import Issuer
 
@@ -33,8 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # A pipe has no width; a table and a URL want one.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    exit_on_signals()
     try:
         with TemporaryDirectory(prefix="rls-demo-") as folder:
             demo(console, Path(folder), keep=arguments.keep)
@@ -42,10 +40,6 @@ def main() -> None:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _leave(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 def demo(console: Console, folder: Path, *, keep: bool) -> None:
@@ -93,10 +87,10 @@ def _look_closer(console: Console, curl: Curl, tally: Tally, envoy: Envoy) -> No
 
 
 def _keep(console: Console, tokens: dict[str, str]) -> None:
-    console.print("\nAll is left running until Ctrl-C. For the lines above, in another terminal:\n")
-    for variable, token in tokens.items():
-        console.print(f"export {variable}={token}", markup=False, soft_wrap=True)
     try:
+        console.print("\nAll is left running until Ctrl-C. For the lines above, in another terminal:\n")
+        for variable, token in tokens.items():
+            console.print(f"export {variable}={token}", markup=False, soft_wrap=True)
         signal.pause()
     except KeyboardInterrupt:
         console.print()

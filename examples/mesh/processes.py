@@ -7,9 +7,11 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Self, TypeVar
 
 T = TypeVar("T")
@@ -21,6 +23,29 @@ class Missing(Exception):
 
 class NotSo(Exception):
     """What was waited for did not come to be."""
+
+
+def exit_on_signals() -> None:
+    """Make SIGTERM and SIGHUP raise `SystemExit`, with the status that a shell gives to a program that they end.
+
+    Python drops an exception that is raised while a destructor runs. The exit is raised again then, a moment later.
+    """
+    unraisable = sys.unraisablehook
+
+    def leave(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    def on_unraisable(dropped: sys.UnraisableHookArgs) -> None:
+        if not isinstance(dropped.exc_value, SystemExit):
+            unraisable(dropped)
+            return
+        status = dropped.exc_value.code
+        signal.signal(signal.SIGALRM, lambda *_: sys.exit(status))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+    sys.unraisablehook = on_unraisable
 
 
 class Ports:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 
 from rich.console import Console
 
-from examples.mesh.processes import Missing, NotSo
+from examples.mesh.processes import Missing, NotSo, exit_on_signals
 from examples.tokens import Issuer
 from tests.mesh.stage import stage
 from tests.mesh.tour import tour
@@ -22,8 +20,7 @@ def main() -> None:
     parser.parse_args()
     # A pipe has no width; a table and a URL want one.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    exit_on_signals()
     issuer = Issuer()
     tokens = {name.upper(): issuer.token({"company_id": name, "sub": "ada"}) for name in ("acme", "globex")}
     tokens["FORGED"] = Issuer().token({"company_id": "globex", "sub": "ada"})
@@ -35,10 +32,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     console.print("All that was started is stopped.")
-
-
-def _leave(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,9 @@ class TaskCalls:
     Args:
         turn: Of the loop.
         clock: The one that connections are given the time of.
+
+    Attributes:
+        running: Tasks by connection and stream.
     """
 
     def __init__(self, calls: Calls, turn: Turn, clock: Callable[[], float] = time.monotonic) -> None:
@@ -167,7 +170,7 @@ class TaskCalls:
         self._turn = turn
         self._clock = clock
         self._turn_began = 0.0
-        self._tasks: dict[Responder, dict[int, asyncio.Task[None]]] = {}
+        self.running: dict[Responder, dict[int, asyncio.Task[None]]] = {}
 
     def handler(self, answer: AnyHandler) -> AnyUnaryHandler:
         """Serve calls by *answer*; see `Turn.in_task`."""
@@ -181,13 +184,13 @@ class TaskCalls:
                 return
             call = self._call(answer, connection, stream_id, message, timeout, now, self._turn.waited)
             task = asyncio.get_running_loop().create_task(call)
-            self._tasks.setdefault(connection, {})[stream_id] = task
+            self.running.setdefault(connection, {})[stream_id] = task
 
         return begin
 
     def sweep(self, connection: Connection) -> None:
         """Cancel the calls of *connection* whose callers are gone."""
-        tasks = self._tasks.get(connection)
+        tasks = self.running.get(connection)
         if tasks is None:
             return
         for stream_id in tasks.keys() - connection.calls.keys():
@@ -249,11 +252,11 @@ class TaskCalls:
 
     def _over(self, connection: Responder, stream_id: int) -> bool:
         """Forget a call; False where it has been forgotten."""
-        tasks = self._tasks.get(connection, {})
+        tasks = self.running.get(connection, {})
         if tasks.pop(stream_id, None) is None:
             return False
         if not tasks:
-            del self._tasks[connection]
+            del self.running[connection]
         return True
 
     def _fail(self, connection: Responder, stream_id: int, error: BaseException) -> None:

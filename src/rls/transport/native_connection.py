@@ -98,7 +98,8 @@ class NativeConnection(asyncio.Protocol):
             self._discard(data)
             return
         now = clock()
-        waited = self._hub.begin_turn(now)
+        began = self._hub.turn_began
+        waited = now - began if began else self._hub.begin_turn(now)
         if self._busy or waited > LONGEST_TURN:
             if not self._busy:
                 self._unread_since = now
@@ -179,7 +180,8 @@ class NativeConnection(asyncio.Protocol):
         self._in_turn = True
         self._behind = connection.receive(data, now, waited)
         hub.starts.begin(connection)
-        hub.tasks.sweep(connection)
+        if hub.tasks.running:
+            hub.tasks.sweep(connection)
         self._in_turn = False
         self._send()
         if self._behind:

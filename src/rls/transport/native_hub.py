@@ -38,6 +38,7 @@ class Hub:
     Attributes:
         closed: Connections that were closed for another reason than their client's wish, by reason.
         draining: Whether each connection that is still to come is to go at once.
+        turn_began: When the present turn of the loop began to read; 0 where it has read nothing.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class Hub:
         self._coming: set[NativeConnection] = set()
         self._left = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        # Of the present turn of the loop: when it began to read, what is to be sent at its end, and what goes on after it.
-        self._began = 0.0
+        self.turn_began = 0.0
+        # Of the present turn of the loop: what is to be sent at its end, and what goes on after it.
         self._ends_soon = False
         self._unsent: dict[NativeConnection, None] = {}
         self._unfinished: dict[NativeConnection, None] = {}
@@ -100,12 +101,11 @@ class Hub:
         self._left.set()
 
     def begin_turn(self, now: float) -> float:
-        """Something is read; returns how long it may have waited for what was read before it in this turn of the loop."""
-        if not self._began:
-            self._began = now
-            self.starts.until = now + LONGEST_TURN
-            self._end_turn_soon()
-        return now - self._began
+        """The first data of this turn of the loop is read; returns how long it has waited for other data, which is 0."""
+        self.turn_began = now
+        self.starts.until = now + LONGEST_TURN
+        self._end_turn_soon()
+        return 0.0
 
     def flush_later(self, connection: NativeConnection) -> None:
         """Send at the end of the turn."""
@@ -159,26 +159,32 @@ class Hub:
             self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
-        self._began = 0.0
-        starts, now = self.starts, clock()
-        if starts.is_late:
-            starts.go_on(now + LONGEST_TURN)
-        self.permits.note(starts.begun, late=starts.is_late)
-        starts.begun = 0
+        self._begin_waiting()
+        self.turn_began = 0.0
         self._ends_soon = False
         unsent, self._unsent = self._unsent, {}
         for connection in unsent:
             self._safely(connection, connection.flush)
         now = clock()
-        starts.until = end = now + LONGEST_TURN
+        self.starts.until = end = now + LONGEST_TURN
         for connection in list(self._unfinished):
             if now > end:
                 break
             del self._unfinished[connection]
             self._safely(connection, connection.go_on, now)
             now = clock()
-        if self._unfinished or starts.is_late:
+        if self._unfinished or self.starts.is_late:
             self._end_turn_soon()
+
+    def _begin_waiting(self) -> None:
+        """Begin calls that wait for their turn, for as long as was read: else reading would leave no time for answers."""
+        starts, permits = self.starts, self.permits
+        if starts.is_late:
+            now = clock()
+            starts.go_on(now + max(LONGEST_TURN, now - (self.turn_began or now)))
+        if starts.is_late or permits.late:
+            permits.note(starts.begun, late=starts.is_late)
+        starts.begun = 0
 
     def _tick(self) -> None:
         """Look at all connections, a few at a time."""

@@ -23,6 +23,7 @@ from rls.transport.http2.frames import (
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import Limits
+from rls.transport.http2.outgoing import ConnectionState
 from rls.transport.wire import PREFIX, PREFIXES, SHORT
 
 _LOG = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ _HEADERS: Final = int(FrameType.HEADERS)
 _END_STREAM: Final = int(Flag.END_STREAM)
 _END_HEADERS: Final = int(Flag.END_HEADERS)
 _SHORT: Final = PREFIX.size + SHORT
+_CLOSED: Final = ConnectionState.CLOSED
 _unpack = FRAME_HEADER.unpack_from
 
 # By name: a dictionary of bound methods would tie every connection to itself, and leave it to the garbage collector.
@@ -50,6 +52,7 @@ class Connection(Lifetime):
         self._buffer = b""
         self._position = 0
         self._greeted = False
+        self._half_window = limits.connection_window // 2
         self._out.append(_greeting(limits))
 
     def receive(self, data: bytes, now: float, waited: float = 0.0) -> bool:
@@ -67,7 +70,7 @@ class Connection(Lifetime):
             Whether there is more to do at once: call again, after others have had their turn.
         """
         assert not self._receiving, "a handler must not feed its own connection"
-        if self.is_closed:
+        if self.state is _CLOSED:
             return False
         self._receiving = True
         self._now = now
@@ -190,13 +193,12 @@ class Connection(Lifetime):
             next_id = self._next_id()
             if self._stop:
                 break
-        if begun:
-            self._control.add(begun * self._limits.control_per_call)
+        self._begun += begun
         return self._end_turn(position, more=left <= 0 or self._stop)
 
     def _end_turn(self, position: int, *, more: bool) -> bool:
         """Keep what is left, give the client its window back."""
-        if self.is_closed:
+        if self.state is _CLOSED:
             return False
         size = len(self._buffer)
         if more and size - position >= FRAME_HEADER_BYTES:
@@ -208,12 +210,17 @@ class Connection(Lifetime):
                 self._frame_began = self._now if position < size else None
             self._buffer = self._buffer[position:]
             self._position = 0
+        if self._receive_window < self._half_window:
+            self._give_window_back()
+        return more
+
+    def _give_window_back(self) -> None:
+        """Let the client send as much as it may again, less what we hold."""
         window = self._receive_window
-        whole = self._limits.connection_window
-        if window < whole // 2 and (credit := whole - window - self._held) > window:
+        credit = self._limits.connection_window - window - self._held
+        if credit > window:
             self._receive_window += credit
             self._write(window_update(0, credit))
-        return more
 
     def _next_id(self) -> int:
         """The stream that the flat path takes next; -1 where it must not take any."""

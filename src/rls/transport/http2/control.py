@@ -36,6 +36,8 @@ class Control(Outgoing):
         self._max_stream_id = MAX_STREAM_ID
         self._resets = Budget(limits.resets, now)
         self._control = Budget(limits.control, now)
+        # Calls whose share of `control` has not been added yet.
+        self._begun = 0
         self._waited = 0.0
         # What the present frame took beyond the usual, in frames of a turn.
         self._cost = 0
@@ -184,5 +186,8 @@ class Control(Outgoing):
         return self._last_stream_id < stream_id <= self._max_stream_id
 
     def _spend(self, cost: float) -> None:
+        if self._begun:
+            self._control.add(self._begun * self._limits.control_per_call)
+            self._begun = 0
         if not self._control.spend(self._now, cost):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry nothing")

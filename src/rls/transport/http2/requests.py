@@ -124,7 +124,7 @@ class Requests(Control):
         """Give a handler what is whole."""
         if messages:
             self._cost += sum(1 + (len(message) >> 13) for message in messages)
-            self._control.add(self._limits.control_per_call)
+            self._begun += 1
             self._spend(len(messages) // 4)
         if stream.receiver is None:
             if ends:
