@@ -77,7 +77,6 @@ class Native:
         )
         if certificates is not None:
             self._certificates = asyncio.create_task(certificates.run(), name="certificates")
-        self._calls.on_limit(limits.max_concurrency)
 
     async def ended(self) -> None:
         """Return when it serves no more, or looks at its certificates no more."""

@@ -14,6 +14,7 @@ from rls.transport.health import CHECK, WATCH, Health
 from rls.transport.http2 import Connection, Request, Responder, Routes, Streaming, Unary, UnaryHandler
 from rls.transport.native_permits import Gate
 from rls.transport.native_watches import NativeWatches
+from rls.transport.permits import TOO_LATE
 from rls.transport.service import grpc_status
 from rls.transport.wire import Aborted, StatusCode
 
@@ -32,7 +33,7 @@ class Starts:
 
     Args:
         turn: Of the loop.
-        on_drop: Called with CANCELLED for each of them.
+        on_drop: Called with CANCELLED for each call that is not begun.
         clock: The one that connections are given the time of.
 
     Attributes:
@@ -167,6 +168,7 @@ class TaskCalls:
         self._caller_timeout = calls.caller_timeout
         self._unhurried = calls.unhurried
         self._on_drop = calls.on_drop
+        self._shed_answer = calls.shed_answer
         self._turn = turn
         self._clock = clock
         self._turn_began = 0.0
@@ -213,7 +215,7 @@ class TaskCalls:
         try:
             limit = self._caller_timeout if timeout is None else timeout
             # Only what was spent on other calls counts: a call that is alone may come late, but is not one too many.
-            if waited + self._since_turn_began() > limit / 2:
+            if waited + self._since_turn_began() > limit * TOO_LATE:
                 raise _Drop(Dropped.QUEUED)  # noqa: TRY301
             if timeout is None or timeout >= self._unhurried:
                 answered = await answer(message)
@@ -263,7 +265,9 @@ class TaskCalls:
         """End a call by the status that names the cause."""
         if isinstance(error, _Drop):
             self._on_drop(error.why)
-            if error.why is Dropped.QUEUED:
+            if error.why is Dropped.QUEUED and self._shed_answer is not None:
+                connection.respond(stream_id, self._shed_answer)
+            elif error.why is Dropped.QUEUED:
                 connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
             else:
                 connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")

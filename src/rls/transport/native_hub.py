@@ -9,7 +9,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 
-from rls.transport.base import Calls, Dropped, Limits, Turn
+from rls.transport.base import Calls, Limits, Turn
 from rls.transport.certificates import ClientNames
 from rls.transport.http2 import Limits as ConnectionLimits
 from rls.transport.native_calls import Starts, TaskCalls, make_routes, refuse_all
@@ -48,8 +48,8 @@ class Hub:
         self.tasks = TaskCalls(calls, self.turn, clock)
         self.turn.in_task = self.tasks.handler
         self.watches = NativeWatches(calls.health, limits.max_watches)
-        self.permits = Permits(limits.max_concurrency)
-        self.gate = Gate(self.permits, self.turn, calls.caller_timeout, lambda: calls.on_drop(Dropped.SHED))
+        self.permits = Permits(limits.max_concurrency, calls.caller_timeout, on_limit=calls.on_limit, clock=clock)
+        self.gate = Gate(self.permits, self.turn, calls)
         self.starts = Starts(self.turn, calls.on_drop, clock)
         self.routes = make_routes(calls, self.tasks, self.watches, self.gate, self.turn, self.starts)
         self.refusing_routes = refuse_all(self.routes)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
-from rls.transport.base import Turn
+from rls.transport.base import Calls, Dropped, Turn
 from rls.transport.http2 import Connection, Request, Responder, UnaryHandler
 from rls.transport.permits import Permits
 from rls.transport.wire import StatusCode
@@ -21,19 +20,19 @@ class Gate:
     Args:
         permits: Says which are let in.
         turn: Of the loop.
-        caller_timeout: Seconds that a caller has who does not say.
-        on_shed: Called for each that is refused.
+        calls: Say how long a caller waits that sends no deadline, and what a call is answered with that is shed.
 
     Attributes:
         in_progress: Calls in progress, as last counted.
     """
 
-    def __init__(self, permits: Permits, turn: Turn, caller_timeout: float, on_shed: Callable[[], None]) -> None:
+    def __init__(self, permits: Permits, turn: Turn, calls: Calls) -> None:
         self.in_progress = 0
         self._permits = permits
         self._turn = turn
-        self._caller_timeout = caller_timeout
-        self._on_shed = on_shed
+        self._caller_timeout = calls.caller_timeout
+        self._on_drop = calls.on_drop
+        self._shed_answer = calls.shed_answer
         # Of connections that have any.
         self._counted: dict[Connection, int] = {}
         # What else is in progress while a connection reads.
@@ -60,17 +59,20 @@ class Gate:
 
     def gate(self, handler: UnaryHandler) -> UnaryHandler:
         """*handler*, for calls that there is a permit for."""
-        permits, shared = self._permits, self._permits.shared
+        permits, free = self._permits, self._permits.free
 
         def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
             calls = cast("Connection", connection).calls
             if stream_id not in calls:
                 self._others += 1
             mine = len(calls)
-            # `calls` has this one already.
-            if (permits.late or self._others + mine > shared) and not self._allow(mine, request.head.timeout):
-                self._on_shed()
-                connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+            # This one is among them.
+            if (permits.late or self._others + mine > free) and not self._allow(mine - 1, request.head.timeout):
+                self._on_drop(Dropped.SHED)
+                if self._shed_answer is None:
+                    connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+                else:
+                    connection.respond(stream_id, self._shed_answer)
             else:
                 handler(connection, stream_id, request, message, now)
 
@@ -78,7 +80,7 @@ class Gate:
 
     def _allow(self, mine: int, timeout: float | None) -> bool:
         seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
-        return self._permits.allow(mine - 1, self._others + mine - 1, len(self._counted), seconds)
+        return self._permits.allow(mine, self._others + mine, len(self._counted) or 1, seconds)
 
 
 def _whole_streams(connection: Connection) -> int:

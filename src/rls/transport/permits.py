@@ -1,7 +1,8 @@
-"""Which calls are let in: the one place where a transport refuses a call, before its message is looked at.
+"""Which calls are let in. A call that is not is shed: answered at once, before its message is looked at.
 
-A call is refused only where it could not be answered in its own time, or where its class or its connection has more than its
-share. All counts are the transport's; there is no loop and no socket in here.
+A call is shed only if it could not be answered in its own time, or if its connection has more than its share of the calls in
+progress. Half-sent calls and streams have bounds of their own, so they take nothing from the calls that are whole.
+The transport counts; there is no loop and no socket in here.
 """
 
 from __future__ import annotations
@@ -10,84 +11,106 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-WORTH = 0.6
-"""Part of its time that a call may spend waiting for its turn: the rest is for its answer, and its ways there and back."""
+WAIT = 0.5
+"""The part of its time that a call may be expected to wait for its turn. The rest is for its answer, its ways there and back,
+and what the expectation does not see."""
+TOO_LATE = 0.75
+"""A call that has waited for this part of its time is not begun: its answer would come too late, and those behind it have
+waited less."""
 
-_WINDOW = 0.010
+_WINDOW_SECONDS = 0.010
 _WINDOWS = 4
 _FIRST_RATE = 50_000.0
+# So many may always wait: whatever was measured, they are soon done.
 _LEAST = 8
-import os
-WORTH = float(os.environ.get("WORTH", "0.6"))
-HALF = float(os.environ.get("HALF", "0.5"))
-EARLY=os.environ.get("EARLY","1")=="1"
-_NONE = 1 << 62
+_UNLIMITED = 1 << 62
 
 
 class Permits:
-    """The pool of calls in progress: begun, or waiting for their turn, and not answered.
+    """Decides for one server, by how many calls are in progress: begun or about to be, and not answered.
 
-    While the CPU keeps up with the calls, only `limit` bounds them. While it does not, the pool is as large as what the CPU
-    does in a call's own time (Little's law): the rate at which calls were begun lately, times their time. The newest are
-    refused first.
+    **The bound.** No more calls than `limit` are in progress. Its last eighth is for connections that have less than an
+    equal share, so a connection with many calls leaves room for others.
 
-    **Connections.** While a part of `limit` is left, it is for connections that have less than an equal share. And since
-    connections take turns, a call waits for no more than what its own connection has, on each connection: so one with many
-    calls keeps no other from its permits.
+    **While calls wait for the CPU**, as many are let in as can be begun in time: by Little's law, the rate at which calls
+    were begun lately, times the seconds that the new call has. So the newest are shed first. Connections take turns, so
+    a call waits only for as many calls of each other connection as its own has; and the only call of a connection is let in.
 
     Args:
         limit: Calls in progress; 0 for no limit.
+        usual_seconds: That a usual call has.
+        on_limit: Called with how many usual calls may be in progress, at first and whenever that changes; 0 for no limit.
         clock: Seconds.
 
     Attributes:
         late: Whether calls wait for the CPU.
-        rate: Calls that were begun in a second, while they waited for the CPU.
+        free: With so many calls in progress or fewer, and if not `late`, every call is let in.
+        rate: Calls begun in a second, as measured when calls last waited for the CPU.
     """
 
-    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit = limit or _NONE
+    def __init__(
+        self,
+        limit: int,
+        usual_seconds: float = 0.02,
+        *,
+        on_limit: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.late = False
         self.rate = _FIRST_RATE
+        self.free = limit - limit // 8 if limit else _UNLIMITED
+        self._limit = limit or _UNLIMITED
+        self._usual_seconds = usual_seconds
+        self._on_limit = on_limit
         self._clock = clock
-        # What is left above it is for connections that have less than their share.
-        self.shared = self.limit - self.limit // 8 if limit else _NONE
+        # Of the last windows of time in which calls always waited; of the present window, when it began and calls begun.
         self._rates: deque[float] = deque(maxlen=_WINDOWS)
         self._since = 0.0
         self._begun = 0
+        self._told = self._limit
+        on_limit(limit)
 
     def allow(self, mine: int, total: int, connections: int, seconds: float) -> bool:
         """Whether one more call is let in.
 
         Args:
-            mine: Calls in progress on its connection.
-            total: Calls in progress.
-            connections: That have any.
-            seconds: That the call still has.
+            mine: Calls that its connection has in progress.
+            total: Calls that all have.
+            connections: How many connections have any.
+            seconds: How long its caller still waits.
         """
-        if total >= self.shared and (total >= self.limit or mine * connections >= self.limit):
+        if total >= self.free and (total >= self._limit or mine * connections >= self._limit):
             return False
-        if not self.late:
+        if not self.late or not mine:
             return True
-        if not mine: return EARLY
-        ahead = min(total, (mine + 1) * (connections + 1))
-        return ahead < _LEAST or ahead <= self.rate * seconds * WORTH
+        ahead = min(total, (mine + 1) * connections)
+        return ahead < _LEAST or ahead <= self.rate * seconds * WAIT
 
     def note(self, begun: int, *, late: bool) -> None:
-        """So many calls have been *begun* since the last time; *late*: others wait for the CPU."""
-        if not late:
-            self.late = False
-            return
-        now = self._clock()
-        if not self.late:
-            self.late = True
-            self._since = now
+        """Called again and again while calls wait for the CPU, and once when none does any more.
+
+        Args:
+            begun: Calls begun since the last time.
+            late: Whether there are more that wait.
+        """
+        if self.late and late:
+            self._measure(begun)
+        elif late:
+            self._since = self._clock()
             self._begun = 0
-            return
+        self.late = late
+        limit = min(self._limit, max(_LEAST, int(self.rate * self._usual_seconds * WAIT))) if late else self._limit
+        if limit != self._told:
+            self._told = limit
+            self._on_limit(0 if limit == _UNLIMITED else limit)
+
+    def _measure(self, begun: int) -> None:
         self._begun += begun
+        now = self._clock()
         seconds = now - self._since
-        if seconds >= _WINDOW:
+        if seconds >= _WINDOW_SECONDS:
             self._rates.append(self._begun / seconds)
-            # The highest: a pause of the whole process says nothing about what a call costs.
+            # The highest: while the whole process stands still nothing is begun, which says nothing of what a call costs.
             self.rate = max(self._rates)
             self._since = now
             self._begun = 0
