@@ -9,7 +9,7 @@ from rls.core.headers import HeaderNames
 from rls.settings import Settings
 from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
 from rls.transport.direct import RateLimitHandler
-from rls.transport.encode import Answers
+from rls.transport.encode import ALLOW_ALL, DENY_ALL, Answers
 from rls.transport.grpcio import Grpcio
 from rls.transport.h2corn import H2corn
 from rls.transport.health import CHECK, Health
@@ -18,6 +18,7 @@ from rls.transport.service import SHOULD_RATE_LIMIT, Service
 
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
+_SHED_ANSWERS = {"error": None, "deny": DENY_ALL, "allow": ALLOW_ALL}
 
 
 def open_transport(
@@ -65,11 +66,13 @@ def _calls(
 ) -> Calls:
     # Twice: a call may wait for a write that is under way, and then for its own.
     unhurried = 2 * settings.backend_timeout
+    shed_answer = _SHED_ANSWERS[settings.on_overload]
     direct = partial(
         RateLimitHandler,
         service=service,
         caller_timeout=settings.caller_timeout,
         unhurried=unhurried,
+        shed_answer=shed_answer,
         on_drop=on_drop,
     )
     return Calls(
@@ -78,6 +81,7 @@ def _calls(
         caller_timeout=settings.caller_timeout,
         unhurried=unhurried,
         max_message_bytes=settings.max_message_bytes,
+        shed_answer=shed_answer,
         on_drop=on_drop,
         on_limit=on_limit,
         direct={SHOULD_RATE_LIMIT.encode(): direct},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
@@ -16,13 +15,13 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from rls._pb import health_pb2, rls_pb2
 from rls.errors import SettingsError
-from rls.transport.admission import Admission
 from rls.transport.base import Calls, Dropped, Handler, Limits, Tls
 from rls.transport.certificates import ClientNames, fingerprint
 from rls.transport.farewell import PAUSE, Farewell
+from rls.transport.grpcio_permits import Gate
 from rls.transport.grpcio_server import GrpcServer
 from rls.transport.half_sent import HalfSent
-from rls.transport.health import WATCH, Watches
+from rls.transport.health import CHECK, WATCH, Watches
 from rls.transport.listen import close_listener, listen, split_address
 from rls.transport.service import grpc_status
 from rls.transport.wire import Aborted, StatusCode
@@ -164,24 +163,30 @@ class _Handlers:
         self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits, farewell: Farewell
     ) -> None:
         self._on_drop = calls.on_drop
-        self._admission = Admission(limits.max_concurrency, calls.on_limit)
-        self._in_flight = 0
+        self._gate = Gate(calls, limits.max_concurrency)
         self._farewell = farewell
         self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024, on_drop=calls.on_drop)
         self._client_names = ClientNames(client_san) if client_san else None
         self.methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            path: grpc.stream_unary_rpc_method_handler(self._unary(handler)) for path, handler in calls.unary.items()
+            path: grpc.stream_unary_rpc_method_handler(self._unary(handler, sheds=path != CHECK))
+            for path, handler in calls.unary.items()
         }
         self.methods[WATCH] = grpc.stream_stream_rpc_method_handler(self._watch(watches))
 
-    def _unary(self, handler: Handler) -> Any:
+    def _unary(self, handler: Handler, *, sheds: bool) -> Any:
         async def unary(_: object, context: Context) -> bytes:
             failure = None
             answer = b""
             try:
+                # Before its message is read, and after that: others may have come with it.
+                if sheds and self._shuts_out(context):
+                    return self._gate.shed()
                 message = await self._message(context)
                 self._in_time(context, Dropped.EXPIRED)
-                answer = await self._answer(handler, message)
+                if sheds and self._shuts_out(context):
+                    return self._gate.shed()
+                with self._gate.hold(context.peer()):
+                    answer = await handler(message)
                 if self._farewell.held is not None:
                     await asyncio.shield(self._farewell.held)
                 self._in_time(context, Dropped.LATE)
@@ -223,18 +228,9 @@ class _Handlers:
             raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries no message")
         return message
 
-    async def _answer(self, handler: Handler, message: bytes) -> bytes:
-        if 0 < self._admission.limit <= self._in_flight:
-            self._on_drop(Dropped.SHED)
-            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are in flight")
-        self._in_flight += 1
-        began = time.monotonic()
-        try:
-            return await handler(message)
-        finally:
-            self._in_flight -= 1
-            if time.monotonic() - began > self._admission.slow:
-                self._admission.done()
+    def _shuts_out(self, context: Context) -> bool:
+        gate = self._gate
+        return not gate.is_open and not gate.allow(context.peer(), cast("float | None", context.time_remaining()))
 
     def _in_time(self, context: Context, why: Dropped) -> None:
         # None where the caller set no deadline, which the stubs do not know.

@@ -11,13 +11,16 @@ from rls.transport.wire import Aborted, StatusCode
 
 T = TypeVar("T")
 _REST_OF_MESSAGE = 1.0
+_TICK_SECONDS = 0.05
+_TICKS = 4
 
 
 class HalfSent:
-    """Bounds how many calls wait for the rest of their message, and how long: each holds one of the calls in flight.
+    """Bounds how many calls wait for the rest of their message, and how long: each holds memory.
 
-    Where there are too many, the one that has waited longest gives way. Messages of callers that mean well come whole, or
-    a moment later; without this, a client that never completes its calls would keep all others out.
+    A call counts as half sent once nothing has come for some ticks of a timer. A clock would not do: while the loop stands
+    still, it passes for calls whose message is there, but has not been looked at. Of too many half-sent calls, those that
+    have waited longest give way.
 
     Args:
         on_drop: Called with SHED for each that gives way.
@@ -33,7 +36,10 @@ class HalfSent:
         self._at_most = at_most
         self._on_drop = on_drop
         self._at_most_seconds = at_most_seconds
-        self._waiting: dict[asyncio.Task[object], None] = {}
+        # At which tick each began to wait, in this order.
+        self._waiting: dict[asyncio.Task[object], int] = {}
+        self._ticks = 0
+        self._ticking = False
 
     async def wait(self, rest: Awaitable[T]) -> T:
         """What comes, in the task of its call.
@@ -44,11 +50,9 @@ class HalfSent:
         task = asyncio.current_task()
         assert task is not None
         waiting = self._waiting
-        if len(waiting) >= self._at_most:
-            longest = next(iter(waiting))
-            del waiting[longest]
-            longest.cancel()
-        waiting[task] = None
+        waiting[task] = self._ticks
+        if not self._ticking:
+            self._tick_later()
         try:
             async with asyncio.timeout(self._at_most_seconds):
                 return await rest
@@ -62,3 +66,21 @@ class HalfSent:
             raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent") from None
         finally:
             waiting.pop(task, None)
+
+    def _tick_later(self) -> None:
+        self._ticking = True
+        asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        waiting = self._waiting
+        while len(waiting) > self._at_most:
+            longest, began = next(iter(waiting.items()))
+            if self._ticks - began < _TICKS:
+                break
+            del waiting[longest]
+            longest.cancel()
+        if waiting:
+            self._tick_later()
+        else:
+            self._ticking = False
