@@ -45,7 +45,9 @@ class Gate:
     def allow(self, client: str, seconds: float | None) -> bool:
         """Whether one more call of *client* is let in, which waits for so many *seconds*; None where it does not say."""
         mine, clients = self._by_client.get(client, 0), len(self._by_client) or 1
-        return self._permits.allow(mine, self._in_progress, clients, self._caller_timeout if seconds is None else seconds)
+        return self._permits.allow(
+            mine, self._in_progress, clients, self._caller_timeout if seconds is None else seconds
+        )
 
     def shed(self) -> bytes:
         """Count a call that is not let in; returns its answer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -12,15 +13,15 @@ from rls.transport.wire import Aborted, StatusCode
 T = TypeVar("T")
 _REST_OF_MESSAGE = 1.0
 _TICK_SECONDS = 0.05
-_TICKS = 4
+_TICKS = 6
 
 
 class HalfSent:
     """Bounds how many calls wait for the rest of their message, and how long: each holds memory.
 
-    A call counts as half sent once nothing has come for some ticks of a timer. A clock would not do: while the loop stands
-    still, it passes for calls whose message is there, but has not been looked at. Of too many half-sent calls, those that
-    have waited longest give way.
+    Time is measured in ticks of a timer. A clock would not do: while the loop stands still, it goes on for calls whose
+    message is there, but has not been looked at. A call counts as half sent once nothing has come for some ticks. Of too
+    many, those that have waited longest give way.
 
     Args:
         on_drop: Called with SHED for each that gives way.
@@ -35,9 +36,10 @@ class HalfSent:
     ) -> None:
         self._at_most = at_most
         self._on_drop = on_drop
-        self._at_most_seconds = at_most_seconds
-        # At which tick each began to wait, in this order.
+        self._longest = math.ceil(at_most_seconds / _TICK_SECONDS)
+        # At which tick each began to wait, in this order; and why a call that waits no more was ended.
         self._waiting: dict[asyncio.Task[object], int] = {}
+        self._ended: dict[asyncio.Task[object], Aborted] = {}
         self._ticks = 0
         self._ticking = False
 
@@ -49,23 +51,22 @@ class HalfSent:
         """
         task = asyncio.current_task()
         assert task is not None
-        waiting = self._waiting
-        waiting[task] = self._ticks
+        self._waiting[task] = self._ticks
         if not self._ticking:
             self._tick_later()
         try:
-            async with asyncio.timeout(self._at_most_seconds):
-                return await rest
-        except TimeoutError:
-            raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the message did not come") from None
+            return await rest
         except asyncio.CancelledError:
-            if task in waiting:
+            error = self._ended.pop(task, None)
+            if error is None:
                 raise
             task.uncancel()
-            self._on_drop(Dropped.SHED)
-            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent") from None
+            if error.code is StatusCode.RESOURCE_EXHAUSTED:
+                self._on_drop(Dropped.SHED)
+            raise error from None
         finally:
-            waiting.pop(task, None)
+            self._waiting.pop(task, None)
+            self._ended.pop(task, None)
 
     def _tick_later(self) -> None:
         self._ticking = True
@@ -74,13 +75,21 @@ class HalfSent:
     def _tick(self) -> None:
         self._ticks += 1
         waiting = self._waiting
-        while len(waiting) > self._at_most:
-            longest, began = next(iter(waiting.items()))
-            if self._ticks - began < _TICKS:
+        while waiting:
+            task, began = next(iter(waiting.items()))
+            ticks = self._ticks - began
+            if ticks >= self._longest:
+                self._end(task, Aborted(StatusCode.DEADLINE_EXCEEDED, "the message did not come"))
+            elif ticks >= _TICKS and len(waiting) > self._at_most:
+                self._end(task, Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent"))
+            else:
                 break
-            del waiting[longest]
-            longest.cancel()
         if waiting:
             self._tick_later()
         else:
             self._ticking = False
+
+    def _end(self, task: asyncio.Task[object], why: Aborted) -> None:
+        del self._waiting[task]
+        self._ended[task] = why
+        task.cancel()

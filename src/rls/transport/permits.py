@@ -26,11 +26,19 @@ _LEAST = 8
 _UNLIMITED = 1 << 62
 
 
+def has_room(limit: int, total: int, mine: int, connections: int) -> bool:
+    """Whether one more may be added to *total*, of which one connection has *mine*, and so many *connections* any.
+
+    The last eighth of *limit* is for connections that have less than an equal share, one more connection counted.
+    """
+    return total < limit - limit // 8 or (total < limit and mine * (connections + 1) < limit)
+
+
 class Permits:
     """Decides for one server, by how many calls are in progress: begun or about to be, and not answered.
 
-    **The bound.** No more calls than `limit` are in progress. Its last eighth is for connections that have less than an
-    equal share, so a connection with many calls leaves room for others.
+    **The bound.** No more calls than `limit` are in progress. A connection with many calls leaves room for others: see
+    `has_room`.
 
     **While calls wait for the CPU**, as many are let in as can be begun in time: by Little's law, the rate at which calls
     were begun lately, times the seconds that the new call has. So the newest are shed first. Connections take turns, so
@@ -58,13 +66,13 @@ class Permits:
     ) -> None:
         self.late = False
         self.rate = _FIRST_RATE
-        self.free = limit - limit // 8 if limit else _UNLIMITED
         self._limit = limit or _UNLIMITED
+        self.free = self._limit - self._limit // 8
         self._usual_seconds = usual_seconds
         self._on_limit = on_limit
         self._clock = clock
         # Of the last windows of time in which calls always waited; of the present window, when it began and calls begun.
-        self._rates: deque[float] = deque(maxlen=_WINDOWS)
+        self._rates = deque([self.rate] * _WINDOWS, maxlen=_WINDOWS)
         self._since = 0.0
         self._begun = 0
         self._told = self._limit
@@ -79,7 +87,7 @@ class Permits:
             connections: How many connections have any.
             seconds: How long its caller still waits.
         """
-        if total >= self.free and (total >= self._limit or mine * connections >= self._limit):
+        if not has_room(self._limit, total, mine, connections):
             return False
         if not self.late or not mine:
             return True
@@ -108,7 +116,8 @@ class Permits:
         self._begun += begun
         now = self._clock()
         seconds = now - self._since
-        if seconds >= _WINDOW_SECONDS:
+        # A loop that does something else, or calls that have come but just begin their way, say nothing of the rate.
+        if seconds >= _WINDOW_SECONDS and self._begun >= _LEAST:
             self._rates.append(self._begun / seconds)
             # The highest: while the whole process stands still nothing is begun, which says nothing of what a call costs.
             self.rate = max(self._rates)

@@ -125,15 +125,11 @@ class Outgoing:
     def fail(self, stream_id: int, code: StatusCode, text: str) -> bool:
         """See `Responder`."""
         if self.calls.pop(stream_id, None) is not None:
-            if self._table_update:
-                self._headers(stream_id, responses.trailers_only(code, text), _END_STREAM)
-                return True
-            # Flat as `respond`: under overload most calls are refused here.
-            out = self._out
-            if not out and not self._receiving:
-                self.wake(self)
             start, block = responses.failure(code, text)
-            out += (start, stream_id.to_bytes(4, "big"), block)
+            if self._table_update:
+                self._headers(stream_id, block, _END_STREAM)
+            else:
+                self._write(start + stream_id.to_bytes(4, "big") + block)
             return True
         stream = self._unanswered(stream_id)
         return stream is not None and self._end(stream, code, text)
