@@ -11,7 +11,7 @@ from rls.transport.base import Dropped
 from rls.transport.wire import Aborted, StatusCode
 
 T = TypeVar("T")
-_REST_OF_MESSAGE = 1.0
+_REST_OF_MESSAGE = 5.0
 _TICK_SECONDS = 0.05
 _TICKS = 6
 
