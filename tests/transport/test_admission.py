@@ -130,7 +130,7 @@ async def test_server_lets_fewer_calls_in_while_they_wait_too_long_and_all_of_th
         assert await asyncio.gather(*waiting) == [b"hello"] * PLACES
 
 
-@pytest.mark.parametrize("kind", ["h2corn", "grpcio"], indirect=True)
+@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
 async def test_server_that_lets_fewer_calls_in_stops_at_once(serve):
     """Calls that keep a place are not waited for."""
     limits: list[int] = []

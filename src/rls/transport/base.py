@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from rls.transport.health import Health
 from rls.transport.http2 import Request, Responder, UnaryHandler
+from rls.transport.wire import Aborted, StatusCode
 
 
 class Turn:
@@ -53,6 +54,14 @@ class Dropped(StrEnum):
     LATE = "late"
     CANCELLED = "cancelled"
     SHED = "shed"
+
+
+class Shed(Aborted):
+    """Ends a call that there is no room or time for; its caller gets `Calls.shed_answer` if there is one."""
+
+    def __init__(self, text: str, why: Dropped = Dropped.SHED) -> None:
+        super().__init__(StatusCode.RESOURCE_EXHAUSTED, text)
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)

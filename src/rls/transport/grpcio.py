@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from rls._pb import health_pb2, rls_pb2
 from rls.errors import SettingsError
-from rls.transport.base import Calls, Dropped, Handler, Limits, Tls
+from rls.transport.base import Calls, Dropped, Handler, Limits, Shed, Tls
 from rls.transport.certificates import ClientNames, fingerprint
 from rls.transport.farewell import PAUSE, Farewell
 from rls.transport.grpcio_permits import Gate
@@ -163,6 +163,7 @@ class _Handlers:
         self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits, farewell: Farewell
     ) -> None:
         self._on_drop = calls.on_drop
+        self._shed_answer = calls.shed_answer
         self._gate = Gate(calls, limits.max_concurrency)
         self._farewell = farewell
         self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024, on_drop=calls.on_drop)
@@ -175,16 +176,15 @@ class _Handlers:
 
     def _unary(self, handler: Handler, *, sheds: bool) -> Any:
         async def unary(_: object, context: Context) -> bytes:
-            failure = None
-            answer = b""
+            failure, answer = None, b""
             try:
                 # Before its message is read, and after that: others may have come with it.
-                if sheds and self._shuts_out(context):
-                    return self._gate.shed()
+                if sheds:
+                    self._check(context)
                 message = await self._message(context)
                 self._in_time(context, Dropped.EXPIRED)
-                if sheds and self._shuts_out(context):
-                    return self._gate.shed()
+                if sheds:
+                    self._check(context)
                 with self._gate.hold(context.peer()):
                     answer = await handler(message)
                 if self._farewell.held is not None:
@@ -195,6 +195,10 @@ class _Handlers:
                 if _was_cancelled(error):
                     self._on_drop(Dropped.CANCELLED)
                     raise
+                if isinstance(error, Shed):
+                    self._on_drop(error.why)
+                    if self._shed_answer is not None:
+                        return self._shed_answer
                 failure = _failure(error)
             if failure is not None:
                 await context.abort(*failure)
@@ -228,9 +232,9 @@ class _Handlers:
             raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries no message")
         return message
 
-    def _shuts_out(self, context: Context) -> bool:
-        gate = self._gate
-        return not gate.is_open and not gate.allow(context.peer(), cast("float | None", context.time_remaining()))
+    def _check(self, context: Context) -> None:
+        if not self._gate.is_open:
+            self._gate.check(context.peer(), cast("float | None", context.time_remaining()))
 
     def _in_time(self, context: Context, why: Dropped) -> None:
         # None where the caller set no deadline, which the stubs do not know.

@@ -8,9 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from rls.transport.base import Calls, Dropped
+from rls.transport.base import Calls, Shed
 from rls.transport.permits import Permits
-from rls.transport.wire import Aborted, StatusCode
 
 LATE_SECONDS = 0.002
 """Calls wait for the CPU where the loop runs a timer so much too late. While they wait for Redis it is not late at all."""
@@ -21,7 +20,7 @@ class Gate:
     """Counts the calls whose message has come and that are not answered; looks how late the loop is while there are any.
 
     Args:
-        calls: Say how long a caller waits that sends no deadline, and what a call is answered with that is shed.
+        calls: Say how long a caller waits that sends no deadline.
         limit: Calls in progress; 0 for no limit.
         clock: Seconds. Not the loop's: uvloop's has whole milliseconds.
     """
@@ -29,8 +28,6 @@ class Gate:
     def __init__(self, calls: Calls, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._permits = Permits(limit, calls.caller_timeout, on_limit=calls.on_limit)
         self._caller_timeout = calls.caller_timeout
-        self._shed_answer = calls.shed_answer
-        self._on_drop = calls.on_drop
         self._clock = clock
         self._in_progress = 0
         self._by_client = Counter[str]()
@@ -39,26 +36,19 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether any call is let in at present: `allow` need not be asked."""
+        """Whether any call is let in at present: `check` need not be called."""
         return not self._permits.late and self._in_progress < self._permits.free
 
-    def allow(self, client: str, seconds: float | None) -> bool:
-        """Whether one more call of *client* is let in, which waits for so many *seconds*; None where it does not say."""
-        mine, clients = self._by_client.get(client, 0), len(self._by_client) or 1
-        return self._permits.allow(
-            mine, self._in_progress, clients, self._caller_timeout if seconds is None else seconds
-        )
-
-    def shed(self) -> bytes:
-        """Count a call that is not let in; returns its answer.
+    def check(self, client: str, seconds: float | None) -> None:
+        """Ask for a permit for a call of *client*, which waits for so many *seconds*; None where it does not say.
 
         Raises:
-            Aborted: RESOURCE_EXHAUSTED where the answer is an error.
+            Shed: There is none.
         """
-        self._on_drop(Dropped.SHED)
-        if self._shed_answer is None:
-            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are in progress")
-        return self._shed_answer
+        mine, clients = self._by_client.get(client, 0), len(self._by_client) or 1
+        seconds = self._caller_timeout if seconds is None else seconds
+        if not self._permits.allow(mine, self._in_progress, clients, seconds):
+            raise Shed("too many calls are in progress")
 
     @contextlib.contextmanager
     def hold(self, client: str) -> Iterator[None]:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from rls.transport.base import AnyHandler, AnyUnaryHandler, Calls, Dropped, Turn
+from rls.transport.base import AnyHandler, AnyUnaryHandler, Calls, Dropped, Shed, Turn
 from rls.transport.health import CHECK, WATCH, Health
 from rls.transport.http2 import Connection, Request, Responder, Routes, Streaming, Unary, UnaryHandler
 from rls.transport.native_permits import Gate
@@ -216,7 +216,7 @@ class TaskCalls:
             limit = self._caller_timeout if timeout is None else timeout
             # Only what was spent on other calls counts: a call that is alone may come late, but is not one too many.
             if waited + self._since_turn_began() > limit * TOO_LATE:
-                raise _Drop(Dropped.QUEUED)  # noqa: TRY301
+                raise Shed("too many calls are waiting", Dropped.QUEUED)  # noqa: TRY301
             if timeout is None or timeout >= self._unhurried:
                 answered = await answer(message)
             else:
@@ -263,14 +263,15 @@ class TaskCalls:
 
     def _fail(self, connection: Responder, stream_id: int, error: BaseException) -> None:
         """End a call by the status that names the cause."""
-        if isinstance(error, _Drop):
+        if isinstance(error, Shed):
             self._on_drop(error.why)
-            if error.why is Dropped.QUEUED and self._shed_answer is not None:
-                connection.respond(stream_id, self._shed_answer)
-            elif error.why is Dropped.QUEUED:
-                connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
+            if self._shed_answer is None:
+                connection.fail(stream_id, error.code, error.text)
             else:
-                connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+                connection.respond(stream_id, self._shed_answer)
+        elif isinstance(error, _Drop):
+            self._on_drop(error.why)
+            connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
         elif isinstance(error, asyncio.CancelledError):
             connection.fail(stream_id, StatusCode.UNAVAILABLE, "the call was cancelled")
         elif isinstance(error, Aborted):

@@ -12,6 +12,7 @@ from rls.core.plan import Check, Plan
 from rls.errors import BackendError, NotLoaded, RequestError
 from rls.limiter import Limiter
 from rls.prepared import Prepared
+from rls.transport.base import Shed
 from rls.transport.decode import SLICE, Message, parse, read, slices
 from rls.transport.encode import Answers, encode, encode_slices, encode_statuses, heads
 from rls.transport.json_checks import read_request, write_response
@@ -30,6 +31,8 @@ _STATUS: dict[type, tuple[int, str]] = {
 INTERNAL = 13
 _BUG = (INTERNAL, "internal")
 _HTTP_STATUS = {3: 400, 14: 503}
+_MOST_LARGE = 128
+"""Requests of more than `SLICE` descriptors that may wait for their turn: each holds up to a message of the largest size."""
 _NO_REFUNDS = "is_negative_hits needs the token of --json-token-file: Authorization: Bearer TOKEN"
 
 
@@ -59,6 +62,7 @@ class Service:
         self.limiter = limiter
         self.answers = answers or Answers()
         self._one_at_a_time = asyncio.Lock()
+        self._large = 0
         self._remembered = Recent[bytes, Remembered](remembered_bytes * 5 // 8)
         self._checks = Recent[bytes, Check](remembered_bytes * 3 // 8)
         self._rules = limiter.rules
@@ -70,6 +74,7 @@ class Service:
             RequestError: The message is not one that can be answered.
             NotLoaded: No rules have been loaded yet.
             BackendError: The counters could not be had.
+            Shed: It is large, and too many such requests wait.
         """
         try:
             found = self.look_up(message)
@@ -141,7 +146,11 @@ class Service:
 
         Raises:
             RequestError: As `answer`; NotLoaded and BackendError as well.
+            Shed: Too many wait.
         """
+        if self._large >= _MOST_LARGE:
+            raise Shed("too many large requests are waiting")
+        self._large += 1
         encoded: list[bytes] = []
         limiter = self.limiter
         try:
@@ -153,6 +162,8 @@ class Service:
         except Exception as error:
             self.count_unanswered(error)
             raise
+        finally:
+            self._large -= 1
         return encode_slices(decision, encoded, self.answers, limiter.modes)
 
     async def answer_json(self, body: bytes, *, refunds: bool = True) -> tuple[int, bytes]:
@@ -174,6 +185,8 @@ class Service:
         except (RequestError, NotLoaded, BackendError) as error:
             code, text = grpc_status(error)
             return _HTTP_STATUS[code], _json_error(text)
+        except Shed as error:
+            return 503, _json_error(error.text)
         response = rls_pb2.RateLimitResponse.FromString(answer)
         over = response.overall_code == rls_pb2.RateLimitResponse.OVER_LIMIT
         return 429 if over else 200, await write_response(response)
