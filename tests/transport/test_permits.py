@@ -102,7 +102,7 @@ def test_while_calls_wait_as_many_are_let_in_as_are_begun_in_time(rate):
 def test_call_with_time_is_let_in_whatever_waits():
     """As twenty calls of 100 descriptors, each of which takes a millisecond, with a deadline of 30 s."""
     permits, _ = late_permits(1_000)
-    assert let_in(permits, 0, 0, 1, seconds=30) >= 10_000
+    assert let_in(permits, 0, 0, 1, seconds=30) >= 5_000
     assert not permits.allow(20, 20, 1, SECONDS)
 
 
@@ -161,11 +161,11 @@ def test_limit_is_told_at_first_and_when_it_changes():
     run(permits, clock, 20_000, 0.1)
     permits.note(0, late=False)
     permits.note(0, late=False)
-    assert told == [1_000, 500, 200, 1_000]
+    assert told == [1_000, 200, 80, 1_000]
 
 
 def test_limit_of_none_is_told_as_0():
     told: list[int] = []
     permits = slow_permits(on_limit=told.append)
     permits.note(0, late=False)
-    assert told == [0, 500, 8, 0]
+    assert told == [0, 200, 8, 0]

@@ -56,6 +56,8 @@ class Gate:
         by_client = self._by_client
         self._in_progress += 1
         by_client[client] += 1
+        if self._timer is None:
+            self._look_later()
         try:
             yield
         finally:
@@ -64,8 +66,6 @@ class Gate:
             if not by_client[client]:
                 del by_client[client]
             self._answered += 1
-            if self._timer is None:
-                self._look_later()
 
     def _look_later(self) -> None:
         due = self._clock() + _LOOK_SECONDS
@@ -75,7 +75,7 @@ class Gate:
         late = self._clock() - due > LATE_SECONDS
         answered, self._answered = self._answered, 0
         self._permits.note(answered, late=late)
-        if late or answered:
+        if late or answered or self._in_progress:
             self._look_later()
         else:
             self._timer = None

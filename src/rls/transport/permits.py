@@ -11,10 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-WAIT = 0.5
+WAIT = 0.2
 """The part of its time that a call may be expected to wait for its turn. The rest is for its answer, its ways there and back,
-and what the expectation does not see."""
-TOO_LATE = 0.75
+and for what the expectation does not see: time before the call was read, and work that comes between. Measured under
+overload: with 4 ms of 20 ms expected, the median of the answers takes 8 ms, the 99th percentile 12 to 17 ms."""
+TOO_LATE = 0.6
 """A call that has waited for this part of its time is not begun: its answer would come too late, and those behind it have
 waited less."""
 
