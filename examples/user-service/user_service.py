@@ -8,15 +8,13 @@ GET  /metrics      Prometheus metrics
 """
 
 import argparse
-import asyncio
 import json
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import TypedDict
 
-from h2corn import Config, Server
+import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -141,20 +139,10 @@ async def as_json(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def serve(host: str, port: int) -> None:
+def serve(host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in progress."""
-    config = Config(
-        bind=(f"{host}:{port}",),
-        access_log=False,
-        max_request_body_size=65_536,
-        timeout_graceful_shutdown=5,
-    )
-    server = Server(new_app(), config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.shutdown)
     print(f"Users on http://{host}:{port}/users", flush=True)
-    await server.serve()
+    uvicorn.run(new_app(), host=host, port=port, access_log=False, log_level="warning", timeout_graceful_shutdown=5)
 
 
 def main() -> None:
@@ -162,7 +150,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9000)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.host, arguments.port))
+    serve(arguments.host, arguments.port)
 
 
 if __name__ == "__main__":

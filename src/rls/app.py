@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import uvloop
 
@@ -27,10 +27,11 @@ from rls.observe.drops import Drops
 from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
+from rls.observe.loop_turns import LoopTurns, show_loop_turns
 from rls.observe.metrics import CONTENT_TYPE, Metrics
-from rls.process import collect_garbage, settle_garbage_collector, yield_to_python
+from rls.process import collect_garbage, settle_garbage_collector, switch_threads_often
 from rls.replicas import Replicas
-from rls.serving import answers_of, open_transport
+from rls.serving import Sockets, answers_of, open_transport
 from rls.settings import Settings
 from rls.supervise import Tasks
 from rls.transport.base import Dropped, Transport
@@ -38,8 +39,7 @@ from rls.transport.health import Health
 from rls.transport.http import admin_app, public_app
 from rls.transport.http_listener import HttpListener
 from rls.transport.json_token import JsonToken
-from rls.transport.listen import keep_listening
-from rls.transport.readiness import Readiness
+from rls.transport.readiness import Readiness, wait_for_cause
 from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
 
@@ -57,7 +57,7 @@ def run(settings: Settings, warnings: Sequence[str] = (), started: Started = lam
         SettingsError: It cannot start.
         Stopped: A part of it ended.
     """
-    yield_to_python()
+    switch_threads_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(App(settings).serve(warnings, started))
 
@@ -73,6 +73,7 @@ class App:
         self.backend = open_backend(settings, self.metrics, self.enforcement.reporter(Reason.TTL_REFUSED))
         log_enforcement(self.log, self.enforcement)
         show_enforcement(self.metrics, self.enforcement)
+        self.sockets = Sockets(self.metrics, self.enforcement)
         self.event_log = EventLog(self.log)
         self.replicas = Replicas(
             settings.replicas,
@@ -100,8 +101,9 @@ class App:
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(self.metrics, self.event_log),
         )
-        self.service = Service(self.limiter, answers=answers_of(settings))
+        self.service = Service(self.limiter, answers=answers_of(settings), on_ignored=self.event_log.override_ignored)
         self.health = Health(on_stall=self._stalled)
+        self.loop_turns = LoopTurns()
         self.readiness = Readiness(
             self.enforcement,
             self.health,
@@ -132,39 +134,62 @@ class App:
             stack.push_async_callback(self.backend.aclose)
             stack.push_async_callback(self.policies.aclose)
             stack.push_async_callback(self.limiter.uncharge.aclose)
-            await self.loading.start()
-            await self.replicas.look()
-            http, admin = self._http()
-            grpc = self._grpc()
-            servers = {"grpc": grpc, "http": http, "admin": admin}
-            for server in servers.values():
-                if server is not None:
-                    stack.push_async_callback(server.aclose)
-                    await server.start()
-            stack.push_async_callback(self._tasks.aclose)
-            for name, server in servers.items():
-                if server is not None:
-                    self._tasks.keep(f"{name} server", server.ended())
-                    self._tasks.keep(f"{name} listener", keep_listening(server.address))
-            self._tasks.keep("health", self.health.run())
-            await self.readiness.poll()
-            self._tasks.keep("readiness", self.readiness.run())
-            if not self.replicas.fixed:
-                self._tasks.keep("replicas", self.replicas.run())
-            self._tasks.keep("loading", self.loading.run())
-            self._tasks.keep("garbage collection", collect_garbage())
-            settle_garbage_collector()
-            addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
-            self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)
-            started(addresses, self.limiter.rules)
-            await self._stop.wait()
-            self.log.info("draining", seconds=self.settings.drain)
-            self.readiness.drain()
-            await asyncio.sleep(self.settings.drain)
-            await grpc.aclose()
+            grpc = await self._unless_stopped(self._start(stack, started))
+            if grpc is not None:
+                await self._stop.wait()
+                self.log.info("draining", seconds=self.settings.drain)
+                self.readiness.drain()
+                await asyncio.sleep(self.settings.drain)
+                await grpc.aclose()
         self.log.info("stopped")
         if self._ended:
             raise Stopped(self._ended)
+
+    async def _start(self, stack: AsyncExitStack, started: Started) -> Transport:
+        """Load, listen and answer; what is to be closed goes to *stack*."""
+        await self.loading.start()
+        await self.replicas.look()
+        http, admin = self._http()
+        grpc = self._grpc()
+        servers = {"grpc": grpc, "http": http, "admin": admin}
+        for server in servers.values():
+            if server is not None:
+                stack.push_async_callback(server.aclose)
+                await server.start()
+        stack.push_async_callback(self._tasks.aclose)
+        for name, server in servers.items():
+            if server is not None:
+                self._tasks.keep(f"{name} server", server.ended())
+                self._tasks.keep(f"{name} listener", server.listening())
+        self._tasks.keep("health", self.health.run())
+        self._tasks.keep("loop turns", self.loop_turns.run())
+        await wait_for_cause(self.backend.ping)
+        await self.readiness.poll()
+        self._tasks.keep("readiness", self.readiness.run())
+        if not self.replicas.fixed:
+            self._tasks.keep("replicas", self.replicas.run())
+        self._tasks.keep("loading", self.loading.run())
+        self._tasks.keep("garbage collection", collect_garbage())
+        settle_garbage_collector()
+        addresses = {"grpc": grpc.address, "http": _address(http), "admin": _address(admin)}
+        self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)
+        started(addresses, self.limiter.rules)
+        return grpc
+
+    async def _unless_stopped(self, start: Coroutine[Any, Any, Transport]) -> Transport | None:
+        """What *start* returns; None where it was cut short, since the process is to stop.
+
+        Raises:
+            SettingsError: It cannot start.
+        """
+        starting, stopping = asyncio.create_task(start), asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            return starting.result()
+        starting.cancel()
+        await asyncio.wait({starting})
+        return None
 
     def _show_numbers(self) -> None:
         """Add to the metrics what is counted elsewhere."""
@@ -178,6 +203,7 @@ class App:
         )
         show_fallback(metrics, self.policies, lambda: self.replicas.count)
         show_uncharged(metrics, self.limiter.uncharge)
+        show_loop_turns(metrics, self.loop_turns)
 
     def _report_modes(self) -> None:
         """Report the modes of the whole server that weaken rules."""
@@ -221,7 +247,7 @@ class App:
             "Calls that may be in progress: fewer while calls wait for the CPU; 0 for no limit.",
             lambda: self._concurrency_limit,
         )
-        return open_transport(self.settings, self.service, self.health, drops.add, limited)
+        return open_transport(self.settings, self.service, self.health, drops.add, limited, self.sockets)
 
     def _http(self) -> tuple[HttpListener | None, HttpListener | None]:
         """The public and the admin server, where they are asked for."""
@@ -236,8 +262,10 @@ class App:
             json_token=JsonToken(settings.json_token_file) if settings.json_token_file else None,
         )
         return (
-            HttpListener(public, settings.http) if settings.http else None,
-            HttpListener(admin_app(self.limiter), settings.admin, name="admin") if settings.admin else None,
+            HttpListener(public, settings.http, counted=self.sockets.http) if settings.http else None,
+            HttpListener(admin_app(self.limiter), settings.admin, name="admin", counted=self.sockets.admin)
+            if settings.admin
+            else None,
         )
 
     def _handle_signals(self) -> None:

@@ -36,6 +36,10 @@ class Reason(StrEnum):
     MEMORY_NOT_SHARED = "memory_not_shared"
     SHADOW_MODE = "shadow_mode"
     QUOTA_MODE = "quota_mode"
+    CONNECTIONS_REFUSED = "connections_refused"
+    FILE_DESCRIPTORS_EXHAUSTED = "file_descriptors_exhausted"
+    CERTIFICATE_NOT_LOADED = "certificate_not_loaded"
+    CERTIFICATE_EXPIRED = "certificate_expired"
     STALLED = "stalled"
     STOPPED = "stopped"
 

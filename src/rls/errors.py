@@ -73,6 +73,10 @@ class BackendError(RlsError):
         self.in_doubt = in_doubt
 
 
+class TimedOut(BackendError):
+    """No answer came in time, which does not say why."""
+
+
 class CounterRefused(BackendError):
     """The backend counts, but not on these counters: a key holds no number, or our user lacks a right to look or give back."""
 

@@ -14,14 +14,17 @@ from rls.core.model import Code
 from rls.core.plan import Check, Plan
 from rls.core.rules import OnBackendError
 from rls.core.window import seconds_until_reset
-from rls.errors import BackendError, CounterRefused, NoRoom
+from rls.errors import BackendError, CounterRefused, NoRoom, TimedOut
 
 LOCAL, ALLOW, DENY, ERROR = OnBackendError
 RETRY_SECONDS = 1
 """When to ask again that was denied: nobody knows whether anything is used up, nor when the backend comes back."""
 _SENT_AT_ONCE = 500
-_STEADY = 5
-"""Attempts in a row without a failure after which the backend is back: one that comes and goes is away."""
+_STEADY, _STEADY_AGAIN = 5, 100
+"""Attempts in a row without a failure after which the backend is back; more of them where it was lost soon after it was back."""
+_SOON_SECONDS = 10.0
+_RETELL_SECONDS = 5.0
+"""Between two causes of one failure that are reported."""
 
 
 class Policies:
@@ -43,7 +46,7 @@ class Policies:
 
     Attributes:
         default: See above.
-        reason: Why the backend fails; "" while it does not.
+        reason: Why the backend fails; "" while it does not. Where `ping` finds another cause, the reason changes.
         decided: Checks that were decided so far, by policy.
         caught_up: Hits counted here: `sent` are those that the backend got afterwards, `lost` may have been on their way to
             it; `in_doubt` it may have counted itself, so that they are not sent.
@@ -80,6 +83,9 @@ class Policies:
         self._on_refused = on_refused
         self._clock = clock
         self._failures = 0
+        self._timed_out = False
+        self._retell_at = 0.0
+        self._back_at = float("-inf")
         self._recovery: asyncio.Task[None] | None = None
 
     def decide(self, plan: Plan, hits: Sequence[Hit], error: BackendError, now: int, modes: Modes) -> Fallback | None:
@@ -163,7 +169,7 @@ class Policies:
         """The backend has failed: ask it again in the background, until it is back."""
         self._failures += 1
         if not self.reason:
-            self.reason = str(error)
+            self.reason, self._timed_out, self._retell_at = str(error), isinstance(error, TimedOut), 0.0
             self._on_change(self.reason)
         if self._recovery is None or self._recovery.done():
             self._recovery = asyncio.get_running_loop().create_task(self._recover())
@@ -178,7 +184,16 @@ class Policies:
             await self._backend.ping()
         except BackendError as error:
             self.failed(error)
+            self._find_cause(error)
             raise
+
+    def _find_cause(self, error: BackendError) -> None:
+        """The backend goes on to fail, now with *error*. A time-out tells nothing new after another one."""
+        now, timed_out = asyncio.get_running_loop().time(), isinstance(error, TimedOut)
+        if str(error) != self.reason and not (timed_out and self._timed_out) and now >= self._retell_at:
+            self.reason, self._timed_out = str(error), timed_out
+            # The first cause is mostly that calls were not answered in time: what is behind it is reported at once.
+            self._retell_at = now + _RETELL_SECONDS
 
     async def aclose(self) -> None:
         """Ask no more. What was counted here and is not in the backend yet is lost."""
@@ -189,8 +204,10 @@ class Policies:
 
     async def _recover(self) -> None:
         """Until there has been no failure for some attempts."""
+        loop = asyncio.get_running_loop()
+        needed = _STEADY_AGAIN if loop.time() - self._back_at < _SOON_SECONDS else _STEADY
         steady = 0
-        while steady < _STEADY:
+        while steady < needed:
             failures = self._failures
             self._most_replicas = max(self._most_replicas, self._replicas())
             await asyncio.sleep(self._probe_seconds)
@@ -198,6 +215,7 @@ class Policies:
         self.local.clear()
         self._most_replicas = 1
         self.reason = ""
+        self._back_at = loop.time()
         self._on_change("")
 
     async def _is_reached(self) -> bool:

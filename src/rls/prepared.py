@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from rls.backends.base import Hit, keep_above
-from rls.core.plan import Plan
-from rls.core.window import window_start
+from rls.core.plan import Check, Plan
 
 FOREVER = sys.maxsize
 NEVER_OVER = sys.maxsize
@@ -15,35 +14,71 @@ NEVER_OVER = sys.maxsize
 _new = tuple.__new__
 
 
+class PreparedCheck:
+    """A check that counts, with its hit in the last window that was asked for. Requests that have it may share it.
+
+    Args:
+        check: What counts.
+        domain: Of its request.
+        charge_refused: See `Plan`.
+
+    Attributes:
+        hit: What to count from the second *since* until before *until*. Only after `renew`.
+    """
+
+    __slots__ = ("_check", "_keep_above", "_limit", "_rule", "hit", "since", "until")
+
+    hit: Hit
+
+    def __init__(self, check: Check, domain: str, *, charge_refused: bool) -> None:
+        limit = check.requests_per_unit
+        self.since = self.until = 0
+        self._check = check
+        # A counter that is over its limit may be so only until requests that others refuse get their hits back.
+        self._limit = limit if charge_refused else NEVER_OVER
+        self._rule = f"{domain}|{check.rule_path}"
+        self._keep_above = keep_above(limit, check.near_limit)
+
+    def renew(self, now: int) -> None:
+        """Make the hit for the window that holds the second *now*."""
+        _, _, _, _, amount, key, length, _, _, _ = self._check
+        start = self.since = now - now % length
+        end = self.until = start + length
+        self.hit = _new(Hit, (b"%b%d" % (key, start), amount, self._limit, end, length, self._rule, self._keep_above))
+
+
 class Prepared:
-    """A request planned under one set of rules, to be run any number of times; it keeps the hits of its last window."""
+    """A request planned under one set of rules, to be run any number of times; it keeps the hits of its last window.
 
-    __slots__ = ("hits", "plan", "since", "until")
+    Args:
+        plan: What it comes to.
+        counted: One for each of *plan.counted*, in their order; made where there are none.
+    """
 
-    def __init__(self, plan: Plan) -> None:
+    __slots__ = ("_counted", "hits", "plan", "since", "until")
+
+    def __init__(self, plan: Plan, counted: Sequence[PreparedCheck] | None = None) -> None:
         self.plan = plan
         self.hits: Sequence[Hit] = ()
         self.since = self.until = 0
+        self._counted = counted or [
+            PreparedCheck(check, plan.domain, charge_refused=plan.charge_refused) for check in plan.counted
+        ]
 
     def at(self, now: int) -> Sequence[Hit]:
         """What to count at the second *now*: a hit for each check that counts, in their order.
 
         Kept as `hits`, which stay the same from `since` until `until`.
         """
-        self.since, self.until = 0, FOREVER
+        since, until = 0, FOREVER
         hits = []
-        domain = self.plan.domain + "|"
-        # A counter that is over its limit may be so only until requests that others refuse get their hits back.
-        never_over = NEVER_OVER if not self.plan.charge_refused else 0
-        for check in self.plan.counted:
-            length = check.window_seconds
-            start = window_start(now, length)
-            end = start + length
-            self.since, self.until = max(self.since, start), min(self.until, end)
-            limit = check.requests_per_unit
-            key = b"%b%d" % (check.key, start)
-            kept = keep_above(limit, check.near_limit)
-            rule = domain + check.rule_path
-            hits.append(_new(Hit, (key, check.amount, never_over or limit, end, length, rule, kept)))
-        self.hits = hits
+        for one in self._counted:
+            if not one.since <= now < one.until:
+                one.renew(now)
+            if one.since > since:  # noqa: PLR1730 - a call of max costs as much as all of this
+                since = one.since
+            if one.until < until:  # noqa: PLR1730
+                until = one.until
+            hits.append(one.hit)
+        self.since, self.until, self.hits = since, until, hits
         return hits

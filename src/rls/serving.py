@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 
 from rls.core.headers import HeaderNames
+from rls.enforcement import EnforcementState, Reason
+from rls.observe.connections import show_certificate, show_connections
+from rls.observe.metrics import Metrics
 from rls.settings import Settings
-from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
+from rls.transport.base import Calls, CertificateStatus, Connections, Dropped, Limits, Tls, Transport
 from rls.transport.direct import RateLimitHandler
 from rls.transport.encode import ALLOW_ALL, DENY_ALL, Answers
 from rls.transport.grpcio import Grpcio
-from rls.transport.h2corn import H2corn
 from rls.transport.health import CHECK, Health
 from rls.transport.native import Native
 from rls.transport.service import SHOULD_RATE_LIMIT, Service
@@ -19,6 +21,23 @@ from rls.transport.service import SHOULD_RATE_LIMIT, Service
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
 _SHED_ANSWERS = {"error": None, "deny": DENY_ALL, "allow": ALLOW_ALL}
+_HOLD_SECONDS = 60.0
+"""How long the state is degraded after a connection was refused, or could not be accepted."""
+
+
+class Sockets:
+    """The connections of each listener and the certificate of gRPC, as metrics and in *enforcement*."""
+
+    def __init__(self, metrics: Metrics, enforcement: EnforcementState) -> None:
+        reporter = enforcement.reporter
+        no_files = reporter(Reason.FILE_DESCRIPTORS_EXHAUSTED, seconds=_HOLD_SECONDS)
+        self.grpc = Connections(reporter(Reason.CONNECTIONS_REFUSED, seconds=_HOLD_SECONDS), no_files)
+        self.http, self.admin = Connections(on_no_files=no_files), Connections(on_no_files=no_files)
+        self.certificate = CertificateStatus(
+            reporter(Reason.CERTIFICATE_NOT_LOADED), reporter(Reason.CERTIFICATE_EXPIRED)
+        )
+        show_connections(metrics, {"grpc": self.grpc, "http": self.http, "admin": self.admin})
+        show_certificate(metrics, self.certificate)
 
 
 def open_transport(
@@ -27,9 +46,10 @@ def open_transport(
     health: Health,
     on_drop: Callable[[Dropped], None],
     on_limit: Callable[[int], None],
+    sockets: Sockets,
 ) -> Transport:
     """The gRPC server that *settings* ask for; see `Calls` for *on_drop* and *on_limit*."""
-    calls = _calls(settings, service, health, on_drop, on_limit)
+    calls = _calls(settings, service, health, on_drop, on_limit, sockets)
     limits = Limits(
         max_streams=settings.max_streams,
         max_connections=settings.max_connections,
@@ -39,8 +59,6 @@ def open_transport(
     tls = None
     if settings.tls_cert is not None and settings.tls_key is not None:
         tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_client_san)
-    if settings.transport == "h2corn":
-        return H2corn(calls, settings.grpc, limits=limits, tls=tls)
     age, grace = settings.max_connection_age, settings.max_connection_age_grace
     if settings.transport == "native":
         return Native(
@@ -63,6 +81,7 @@ def _calls(
     health: Health,
     on_drop: Callable[[Dropped], None],
     on_limit: Callable[[int], None],
+    sockets: Sockets,
 ) -> Calls:
     # Twice: a call may wait for a write that is under way, and then for its own.
     unhurried = 2 * settings.backend_timeout
@@ -85,6 +104,8 @@ def _calls(
         on_drop=on_drop,
         on_limit=on_limit,
         direct={SHOULD_RATE_LIMIT.encode(): direct},
+        connections=sockets.grpc,
+        certificate=sockets.certificate,
     )
 
 

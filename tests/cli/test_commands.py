@@ -56,7 +56,6 @@ def test_what_needs_no_server_does_not_load_one(arguments: list[str]) -> None:
     """Help and version are quick."""
     heavy = {
         "grpc",
-        "h2corn",
         "google.protobuf",
         "pydantic_settings",
         "prometheus_client",

@@ -27,6 +27,27 @@ descriptors:
   - {key: ip, rate_limit: {name: ip, unit: minute, requests_per_unit: 5}}
   - {key: ip, value: 10.0.0.1, rate_limit: {name: ip, unit: minute, requests_per_unit: 50}}
   - {key: company, rate_limit: {name: company, unit: minute, requests_per_unit: 0, replaces: [{name: ip}]}}
+  # texts that only look odd
+  - {key: host, value: "*.example.com", rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: host, value: api.*, rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: host, value: "[2001:db8::1]:80", rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: user, value: CORP\\dave, rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: user, value: "O’Neil (sales, 50%)", rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: user, value: US$, rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: agent, value: "Mozilla/5.0 (X11; Linux x86_64)", rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: agent, value: "curl/8.5.0+dev", rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: path, value: "/a/{id}", rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: path, value: "/a%20b%2Fc", rate_limit: {unit: minute, requests_per_unit: 5}}
+  # a value with children of its own, which the rest of the values has, too
+  - key: tenant
+    value: acme
+    descriptors:
+      - {key: user, value: bob, rate_limit: {unit: minute, requests_per_unit: 9}}
+      - {key: user, rate_limit: {unit: minute, requests_per_unit: 5}}
+  - key: tenant
+    descriptors:
+      - {key: user, value: eve, rate_limit: {unit: minute, requests_per_unit: 1}}
+      - {key: user, rate_limit: {unit: minute, requests_per_unit: 2}}
   # a value that passes
   - {key: company, value: ours}
   # flags of a level that hold for limits further down

@@ -7,7 +7,7 @@ import pytest
 from examples.mesh.processes import wait_for
 from tests.e2e.mesh import RULES, sidecar, statuses
 
-TRANSPORTS = pytest.mark.parametrize("transport", ["h2corn", "native", "grpcio"])
+TRANSPORTS = pytest.mark.parametrize("transport", ["native", "grpcio"])
 
 
 def as_envoy_comes(config):

@@ -9,7 +9,7 @@ from tests.e2e.load import Load
 from tests.e2e.mesh import RULES, sidecar
 
 WIDE = RULES.replace("requests_per_unit: 5", "requests_per_unit: 1000000000")
-TRANSPORTS = pytest.mark.parametrize("transport", ["h2corn", "native", "grpcio"])
+TRANSPORTS = pytest.mark.parametrize("transport", ["native", "grpcio"])
 
 
 @TRANSPORTS

@@ -37,7 +37,7 @@ def memory(pid):
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.parametrize("transport", ["h2corn", "native", "grpcio"])
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_all_is_normal_after_an_overload(mesh, transport):
     h2load = shutil.which("h2load") or missing("needs h2load (Debian: nghttp2-client)")
     rls = mesh.start_rls("--transport", transport, "--max-concurrency", "128", rules=RULES)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from rls._pb import health_pb2
 from rls.enforcement import Reason
 from rls.transport.client import Client
 from rls.transport.health import CHECK
+from tests.certs import Authority, put
+from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RULES, RlsProcess
 from tests.tries import descriptor, request
@@ -28,6 +32,8 @@ descriptors:
   - key: company_id
     rate_limit: {unit: year, requests_per_unit: 1}
 """
+
+AUTHORITY = Authority()
 
 Provoke = Callable[[RlsProcess], None]
 SERVED = {
@@ -43,11 +49,15 @@ SERVED = {
     Reason.REPLICAS_UNKNOWN: "a name that DNS does not know",
     Reason.SHADOW_MODE: "--shadow-mode",
     Reason.QUOTA_MODE: "--quota-mode",
+    Reason.CONNECTIONS_REFUSED: "more connections than --max-connections",
+    Reason.FILE_DESCRIPTORS_EXHAUSTED: "a limit on open files below what is open",
+    Reason.CERTIFICATE_NOT_LOADED: "a certificate file that holds none",
     Reason.STALLED: "a process that is stopped for a while",
 }
 ELSEWHERE = {
     Reason.STARTING: "holds until the first answer of the backend: test_readiness.py",
     Reason.STOPPED: "ends the process: test_ended.py",
+    Reason.CERTIFICATE_EXPIRED: "keeps clients away: test_connections.py",
 }
 
 
@@ -80,6 +90,26 @@ def stand_still(process: RlsProcess) -> None:
     process.send(signal.SIGCONT)
 
 
+def crowd(process: RlsProcess) -> None:
+    """One connection more than there may be."""
+    with connected(process), connected(process), connected(process) as last:
+        assert last.recv(1) == b""
+
+
+def starve(process: RlsProcess) -> None:
+    """Leave no file descriptor for a connection that comes."""
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, hard))
+    with connected(process):
+        process.wait_until(lambda: "no connection can be accepted" in process.output(), "it has tried to accept")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def connected(process: RlsProcess) -> socket.socket:
+    host, _, port = process.addresses["grpc"].rpartition(":")
+    return socket.create_connection((host, int(port)), 10)
+
+
 def without_ttl(redis: RedisServer) -> str:
     with redis.client() as client:
         client.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-set", "-expire")
@@ -108,6 +138,13 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
     def fifo(_: RlsProcess) -> None:
         os.mkfifo(rules / "b.yaml")
 
+    cert, key = AUTHORITY.issue("localhost")
+    put(folder, cert, key)
+    tls = ["--tls-cert", f"{folder}/tls.crt", "--tls-key", f"{folder}/tls.key"]
+
+    def no_certificate(_: RlsProcess) -> None:
+        put(folder, b"no certificate", key)
+
     if reason is Reason.NO_RULES:
         (rules / "a.yaml").unlink()
     cases: dict[Reason, tuple[list[str], str, Provoke]] = {
@@ -125,18 +162,24 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         ),
         Reason.SHADOW_MODE: (["--shadow-mode"], RULES, nothing),
         Reason.QUOTA_MODE: (["--quota-mode"], RULES, nothing),
+        Reason.CONNECTIONS_REFUSED: (["--max-connections", "2"], RULES, crowd),
+        Reason.FILE_DESCRIPTORS_EXHAUSTED: ([], RULES, starve),
+        Reason.CERTIFICATE_NOT_LOADED: (tls, RULES, no_certificate),
         Reason.STALLED: ([], RULES, stand_still),
     }
     if reason is Reason.COUNTER_REFUSED:
         server = redis()
-        return ["--backend", f"redis://127.0.0.1:{server.port}"], ONCE, lambda process: spoil(process, server)
+        patient = ["--backend", f"redis://127.0.0.1:{server.port}", "--backend-timeout", "5s"]
+        return patient, ONCE, lambda process: spoil(process, server)
     if reason is Reason.TTL_REFUSED:
         return ["--backend", without_ttl(redis())], RULES, nothing
     return cases[reason]
 
 
-def health(process: RlsProcess) -> str:
-    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
+def health(process: RlsProcess, *, tls: bool = False) -> str:
+    address = process.addresses["grpc"].replace("127.0.0.1", "localhost")
+    credentials = grpc.ssl_channel_credentials(AUTHORITY.pem)
+    with grpc.secure_channel(address, credentials) if tls else grpc.insecure_channel(address) as channel:
         check: Any = channel.unary_unary(CHECK, response_deserializer=health_pb2.HealthCheckResponse.FromString)
         status = check(b"", timeout=10).status
     return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
@@ -161,15 +204,69 @@ def test_a_reason_is_seen_everywhere(reason: Reason, tmp_path: Path, request: py
         assert process.metric("rls_enforcement_state", state=state) == 1
         ready = process.get("/readyz").status == 200
         assert ready is (state == "degraded")
-        assert health(process) == ("SERVING" if ready else "NOT_SERVING")
+        assert health(process, tls="--tls-cert" in options) == ("SERVING" if ready else "NOT_SERVING")
         assert process.metric("rls_ready") == ready
     finally:
         process.kill()
 
 
-def logged(process: RlsProcess, reason: Reason) -> dict[str, str] | None:
+@pytest.mark.parametrize("mistake", ["password", "rediss", "cluster"])
+def test_a_mistake_in_the_url_of_redis_is_named_with_its_remedy(
+    mistake: str, tmp_path: Path, redis: RedisServer, cluster: RedisCluster
+) -> None:
+    """In /readyz, in the log, and there before the server says that it has started."""
+    if mistake == "password":
+        with redis.client() as client:
+            client.config_set("requirepass", "right")
+    url, cause, remedy = {
+        "password": (f"redis://:wrong@127.0.0.1:{redis.port}", "AUTH was refused", "correct the user and the password"),
+        "rediss": (f"rediss://127.0.0.1:{redis.port}", "does not answer TLS", "begin with `redis` and not `rediss`"),
+        "cluster": (cluster.servers[1].url, "this is a node of a Redis Cluster", "begin with `redis+cluster://`"),
+    }[mistake]
+    with RlsProcess(tmp_path, "--log-format", "json", "--backend", url) as process:
+        line = logged(process, Reason.BACKEND_UNAVAILABLE)
+        assert line is not None
+        first_lines = process.output().partition('"started"')[0]
+        for text in (line["detail"], first_lines, *process.readiness()[1]):  # type: ignore[misc]
+            assert cause in text
+            assert remedy in text
+
+
+def test_a_cause_that_changes_is_told_again(tmp_path: Path) -> None:
+    """First there is no Redis, and then one with another password."""
+    redis = RedisServer(tmp_path, redis_binary(), ("--requirepass", "right"))
+    options = ("--log-format", "json", "--backend", f"redis://:wrong@127.0.0.1:{redis.port}")
+    with RlsProcess(tmp_path, *options) as process:
+        assert "Connection refused" in process.readiness()[1][0]  # type: ignore[index]
+        with running(redis):
+            process.wait_until(lambda: "AUTH was refused" in process.readiness()[1][0], "/readyz says so")  # type: ignore[index]
+        told = [line["detail"] for line in lines_of(process, Reason.BACKEND_UNAVAILABLE)]
+    assert ["refused: WRONGPASS" in text for text in told[:2]] == [False, True]
+
+
+def test_a_redis_that_comes_and_goes_does_not_fill_the_log(tmp_path: Path, redis: RedisServer) -> None:
+    """It is lost, back and lost again; from then on it has to stay for a while."""
+    with RlsProcess(tmp_path, "--log-format", "json", "--backend", redis.url) as process:
+        for _ in range(4):
+            redis.kill()
+            time.sleep(0.8)
+            redis.start()
+            time.sleep(0.8)
+        told = [line["event"] for line in lines_of(process, Reason.BACKEND_UNAVAILABLE)]
+        assert process.output().count("backend_lost") <= 2
+        texts = [line["detail"] for line in lines_of(process, Reason.BACKEND_UNAVAILABLE)]
+    assert told.count("enforcement_restored") <= 1
+    assert len(told) <= 3 + len(set(texts))
+
+
+def lines_of(process: RlsProcess, reason: Reason) -> list[dict[str, str]]:
+    """What the log says of *reason*."""
     lines = [json.loads(line) for line in process.output().splitlines() if line.startswith("{")]
-    return next((line for line in lines if line.get("reason") == reason and "detail" in line), None)
+    return [line for line in lines if line.get("reason") == reason and "detail" in line]
+
+
+def logged(process: RlsProcess, reason: Reason) -> dict[str, str] | None:
+    return next(iter(lines_of(process, reason)), None)
 
 
 def test_every_reason_is_provoked_and_explained() -> None:

@@ -101,6 +101,12 @@ def forget_most(pair: Pair) -> None:
         client.set(pair.key(), 1, keepttl=True)
 
 
+def expire(pair: Pair) -> None:
+    """As a Redis does whose clock was set forward, or one that is full and evicts."""
+    with pair.redis.client() as client:
+        client.pexpire(pair.key(), 1)
+
+
 def refuse_from_memory(pair: Pair) -> None:
     while pair.ask(1):
         pass
@@ -110,7 +116,7 @@ def refuse_from_memory(pair: Pair) -> None:
         assert not pair.ask(1)
 
 
-@pytest.mark.parametrize("change", [refund, reset, flush, forget_most])
+@pytest.mark.parametrize("change", [refund, reset, flush, forget_most, expire])
 def test_what_was_given_back_or_lost_is_seen_within_a_second(pair: Pair, change: Callable[[Pair], None]) -> None:
     """Under calls without a pause; and no more pass than the limit."""
     refuse_from_memory(pair)

@@ -149,6 +149,20 @@ def test_a_failing_backend_is_told_once_a_second() -> None:
     ]
 
 
+def test_limits_that_are_ignored_are_told_once_a_minute() -> None:
+    stream = io.StringIO()
+    times = iter((0.0, 1.0, 59.0, 60.0))
+    log = EventLog(configure("info", "json", stream), clock=lambda: next(times))
+    for n in range(4):
+        log.override_ignored("mesh", f"descriptors[{n}].limit.unit is 0")
+    assert [
+        (entry["event"], entry["domain"], entry["reason"], entry["more_since_last"]) for entry in logged(stream)
+    ] == [
+        ("override_ignored", "mesh", "descriptors[0].limit.unit is 0", 0),
+        ("override_ignored", "mesh", "descriptors[3].limit.unit is 0", 2),
+    ]
+
+
 def test_a_backend_that_fails_is_told_by_its_changes_where_policies_answer() -> None:
     stream = io.StringIO()
     log = EventLog(configure("info", "json", stream))

@@ -78,7 +78,43 @@ def test_values_go_with_their_rule() -> None:
 
 
 def test_values_are_escaped() -> None:
-    assert escaped('a\\b"c\nd') == 'a\\\\b\\"c\\nd'
+    """As everywhere, and then as Prometheus asks for it."""
+    assert escaped('a\\b"c\nd') == r"a\\\\b\"c\\nd"
+
+
+def test_two_values_never_share_a_series() -> None:
+    """A byte that is not UTF-8, a control character, and the texts that read like their escapes."""
+    valued = rule("a", detailed_metric=True)
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): valued}))
+    values = [
+        "\udcff",
+        r"\xff",
+        r"\\xff",
+        "\x1b",
+        r"\x1b",
+        "\n",
+        r"\n",
+        "\u202e",
+        r"\u202e",
+        "##[x]",
+        r"\x23#[x]",
+        "\\",
+    ]
+    for value in values:
+        counters.find("domain", labelled(valued, f"a_{value}")).hits += 1
+    found = lines(counters)
+    assert len(set(found)) == len(values)
+    assert all(line.endswith(" 1") for line in found)
+
+
+def test_long_values_that_are_not_utf_8_have_their_own_series() -> None:
+    valued = rule("a", detailed_metric=True)
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): valued}))
+    for end in ("\udcfe", "\udcff"):
+        counters.find("domain", labelled(valued, "\udcff" * 1000 + end)).hits += 1
+    assert len(set(lines(counters))) == 2
 
 
 def test_a_long_value_is_short_in_its_label_and_like_no_other() -> None:

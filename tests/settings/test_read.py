@@ -5,7 +5,7 @@ import pytest
 
 from rls.counters import BACKENDS
 from rls.errors import SettingsError
-from rls.settings import SCHEMES, Settings, not_settings, read, variable
+from rls.settings import SCHEMES, Settings, not_settings, outdated, read, variable
 from rls.settings.read import _KUBERNETES
 from rls.transport.wire import SHORT
 
@@ -29,6 +29,21 @@ def test_defaults() -> None:
     assert (settings.grpc, settings.http, settings.admin) == ("0.0.0.0:8081", "0.0.0.0:8080", "127.0.0.1:6070")
     assert settings.backend.reveal() == "memory://"
     assert (settings.backend_timeout, settings.caller_timeout, settings.drain) == (0.01, 0.02, 5)
+
+
+def test_a_transport_that_is_gone_is_replaced_with_a_warning(monkeypatch) -> None:
+    flags = {"config": ["rules"], "transport": "H2corn"}
+    assert read(flags).transport == "native"
+    assert list(outdated(flags)) == ["--transport is 'h2corn', which is gone: 'native' is used instead"]
+    monkeypatch.setenv("RLS_TRANSPORT", "h2corn")
+    assert read({"config": ["rules"]}).transport == "native"
+    assert list(outdated({})) == ["RLS_TRANSPORT is 'h2corn', which is gone: 'native' is used instead"]
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_a_transport_of_today_has_no_warning(transport) -> None:
+    assert list(outdated({"transport": transport})) == []
+    assert read({"config": ["rules"], "transport": transport}).transport == transport
 
 
 def test_flags_win_over_the_environment(monkeypatch) -> None:

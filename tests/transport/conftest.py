@@ -6,13 +6,12 @@ from typing import NamedTuple
 import pytest
 import uvloop
 
-from rls.transport.base import Calls, Dropped, Limits, Tls, Transport
+from rls.transport.base import Calls, CertificateStatus, Connections, Dropped, Limits, Tls, Transport
 from rls.transport.grpcio import Grpcio
-from rls.transport.h2corn import H2corn
 from rls.transport.health import CHECK, Health
 from rls.transport.native import Native
 
-TRANSPORTS = {"native": Native, "h2corn": H2corn, "grpcio": Grpcio}
+TRANSPORTS = {"native": Native, "grpcio": Grpcio}
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -25,12 +24,24 @@ def kind(request):
     return request.param
 
 
+class Reports(NamedTuple):
+    """What a transport reports: connections refused, lack of files, certificates that are not in force or expired."""
+
+    refused: list[str]
+    no_files: list[str]
+    not_loaded: list[str]
+    expired: list[str]
+
+
 class Served(NamedTuple):
     """A transport that serves, with what its test may look at or change."""
 
     transport: Transport
     health: Health
     dropped: list[Dropped]
+    connections: Connections
+    certificate: CertificateStatus
+    reports: Reports
 
     @property
     def address(self) -> str:
@@ -60,11 +71,16 @@ async def serve(kind) -> AsyncIterator[Serve]:
         handlers = {**(unary or {}), CHECK: health.check}
         # Envoy's 20 ms are over before a busy machine has read all of a call.
         calls.setdefault("caller_timeout", 10.0)
-        served = Calls(handlers, health, on_drop=dropped.append, **calls)
+        reports = Reports([], [], [], [])
+        connections = Connections(reports.refused.append, reports.no_files.append)
+        certificate = CertificateStatus(reports.not_loaded.append, reports.expired.append)
+        served = Calls(
+            handlers, health, on_drop=dropped.append, connections=connections, certificate=certificate, **calls
+        )
         transport = TRANSPORTS[kind](served, address, limits=limits, tls=tls, **(options or {}))
         await transport.start()
         started.append((transport, asyncio.create_task(health.run())))
-        return Served(transport, health, dropped)
+        return Served(transport, health, dropped, connections, certificate, reports)
 
     yield start
     for transport, beating in reversed(started):

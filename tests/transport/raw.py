@@ -182,7 +182,7 @@ class RawClient:
             response.reset = frame.error_code
             response.ended.set()
         elif isinstance(frame, GoAwayFrame):
-            # A later one may take back, but not add (RFC 9113, 6.8); h2corn's last one names what it has refused, too.
+            # A later one may take back, but not add (RFC 9113, section 6.8).
             if self.goaway is None or frame.last_stream_id <= self.goaway.last_stream_id:
                 self.goaway = frame
         elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:

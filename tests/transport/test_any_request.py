@@ -52,25 +52,32 @@ raw = st.binary(max_size=6) | st.sampled_from(
 )
 keys = st.sampled_from([b"ip", b"user", b"path", b"company", b"free", b"na\xefve"]) | raw
 entries = st.lists(st.tuples(keys, raw | raw.map(lambda value: value * 100)), max_size=5)
-descriptors = st.tuples(entries, st.none() | st.integers(0, 2**64 - 1), st.booleans())
+int32, uint32 = st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1)
+limits = st.tuples(uint32, st.integers(-1, 9) | int32, st.none() | st.integers(0, 101) | uint32)
+descriptors = st.tuples(entries, st.none() | st.integers(0, 2**64 - 1), st.booleans(), st.none() | limits)
 
-Asked: TypeAlias = tuple[list[tuple[bytes, bytes]], int | None, bool]
-"""A descriptor: its entries, its addend, and whether it gives hits back."""
+Limit: TypeAlias = tuple[int, int, int | None]
+Asked: TypeAlias = tuple[list[tuple[bytes, bytes]], int | None, bool, Limit | None]
+"""A descriptor: its entries, its addend, whether it gives hits back, and a limit of its own: count, unit, multiplier."""
 
 
 def message(asked: list[Asked], domain: bytes = b"domain", addend: int = 0) -> bytes:
     request = raw_pb2.RateLimitRequest(domain=domain, hits_addend=addend)
-    for pairs, own_addend, refund in asked:
+    for pairs, own_addend, refund, limit in asked:
         descriptor = request.descriptors.add(is_negative_hits=refund)
         for key, value in pairs:
             descriptor.entries.add(key=key, value=value)
         if own_addend is not None:
             descriptor.hits_addend.value = own_addend
+        if limit is not None:
+            descriptor.limit.requests_per_unit, descriptor.limit.unit, multiplier = limit  # type: ignore[assignment]
+            if multiplier is not None:
+                descriptor.limit.unit_multiplier.value = multiplier
     return request.SerializeToString()
 
 
 def one(value: bytes, key: bytes = b"ip") -> Asked:
-    return [(key, value)], None, False
+    return [(key, value)], None, False, None
 
 
 class Served:
@@ -94,7 +101,7 @@ class Served:
 
 @settings(max_examples=300)
 @given(st.lists(descriptors, min_size=1, max_size=3), raw.filter(len), st.integers(0, 2**32 - 1), st.integers(1, 40))
-def test_no_key_value_addend_or_number_makes_an_error(asked, domain, addend, times) -> None:
+def test_no_key_value_addend_limit_or_number_makes_an_error(asked, domain, addend, times) -> None:
     async def ask_all() -> None:
         served = Served()
         for name in (domain, b"domain"):
@@ -135,7 +142,7 @@ async def test_in_redis_too(redis) -> None:
         for value in (b"\xff", b"\xfe", b"\x00", b"x" * 70_000, b"\xff" * 70_000):
             codes = [(await served.ask(message([one(value)]))).overall_code for _ in range(3)]
             assert codes == [OK, OK, OVER_LIMIT]
-        huge: Asked = ([(b"ip", b"huge")], 2**64 - 1, False)
+        huge: Asked = ([(b"ip", b"huge")], 2**64 - 1, False, None)
         assert [(await served.ask(message([huge]))).overall_code for _ in range(3)] == [OVER_LIMIT] * 3
         many = message([one(b"%d" % n) for n in range(2 * SLICE + 1)])
         assert [(await served.ask(many)).overall_code for _ in range(3)] == [OK, OK, OVER_LIMIT]
@@ -144,38 +151,57 @@ async def test_in_redis_too(redis) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown", "label"),
+    ("value", "shown"),
     [
-        (b"bob\xff", "bob\\xff", "bob\\xff"),
-        (b"Mu\xf1oz", "Mu\\xf1oz", "Mu\\xf1oz"),
-        ("Muñoz".encode(), "Muñoz", "Muñoz"),
-        (b"a\x1b[31m", "a\x1b[31m", "a\\x1b[31m"),
+        (b"bob\xff", "bob\\xff"),
+        (b"Mu\xf1oz", "Mu\\xf1oz"),
+        ("Muñoz".encode(), "Muñoz"),
+        (b"a\x1b[31m", "a\\x1b[31m"),
+        (b"bob\\xff", "bob\\\\xff"),
+        (b"C:\\temp", "C:\\\\temp"),
+        ("a\u2028b".encode(), "a\\u2028b"),
     ],
 )
-async def test_it_is_shown_as_valid_text(value: bytes, shown: str, label: str) -> None:
-    """In dynamic metadata, which Envoy parses, and in metric labels."""
+async def test_it_is_shown_as_valid_text(value: bytes, shown: str) -> None:
+    """In one form in dynamic metadata, which Envoy parses, and in metric labels; two values have two."""
     served = Served()
     *_, answer = [await served.ask(message([one(value, b"user")])) for _ in range(3)]
     metadata = json_format.MessageToDict(answer.dynamic_metadata)
     assert metadata["descriptor"] == f"user={shown}"
     assert metadata["descriptors"] == [{"entries": [f"user={shown}"]}]
     assert json.loads(answer.raw_body)["status"] == 429
-    assert ("rls_hits_total", (("domain", "domain"), ("rule", f"user_{label}"))) in served.series()
+    assert ("rls_hits_total", (("domain", "domain"), ("rule", f"user_{shown}"))) in served.series()
 
 
-async def test_a_text_that_reads_like_an_escaped_byte_shares_its_series_and_not_its_counter() -> None:
+async def test_a_text_that_reads_like_an_escaped_byte_has_its_own_series_and_counter() -> None:
     served = Served()
-    for value in (b"bob\xff", b"bob\\xff"):
+    for value in (b"bob\xff", b"bob\\xff", b"bob\\\\xff"):
         assert (await served.ask(message([one(value, b"user")]))).statuses[0].limit_remaining == 1
-    series = served.series()
-    assert len(series) == len(set(series))
+    hits = [dict(labels)["rule"] for name, labels in served.series() if name == "rls_hits_total"]
+    assert {r"user_bob\xff", r"user_bob\\xff", r"user_bob\\\\xff"} <= set(hits)
+
+
+@given(st.lists(raw, min_size=2, max_size=2, unique=True))
+def test_two_values_never_look_alike(values: list[bytes]) -> None:
+    async def shown(value: bytes) -> str:
+        answer = await Served().ask(message([one(value, b"user")]))
+        return json_format.MessageToJson(answer.dynamic_metadata)
+
+    first, second = (asyncio.run(shown(value)) for value in values)
+    assert first != second
+
+
+async def test_json_shows_a_value_as_metadata_do() -> None:
+    body = json.dumps({"domain": "domain", "descriptors": [{"entries": [{"key": "user", "value": "a\x1b\\b"}]}]})
+    _, answer = await Served().service.answer_json(body.encode())
+    assert json.loads(answer)["dynamicMetadata"]["descriptors"] == [{"entries": [r"user=a\x1b\\b"]}]
 
 
 @pytest.mark.parametrize("count", [SLICE - 1, SLICE, SLICE + 1, 5 * SLICE])
 async def test_many_descriptors_are_answered_like_few(count: int) -> None:
     """Codes, statuses, metrics and `replaces`, which hold for the whole request."""
     served = Served()
-    asked: list[Asked] = [([(b"company", b"acme"), (b"ip", b"%d" % n)], None, False) for n in range(count - 1)]
+    asked: list[Asked] = [([(b"company", b"acme"), (b"ip", b"%d" % n)], None, False, None) for n in range(count - 1)]
     replacing = message([*asked, one(b"zx", b"path")])
     answer = await served.ask(replacing)
     assert [status.HasField("current_limit") for status in answer.statuses] == [False] * (count - 1) + [True]
@@ -216,9 +242,44 @@ async def test_few_large_requests_wait_at_a_time() -> None:
     assert not any(served.service.unanswered.values())
 
 
-async def test_json_cannot_hold_what_is_not_text() -> None:
-    """A lone surrogate in JSON is the caller's mistake; Envoy does not send JSON."""
-    status, _ = await Served().service.answer_json(
-        b'{"domain":"domain","descriptors":[{"entries":[{"key":"ip","value":"\\udcff"}]}]}'
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        (b"\xff", "byte 67 is 0xFF, expected UTF-8"),
+        (b"Mu\xf1oz", "byte 69 is 0xF1, expected UTF-8"),
+        (b"\xed\xb3\xbf", "byte 67 is 0xED, expected UTF-8"),  # a surrogate as CESU-8 has it
+        (b"\xc3", "byte 67 is 0xC3, expected UTF-8"),  # a character that is cut off
+        ("é\\udcff".encode(), r"byte 69 begins \udcff, half of a surrogate pair, expected both halves"),
+        (b"\\uD83D\\u0041", r"byte 67 begins \uD83D, half of a surrogate pair, expected both halves"),
+        (b"\\\\\\ud800", r"byte 69 begins \ud800, half of a surrogate pair, expected both halves"),
+    ],
+)
+async def test_json_that_is_not_text_is_refused_with_its_place(value: bytes, wrong: str) -> None:
+    """JSON is UTF-8, and the Go server refuses the same. Envoy asks over gRPC, where any byte is counted."""
+    body = b'{"domain":"domain","descriptors":[{"entries":[{"key":"ip","value":"%b"}]}]}' % value
+    status, answer = await Served().service.answer_json(body)
+    assert (status, json.loads(answer)) == (
+        400,
+        {"error": f"the body is not a RateLimitRequest in JSON: {wrong}"},
     )
-    assert status in (200, 400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"\\ud800":1}',
+        b'{"domain":"d","descriptors":[{"\\udfff":1}]}',
+        b'{"domain":"d"}'.decode().encode("utf-16"),
+    ],
+)
+async def test_a_name_that_is_not_text_is_refused_too(body: bytes) -> None:
+    status, _ = await Served().service.answer_json(body)
+    assert status == 400
+
+
+@pytest.mark.parametrize("value", ["\\ud83d\\ude00", "\\\\ud800", "\\\\\\\\udcff", "\ufeffé", "\\u0000"])
+async def test_json_that_is_text_is_counted(value: str) -> None:
+    served = Served()
+    body = f'{{"domain":"domain","descriptors":[{{"entries":[{{"key":"ip","value":"{value}"}}]}}]}}'
+    statuses = [(await served.service.answer_json(mark + body.encode()))[0] for mark in (b"", b"\xef\xbb\xbf", b"")]
+    assert statuses == [200, 200, 429]

@@ -30,63 +30,60 @@ class Case(NamedTuple):
     name: str
     chunks: tuple[bytes, ...]
     headers: dict[str, Any]
-    h2corn: int | str
-    grpcio: int | str | tuple[int, ...]
     native: int | str
+    grpcio: int | str | tuple[int, ...]
 
 
 def case(
     name: str,
     *chunks: bytes,
-    h2corn: int | str,
+    native: int | str,
     grpcio: int | str | tuple[int, ...] | None = None,
-    native: int | str | None = None,
     **headers: Any,
 ) -> Case:
-    of_grpcio = h2corn if grpcio is None else grpcio
-    return Case(name, chunks or (HELLO,), headers, h2corn, of_grpcio, h2corn if native is None else native)
+    return Case(name, chunks or (HELLO,), headers, native, native if grpcio is None else grpcio)
 
 
 MALFORMED = [
-    case("no message", b"", h2corn=UNIMPLEMENTED, grpcio=UNIMPLEMENTED),
-    case("end within the prefix", b"\0\0", h2corn=INTERNAL, grpcio=UNIMPLEMENTED),
-    case("end within the message", PREFIX.pack(0, 50) + b"hello", h2corn=INTERNAL, grpcio=UNIMPLEMENTED),
-    case("more than the prefix says", PREFIX.pack(0, 2) + b"hello", h2corn=UNIMPLEMENTED, grpcio=OK),
-    case("two messages", HELLO + HELLO, h2corn=UNIMPLEMENTED, grpcio=OK),
-    case("two messages in two frames", HELLO, HELLO, h2corn=UNIMPLEMENTED, grpcio=OK),
-    case("a thousand messages", HELLO * 1000, h2corn=UNIMPLEMENTED, grpcio=OK),
+    case("no message", b"", native=UNIMPLEMENTED, grpcio=UNIMPLEMENTED),
+    case("end within the prefix", b"\0\0", native=INTERNAL, grpcio=UNIMPLEMENTED),
+    case("end within the message", PREFIX.pack(0, 50) + b"hello", native=INTERNAL, grpcio=UNIMPLEMENTED),
+    case("more than the prefix says", PREFIX.pack(0, 2) + b"hello", native=UNIMPLEMENTED, grpcio=OK),
+    case("two messages", HELLO + HELLO, native=UNIMPLEMENTED, grpcio=OK),
+    case("two messages in two frames", HELLO, HELLO, native=UNIMPLEMENTED, grpcio=OK),
+    case("a thousand messages", HELLO * 1000, native=UNIMPLEMENTED, grpcio=OK),
     # grpc reads such a message, but for once in a while, when it sees the end of the call first.
-    case("flag 2", message(b"hello", 2), h2corn=INTERNAL, grpcio=(OK, UNIMPLEMENTED)),
-    case("flag 255", message(b"hello", 255), h2corn=INTERNAL, grpcio=(OK, UNIMPLEMENTED)),
-    case("too long by one", message(b"x" * (MAX_BYTES + 1)), h2corn=RESOURCE_EXHAUSTED),
-    case("4 GiB by its prefix", PREFIX.pack(0, 2**32 - 1) + b"x", h2corn=RESOURCE_EXHAUSTED),
-    case("compressed by nothing", message(b"hello", 1), h2corn=INTERNAL),
-    case("compressed by identity", message(b"hello", 1), grpc_encoding="identity", h2corn=INTERNAL),
-    case("compressed by br", message(b"hello", 1), grpc_encoding="br", h2corn=UNIMPLEMENTED, grpcio=INTERNAL),
-    case("deflated", message(zlib.compress(b"hello"), 1), grpc_encoding="deflate", h2corn=UNIMPLEMENTED, grpcio=OK),
-    case("not gzip", message(b"hello", 1), grpc_encoding="gzip", h2corn=INTERNAL),
-    case("gzip cut short", message(gzip.compress(b"hello")[:-9], 1), grpc_encoding="gzip", h2corn=INTERNAL),
-    case("gzip and more", message(gzip.compress(b"hello") + b"x", 1), grpc_encoding="gzip", h2corn=INTERNAL),
+    case("flag 2", message(b"hello", 2), native=INTERNAL, grpcio=(OK, UNIMPLEMENTED)),
+    case("flag 255", message(b"hello", 255), native=INTERNAL, grpcio=(OK, UNIMPLEMENTED)),
+    case("too long by one", message(b"x" * (MAX_BYTES + 1)), native=RESOURCE_EXHAUSTED),
+    case("4 GiB by its prefix", PREFIX.pack(0, 2**32 - 1) + b"x", native=RESOURCE_EXHAUSTED),
+    case("compressed by nothing", message(b"hello", 1), native=INTERNAL),
+    case("compressed by identity", message(b"hello", 1), grpc_encoding="identity", native=INTERNAL),
+    case("compressed by br", message(b"hello", 1), grpc_encoding="br", native=UNIMPLEMENTED, grpcio=INTERNAL),
+    case("deflated", message(zlib.compress(b"hello"), 1), grpc_encoding="deflate", native=UNIMPLEMENTED, grpcio=OK),
+    case("not gzip", message(b"hello", 1), grpc_encoding="gzip", native=INTERNAL),
+    case("gzip cut short", message(gzip.compress(b"hello")[:-9], 1), grpc_encoding="gzip", native=INTERNAL),
+    case("gzip and more", message(gzip.compress(b"hello") + b"x", 1), grpc_encoding="gzip", native=INTERNAL),
     case(
         "gzip of one byte too many",
         message(gzip.compress(bytes(MAX_BYTES + 1)), 1),
         grpc_encoding="gzip",
-        h2corn=RESOURCE_EXHAUSTED,
+        native=RESOURCE_EXHAUSTED,
     ),
-    case("gzip of 16 MiB", message(gzip.compress(bytes(1 << 24)), 1), grpc_encoding="gzip", h2corn=RESOURCE_EXHAUSTED),
-    case("no unit of time", grpc_timeout="1", h2corn=INTERNAL),
-    case("no time", grpc_timeout="m", h2corn=INTERNAL),
-    case("unknown unit of time", grpc_timeout="1x", h2corn=INTERNAL),
-    case("nine digits of time", grpc_timeout="123456789m", h2corn=INTERNAL, grpcio=OK),
-    case("negative time", grpc_timeout="-1m", h2corn=INTERNAL),
-    case("no time left", grpc_timeout="0m", h2corn=DEADLINE_EXCEEDED),
-    case("metadata that is not base64", x_bin="!!!", h2corn=OK, grpcio=INTERNAL),
-    case("JSON", content_type="application/json", h2corn="HTTP 415", grpcio=OK),
-    case("gRPC-Web", content_type="application/grpc-web", h2corn="HTTP 415", grpcio=OK),
-    case("gRPC of JSON", content_type="application/grpc+json", h2corn="HTTP 415", grpcio=OK),
-    case("no content type", content_type=None, h2corn="HTTP 415", grpcio=OK),
-    case("GET", method="GET", h2corn="HTTP 405", grpcio=RESET),
-    case("no trailers", te=None, h2corn="HTTP 400", grpcio=RESET),
+    case("gzip of 16 MiB", message(gzip.compress(bytes(1 << 24)), 1), grpc_encoding="gzip", native=RESOURCE_EXHAUSTED),
+    case("no unit of time", grpc_timeout="1", native=INTERNAL),
+    case("no time", grpc_timeout="m", native=INTERNAL),
+    case("unknown unit of time", grpc_timeout="1x", native=INTERNAL),
+    case("nine digits of time", grpc_timeout="123456789m", native=INTERNAL, grpcio=OK),
+    case("negative time", grpc_timeout="-1m", native=INTERNAL),
+    case("no time left", grpc_timeout="0m", native=DEADLINE_EXCEEDED),
+    case("metadata that is not base64", x_bin="!!!", native=OK, grpcio=INTERNAL),
+    case("JSON", content_type="application/json", native="HTTP 415", grpcio=OK),
+    case("gRPC-Web", content_type="application/grpc-web", native="HTTP 415", grpcio=OK),
+    case("gRPC of JSON", content_type="application/grpc+json", native="HTTP 415", grpcio=OK),
+    case("no content type", content_type=None, native="HTTP 415", grpcio=OK),
+    case("GET", method="GET", native="HTTP 405", grpcio=RESET),
+    case("no trailers", te=None, native="HTTP 400", grpcio=RESET),
 ]
 
 
@@ -186,7 +183,7 @@ async def test_unknown_method_is_unimplemented(serve, path):
     assert (response.http_status, response.grpc_status) == (200, UNIMPLEMENTED)
 
 
-@pytest.mark.parametrize("kind", ["h2corn", "native"], indirect=True)
+@pytest.mark.parametrize("kind", ["native"], indirect=True)
 async def test_unsupported_compression_says_what_is_supported(serve):
     """compression.md: the server will include grpc-accept-encoding. grpcio refuses the header itself."""
     served = await serve({ECHO: echo})

@@ -85,28 +85,43 @@ def one(**more: object) -> rls_pb2.RateLimitRequest:
     [
         (rls_pb2.RateLimitRequest(), "rate limit domain must not be empty"),
         (rls_pb2.RateLimitRequest(domain="domain"), "rate limit descriptor list must not be empty"),
+    ],
+)
+def test_what_asks_for_nothing_is_refused(message: rls_pb2.RateLimitRequest, text: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode(message.SerializeToString())
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        ({}, f"descriptors[0].limit.unit is 0: expected one of {UNITS}"),
+        ({"unit": 8}, f"descriptors[0].limit.unit is 8: expected one of {UNITS}"),
+        ({"unit": -1, "requests_per_unit": 5}, f"descriptors[0].limit.unit is -1: expected one of {UNITS}"),
+        ({"unit": 2**31 - 1}, f"descriptors[0].limit.unit is 2147483647: expected one of {UNITS}"),
         (
-            one(limit={}),
-            f"descriptors[0].limit.unit is 0: expected one of {UNITS}",
-        ),
-        (
-            one(limit={"unit": 8}),
-            f"descriptors[0].limit.unit is 8: expected one of {UNITS}",
-        ),
-        (
-            one(limit={"unit": 4, "unit_multiplier": {"value": 0}}),
+            {"unit": 4, "unit_multiplier": {"value": 0}},
             "descriptors[0].limit.unit_multiplier is 0: expected 1 to 36500",
         ),
         (
-            one(limit={"unit": 6, "unit_multiplier": {"value": 101}}),
+            {"unit": 6, "unit_multiplier": {"value": 101}},
             "descriptors[0].limit.unit_multiplier is 101: expected 1 to 100",
         ),
     ],
 )
-def test_what_cannot_be_answered_is_refused_with_its_place(message: rls_pb2.RateLimitRequest, text: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        decode(message.SerializeToString())
-    assert str(caught.value) == text
+def test_a_limit_that_cannot_be_enforced_is_ignored_and_told(limit: dict[str, object], text: str) -> None:
+    """The others of the request keep theirs, also where bytes that are not UTF-8 stand beside it."""
+    for value in (b"v", b"\xff"):
+        message = raw_pb2.RateLimitRequest(domain=b"domain")
+        message.descriptors.add(limit=limit, entries=[{"key": b"k", "value": value}], hits_addend={"value": 3})
+        message.descriptors.add(limit={"unit": 5, "requests_per_unit": 1})
+        told: list[str] = []
+        request = read(parse(message.SerializeToString()), told.append)
+        assert told == [text]
+        assert [descriptor.limit for descriptor in request.descriptors] == [None, RateLimit(1, Unit.MONTH)]
+        assert request.descriptors[0].hits_addend == 3
+        assert to_bytes(request.descriptors[0].entries[0].value) == value
 
 
 @pytest.mark.parametrize("message", [b"\xff", b"\x0a\x05abc", b"\x12\x02\x0a\x05"], ids=["tag", "length", "nested"])
@@ -130,9 +145,10 @@ def test_slices_are_the_whole_request(count: int) -> None:
     assert {(part.domain, part.hits_addend) for part in parts} == {("d", 7)}
 
 
-def test_a_mistake_in_a_later_slice_names_its_descriptor() -> None:
+def test_what_is_ignored_in_a_later_slice_is_told_with_its_descriptor() -> None:
     request = Request("d", tuple(Descriptor((Entry("k", str(n)),)) for n in range(SLICE + 3)))
     parsed = parse(encoded(request))
     parsed.descriptors[SLICE + 1].limit.unit = 9  # type: ignore[assignment]
-    with pytest.raises(RequestError, match=rf"^descriptors\[{SLICE + 1}\].limit.unit is 9"):
-        list(slices(parsed))
+    told: list[str] = []
+    assert [one for part in slices(parsed, told.append) for one in part.descriptors] == list(request.descriptors)
+    assert told == [f"descriptors[{SLICE + 1}].limit.unit is 9: expected one of {UNITS}"]

@@ -16,7 +16,7 @@ from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Descriptor, Entry, RateLimit, Unit
 from rls.core.plan import Check, Plan
 from rls.core.rules import Rule
-from rls.printable import percent_encoded
+from rls.printable import percent_encoded, printable
 from rls.transport.encode import Answers, encode, heads, message, varint
 
 NOW = 1_700_000_000
@@ -125,7 +125,11 @@ def expected(decision: Decision, answers: Answers, modes: Modes) -> rls_pb2.Rate
         if answers.problem_json:
             headers.append(Header("Content-Type", "application/problem+json"))
         descriptor = refused_by.check.descriptor.text
-        metadata |= {"rule": rule, "descriptor": descriptor, "seconds_until_reset": refused_by.seconds_until_reset}
+        metadata |= {
+            "rule": printable(rule),
+            "descriptor": printable(descriptor),
+            "seconds_until_reset": refused_by.seconds_until_reset,
+        }
     for name, value in headers:
         response.response_headers_to_add.add(key=name, value=value)
     if metadata:

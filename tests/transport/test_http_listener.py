@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rls.transport import http_connection
+from rls.transport.base import Connections
 from rls.transport.http_bounds import Bounded
 from rls.transport.http_connection import HEAD_BYTES, HEAD_LINES, Phase
 from rls.transport.http_listener import HttpListener
@@ -66,8 +67,11 @@ class Client:
 class Listening:
     """A listener, and clients that are closed in the end."""
 
-    def __init__(self, listener: HttpListener, stack: contextlib.AsyncExitStack) -> None:
-        self.listener = listener
+    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+        self.no_files: list[str] = []
+        self.connections = Connections(on_no_files=self.no_files.append)
+        bounded = Bounded(app, max_body_bytes=20, shares={"/flood": 2, "/wait": 2})
+        self.listener = HttpListener(bounded, "127.0.0.1:0", connections=16, counted=self.connections)
         self._stack = stack
         self._clients: list[Client] = []
 
@@ -88,18 +92,21 @@ class Listening:
         """All that the server says to *data* until it closes."""
         return await (await self.connect(data)).rest()
 
+    def closed(self) -> dict[str, int]:
+        """Connections that it gave up, by reason."""
+        return {why: number for why, number in self.connections.closed_by_reason() if number}
+
     def phases(self) -> list[Phase]:
         return [connection.phase for connection in self.listener._connections]
 
 
 @pytest.fixture
 async def listening() -> AsyncIterator[Listening]:
-    bounded = Bounded(app, max_body_bytes=20, shares={"/flood": 2, "/wait": 2})
-    listener = HttpListener(bounded, "127.0.0.1:0", connections=16)
-    await listener.start()
     async with contextlib.AsyncExitStack() as stack:
-        yield Listening(listener, stack)
-    await listener.aclose()
+        found = Listening(stack)
+        await found.listener.start()
+        yield found
+    await found.listener.aclose()
 
 
 async def answers(listening: Listening) -> bool:
@@ -202,6 +209,8 @@ async def test_one_more_is_always_let_in_and_the_one_that_waits_longest_gives_wa
     assert await answers(listening)
     await clients[0].lost()
     assert len(listening.phases()) <= 16
+    assert listening.connections.count() == len(listening.phases())
+    assert listening.closed() == {"too_many": 1}
 
 
 async def test_many_more_that_send_nothing_whole_keep_nobody_out(listening) -> None:
@@ -225,6 +234,7 @@ async def test_a_request_that_does_not_come_whole_is_given_up(listening, monkeyp
         said = await listening.ask(sent)
         assert said.startswith(b"HTTP/1.1 408 ")
         assert said.endswith(b"the request did not come whole within 5 s\n")
+    assert listening.closed() == {"timeout": 4}
 
 
 async def test_bytes_that_come_one_by_one_give_a_request_no_more_time(listening, monkeypatch) -> None:
@@ -242,6 +252,7 @@ async def test_bytes_that_come_one_by_one_give_a_request_no_more_time(listening,
 async def test_a_connection_that_says_nothing_more_is_closed(listening, monkeypatch) -> None:
     patch_seconds(monkeypatch, Phase.IDLE, 0.1)
     assert await listening.ask(GET % b"a") == OK + b"Ta00"
+    assert listening.closed() == {}
 
 
 async def test_an_answer_that_nobody_reads_is_given_up(listening, monkeypatch) -> None:
@@ -249,6 +260,7 @@ async def test_an_answer_that_nobody_reads_is_given_up(listening, monkeypatch) -
     await listening.connect(GET % b"flood", receive_buffer=4096)
     await until(lambda: listening.phases() == [Phase.ANSWER])
     await until(lambda: not listening.phases())
+    assert listening.closed() == {"slow_reader": 1}
 
 
 async def test_answers_that_nobody_reads_give_way_to_those_that_somebody_does(listening) -> None:
@@ -260,6 +272,7 @@ async def test_answers_that_nobody_reads_give_way_to_those_that_somebody_does(li
     head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 10)
     assert head.startswith(b"HTTP/1.1 200 ")
     assert await client.read(len(FLOOD)) == FLOOD
+    assert listening.closed() == {"slow_reader": 4}
 
 
 async def test_what_is_over_a_share_is_told_to_come_again(listening) -> None:
@@ -309,7 +322,7 @@ async def test_a_fault_in_one_connection_is_its_own(listening, monkeypatch, capl
     assert "a connection failed, which is a bug" in caplog.text
 
 
-async def test_without_files_it_waits_for_some_and_says_so_once(listening, monkeypatch, caplog) -> None:
+async def test_without_files_it_waits_for_some_and_says_so(listening, monkeypatch) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     host, _, port = listening.listener.address.rpartition(":")
     tries = []
@@ -324,11 +337,13 @@ async def test_without_files_it_waits_for_some_and_says_so_once(listening, monke
         for client in clients:
             with contextlib.suppress(BlockingIOError):
                 client.connect((host, int(port)))
-        await until(lambda: "cannot be accepted" in caplog.text)
+        await until(lambda: listening.no_files)
         await asyncio.sleep(0.3)
         assert len(tries) < 10, "it spins"
     assert await answers(listening)
-    assert caplog.text.count("a connection cannot be accepted on 127.0.0.1") == 1
+    text = f"no connection can be accepted on {listening.listener.address}: Too many open files"
+    assert set(listening.no_files) == {text}
+    assert listening.connections.accept_errors == len(listening.no_files) == len(tries)
 
 
 async def test_a_socket_that_listens_no_more_ends_it(listening) -> None:

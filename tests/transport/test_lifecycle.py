@@ -17,7 +17,7 @@ from tests.transport.raw import RawClient, message
 
 ECHO, WAIT, SHARED = "/t/echo", "/t/wait", "/t/shared"
 HELLO = message(b"hello")
-OURS = pytest.mark.parametrize("kind", ["h2corn", "native"], indirect=True)
+OURS = pytest.mark.parametrize("kind", ["native"], indirect=True)
 OPEN_FILES = Path("/proc/self/fd")
 OK, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 4, 8, 14
 
@@ -202,8 +202,7 @@ async def test_calls_at_once_are_all_served(serve):
 
 
 @OURS
-async def test_what_is_over_the_concurrency_limit_is_shed(serve, kind):
-    """By h2corn as HTTP 503, which gRPC reads as UNAVAILABLE."""
+async def test_what_is_over_the_concurrency_limit_is_shed(serve):
     handler = Waiting()
     served = await serve({WAIT: handler}, limits=Limits(max_concurrency=3))
     async with calling(served.address) as call:
@@ -211,9 +210,8 @@ async def test_what_is_over_the_concurrency_limit_is_shed(serve, kind):
         await until(lambda: handler.calls == 3)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call(WAIT)
-        expected = {"h2corn": grpc.StatusCode.UNAVAILABLE, "native": grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert raised.value.code() is expected[kind]
-        assert served.dropped == [] if kind == "h2corn" else [Dropped.SHED]
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert served.dropped == [Dropped.SHED]
         handler.go.set()
         assert await asyncio.gather(*calls) == [b"hello"] * 3
 
@@ -285,12 +283,7 @@ async def test_unix_socket_that_a_server_left_behind_is_replaced(serve, tmp_path
 
 @pytest.mark.skipif(not OPEN_FILES.exists(), reason="needs Linux")
 @OURS
-async def test_server_that_ran_out_of_files_serves_again(serve, kind, caplog):
-    """h2corn gives up where it cannot accept a connection; that must not be the end of the service."""
-    said = {
-        "h2corn": "the server failed, and starts again: Too many open files",
-        "native": "a connection cannot be accepted: [Errno 24] Too many open files",
-    }[kind]
+async def test_server_that_ran_out_of_files_serves_again(serve):
     served = await serve({ECHO: echo})
     host, _, port = served.address.rpartition(":")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -298,12 +291,15 @@ async def test_server_that_ran_out_of_files_serves_again(serve, kind, caplog):
         connections.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 20, hard))
         with contextlib.suppress(OSError):
-            while said not in caplog.text:
+            while not served.reports.no_files:
                 connections.enter_context(socket.create_connection((host, int(port)), 1))
                 await asyncio.sleep(0)
-        await until(lambda: said in caplog.text)
+        await until(lambda: served.reports.no_files)
     async with calling(served.address) as call:
         assert await call(ECHO) == b"hello"
+    text = f"no connection can be accepted on {served.address}: Too many open files"
+    assert set(served.reports.no_files) == {text}
+    assert served.connections.accept_errors == len(served.reports.no_files)
 
 
 def open_files() -> int:

@@ -4,9 +4,9 @@ from contextlib import suppress
 import pytest
 
 from rls.enforcement import EnforcementState, Reason, State
-from rls.errors import BackendError
+from rls.errors import BackendError, TimedOut
 from rls.transport.health import Health
-from rls.transport.readiness import Readiness
+from rls.transport.readiness import Readiness, wait_for_cause
 from tests.transport.conftest import until
 
 
@@ -120,6 +120,37 @@ async def test_a_backend_that_fails_calls_but_no_pings_degrades(watched) -> None
     watched.readiness.report_backend()
     assert [found.text for found in watched.enforcement.weaknesses] == ["the backend cannot count: gone"]
     assert watched.serving
+
+
+async def test_one_cause_has_one_text(watched) -> None:
+    """Calls and polls may wait for different times, and fail with different words."""
+    watched.failing = "no answer within 10 ms"
+    for watched.backend.failure in (BackendError("no connection within 0.5 s"), None, TimeoutError()):
+        _, texts = await watched.poll()
+        assert texts == ["the backend cannot count: no answer within 10 ms"]
+
+
+@pytest.mark.parametrize("last", [BackendError("wrong password"), None])
+async def test_the_start_waits_until_the_cause_is_known(last: BackendError | None) -> None:
+    outcomes = [TimedOut("no connection within 10 ms")] * 3 + [last]
+
+    async def ping() -> None:
+        if failure := outcomes.pop(0):
+            raise failure
+
+    await wait_for_cause(ping, 60)
+    assert outcomes == []
+
+
+async def test_the_start_does_not_wait_for_ever() -> None:
+    async def silent() -> None:
+        raise TimedOut("no answer within 10 ms")
+
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    for ping in (silent, hang):
+        await asyncio.wait_for(wait_for_cause(ping, 0.05), 30)
 
 
 async def test_a_drain_ends_it_at_once_and_for_good(watched) -> None:

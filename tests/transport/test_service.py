@@ -156,7 +156,6 @@ async def test_json_is_answered_in_json(body: bytes, status: int, fields: tuple[
         (b'{"domain":"d","descriptorz":[]}', "the body is not a RateLimitRequest in JSON: "),
         (b"{}", "rate limit domain must not be empty"),
         (b'{"domain":"d"}', "rate limit descriptor list must not be empty"),
-        (b'{"domain":"d","descriptors":[{"limit":{}}]}', "descriptors[0].limit.unit is 0: expected one of 1 (SECOND)"),
     ],
 )
 async def test_a_wrong_body_is_the_callers_fault(body: bytes, text: str) -> None:
@@ -165,6 +164,18 @@ async def test_a_wrong_body_is_the_callers_fault(body: bytes, text: str) -> None
     status, answered = await Service(served).answer_json(body)
     assert status == 400
     assert json.loads(answered)["error"].startswith(text)
+
+
+async def test_a_limit_that_cannot_be_enforced_is_ignored_and_told() -> None:
+    told: list[tuple[str, str]] = []
+    served = limiter()
+    served.load(rules(2))
+    service = Service(served, on_ignored=lambda domain, why: told.append((domain, why)))
+    status, _ = await service.answer_json(b'{"domain":"d","descriptors":[{"limit":{}}]}')
+    assert status == 200
+    ((domain, why),) = told
+    assert domain == "d"
+    assert why.startswith("descriptors[0].limit.unit is 0: expected one of 1 (SECOND)")
 
 
 async def test_json_that_cannot_be_answered_is_not_the_callers_fault() -> None:

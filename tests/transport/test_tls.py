@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import resource
 import ssl
 from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from rls.errors import SettingsError
-from rls.transport.base import Limits, Tls
+from rls.transport.base import CertificateStatus, Limits, Tls
+from rls.transport.tls import Certificates, expiry_of, make_context
 from tests.certs import Authority, put
 from tests.transport.conftest import until
 from tests.transport.test_lifecycle import Waiting
@@ -155,29 +159,6 @@ async def test_certificates_may_change_again_and_again_while_calls_are_served(se
             await changed
 
 
-@pytest.mark.parametrize("kind", ["h2corn"], indirect=True)
-async def test_closing_while_certificates_are_being_changed_comes_to_an_end(serve, tls, tmp_path):
-    entered, leave = asyncio.Event(), asyncio.Event()
-
-    async def slow(payload: bytes) -> bytes:
-        entered.set()
-        await leave.wait()
-        return payload
-
-    served = await serve({ECHO: slow}, tls=tls)
-    first = served.transport._serving
-    async with calling(served.address) as call, asyncio.timeout(DEADLINE):
-        under_way = asyncio.create_task(status_of(call))
-        await entered.wait()
-        put(tmp_path, *CA.issue(HOST))
-        await until(lambda: served.transport._serving is not first)
-        closing = asyncio.create_task(served.transport.aclose())
-        await asyncio.sleep(0.1)  # the first server waits for its call by then, whether or not it is told to close
-        leave.set()
-        await closing
-        assert await under_way is grpc.StatusCode.OK
-
-
 async def until_shown(address: str, cert: bytes) -> None:
     async with asyncio.timeout(DEADLINE):
         while True:
@@ -187,7 +168,7 @@ async def until_shown(address: str, cert: bytes) -> None:
 
 
 @pytest.mark.parametrize("broken", ["key of another", "no certificate", "missing"])
-async def test_broken_certificates_do_not_replace_good_ones(serve, kind, tls, tmp_path, broken, caplog):
+async def test_broken_certificates_do_not_replace_good_ones(serve, tls, tmp_path, broken):
     served = await serve({ECHO: echo}, tls=tls)
     first = tls.cert.read_bytes()
     cert, _ = CA.issue(HOST)
@@ -195,11 +176,111 @@ async def test_broken_certificates_do_not_replace_good_ones(serve, kind, tls, tm
     put(tmp_path, b"no certificate" if broken == "no certificate" else cert, other_key)
     if broken == "missing":
         tls.cert.unlink()
-    if kind != "grpcio":
-        await until(lambda: "the changed certificates are not in force" in caplog.text)
+    await until(lambda: served.reports.not_loaded)
     assert same(await certificate_of(served.address), first)
     async with calling(served.address) as call:
         assert await call(ECHO) == b"hello"
+
+
+async def test_why_and_until_when_changed_files_are_not_in_force_is_reported(serve, mtls, tmp_path):
+    """Whatever is wrong with them, the certificates of clients' authorities included."""
+    served = await serve({ECHO: echo}, tls=mtls)
+    until_then = f"the last good certificate stays, which expires at {expiry_text(mtls.cert.read_bytes())}"
+    mtls.client_ca.write_bytes(b"no certificate")
+    await until(lambda: served.reports.not_loaded)
+    (first,) = served.reports.not_loaded
+    assert first.startswith("changed files are not in force: cannot serve TLS: ")
+    assert first.endswith(f"; {until_then}")
+    mtls.client_ca.write_bytes(CA.pem)
+    await until(lambda: served.reports.not_loaded[-1] == "")
+    mtls.key.unlink()
+    await until(lambda: served.reports.not_loaded[-1])
+    assert f"No such file or directory: '{mtls.key}'; {until_then}" in served.reports.not_loaded[-1]
+
+
+async def test_when_the_certificate_in_force_expires_is_known(serve, tls, tmp_path):
+    served = await serve({ECHO: echo}, tls=tls)
+    assert served.certificate.expires_at == expiry(tls.cert.read_bytes())
+    assert served.reports.expired == [""]
+    expired = CA.issue(HOST, days=-0.5)
+    put(tmp_path, *expired)
+    await until(lambda: served.certificate.expires_at == expiry(expired[0]))
+    await until(lambda: served.reports.expired[-1])
+    assert served.reports.expired[-1] == f"the certificate expired at {expiry_text(expired[0])}; clients refuse it"
+    put(tmp_path, *CA.issue(HOST))
+    await until(lambda: served.reports.expired[-1] == "")
+
+
+async def test_files_that_failed_are_tried_again_though_they_look_the_same(tls, tmp_path):
+    """As where there was no file descriptor to read them with. One failure is not reported: the next look may do."""
+    reports: list[str] = []
+    certificates = Certificates(tls, lambda _, context: context, CertificateStatus(reports.append))
+    first = certificates.newest
+    put(tmp_path, *CA.issue(HOST))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await certificates.look()
+        assert reports == []
+        await certificates.look()
+        await certificates.look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(set(reports)) == 1
+    assert "Too many open files" in reports[0]
+    assert certificates.newest is first
+    await certificates.look()
+    assert certificates.newest is not first
+    assert reports[-1] == ""
+
+
+async def test_last_good_files_that_come_back_end_the_report(tls, tmp_path):
+    reports: list[str] = []
+    certificates = Certificates(tls, lambda _, context: context, CertificateStatus(reports.append))
+    good = (tmp_path / "..data").readlink()
+    put(tmp_path, b"no certificate", b"no key")
+    for _ in range(2):
+        await certificates.look()
+    assert len(reports) == 1
+    (tmp_path / "..data").unlink()
+    (tmp_path / "..data").symlink_to(good)
+    await certificates.look()
+    assert reports[1:] == [""]
+
+
+def expiry(cert: bytes) -> float:
+    return x509.load_pem_x509_certificate(cert).not_valid_after_utc.timestamp()
+
+
+def expiry_text(cert: bytes) -> str:
+    return x509.load_pem_x509_certificate(cert).not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_expiry_is_found_whatever_the_version(tls, version):
+    context = make_context(tls)
+    context.minimum_version = context.maximum_version = version
+    assert expiry_of(context) == expiry(tls.cert.read_bytes())
+
+
+def test_expiry_is_not_known_where_the_handshake_fails(mtls):
+    """A client must show its certificate before TLS 1.2 is agreed upon."""
+    context = make_context(mtls)
+    assert expiry_of(context) == expiry(mtls.cert.read_bytes())
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert expiry_of(context) is None
+
+
+async def test_encrypted_key_is_refused_at_the_start(serve, tls):
+    key = serialization.load_pem_private_key(tls.key.read_bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    tls.key.write_bytes(encrypted)
+    with pytest.raises(SettingsError, match="cannot serve TLS: the private key is encrypted"):
+        await serve({ECHO: echo}, tls=tls)
 
 
 async def test_certificates_that_cannot_be_used_are_refused_at_the_start(serve, tls, tmp_path):

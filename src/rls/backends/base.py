@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from rls.errors import BackendError, CounterRefused
+from rls.errors import BackendError, CounterRefused, TimedOut
 
 
 class Hit(NamedTuple):
@@ -115,8 +115,11 @@ def counts_of(error: BackendError, hits: Sequence[Hit]) -> Sequence[int | None]:
 
 
 def kind_of(errors: Sequence[BackendError]) -> type[BackendError]:
-    """What *errors* come to: CounterRefused only where all of them are."""
-    return CounterRefused if all(isinstance(error, CounterRefused) for error in errors) else BackendError
+    """What *errors* come to: CounterRefused or TimedOut only where all of them are."""
+    for kind in (CounterRefused, TimedOut):
+        if errors and all(isinstance(error, kind) for error in errors):
+            return kind
+    return BackendError
 
 
 def keep_above(limit: int, near_limit: int) -> int:

@@ -58,7 +58,7 @@ class PerSecondBackend:
         if errors:
             some_can_count = len(errors) == 1 or any(error.counts for error in errors)
             text = "; ".join(dict.fromkeys(map(str, errors)))
-            raise BackendError(text, counts=(0, None) if some_can_count else ()) from errors[0]
+            raise kind_of(errors)(text, counts=(0, None) if some_can_count else ()) from errors[0]
 
     async def aclose(self) -> None:
         """See `CounterBackend.aclose`."""

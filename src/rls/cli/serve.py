@@ -16,7 +16,7 @@ from rls.cli.output import say
 from rls.cli.welcome import welcome
 from rls.core.rules import RuleSet
 from rls.errors import RlsError, SettingsError
-from rls.settings import Flag, Settings, duration_text, flag, not_settings, read, variable
+from rls.settings import Flag, Settings, duration_text, flag, not_settings, outdated, read, variable
 
 
 def serve_command() -> Any:
@@ -39,8 +39,9 @@ def _serve(**flags: Any) -> None:
     """
     from rls.app import run  # noqa: PLC0415
 
+    given = {name: value for name, value in flags.items() if value not in (None, [])}
     try:
-        settings = read({name: value for name, value in flags.items() if value not in (None, [])})
+        settings = read(given)
     except SettingsError as error:
         for mistake in error.args:
             say(f"rls: {mistake}", err=True)
@@ -51,7 +52,7 @@ def _serve(**flags: Any) -> None:
             typer.echo(welcome(addresses, rules, tls=settings.tls_cert is not None), nl=False)
 
     try:
-        run(settings, list(not_settings(os.environ)), started)
+        run(settings, [*not_settings(os.environ), *outdated(given)], started)
     except RlsError as error:
         say(f"rls: {error}", err=True)
         raise typer.Exit(1) from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rls.config import lint
+from rls.config.foreign import foreign
+from rls.config.intent import doubts
 from rls.config.nodes import Mapping, Scalar, Sequence, parse
 from rls.config.nodes import Node as YamlNode
 from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
@@ -89,11 +91,16 @@ class _Compiler:
         """The rules of one document."""
         self._named, self._replaced = [], []
         root = Node()
+        other = foreign(node)
+        if other is not None:
+            self.reader.error(*other)
+            return Document("", root, (), ())
         if not isinstance(node, Mapping):
             self.reader.error(node, f"the document is {describe(node)}, expected `domain: …` and `descriptors: …`")
             return Document("", root, (), ())
         fields = self.reader.fields(DOCUMENT, node)
         self._domain = fields.text("domain")
+        self._doubt("domain", fields)
         if fields.lacks("domain"):
             self.reader.error(fields.get("domain", node), "the document has no `domain`, expected `domain: …`")
         items = fields.value("descriptors")
@@ -115,6 +122,8 @@ class _Compiler:
     def _descriptor(self, item: Mapping, parent: Node, path: str, seen: dict[Entry, Place]) -> None:
         fields = self.reader.fields(DESCRIPTOR, item)
         key, value = fields.text("key"), fields.text("value")
+        self._doubt("key", fields)
+        self._doubt("value", fields)
         if fields.lacks("key"):
             self.reader.error(fields.get("key", item), "the descriptor has no `key`, expected `key: …`")
         node = Node(f"{key}_{value}" if value else key, place=Place(self._file, item.line, item.column))
@@ -133,9 +142,14 @@ class _Compiler:
         if children is not None:
             self._descriptors(children, node, path, {})
             self.reader.warnings.extend(lint.unreachable(node))
+            self.reader.warnings.extend(lint.hidden(node))
         for name, message in lint.idle(
             fields, has_limit=limit is not None, has_children=bool(children and children.items)
         ):
+            self.reader.warn(fields[name], message)
+
+    def _doubt(self, name: str, fields: Fields) -> None:
+        for message in doubts(name, fields.text(name)):
             self.reader.warn(fields[name], message)
 
     def _add(self, entry: Entry, node: Node, parent: Node, seen: dict[Entry, Place]) -> None:

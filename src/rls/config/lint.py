@@ -69,6 +69,40 @@ def _unreachable(node: Node, text: str) -> Problem:
     return Problem(place, f"`{node.text}` is never reached: the wildcard `{text}` takes all of its values")
 
 
+def hidden(parent: Node) -> list[Problem]:
+    """Children of *parent* for one value, or for a pattern, that lack what the rest of the values have below them.
+
+    The search does not go back from a match: a request of that value is not limited by what is only there.
+    """
+    problems = []
+    for (key, value), node in parent.exact.items():
+        if not (node.exact or node.defaults) or node.place is None:
+            continue
+        wildcards = [] if "*" in value else parent.wildcards.get(key, [])[:MAX_WILDCARDS]
+        default = parent.defaults.get(key)
+        rest = next((other for wildcard, other in wildcards if wildcard.matches(value)), default)
+        missing = None if rest is None else _missing(node, rest)
+        if rest is not None and missing:
+            there = f"below `{shorten(node.text)}` there is no {missing}, which `{shorten(rest.text)}` has"
+            problems.append(Problem(node.place, f"{there}; requests of that value are not limited by it"))
+    return problems
+
+
+def _missing(node: Node, rest: Node) -> str:
+    """The first child of *rest* whose values lead nowhere from *node*; its key alone where *node* has none of that key."""
+    keys = {key for key, _ in node.exact} | node.defaults.keys()
+    for key in rest.defaults:
+        if key not in node.defaults and not any(wildcard.text == "*" for wildcard, _ in node.wildcards.get(key, ())):
+            return f"`{shorten(key)}`" if key not in keys else f"`{shorten(key)}` for any value"
+    for (key, value), child in list(rest.exact.items())[:MAX_WILDCARDS]:
+        taken = (key, value) in node.exact or key in node.defaults
+        if not taken and not any(
+            _covers(wildcard, Wildcard.parse(value)) for wildcard, _ in node.wildcards.get(key, ())
+        ):
+            return f"`{shorten(key if key not in keys else child.text)}`"
+    return ""
+
+
 def _covers(earlier: Wildcard, later: Wildcard) -> bool:
     # A `*` of the later one can stand for a text that no pattern holds.
     return earlier.matches(later.text.replace("*", "\0"))

@@ -237,7 +237,7 @@ class _Load:
             said = [document.charge_refused for document in documents if document.charge_refused is not None]
             self._warnings += lint.contradictions("charge_refused", said)
             domains[name] = Domain(name, root, said[0][0] if said else None)
-            self._warnings += lint.unreachable(root)
+            self._warnings += lint.unreachable(root) + lint.hidden(root)
             named = [rule for document in documents for rule in document.named]
             self._warnings += lint.replacements(named, [at for document in documents for at in document.replaced])
         return domains

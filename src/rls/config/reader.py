@@ -225,7 +225,8 @@ class Reader:
 def describe(node: Node) -> str:
     """*node* as errors call it."""
     if isinstance(node, Mapping):
-        return "a mapping"
+        is_template = bool(node.items) and isinstance(node.items[0][0], Mapping)
+        return "a template, `{{ … }}`, that nothing has filled in" if is_template else "a mapping"
     if isinstance(node, Sequence):
         return "a list"
     if node.tag is None or node.tag == _NULL_TAG:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import yaml
 from yaml.reader import ReaderError
 
@@ -48,6 +50,7 @@ _FROM_BEGINNING = (
     "found unexpected document indicator",
     "did not find expected alphabetic or numeric character",
 )
+_TEMPLATE = re.compile(r"\{\{|\$\{")
 _NOT_CLOSED = {
     "did not find expected ',' or ']'": "a list in brackets that is not closed, expected `]`",
     "did not find expected ',' or '}'": "a mapping in braces that is not closed, expected `}`",
@@ -75,6 +78,9 @@ def explain(file: str, text: bytes, error: yaml.YAMLError) -> Problem:
     elif said == "found character that cannot start any token" and message is None:
         message = f"a value cannot begin with `{line[mark.column]}`, expected quotes around it"
     column = mark.column
+    template = _TEMPLATE.search(line)
+    if template is not None and template.start() <= mark.column:
+        column, message = template.start(), "a template that nothing has filled in, expected the text that it renders"
     indentation = line[: len(line) - len(line.lstrip())]
     if "\t" in indentation and mark is error.problem_mark:
         # libyaml stumbles further to the right, over what the tab made of the line.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rls.core.model import Entry, to_unicode
+from rls.core.model import Entry
 from rls.core.rules import Domain, Node, Rule
 
 _new = tuple.__new__
@@ -83,4 +83,4 @@ def _label(rule: Rule, steps: list[tuple[Node, str | None]], entries: tuple[Entr
         else:
             has_values = True
             parts.append(f"{entry.key}_{entry.value}" if entry.value or rule.detailed_metric else entry.key)
-    return to_unicode(".".join(parts)), has_values
+    return ".".join(parts), has_values

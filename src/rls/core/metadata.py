@@ -6,13 +6,17 @@ from rls.core.decide import Decision
 from rls.core.model import Code, RateLimit, Unit
 from rls.core.plan import Check
 from rls.core.rules import Metadata, MetadataValue
+from rls.printable import printable
 
 
 def request_metadata(decision: Decision) -> Metadata:
-    """`domain`, `descriptors`, `hitsAddend` where the request gave one, and `metadata` where a passed rule has any."""
+    """`domain`, `descriptors`, `hitsAddend` where the request gave one, and `metadata` where a passed rule has any.
+
+    Texts of the request are `printable`; those of rules are as they are written.
+    """
     plan = decision.plan
     described: dict[str, MetadataValue] = {
-        "domain": plan.domain,
+        "domain": printable(plan.domain),
         "descriptors": [_descriptor(check) for check in plan.checks],
     }
     if plan.hits_addend:
@@ -41,7 +45,9 @@ def merge(first: Metadata, second: Metadata) -> Metadata:
 
 def _descriptor(check: Check) -> Metadata:
     descriptor = check.descriptor
-    described: dict[str, MetadataValue] = {"entries": [f"{entry.key}={entry.value}" for entry in descriptor.entries]}
+    described: dict[str, MetadataValue] = {
+        "entries": [printable(f"{entry.key}={entry.value}") for entry in descriptor.entries]
+    }
     if descriptor.limit is not None:
         described["limit"] = _limit_text(descriptor.limit)
     if descriptor.hits_addend is not None:

@@ -15,15 +15,6 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def to_unicode(text: str) -> str:
-    r"""*text* as valid Unicode: bytes that are not UTF-8 are written as `\xff`."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return to_bytes(text).decode("utf-8", "backslashreplace")
-    return text
-
-
 class Code(IntEnum):
     """RateLimitResponse.Code. UNKNOWN (0) is never answered: Envoy lets it pass, whatever `failure_mode_deny` says."""
 

@@ -165,13 +165,15 @@ class DomainPlanner:
     """Plans the descriptors of one domain.
 
     Attributes:
+        name: Of the domain.
         charge_refused: Whether a refused request spends what it counts.
     """
 
-    __slots__ = ("_counting", "_domain", "_keys", "_rules", "charge_refused")
+    __slots__ = ("_counting", "_domain", "_keys", "_rules", "charge_refused", "name")
 
     def __init__(self, domain: Domain, counting: Counting) -> None:
         self.charge_refused = counting.charge_refused if domain.charge_refused is None else domain.charge_refused
+        self.name = domain.name
         self._domain = domain
         self._counting = counting
         self._keys = CounterKeys(counting.key_format, counting.key_prefix, domain.name)

@@ -24,11 +24,16 @@ def show_enforcement(metrics: Metrics, enforcement: EnforcementState) -> None:
 
 
 def log_enforcement(log: Log, enforcement: EnforcementState) -> None:
-    """Log each reason when it begins, changes or ends. That a server starts is no news."""
+    """Log each reason when it begins, changes its text or ends. That a server starts is no news.
+
+    That it turns the state to or from `off` is in the lines `ready` and `not_ready`.
+    """
+    logged: dict[Reason, str] = {}
 
     def changed(weakness: Weakness, holds: bool) -> None:
-        if weakness.reason is Reason.STARTING:
+        if weakness.reason is Reason.STARTING or (holds and logged.get(weakness.reason) == weakness.text):
             return
+        logged[weakness.reason] = weakness.text if holds else ""
         level = log.info if not holds else log.error if weakness.state is State.OFF else log.warning
         event = "enforcement_weakened" if holds else "enforcement_restored"
         level(event, reason=str(weakness.reason), state=str(enforcement.state), detail=weakness.text)

@@ -18,6 +18,7 @@ from rls.printable import printable, printable_line
 Log = structlog.typing.FilteringBoundLogger
 MAX_LISTED = 100
 """Problems, warnings and files that one load logs; the rest is counted."""
+_IGNORED_SECONDS = 60
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -101,13 +102,15 @@ def _traceback(error: BaseException) -> str:
 
 
 class EventLog:
-    """Logs what the limiter tells; an `Observer`. What repeats with every request is logged once a second at most."""
+    """Logs what the limiter tells; an `Observer`. What repeats with every request is logged seldom."""
 
     def __init__(self, log: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._clock = clock
         self._failed_at = float("-inf")
         self._unlogged_failures = 0
+        self._ignored_at = float("-inf")
+        self._unlogged_ignored = 0
 
     def decided(self, event: Decided) -> None:
         """A request was answered: nothing to say."""
@@ -139,6 +142,16 @@ class EventLog:
             self._log.warning("backend_lost", reason=reason)
         else:
             self._log.info("backend_back")
+
+    def override_ignored(self, domain: str, reason: str) -> None:
+        """A limit that a request brings cannot be enforced: logged once a minute at most."""
+        now = self._clock()
+        if now - self._ignored_at < _IGNORED_SECONDS:
+            self._unlogged_ignored += 1
+            return
+        self._ignored_at = now
+        self._log.warning("override_ignored", reason=reason, domain=domain, more_since_last=self._unlogged_ignored)
+        self._unlogged_ignored = 0
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""

@@ -16,13 +16,14 @@ from rls.core.model import Code
 from rls.core.plan import Plan
 from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
 from rls.observe.rule_counters import CountersByRule
+from rls.printable import printable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
 """Upper bounds in seconds: from what a check should take to what its caller never waits for."""
 
 Number = int | float
-Reading = Number | Mapping[str, Number]
+Reading = Number | Mapping[str, Number] | Mapping[tuple[str, ...], Number]
 
 
 class Durations:
@@ -154,13 +155,17 @@ class Metrics:
         self._loads["rejected"] += 1
         self._problems = len(event.problems)
 
-    def read_counter(self, name: str, documentation: str, read: Callable[[], Reading], label: str = "") -> None:
-        """Show what *read* returns as the counter *name*: a number, or numbers by the values of *label*."""
-        self._sources.append(lambda: _counter(name, documentation, read(), label))
+    def read_counter(self, name: str, documentation: str, read: Callable[[], Reading], *labels: str) -> None:
+        """Show what *read* returns as the counter *name*: a number, or numbers by the values of *labels*."""
+        self._sources.append(lambda: _counter(name, documentation, read(), *labels))
 
-    def read_gauge(self, name: str, documentation: str, read: Callable[[], Reading], label: str = "") -> None:
+    def read_gauge(self, name: str, documentation: str, read: Callable[[], Reading], *labels: str) -> None:
         """Show what *read* returns as the gauge *name*."""
-        self._sources.append(lambda: _gauge(name, documentation, read(), label))
+        self._sources.append(lambda: _gauge(name, documentation, read(), *labels))
+
+    def read_histogram(self, name: str, documentation: str, durations: Durations) -> None:
+        """Show *durations* as the histogram *name*."""
+        self._sources.append(lambda: _histogram(name, documentation, durations))
 
     def expose(self) -> Iterator[bytes]:
         """All metrics as Prometheus text, in pieces that each take less than a millisecond or so."""
@@ -213,18 +218,19 @@ class Metrics:
         yield _gauge("rls_config_rules", "Rules in force.", self._rules_by_domain, "domain")
 
 
-def _counter(name: str, documentation: str, value: Reading, label: str = "") -> Metric:
-    return _filled(CounterMetricFamily(name, documentation, labels=[label] if label else []), value)
+def _counter(name: str, documentation: str, value: Reading, *labels: str) -> Metric:
+    return _filled(CounterMetricFamily(name, documentation, labels=labels), value)
 
 
-def _gauge(name: str, documentation: str, value: Reading, label: str = "") -> Metric:
-    return _filled(GaugeMetricFamily(name, documentation, labels=[label] if label else []), value)
+def _gauge(name: str, documentation: str, value: Reading, *labels: str) -> Metric:
+    return _filled(GaugeMetricFamily(name, documentation, labels=labels), value)
 
 
 def _filled(family: CounterMetricFamily | GaugeMetricFamily, value: Reading) -> Metric:
     if isinstance(value, Mapping):
         for key, number in value.items():
-            family.add_metric([key], number)
+            values = (key,) if isinstance(key, str) else key
+            family.add_metric([printable(value) for value in values], number)
     else:
         family.add_metric([], value)
     return family

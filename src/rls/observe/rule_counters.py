@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
 
+from rls.core.model import to_bytes
 from rls.core.plan import OVERRIDE_LABEL, Check
 from rls.core.rules import Rule, RuleSet
 from rls.printable import printable
@@ -154,12 +155,10 @@ def _shortened(label: str) -> str:
     """*label*, in 256 characters at most; a longer one ends in its SHA-256, so that it is no other's."""
     if len(label) <= LONGEST_LABEL:
         return label
-    digest = sha256(label.encode()).hexdigest()
+    digest = sha256(to_bytes(label)).hexdigest()
     return f"{label[: LONGEST_LABEL - len(digest) - 1]}#{digest}"
 
 
 def escaped(text: str) -> str:
-    """*text* as the value of a label: what is not printable as `printable` shows it, but for the line feed."""
-    if not text.isprintable():
-        text = "".join([char if char.isprintable() or char == "\n" else printable(char) for char in text])
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    """*text* as the value of a label: `printable`, so that two texts never share a series, and quoted as Prometheus asks."""
+    return printable(text).replace("\\", "\\\\").replace('"', '\\"')

@@ -1,6 +1,6 @@
 """What a server is told: flags first, then RLS_* variables, then defaults."""
 
-from rls.settings.read import flag, not_settings, read, variable
+from rls.settings.read import flag, not_settings, outdated, read, variable
 from rls.settings.schema import PREFIX, Flag, Settings
 from rls.settings.values import SCHEMES, BackendUrl, duration_text, redacted
 
@@ -13,6 +13,7 @@ __all__ = [
     "duration_text",
     "flag",
     "not_settings",
+    "outdated",
     "read",
     "redacted",
     "variable",

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from rls.errors import SettingsError
 from rls.settings.schema import PREFIX, Settings
-from rls.settings.values import redacted
+from rls.settings.values import REPLACED_TRANSPORTS, lowered, redacted
 
 # What Kubernetes puts into every container for a Service called `rls` or `rls-…`; never a setting.
 _KUBERNETES = re.compile(r"RLS_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)")
@@ -45,6 +45,13 @@ def not_settings(environ: Mapping[str, str]) -> Iterator[str]:
         if name.startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name):
             close = get_close_matches(name, known, n=1)
             yield f"{name} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def outdated(flags: Mapping[str, Any]) -> Iterator[str]:
+    """A warning for each value that is gone and still taken for another."""
+    given = lowered(_given("transport", flags))
+    if given in REPLACED_TRANSPORTS:
+        yield f"{_source('transport', flags)} is '{given}', which is gone: '{REPLACED_TRANSPORTS[given]}' is used instead"
 
 
 def variable(name: str) -> str:

@@ -21,6 +21,7 @@ from rls.settings.values import (
     parse_paths,
     parse_replicas,
     parse_shared_backend,
+    parse_transport,
     split,
 )
 
@@ -137,17 +138,17 @@ class Settings(BaseSettings):
     admin: Annotated[str, PlainValidator(parse_admin_address), Flag(LISTENERS, "ADDRESS")] = Field(
         "127.0.0.1:6070", description="Everything that shows or changes state; off for none."
     )
-    transport: Annotated[Literal["h2corn", "native", "grpcio"], BeforeValidator(lowered), Flag(LISTENERS)] = Field(
-        "h2corn", description="What speaks gRPC."
+    transport: Annotated[Literal["native", "grpcio"], BeforeValidator(parse_transport), Flag(LISTENERS)] = Field(
+        "native", description="What speaks gRPC."
     )
     reflection: Annotated[bool, Flag(LISTENERS)] = Field(
         True, description="Answer gRPC server reflection (grpcio only)."
     )
     max_connection_age: Annotated[Duration, Flag(LISTENERS, "DURATION")] = Field(
-        0.0, description="Ask clients to reconnect after this long (native, grpcio); 0 for never."
+        0.0, description="Ask clients to reconnect after this long; 0 for never."
     )
     max_connection_age_grace: Annotated[Duration, Flag(LISTENERS, "DURATION")] = Field(
-        10.0, description="Calls that still run so long after that are cut off (native, grpcio)."
+        10.0, description="Calls that still run so long after that are cut off."
     )
 
     tls_cert: Annotated[Path | None, Flag(TLS, "FILE")] = Field(None, description="Certificate chain (PEM) for gRPC.")
@@ -167,7 +168,7 @@ class Settings(BaseSettings):
         "error", description="What a call is answered with that is shed: an error, OVER_LIMIT or OK."
     )
     max_connections: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
-        2_000, description="Connections at one time; 0 for no limit."
+        10_000, description="Connections at one time, as far as the limit on open files allows; 0 for no limit."
     )
     max_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(
         1_000, description="Calls at one time on a connection."

@@ -200,6 +200,16 @@ def parse_optional_header(value: object) -> str:
     return parse_header(value) if value else ""
 
 
+REPLACED_TRANSPORTS = {"h2corn": "native"}
+"""Transports that are gone, and what is used in their place for one more release."""
+
+
+def parse_transport(value: object) -> object:
+    """The name of a transport, in lower case."""
+    text = lowered(value)
+    return REPLACED_TRANSPORTS.get(text, text) if isinstance(text, str) else text
+
+
 def lowered(value: object) -> object:
     text = value.strip().lower() if isinstance(value, str) else value
     return {"warn": "warning", "fatal": "error"}.get(text, text) if isinstance(text, str) else text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -46,7 +47,7 @@ class Dropped(StrEnum):
     QUEUED: most of its time was over before its turn came. EXPIRED: its deadline had passed before it was begun. LATE: its
     deadline passed while it was being answered. CANCELLED: the caller gave up while it was being answered. SHED: there was
     no permit for it (see `Permits`), or too many calls were half sent. Calls that are QUEUED, EXPIRED or SHED are not
-    counted. What h2corn sheds by itself is not among them.
+    counted.
     """
 
     QUEUED = "queued"
@@ -64,6 +65,85 @@ class Shed(Aborted):
         self.why = why
 
 
+class Closed(StrEnum):
+    """Why the server closed a connection that its client kept open.
+
+    TOO_MANY: as many were open as may be. HANDSHAKE: TLS failed or took too long. NO_ALPN: the client did not agree to
+    HTTP/2. AGE: it was too old, or the certificates had changed. SLOW_READER: the client did not read its answers.
+    TIMEOUT: a request did not arrive in time. CLIENT_ERROR: the client broke the protocol or a bound.
+    """
+
+    TOO_MANY = "too_many"
+    HANDSHAKE = "handshake"
+    NO_ALPN = "no_alpn"
+    AGE = "age"
+    SLOW_READER = "slow_reader"
+    TIMEOUT = "timeout"
+    CLIENT_ERROR = "client_error"
+
+
+def _ignore(_: str) -> None:
+    """A report that nobody reads."""
+
+
+class Connections:
+    """The connections of one listener, for metrics and the enforcement state.
+
+    Args:
+        on_refused: Called with a text when a connection is closed because as many are open as may be.
+        on_no_files: Called with a text when no connection can be accepted for lack of file descriptors.
+
+    Attributes:
+        closed: Connections that the server closed, by reason.
+        accept_errors: Times that accept failed for lack of file descriptors. The connection stays in the queue.
+        limit: Connections that may be open; 0 where the listener does not know it.
+        count: Says how many are open; None where the listener does not know it.
+    """
+
+    def __init__(
+        self, on_refused: Callable[[str], None] = _ignore, on_no_files: Callable[[str], None] = _ignore
+    ) -> None:
+        self.closed = Counter[Closed]()
+        self.accept_errors = 0
+        self.limit = 0
+        self.count: Callable[[], int] | None = None
+        self.on_refused = on_refused
+        self._on_no_files = on_no_files
+
+    def begin(self, count: Callable[[], int], limit: int, reasons: Iterable[Closed]) -> None:
+        """The listener serves, and counts: see the attributes. *reasons* are those for which it closes connections."""
+        self.count, self.limit = count, limit
+        self.closed.update(dict.fromkeys(reasons, 0))
+
+    def closed_by_reason(self) -> Iterable[tuple[str, int]]:
+        """How many connections the server closed, by reason."""
+        return [(str(why), number) for why, number in self.closed.items()]
+
+    def no_files(self, address: str, error: OSError) -> None:
+        """Accept has failed on *address*, for lack of file descriptors."""
+        self.accept_errors += 1
+        self._on_no_files(f"no connection can be accepted on {address}: {error.strerror}")
+
+
+class CertificateStatus:
+    """What is to be known about the server's certificate.
+
+    Args:
+        on_not_loaded: Called with the reason why changed files are not in force; "" once they are.
+        on_expired: Called with a text while the certificate in force has expired; "" while it has not.
+
+    Attributes:
+        expires_at: When the certificate in force expires, in Unix seconds; None without TLS.
+    """
+
+    def __init__(
+        self, on_not_loaded: Callable[[str], None] = _ignore, on_expired: Callable[[str], None] = _ignore
+    ) -> None:
+        self.expires_at: float | None = None
+        self.on_not_loaded = on_not_loaded
+        self.on_expired = on_expired
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """What a transport serves.
@@ -79,6 +159,8 @@ class Calls:
         shed_answer: The message that answers a call which is shed or was queued for too long; None for an error.
         on_drop: Is told of every call that was dropped.
         on_limit: Is told how many calls may be in progress, at first and whenever that changes.
+        connections: Where the transport counts its connections.
+        certificate: Where it reports on its certificate.
     """
 
     unary: Mapping[str, Handler]
@@ -90,6 +172,8 @@ class Calls:
     on_drop: Callable[[Dropped], None] = lambda _: None
     on_limit: Callable[[int], None] = lambda _: None
     direct: Mapping[bytes, Direct] = field(default_factory=dict)
+    connections: Connections = field(default_factory=Connections)
+    certificate: CertificateStatus = field(default_factory=CertificateStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +190,7 @@ class Limits:
     """
 
     max_streams: int = 100
-    max_connections: int = 2000
+    max_connections: int = 10_000
     max_concurrency: int = 0
     max_watches: int = 16
     drain: float = 5.0
@@ -146,6 +230,13 @@ class Transport(Protocol):
 
     async def ended(self) -> None:
         """Return when it serves no more; raise what ended it. Only after `start`."""
+
+    async def listening(self) -> None:
+        """Check every second whether clients can connect, until cancelled. Only after `start`.
+
+        Raises:
+            OSError: Nobody listens any more.
+        """
 
     async def aclose(self) -> None:
         """Stop accepting, let calls in flight finish, close. Idempotent."""

@@ -6,7 +6,7 @@ addend. A request that got an error would pass Envoy, and all of its descriptors
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
@@ -20,6 +20,14 @@ SLICE = 64
 
 Message: TypeAlias = rls_pb2.RateLimitRequest | raw_pb2.RateLimitRequest
 _UNITS = {int(unit): unit for unit in Unit}
+_KNOWN = ", ".join(f"{unit.value} ({unit.name})" for unit in Unit)
+
+Ignored: TypeAlias = Callable[[str], None]
+"""Is given a sentence on each part of a request that is passed over."""
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 def parse(message: bytes) -> Message:
@@ -43,31 +51,29 @@ def parse(message: bytes) -> Message:
     return parsed
 
 
-def read(parsed: Message) -> Request:
+def read(parsed: Message, ignored: Ignored = _silent) -> Request:
     """The request that was *parsed*.
 
     Bytes that are not UTF-8 become lone surrogates (PEP 383), so different bytes stay different texts.
 
-    Raises:
-        RequestError: A descriptor brings a limit whose window no server could have.
+    A limit that a descriptor brings is ignored where no server can enforce it: its unit is unknown, or its window is
+    empty or longer than a century. The rules then decide about this descriptor, and *ignored* gets the reason. An error would let
+    all descriptors of the request pass Envoy.
     """
-    return _request(parsed, parsed.descriptors, 0)
+    return _request(parsed, parsed.descriptors, 0, ignored)
 
 
-def slices(parsed: Message) -> Iterator[Request]:
-    """The request that was *parsed*, in requests of at most `SLICE` descriptors.
-
-    Raises:
-        RequestError: As `read`.
-    """
+def slices(parsed: Message, ignored: Ignored = _silent) -> Iterator[Request]:
+    """The request that was *parsed*, in requests of at most `SLICE` descriptors; otherwise as `read`."""
     for start in range(0, len(parsed.descriptors), SLICE):
-        yield _request(parsed, parsed.descriptors[start : start + SLICE], start)
+        yield _request(parsed, parsed.descriptors[start : start + SLICE], start, ignored)
 
 
 def _request(
     parsed: Message,
     sent: Iterable[Any],
     first: int,
+    ignored: Ignored,
 ) -> Request:
     """The request of the descriptors *sent*, of which the first has the number *first*."""
     descriptors = []
@@ -75,7 +81,7 @@ def _request(
         entries = []
         for entry in descriptor.entries:
             entries.append(Entry(entry.key, entry.value))  # noqa: PERF401 - a comprehension costs a call
-        limit = _override(f"descriptors[{i}].limit", descriptor.limit) if descriptor.HasField("limit") else None
+        limit = _override(i, descriptor.limit, ignored) if descriptor.HasField("limit") else None
         addend = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else None
         descriptors.append(Descriptor(tuple(entries), limit, addend, descriptor.is_negative_hits))
     domain = parsed.domain
@@ -94,15 +100,17 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _override(place: str, limit: ratelimit_pb2.RateLimitDescriptor.RateLimitOverride) -> RateLimit:
+def _override(
+    number: int, limit: ratelimit_pb2.RateLimitDescriptor.RateLimitOverride, ignored: Ignored
+) -> RateLimit | None:
+    """The *limit* that the descriptor of this *number* brings; None where it cannot be enforced."""
     unit = _UNITS.get(limit.unit)
     if unit is None:
-        known = ", ".join(f"{unit.value} ({unit.name})" for unit in Unit)
-        raise RequestError(f"{place}.unit is {limit.unit}: expected one of {known}")
+        ignored(f"descriptors[{number}].limit.unit is {limit.unit}: expected one of {_KNOWN}")
+        return None
     multiplier = limit.unit_multiplier.value if limit.HasField("unit_multiplier") else 1
-    override = RateLimit(limit.requests_per_unit, unit, multiplier)
-    if not multiplier or override.window_seconds > LONGEST_WINDOW_SECONDS:
-        raise RequestError(
-            f"{place}.unit_multiplier is {multiplier}: expected 1 to {LONGEST_WINDOW_SECONDS // unit.seconds}"
-        )
-    return override
+    longest = LONGEST_WINDOW_SECONDS // unit.seconds
+    if not 1 <= multiplier <= longest:
+        ignored(f"descriptors[{number}].limit.unit_multiplier is {multiplier}: expected 1 to {longest}")
+        return None
+    return RateLimit(limit.requests_per_unit, unit, multiplier)

@@ -15,10 +15,10 @@ from struct import Struct
 from rls.core.decide import Decision, Fallback, Modes, Status
 from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.metadata import request_metadata
-from rls.core.model import UINT32_MAX, Code, RateLimit, to_unicode
+from rls.core.model import UINT32_MAX, Code, RateLimit
 from rls.core.plan import Check, Plan
 from rls.core.rules import Metadata, MetadataValue
-from rls.printable import percent_encoded
+from rls.printable import percent_encoded, printable
 from rls.transport.recent import Recent
 from rls.transport.wire import SHORT
 
@@ -64,7 +64,12 @@ def heads(plan: Plan) -> tuple[bytes, ...]:
 
     That is all but limit_remaining and duration_until_reset; nothing where no limit holds.
     """
-    return tuple(b"" if check.limit is None else _head(check.limit) for check in plan.checks)
+    return tuple(head_of(check) for check in plan.checks)
+
+
+def head_of(check: Check) -> bytes:
+    """As `heads`, for one check."""
+    return b"" if check.limit is None else _head(check.limit)
 
 
 def encode(decision: Decision, heads: Sequence[bytes], answers: Answers, modes: Modes) -> bytes:
@@ -202,7 +207,7 @@ def _refusal(check: Check) -> bytes:
     """The part of a refusal's metadata that does not change with time."""
     encoded = _REFUSALS.get(check)
     if encoded is None:
-        encoded = _struct_fields({"rule": check.rule_label, "descriptor": check.descriptor.text})
+        encoded = _struct_fields({"rule": printable(check.rule_label), "descriptor": printable(check.descriptor.text)})
         # Beside the bytes, the check is kept, which holds the same text twice: in its descriptor and in its key.
         _REFUSALS.put(check, encoded, 3 * len(encoded) + 1000)
     return encoded
@@ -211,7 +216,7 @@ def _refusal(check: Check) -> bytes:
 def _problem(refused_by: Status) -> bytes:
     limit = refused_by.limit
     assert limit is not None
-    label = refused_by.check.rule_label
+    label = printable(refused_by.check.rule_label)
     window = (
         f"{limit.unit_multiplier} {limit.unit.name.lower()}s" if limit.unit_multiplier > 1 else limit.unit.name.lower()
     )
@@ -255,7 +260,7 @@ def _value(value: MetadataValue) -> bytes:
     if isinstance(value, int | float):
         return b"\x11" + _DOUBLE.pack(value)
     if isinstance(value, str):
-        return message(3, to_unicode(value).encode())
+        return message(3, value.encode())
     if isinstance(value, Sequence):
         return message(6, b"".join(message(1, _value(item)) for item in value))
     return message(5, _struct_fields(value))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
@@ -16,20 +15,23 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 from rls._pb import health_pb2, rls_pb2
 from rls.errors import SettingsError
 from rls.transport.base import Calls, Dropped, Handler, Limits, Shed, Tls
-from rls.transport.certificates import ClientNames, fingerprint
+from rls.transport.certificates import ClientNames
 from rls.transport.farewell import PAUSE, Farewell
 from rls.transport.grpcio_permits import Gate
 from rls.transport.grpcio_server import GrpcServer
+from rls.transport.grpcio_tls import configuration, newest_credentials
 from rls.transport.half_sent import HalfSent
 from rls.transport.health import CHECK, WATCH, Watches
-from rls.transport.listen import close_listener, listen, split_address
+from rls.transport.listen import close_listener, connections_allowed, knock, listen, split_address
 from rls.transport.service import grpc_status
+from rls.transport.tls import Certificates
 from rls.transport.wire import Aborted, StatusCode
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
 _LOG = logging.getLogger(__name__)
 _PAUSES, _QUIET = 20, 4
+_UNBOUNDED = 2**31 - 1
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -58,10 +60,12 @@ class Grpcio:
         self._address = address
         self._limits = limits or Limits()
         self._tls = tls
+        self._bound = connections_allowed(self._limits.max_connections)
         self._age = (max_connection_age, max_connection_age_grace)
         self._reflection = reflection
         self._watches = Watches(calls.health, self._limits.max_watches)
         self._server: GrpcServer | None = None
+        self._certificates: asyncio.Task[None] | None = None
         self._farewell = Farewell()
         self._closing: asyncio.Task[None] | None = None
 
@@ -72,12 +76,13 @@ class Grpcio:
 
     async def start(self) -> None:
         """Listen and serve."""
-        credentials = None
+        credentials = certificates = None
         client_san = self._tls.client_san if self._tls is not None else ()
         if self._tls is not None:
             if self._address.startswith("unix:"):
                 raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
-            credentials = _Certificates(self._tls).credentials()
+            certificates = Certificates(self._tls, configuration, self._calls.certificate)
+            credentials = newest_credentials(certificates, self._tls)
         # grpc does not say why it cannot listen.
         close_listener(listen(self._address))
         server = GrpcServer(self._options())
@@ -100,14 +105,31 @@ class Grpcio:
             self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         await server.start()
         self._server = server
+        if certificates is not None:
+            self._certificates = asyncio.create_task(certificates.run(), name="certificates")
 
     async def ended(self) -> None:
-        """Return when it serves no more."""
+        """Return when it serves no more, or looks at its certificates no more."""
         assert self._server is not None
-        await self._server.ended()
+        serving = asyncio.ensure_future(self._server.ended())
+        parts = [part for part in (serving, self._certificates) if part is not None]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+        for part in done:
+            part.result()
+
+    async def listening(self) -> None:
+        """Check every second whether clients can connect. grpc's core closes what is too many without a word."""
+        most, bound_by = self._bound
+        text = f"a new connection was closed, as when {most} are open, which is as many as {bound_by} allows"
+        await knock(self._address, self._calls.connections, text)
 
     async def aclose(self) -> None:
         """Drain and close."""
+        if self._certificates is not None:
+            self._certificates.cancel()
         self._watches.close()
         if self._server is not None:
             self._closing = self._closing or asyncio.create_task(self._drain(self._server))
@@ -143,8 +165,8 @@ class Grpcio:
             ("grpc.max_metadata_size", 65_536),
             ("grpc.absolute_max_metadata_size", 65_536),
         ]
-        if self._limits.max_connections:
-            options.append(("grpc.max_allowed_incoming_connections", self._limits.max_connections))
+        if self._bound[0] < _UNBOUNDED:
+            options.append(("grpc.max_allowed_incoming_connections", self._bound[0]))
         if age:
             options.append(("grpc.max_connection_age_ms", int(age * 1000)))
             if grace:
@@ -242,45 +264,6 @@ class _Handlers:
         if remaining is not None and remaining <= 0:
             self._on_drop(why)
             raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
-
-
-class _Certificates:
-    """The certificates of new connections: the newest that could be read."""
-
-    def __init__(self, tls: Tls) -> None:
-        self._tls = tls
-        self._seen = fingerprint(tls)
-
-    def credentials(self) -> grpc.ServerCredentials:
-        """Credentials that look at the files with each handshake.
-
-        Raises:
-            SettingsError: They cannot be read.
-        """
-        try:
-            first = self._read()
-        except OSError as error:
-            raise SettingsError(f"cannot serve TLS: {error}") from error
-        return grpc.dynamic_ssl_server_credentials(first, self._changed, self._tls.client_ca is not None)
-
-    def _changed(self) -> Any:
-        now = fingerprint(self._tls)
-        if now == self._seen:
-            return None
-        self._seen = now
-        try:
-            return self._read()
-        except OSError as error:
-            _LOG.error("the changed certificates are not in force: %s", error)
-            return None
-
-    def _read(self) -> grpc.ServerCertificateConfiguration:
-        tls = self._tls
-        cert, key = tls.cert.read_bytes(), tls.key.read_bytes()
-        client_ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
-        # grpc does not say what is wrong with them.
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.cert, tls.key)
-        return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca)
 
 
 def _was_cancelled(error: BaseException) -> bool:

@@ -43,7 +43,7 @@ class Gate:
         """Ask for a permit for a call of *client*, which waits for so many *seconds*; None where it does not say.
 
         Raises:
-            Shed: There is none.
+            Shed: It would be one too many, or come too late.
         """
         mine, clients = self._by_client.get(client, 0), len(self._by_client) or 1
         seconds = self._caller_timeout if seconds is None else seconds

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from starlette.responses import PlainTextResponse, Response
 
+from rls.transport.base import Closed
 from rls.transport.http_connection import Connection
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -33,7 +34,7 @@ class Share:
             stalled = next((one for one in self._inside if one.stalled), None)
             if stalled is None:
                 return False
-            stalled.abort()
+            stalled.give_up(Closed.SLOW_READER)
             self.leave(stalled)
         self._inside[connection] = None
         return True

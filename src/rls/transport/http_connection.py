@@ -14,6 +14,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from rls.transport.base import Closed
+
 HEAD_BYTES, HEAD_LINES = 16_384, 100
 """Of a request line and headers. h11 takes up to 5 µs for a line."""
 SECONDS_FOR_REQUEST, SECONDS_FOR_ANSWER, SECONDS_IDLE = 5.0, 30.0, 75.0
@@ -68,6 +70,9 @@ class Owner(Protocol):
 
     def closed(self, connection: Connection) -> None:
         """*connection* is gone."""
+
+    def gave_up(self, why: Closed) -> None:
+        """A connection is closed although its client kept it open."""
 
     def feed_soon(self, connection: Connection) -> None:
         """Call `feed` when it is the turn of *connection*."""
@@ -201,8 +206,14 @@ class Connection(H11Protocol):
         """Close at once."""
         self.transport.abort()
 
+    def give_up(self, why: Closed) -> None:
+        """Close at once, although the client keeps it open."""
+        self._owner.gave_up(why)
+        self.abort()
+
     def _refuse(self, status: int, text: str) -> None:
         """Answer and close, unless an answer has been begun."""
+        self._owner.gave_up(Closed.TIMEOUT if status == http.HTTPStatus.REQUEST_TIMEOUT else Closed.CLIENT_ERROR)
         cycle: RequestResponseCycle | None = self.cycle  # there is none before the first request
         if cycle is not None and not cycle.response_complete:
             # Its application waits for the rest of the body.
@@ -240,5 +251,7 @@ class Connection(H11Protocol):
             self._refuse(408, f"the request did not come whole within {SECONDS_FOR_REQUEST:g} s")
         elif self.phase is Phase.IDLE:
             self.finish()
+        elif self.phase is Phase.ANSWER:
+            self.give_up(Closed.SLOW_READER)
         else:
             self.abort()

@@ -18,19 +18,20 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from rls.transport.base import Closed, Connections
 from rls.transport.http_connection import SECONDS_IDLE, Connection, Phase
-from rls.transport.listen import LOST, NO_FILES, NO_FILES_SECONDS, address_of, close_listener, listen
+from rls.transport.listen import LOST, NO_FILES, NO_FILES_SECONDS, address_of, close_listener, keep_listening, listen
 
 CONNECTIONS = 64
 KEPT = 8
 """Of the connections, so many are kept for what comes new: while they are taken, each is closed after its answer."""
 
 _LOG = logging.getLogger(__name__)
+_REASONS = (Closed.TOO_MANY, Closed.SLOW_READER, Closed.TIMEOUT, Closed.CLIENT_ERROR)
 _SLICE_SECONDS = 0.0005
 _FINISH_SECONDS = 1.0
 _LEAST_AGE = 0.02
 """Seconds that a client has to send something before its connection may be given to another."""
-_SAY_SECONDS = 10.0
 
 # It warns of each request that is none: a client could fill the log.
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -44,9 +45,18 @@ class HttpListener:
         address: See `listen`.
         name: In the name of its task.
         connections: At one time.
+        counted: Where they are counted.
     """
 
-    def __init__(self, app: Any, address: str, *, name: str = "http", connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self,
+        app: Any,
+        address: str,
+        *,
+        name: str = "http",
+        connections: int = CONNECTIONS,
+        counted: Connections | None = None,
+    ) -> None:
         self.address = address
         """Where it listens; after `start` with the port that the kernel gave."""
         self._config = uvicorn.Config(
@@ -66,8 +76,9 @@ class HttpListener:
         self._name = name
         self._most = connections
         self._connections: dict[Connection, None] = {}
+        self._counted = counted or Connections()
+        self._counted.begin(lambda: len(self._connections), connections, _REASONS)
         self._left = asyncio.Event()
-        self._said_at = float("-inf")
         self._unfed: deque[Connection] = deque()
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -93,6 +104,15 @@ class HttpListener:
         await asyncio.wait([self._accepting])
         if not self._accepting.cancelled():
             self._accepting.result()
+
+    async def listening(self) -> None:
+        """Check every second whether clients can connect, until cancelled.
+
+        Raises:
+            OSError: Nobody listens any more.
+        """
+        assert self._listener is not None
+        await keep_listening(self._listener)
 
     async def aclose(self) -> None:
         """Stop accepting, let what is in flight finish, close. Idempotent."""
@@ -126,6 +146,10 @@ class HttpListener:
         """See `Owner`."""
         self._connections.pop(connection, None)
         self._left.set()
+
+    def gave_up(self, why: Closed) -> None:
+        """See `Owner`."""
+        self._counted.closed[why] += 1
 
     def feed_soon(self, connection: Connection) -> None:
         """See `Owner`."""
@@ -197,15 +221,9 @@ class HttpListener:
                 if error.errno in LOST:
                     raise
                 if error.errno in NO_FILES:
-                    self._say(error)
+                    self._counted.no_files(self.address, error)
                     self._make_room()
                 await asyncio.sleep(NO_FILES_SECONDS if error.errno in NO_FILES else 0)
-
-    def _say(self, error: OSError) -> None:
-        now = time.monotonic()
-        if now - self._said_at > _SAY_SECONDS:
-            self._said_at = now
-            _LOG.error("a connection cannot be accepted on %s: %s", self.address, error)
 
     def _make_room(self) -> bool:
         """Close the connection that has waited longest for its client, if there is one that waits."""
@@ -223,6 +241,6 @@ class HttpListener:
         if not waiting:
             return False
         victim = min(waiting, key=lambda one: (one.phase is not Phase.CLOSING, one.phase is Phase.ANSWER, one.since))
-        victim.abort()
+        victim.give_up(Closed.TOO_MANY)
         self.closed(victim)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ M = TypeVar("M", bound=Message)
 _ENTRIES = 64
 """Entries that are converted without a look at the clock."""
 
+_HALF_PAIR = re.compile(r"\\u(?:d[89ab]..)\\u(?:d[c-f]..)|(\\u(?:d[89a-f]..))|\\.", re.IGNORECASE | re.DOTALL)
+"""Escapes in JSON; its group is half of a surrogate pair that stands alone."""
+
 
 async def read_request(body: bytes) -> rls_pb2.RateLimitRequest:
     """The request that *body* is.
@@ -26,10 +30,10 @@ async def read_request(body: bytes) -> rls_pb2.RateLimitRequest:
         RequestError: It is none.
     """
     try:
-        document = json.loads(body, object_pairs_hook=_object)
+        document = json.loads(_text(body), object_pairs_hook=_object)
     except RecursionError:
         raise _wrong("it is nested too deeply") from None
-    except ValueError as error:  # what is not UTF-8 as well
+    except ValueError as error:
         raise _wrong(error) from error
     if not isinstance(document, dict):
         raise _wrong("expected an object")
@@ -41,6 +45,23 @@ async def read_request(body: bytes) -> rls_pb2.RateLimitRequest:
     for i, descriptor in enumerate(descriptors or ()):
         await _add(f"descriptors[{i}]", descriptor, request.descriptors.add(), slices)
     return request
+
+
+def _text(body: bytes) -> str:
+    """*body* as text. JSON is UTF-8 (RFC 8259, section 8.1), so it cannot hold any byte, as a message of gRPC can.
+
+    Raises:
+        ValueError: It is not; the error names the byte.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is 0x{body[error.start]:02X}, expected UTF-8") from None
+    for found in _HALF_PAIR.finditer(text):
+        if found[1]:
+            byte = len(text[: found.start()].encode())
+            raise ValueError(f"byte {byte} begins {found[1]}, half of a surrogate pair, expected both halves")
+    return text.removeprefix("\ufeff")
 
 
 async def _add(place: str, descriptor: Any, target: ratelimit_pb2.RateLimitDescriptor, slices: Slices) -> None:

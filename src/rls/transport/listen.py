@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import resource
+import select
 import socket
 import stat
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rls.errors import SettingsError
+from rls.transport.base import Connections
 
 NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of accept that pass once other connections are closed."""
@@ -25,7 +27,8 @@ _UNIX = "unix:"
 _BACKLOG = 4096
 _OTHER_FILES = 1024
 _KNOCK_SECONDS = 1.0
-_REFUSALS = 2
+_ANSWER_SECONDS = 0.2
+_TIMES_LOST = 2
 
 
 def listen(address: str) -> socket.socket:
@@ -89,9 +92,22 @@ def close_listener(listener: socket.socket) -> None:
 def accepts(listener: socket.socket) -> bool:
     """Whether *listener* still listens."""
     try:
-        return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return False
     except OSError:
         return False
+    # A Unix socket that was shut down still says that it accepts, but it is hung up.
+    poller = select.poll()
+    poller.register(listener, 0)
+    return not poller.poll(0)
+
+
+def connections_allowed(configured: int) -> tuple[int, str]:
+    """How many connections there may be, of *configured* ones (0 for no limit), and what sets that bound."""
+    possible = connections_possible()
+    if 0 < configured <= possible:
+        return configured, "--max-connections"
+    return possible, "the limit on open files (ulimit -n)"
 
 
 def connections_possible() -> int:
@@ -109,31 +125,78 @@ def connections_possible() -> int:
     return max(1, soft // 2, soft - _OTHER_FILES)
 
 
-async def keep_listening(address: str) -> None:
-    """Connect to *address* every second, as long as somebody listens there.
+async def keep_listening(listener: socket.socket) -> None:
+    """Check every second whether *listener* still listens; of a Unix socket, whether its path still leads to it.
 
-    A listening socket can be lost without a word to those that wait for connections on it: it was closed or shut down.
+    A listening socket can be closed or shut down without a word to those that wait for connections on it.
+
+    Raises:
+        OSError: Nobody listens any more.
+    """
+    address = address_of(listener)
+    path = Path(address.removeprefix(_UNIX)) if address.startswith(_UNIX) else None
+    found, lost = _identity(listener, path), 0
+    while lost < _TIMES_LOST:
+        await asyncio.sleep(_KNOCK_SECONDS)
+        lost = 0 if accepts(listener) and _identity(listener, path) == found else lost + 1
+    raise OSError(f"nobody listens on {address} any more")
+
+
+async def knock(address: str, connections: Connections, refused: str) -> None:
+    """As `keep_listening`, for a server that does not show its listening socket: connect to *address* every second.
+
+    It also finds out what such a server says nowhere: that it closes connections at once, and that there are no file
+    descriptors left.
+
+    Args:
+        address: Where it listens.
+        connections: Gets what is found.
+        refused: The text for connections that are closed at once.
 
     Raises:
         OSError: Nobody listens any more.
     """
     family, target = _reached_at(address)
-    found, refused = False, 0
+    found, lost = False, 0
     while True:
         try:
             with socket.socket(family, socket.SOCK_STREAM) as client:
                 client.setblocking(False)
                 async with asyncio.timeout(_KNOCK_SECONDS):
                     await asyncio.get_running_loop().sock_connect(client, target)
+                found, lost = True, 0
+                if await _is_closed_at_once(client):
+                    connections.on_refused(refused)
         except (ConnectionRefusedError, FileNotFoundError):
-            refused += found  # not where we cannot reach ourselves
-        except (OSError, TimeoutError):
-            pass  # a lack of files, or a queue that is full
-        else:
-            found, refused = True, 0
-        if refused == _REFUSALS:
+            lost += found  # not where we cannot reach ourselves
+        except TimeoutError:
+            pass  # a queue that is full
+        except OSError as error:
+            if error.errno in NO_FILES:
+                connections.no_files(address, error)
+        if lost == _TIMES_LOST:
             raise OSError(f"nobody listens on {address} any more")
         await asyncio.sleep(_KNOCK_SECONDS)
+
+
+async def _is_closed_at_once(client: socket.socket) -> bool:
+    """Whether the server closes *client* instead of sending its first frame, or of waiting for a handshake."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return not await asyncio.get_running_loop().sock_recv(client, 1)
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def _identity(listener: socket.socket, path: Path | None) -> tuple[int, ...]:
+    """Which socket *listener* is, and which file is at its *path*; nothing where one of them is gone."""
+    try:
+        of_socket = os.fstat(listener.fileno()).st_ino
+        return (of_socket,) if path is None else (of_socket, path.lstat().st_ino)
+    except OSError:
+        return ()
 
 
 def _reached_at(address: str) -> tuple[socket.AddressFamily, Any]:

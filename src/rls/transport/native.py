@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
-from collections.abc import Mapping
 
 from rls.errors import SettingsError
-from rls.transport.base import Calls, Limits, Tls
-from rls.transport.listen import address_of, close_listener, connections_possible, listen
+from rls.transport.base import Calls, Closed, Limits, Tls
+from rls.transport.listen import address_of, close_listener, connections_allowed, keep_listening, listen
 from rls.transport.native_accept import Acceptor
 from rls.transport.native_hub import Hub
 from rls.transport.tls import Certificates
+
+_REASONS = (
+    Closed.TOO_MANY,
+    Closed.HANDSHAKE,
+    Closed.NO_ALPN,
+    Closed.AGE,
+    Closed.SLOW_READER,
+    Closed.CLIENT_ERROR,
+)
 
 
 class Native:
@@ -50,31 +57,31 @@ class Native:
         """Where it listens."""
         return self._address
 
-    @property
-    def closed(self) -> Mapping[str, int]:
-        """Connections so far that were closed for another reason than their client's wish, by reason."""
-        return {} if self._hub is None else self._hub.closed
-
     async def start(self) -> None:
         """Listen and serve."""
         tls, limits = self._tls, self._limits
         if tls is not None and self._address.startswith("unix:"):
             raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
-        certificates = None if tls is None else Certificates(tls, self._renew)
+        certificates = None
+        if tls is not None:
+            certificates = Certificates(tls, lambda _, context: context, self._calls.certificate, self._renew)
         self._listener = listen(self._address)
         self._address = address_of(self._listener)
         age, grace = self._age
         client_san = () if tls is None else tls.client_san
         hub = self._hub = Hub(self._calls, limits, client_san=client_san, age=age, grace=grace)
-        most = min(limits.max_connections or sys.maxsize, connections_possible())
+        connections = self._calls.connections
+        bound = connections_allowed(limits.max_connections)
         self._acceptor = Acceptor(
             self._listener,
             hub.make,
             hub.failed,
-            None if certificates is None else lambda: certificates.context,
-            lambda waiting: len(hub) + waiting < most,
-            hub.closed,
+            None if certificates is None else lambda: certificates.newest,
+            lambda: len(hub),
+            bound,
+            connections,
         )
+        connections.begin(self._acceptor.count, bound[0], _REASONS)
         if certificates is not None:
             self._certificates = asyncio.create_task(certificates.run(), name="certificates")
 
@@ -89,6 +96,11 @@ class Native:
             accepting.cancel()
         for part in done:
             part.result()
+
+    async def listening(self) -> None:
+        """Check every second whether clients can connect."""
+        assert self._listener is not None
+        await keep_listening(self._listener)
 
     async def aclose(self) -> None:
         """Drain and close."""

@@ -7,11 +7,12 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from rls.transport.listen import LOST, NO_FILES, NO_FILES_SECONDS
+from rls.transport.base import Closed, Connections
+from rls.transport.listen import LOST, NO_FILES, NO_FILES_SECONDS, address_of
 from rls.transport.native_connection import NativeConnection, clock
 
 _LOG = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ HANDSHAKES_A_TURN = 4
 HANDSHAKE_SECONDS = 10.0
 _ACCEPTS_A_TURN = 64
 _SHUTDOWN_SECONDS = 1.0
-_SAY_SECONDS = 60.0
 
 
 class Acceptor:
@@ -31,8 +31,9 @@ class Acceptor:
         make: Makes a connection, of the context that it begins with.
         failed: Called with a connection that has been made, but will not be.
         context: Says with which one; None to serve without TLS.
-        room: Says whether there may be one more connection, given how many have not been made yet.
-        closed: Counts connections that were closed, by reason.
+        opened: Says how many connections have been made and are open.
+        bound: How many may be open, and what sets that bound.
+        connections: Where they are counted.
     """
 
     def __init__(
@@ -41,19 +42,21 @@ class Acceptor:
         make: Callable[[ssl.SSLContext | None], NativeConnection],
         failed: Callable[[NativeConnection], None],
         context: Callable[[], ssl.SSLContext] | None,
-        room: Callable[[int], bool],
-        closed: Counter[str],
+        opened: Callable[[], int],
+        bound: tuple[int, str],
+        connections: Connections,
     ) -> None:
         self._listener = listener
         self._make = make
         self._failed = failed
         self._context = context
-        self._room = room
-        self._closed = closed
+        self._opened = opened
+        self._most, self._bound_by = bound
+        self._connections = connections
+        self._closed = connections.closed
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._pause: asyncio.TimerHandle | None = None
-        self._said_at = dict[str, float]()
         # Clients that have said nothing yet, which costs no CPU: until when each may be silent.
         self._silent: dict[socket.socket, asyncio.TimerHandle] = {}
         self._ready: deque[tuple[socket.socket, float]] = deque()
@@ -84,9 +87,9 @@ class Acceptor:
             for task in late:
                 task.cancel()
 
-    @property
-    def _waiting(self) -> int:
-        return len(self._silent) + len(self._ready)
+    def count(self) -> int:
+        """Connections that are open, those that have not been made yet included."""
+        return self._opened() + len(self._silent) + len(self._ready)
 
     def _stop(self, error: OSError | None) -> None:
         if self._pause is not None:
@@ -119,15 +122,14 @@ class Acceptor:
                 self._stop(error)
                 return False
             if error.errno in NO_FILES:
-                self._say("a connection cannot be accepted: %s", error)
+                self._connections.no_files(address_of(self._listener), error)
                 self._loop.remove_reader(self._fd)
                 self._pause = self._loop.call_later(NO_FILES_SECONDS, self._go_on)
                 return False
             return True  # it is gone again
-        if not self._room(self._waiting):
+        if self.count() >= self._most:
             client.close()
-            self._closed["too many"] += 1
-            self._say("connections are closed at once: there are as many as may be")
+            self._refuse()
             return True
         client.setblocking(False)
         if client.family != socket.AF_UNIX:
@@ -145,18 +147,17 @@ class Acceptor:
         if not self._ended.done():
             self._loop.add_reader(self._fd, self._accept)
 
-    def _say(self, text: str, *args: object) -> None:
-        """Log, but once a minute."""
-        now = clock()
-        if now - self._said_at.get(text, float("-inf")) > _SAY_SECONDS:
-            self._said_at[text] = now
-            _LOG.warning(text, *args)
+    def _refuse(self) -> None:
+        self._closed[Closed.TOO_MANY] += 1
+        self._connections.on_refused(
+            f"{self._most} connections are open, as many as {self._bound_by} allows; new ones are closed"
+        )
 
     def _drop_silent(self, client: socket.socket) -> None:
         self._silent.pop(client).cancel()
         self._loop.remove_reader(client.fileno())
         client.close()
-        self._closed["handshake"] += 1
+        self._closed[Closed.HANDSHAKE] += 1
 
     def _heard(self, client: socket.socket) -> None:
         """The first bytes of a handshake are there."""
@@ -174,7 +175,7 @@ class Acceptor:
             client, until = self._ready.popleft()
             if now > until:
                 client.close()
-                self._closed["handshake"] += 1
+                self._closed[Closed.HANDSHAKE] += 1
             else:
                 begun += 1
                 self._begin(client)
@@ -203,5 +204,5 @@ class Acceptor:
             if not isinstance(error, OSError):
                 raise
             if context is not None:
-                self._closed["handshake"] += 1
+                self._closed[Closed.HANDSHAKE] += 1
                 _LOG.debug("a TLS handshake failed: %s", error)

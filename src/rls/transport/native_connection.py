@@ -8,6 +8,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING, cast
 
+from rls.transport.base import Closed
 from rls.transport.http2 import Connection, ConnectionState, ErrorCode
 from rls.transport.tls import names_of, speaks_http2
 from rls.transport.wire import StatusCode
@@ -76,10 +77,11 @@ class NativeConnection(asyncio.Protocol):
         hub, now = self._hub, clock()
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         allowed = tls is None or hub.names is None or hub.names.allow(names_of(tls))
-        self.connection = Connection(hub.routes if allowed else hub.refusing_routes, hub.limits, now, self._wake)
+        routes = hub.routes if allowed else hub.refusing_routes
+        self.connection = Connection(routes, hub.limits, now, self._wake, hub.memory)
         self.age_at = hub.add(self, now)
         if tls is not None and not speaks_http2(tls):
-            hub.closed["no ALPN"] += 1
+            hub.closed[Closed.NO_ALPN] += 1
             self.connection.lost()
             transport.close()
         elif hub.draining:
@@ -137,13 +139,13 @@ class NativeConnection(asyncio.Protocol):
             if now > self._linger_until:
                 self._transport.abort()
         elif self.stalled_since is not None and now - self.stalled_since > SLOW_SECONDS:
-            self._give_up("slow reader")
+            self._give_up(Closed.SLOW_READER)
         elif now >= self._cut_at:
             self.cut()
         else:
             if now >= self.age_at:
                 self.age_at = float("inf")
-                self._hub.closed["age"] += 1
+                self._hub.closed[Closed.AGE] += 1
                 self._cut_at = now + self._hub.grace if self._hub.grace else float("inf")
                 self.connection.drain(now)
             self.connection.tick(now)
@@ -205,7 +207,7 @@ class NativeConnection(asyncio.Protocol):
             self._transport.write(out)
         self._hub.gate.count(connection)
         if self.stalled_since is not None and self._transport.get_write_buffer_size() > MOST_UNSENT:
-            self._give_up("slow reader")
+            self._give_up(Closed.SLOW_READER)
         elif connection.state is not ConnectionState.OPEN and connection.is_drained:
             self._finish()
 
@@ -222,7 +224,7 @@ class NativeConnection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: Closed) -> None:
         self._hub.closed[why] += 1
         self.abort()
 
@@ -235,7 +237,7 @@ class NativeConnection(asyncio.Protocol):
         self._busy = self._behind = False
         if self.connection.error is not None:
             code, text = self.connection.error
-            self._hub.closed["client error"] += 1
+            self._hub.closed[Closed.CLIENT_ERROR] += 1
             _LOG.debug("a connection was closed: %s: %s", code.name, text)
         self.connection.lost()
         self._hub.tasks.sweep(self.connection)

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import random
 import ssl
-from collections import Counter
 from collections.abc import Callable
 
-from rls.transport.base import Calls, Limits, Turn
+from rls.transport.base import Calls, Dropped, Limits, Turn
 from rls.transport.certificates import ClientNames
 from rls.transport.http2 import Limits as ConnectionLimits
+from rls.transport.http2 import Memory
 from rls.transport.native_calls import Starts, TaskCalls, make_routes, refuse_all
 from rls.transport.native_connection import LONGEST_TURN, NativeConnection, clock
 from rls.transport.native_permits import Gate
@@ -57,8 +57,9 @@ class Hub:
         self.limits = ConnectionLimits(
             max_message_bytes=calls.max_message_bytes, max_concurrent_streams=limits.max_streams
         )
+        self.memory = Memory(self.limits.held_bytes_of_all, lambda: calls.on_drop(Dropped.SHED))
         self.grace = grace
-        self.closed = Counter[str]()
+        self.closed = calls.connections.closed
         self.draining = False
         self._age = age
         self._connections: dict[NativeConnection, None] = {}

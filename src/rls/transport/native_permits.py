@@ -40,11 +40,11 @@ class Gate:
 
     def begin(self, connection: Connection) -> None:
         """*connection* is about to read."""
-        self._others = self.in_progress - self._counted.get(connection, 0) + _whole_streams(connection)
+        self._others = self.in_progress - self._counted.get(connection, 0) + connection.handed_over
 
     def count(self, connection: Connection) -> None:
         """*connection* has read, or answered."""
-        found = len(connection.calls) + _whole_streams(connection)
+        found = len(connection.calls) + connection.handed_over
         before = self._counted.get(connection, 0)
         if found != before:
             self.in_progress += found - before
@@ -81,10 +81,3 @@ class Gate:
     def _allow(self, mine: int, timeout: float | None) -> bool:
         seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
         return self._permits.allow(mine, self._others + mine, len(self._counted) or 1, seconds)
-
-
-def _whole_streams(connection: Connection) -> int:
-    """Unary calls that did not come in one piece."""
-    if not connection.streams:
-        return 0
-    return sum(1 for stream in connection.streams.values() if stream.is_handed_over)

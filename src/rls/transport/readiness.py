@@ -6,12 +6,32 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rls.enforcement import EnforcementState, Reason, State
-from rls.errors import BackendError
+from rls.errors import BackendError, TimedOut
 from rls.transport.health import Health
 
 _POLL_SECONDS = 0.5
 _PING_TIMEOUT = 1.0
 _CANNOT_COUNT = "the backend cannot count"
+
+
+async def wait_for_cause(ping: Callable[[], Awaitable[None]], seconds: float = 0.7) -> None:
+    """Return when *ping* succeeds or says why it cannot; after *seconds* at the latest.
+
+    A call has a few milliseconds, and a connection that is yet to be opened needs more: that it was not there in time says
+    nothing of a wrong password.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while loop.time() < end:
+        try:
+            async with asyncio.timeout_at(end):
+                await ping()
+        except TimedOut:
+            await asyncio.sleep(0.02)
+        except (BackendError, TimeoutError):
+            return
+        else:
+            return
 
 
 class Readiness:
@@ -24,7 +44,8 @@ class Readiness:
         enforcement: Why limits are weaker than written.
         health: What gRPC health checks are answered.
         ping: Asks the backend. Its error has counts where some nodes can count.
-        failing: Why calls to the backend fail; "" while they do not.
+        failing: Why the backend fails, found out by calls and by *ping*; "" while it does not. Its text is reported, so
+            that one cause has one text.
         needs_backend: Whether no policy answers while the backend is away, so that nothing is answered then.
         on_change: Called with `ready` after each change, but for a drain.
     """
@@ -87,7 +108,7 @@ class Readiness:
     def report_backend(self) -> None:
         """Report what the last poll and the calls since then found."""
         failing = self._failing()
-        text = self._silent or (f"{_CANNOT_COUNT}: {failing}" if failing else "")
+        text = f"{_CANNOT_COUNT}: {failing}" if failing else self._silent
         self.enforcement.report(Reason.BACKEND_UNAVAILABLE, text, state=self._state)
 
     async def run(self) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from rls._pb import rls_pb2
-from rls.core.plan import Check, Plan
+from rls.core.model import Descriptor
+from rls.core.plan import Check, DomainPlanner
 from rls.errors import BackendError, NotLoaded, RequestError
 from rls.limiter import Limiter
-from rls.prepared import Prepared
+from rls.prepared import Prepared, PreparedCheck
 from rls.transport.base import Shed
 from rls.transport.decode import SLICE, Message, parse, read, slices
-from rls.transport.encode import Answers, encode, encode_slices, encode_statuses, heads
+from rls.transport.encode import Answers, encode, encode_slices, encode_statuses, head_of, heads
 from rls.transport.json_checks import read_request, write_response
 from rls.transport.plain import read_descriptor, split
 from rls.transport.recent import Recent
@@ -38,6 +39,8 @@ _NO_REFUNDS = "is_negative_hits needs the token of --json-token-file: Authorizat
 
 Remembered: TypeAlias = tuple[Prepared, Sequence[bytes]]
 """What a message comes to, and how each status of its answer begins."""
+_KnownCheck: TypeAlias = tuple[Check, PreparedCheck | None, bytes]
+"""What a descriptor comes to, its hit where it counts, and how its status begins."""
 
 
 class Service:
@@ -46,6 +49,13 @@ class Service:
     Envoy sends the same bytes for the same company again and again, so what a message comes to is kept: parsed, matched
     and planned once, as long as the rules stay the same. A request of more than `SLICE` descriptors is judged in slices,
     between which other calls have their turn.
+
+    Args:
+        limiter: Decides.
+        answers: What answers hold.
+        remembered_bytes: Bound on what is kept.
+        on_ignored: Called with a domain, and a sentence on a part of a request for it that was passed over. It is not
+            called for each such request: what is remembered was told before.
 
     Attributes:
         unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
@@ -57,14 +67,16 @@ class Service:
         *,
         answers: Answers | None = None,
         remembered_bytes: int = 160 << 20,
+        on_ignored: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self.unanswered = dict.fromkeys((reason for _, reason in (*_STATUS.values(), _BUG)), 0)
         self.limiter = limiter
         self.answers = answers or Answers()
+        self._on_ignored = on_ignored
         self._one_at_a_time = asyncio.Lock()
         self._large = 0
         self._remembered = Recent[bytes, Remembered](remembered_bytes * 5 // 8)
-        self._checks = Recent[bytes, Check](remembered_bytes * 3 // 8)
+        self._checks = Recent[bytes, _KnownCheck](remembered_bytes * 3 // 8)
         self._rules = limiter.rules
 
     async def answer(self, message: bytes) -> bytes:
@@ -101,19 +113,19 @@ class Service:
         remembered = self._remembered.get(message)
         if remembered is not None:
             return remembered
-        planned = self._plan_plain(message)
-        if planned is None:
+        remembered = self._prepare_plain(message)
+        if remembered is None:
             parsed = parse(message)
             if len(parsed.descriptors) > SLICE:
                 return parsed
-            planned = self.limiter.ready_planner().plan(read(parsed))
-        remembered = (Prepared(planned), heads(planned))
+            planned = self.limiter.ready_planner().plan(read(parsed, self._ignored(parsed)))
+            remembered = (Prepared(planned), heads(planned))
         # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
-        self._remembered.put(message, remembered, 750 + 3 * len(message) + 800 * len(planned.checks))
+        self._remembered.put(message, remembered, 850 + 3 * len(message) + 800 * len(remembered[1]))
         return remembered
 
-    def _plan_plain(self, message: bytes) -> Plan | None:
-        """The plan of a plain message; None where protobuf has to read it.
+    def _prepare_plain(self, message: bytes) -> Remembered | None:
+        """What a plain message comes to; None where protobuf has to read it.
 
         What its descriptors come to is remembered, for other messages that have the same.
         """
@@ -123,19 +135,37 @@ class Service:
         name, head, sent, addend = plain
         planner = self.limiter.ready_planner()
         domain = planner.domain(name)
-        checks = []
+        # A message of one descriptor is remembered whole; an addend of the request makes other checks.
+        shared = len(sent) > 1 and not addend
+        checks, counted, begun = [], [], []
         for one in sent:
             key = head + one
-            check = None if addend else self._checks.get(key)
-            if check is None:
+            known = self._checks.get(key) if shared else None
+            if known is None:
                 descriptor = read_descriptor(one)
                 if descriptor is None:
                     return None
-                check = Check(descriptor) if domain is None else domain.check(descriptor, addend)
-                if not addend:
-                    self._checks.put(key, check, 900 + 4 * len(one))
+                known = _known_check(descriptor, domain, addend)
+                if shared:
+                    self._checks.put(key, known, 1_100 + 4 * len(one))
+            check, prepared, begins = known
             checks.append(check)
-        return planner.join(name, checks, addend)
+            begun.append(begins)
+            if prepared is not None:
+                counted.append(prepared)
+        plan = planner.join(name, checks, addend)
+        if len(plan.counted) == len(counted):
+            return Prepared(plan, counted), begun
+        return Prepared(plan), heads(plan)  # a rule of the request replaces another
+
+    def _ignored(self, parsed: Message) -> Callable[[str], None]:
+        """Tells what is ignored in the request that was *parsed*."""
+
+        def ignored(why: str) -> None:
+            domain = parsed.domain if isinstance(parsed.domain, str) else parsed.domain.decode(errors="surrogateescape")
+            self._on_ignored(domain, why)
+
+        return ignored
 
     def count_unanswered(self, error: BaseException) -> None:
         """A request got *error* for an answer."""
@@ -152,11 +182,11 @@ class Service:
             raise Shed("too many large requests are waiting")
         self._large += 1
         encoded: list[bytes] = []
-        limiter = self.limiter
+        limiter, ignored = self.limiter, self._ignored(parsed)
         try:
             async with self._one_at_a_time:
                 decision = await limiter.run_slices(
-                    lambda: slices(parsed),
+                    lambda: slices(parsed, ignored),
                     lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
                 )
         except Exception as error:
@@ -190,6 +220,15 @@ class Service:
         response = rls_pb2.RateLimitResponse.FromString(answer)
         over = response.overall_code == rls_pb2.RateLimitResponse.OVER_LIMIT
         return 429 if over else 200, await write_response(response)
+
+
+def _known_check(descriptor: Descriptor, domain: DomainPlanner | None, addend: int) -> _KnownCheck:
+    if domain is None:
+        return Check(descriptor), None, b""
+    check = domain.check(descriptor, addend)
+    if check.limit is None:
+        return check, None, b""
+    return check, PreparedCheck(check, domain.name, charge_refused=domain.charge_refused), head_of(check)
 
 
 def grpc_status(error: BaseException) -> tuple[int, str]:

@@ -1,16 +1,20 @@
-"""TLS of the native transport: a fresh context whenever a file changes, and the names in a client's certificate."""
+"""TLS: a fresh context whenever a file changes, when its certificate expires, and the names in a client's certificate."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable
-from typing import cast
+from datetime import UTC, datetime
+from typing import Generic, TypeVar, cast
 
 from rls.errors import SettingsError
-from rls.transport.base import Tls
-from rls.transport.certificates import fingerprint
+from rls.transport.base import CertificateStatus, Tls
+from rls.transport.certificates import Fingerprint, fingerprint
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
@@ -65,22 +69,66 @@ def names_of(connection: ssl.SSLObject) -> frozenset[str]:
     return frozenset(value for kind, value in names if kind in ("DNS", "URI"))
 
 
-class Certificates:
-    """The context of new connections: the newest that could be made.
+def expiry_of(context: ssl.SSLContext) -> float | None:
+    """When the certificate of *context* expires, in Unix seconds, from a handshake with ourselves; None if it fails.
+
+    Python shows a certificate to the other side of a connection only, and its fields only where that side verifies. Ours
+    does not, as an expired certificate has an expiry, too; so it claims to verify once the handshake is over. The handshake
+    fails where OpenSSL is configured without TLS 1.3 and clients need certificates.
+    """
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname = False
+    asking.verify_mode = ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = asking.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        while not _has_shaken_hands(client):
+            _has_shaken_hands(server)
+        asking.verify_mode = ssl.CERT_REQUIRED
+        certificate = client.getpeercert() or {}
+        return float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _has_shaken_hands(side: ssl.SSLObject) -> bool:
+    """Whether the handshake is over for *side*; False where it waits for the other one."""
+    try:
+        side.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
+
+
+class Certificates(Generic[T]):
+    """What new connections begin with: the newest that could be made of the files.
 
     Args:
+        tls: The files.
+        make: Makes it, of the files and of a context that has been made of them. Called in a thread.
+        status: Where it reports.
         on_change: Called when a new one is in force.
-        on_failure: Given the reason why changed files are not in force, "" once they are.
+
+    Raises:
+        SettingsError: The files cannot be used.
     """
 
     def __init__(
-        self, tls: Tls, on_change: Callable[[], None], on_failure: Callable[[str], None] = lambda _: None
+        self,
+        tls: Tls,
+        make: Callable[[Tls, ssl.SSLContext], T],
+        status: CertificateStatus,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._tls = tls
-        self._seen = fingerprint(tls)
+        self._make = make
+        self._status = status
         self._on_change = on_change
-        self._on_failure = on_failure
-        self.context = make_context(tls)
+        self._seen = fingerprint(tls)
+        self._failure = ""
+        self.newest, status.expires_at = self._load()
+        self._check_expiry()
 
     async def run(self) -> None:
         """Look at the files every second, until cancelled."""
@@ -89,17 +137,46 @@ class Certificates:
             await self.look()
 
     async def look(self) -> None:
-        """Put changed files in force."""
+        """Put changed files in force. Those that cannot be used are tried again with each look."""
         found = await asyncio.to_thread(fingerprint, self._tls)
-        if found == self._seen:
-            return
-        self._seen = found
+        if found != self._seen:
+            await self._renew(found)
+        elif self._failure:  # the last good ones are back
+            self._failure = ""
+            self._status.on_not_loaded("")
+        self._check_expiry()
+
+    async def _renew(self, found: Fingerprint) -> None:
+        status = self._status
         try:
-            self.context = await asyncio.to_thread(make_context, self._tls)
+            self.newest, status.expires_at = await asyncio.to_thread(self._load)
         except SettingsError as error:
-            _LOG.error("the changed certificates are not in force: %s", error)
-            self._on_failure(str(error))
+            before, self._failure = self._failure, str(error)
+            # Not at once: one file may have been written, and the other not yet.
+            if before == self._failure:
+                until = "" if status.expires_at is None else f", which expires at {_iso(status.expires_at)}"
+                status.on_not_loaded(f"changed files are not in force: {error}; the last good certificate stays{until}")
             return
+        self._seen, self._failure = found, ""
         _LOG.info("changed certificates are in force")
-        self._on_failure("")
+        status.on_not_loaded("")
         self._on_change()
+
+    def _load(self) -> tuple[T, float | None]:
+        context = make_context(self._tls)
+        try:
+            return self._make(self._tls, context), expiry_of(context)
+        except OSError as error:
+            raise SettingsError(f"cannot serve TLS: {error}") from error
+
+    def _check_expiry(self) -> None:
+        expires_at = self._status.expires_at
+        expired = expires_at is not None and time.time() >= expires_at
+        self._status.on_expired(
+            f"the certificate expired at {_iso(expires_at or 0)}; clients refuse it" if expired else ""
+        )
+
+
+def _iso(seconds: float) -> str:
+    """RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

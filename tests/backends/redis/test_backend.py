@@ -207,7 +207,7 @@ async def test_what_redis_refuses_fails_only_those_who_asked(
     assert [list(outcome) for outcome in outcomes if not isinstance(outcome, BaseException)] == [[1], [2]]
     failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     assert [type(error) for error in failed] == [CounterRefused] * 2
-    assert str(failed[0]).startswith("Redis: WRONGTYPE")
+    assert str(failed[0]).startswith(f"Redis at {server.url}: WRONGTYPE")
     assert str(failed[0]).endswith(odd.key.decode())
     assert list(await backend.hit([good])) == [3]
 
@@ -218,7 +218,7 @@ async def test_redis_that_is_full_is_told(own_server: RedisServer, connect: Conn
     await backend.hit([one])
     with own_server.client() as client:
         client.config_set("maxmemory", 1)
-        with pytest.raises(BackendError, match=r"^Redis: .*maxmemory"):
+        with pytest.raises(BackendError, match=r"^Redis at .*: .*maxmemory"):
             await backend.hit([one])
         with pytest.raises(BackendError, match=r"^Redis.* maxmemory|'maxmemory'"):
             await backend.ping()

@@ -36,7 +36,7 @@ UNBOUNDED = {("grpcio", "header bombs, unsettled")}
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 
 
-@pytest.fixture(scope="module", params=["h2corn", "native", "grpcio"])
+@pytest.fixture(scope="module", params=["native", "grpcio"])
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     rules = folder / "rules.yaml"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
 
 from benches.frames import frame
@@ -13,6 +17,7 @@ from tests.transport.http2.peer import (
     END_STREAM,
     GOAWAY,
     HEADERS,
+    LATER,
     PADDED,
     PING,
     PRIORITY,
@@ -28,6 +33,7 @@ from tests.transport.http2.peer import (
     number,
 )
 
+_LOG = logging.getLogger(__name__)
 ALTSVC = 0xA
 STREAMS = (0, 1, 1, 1, 3, 3, 3, 5, 5, 7, 9, 2)
 REQUESTS = [
@@ -35,6 +41,8 @@ REQUESTS = [
     block(fields(WATCH, content_length="6")),
     block(fields(WATCH, x_more="1")),
     block(fields(WATCH), huffman=False),
+    block(fields(LATER)),
+    block(fields(LATER, content_length="6")),
 ]
 MALFORMED = [
     block(fields(WATCH, connection="close")),
@@ -58,11 +66,46 @@ BROKEN = [
 ]
 
 
-def sequence(random: Random) -> list[bytes]:
-    """Frames that follow a preface and SETTINGS."""
+PART = b"\0" + number(60_000) + bytes(16_379)
+"""Four of these are one byte more than a stream's window allows."""
+
+
+def seeds(count: int) -> Iterator[int]:
+    """So many, with a line in the log now and then. Fails where memory grows after the first tenth."""
+    began = time.monotonic()
+    before = 0
+    for seed in range(count):
+        if not seed % 50_000:
+            _LOG.info("seed %d of %d: %.0f s, %d MiB", seed, count, time.monotonic() - began, resident() >> 20)
+        if seed == count // 10:
+            before = resident()
+        yield seed
+    assert resident() - before < 32 << 20, "memory grew"
+
+
+def resident() -> int:
+    """Bytes of memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def sequence(random: Random, *, large: bool = True) -> list[bytes]:
+    """Frames that follow a preface and SETTINGS; DATA is short where it is not to be *large*."""
+    frames = _sequence(random)
+    return frames if large else [one for one in frames if len(one) < 1_000]
+
+
+def _sequence(random: Random) -> list[bytes]:
     frames = [random.choice(FRAMES)(random) for _ in range(random.randrange(1, 12))]
     if random.random() < 0.2:
         frames = [frame(HEADERS, END_HEADERS, 1 + 2 * i, REQUESTS[0]) for i in range(random.randrange(5))] + frames
+    if random.random() < 0.05:
+        stream = random.choice(STREAMS)
+        parts = [
+            frame(DATA, 0, stream, PART[: random.choice((16_384, 16_384, 16_383))])
+            for _ in range(random.randrange(1, 6))
+        ]
+        at = random.randrange(len(frames) + 1)
+        frames[at:at] = parts
     if random.random() < 0.2:
         at = random.randrange(len(frames))
         mutated = bytearray(frames[at])

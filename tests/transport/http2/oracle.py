@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 from h2.config import H2Configuration
@@ -39,7 +40,7 @@ def outcome(stream: int, code: int, why: str = "") -> Outcome:
 
 
 class Oracle:
-    """A server of h2 that answers nothing, with windows as large as ours."""
+    """A server of h2 that answers nothing, and gives the windows that we give."""
 
     def __init__(self, preface: bytes) -> None:
         self.connection = H2Connection(H2Configuration(client_side=False, header_encoding=None))
@@ -47,8 +48,13 @@ class Oracle:
             client=False, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS}
         )
         self.connection.initiate_connection()
-        self.connection.increment_flow_control_window(65_535)
         self.connection.receive_data(preface)
+        self.connection.data_to_send()
+
+    def give(self, stream: int, increment: int) -> None:
+        """Give the client a window that we gave it."""
+        with contextlib.suppress(ProtocolError):
+            self.connection.increment_flow_control_window(increment, stream or None)
         self.connection.data_to_send()
 
     def receive(self, data: bytes) -> Outcome:

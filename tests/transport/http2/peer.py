@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hpack import Decoder, Encoder
 
 from benches.frames import FRAME, frame
-from rls.transport.http2 import Connection, Limits, Receiver, Request, Responder, Routes, Streaming, Unary
+from rls.transport.http2 import Connection, Limits, Memory, Receiver, Request, Responder, Routes, Streaming, Unary
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -155,6 +155,7 @@ class Peer:
         acknowledge: bool = True,
         values: Mapping[int, int] | None = None,
         now: float = 0.0,
+        memory: Memory | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.now = now
@@ -167,7 +168,7 @@ class Peer:
         self.wakes = 0
         self.begin_fails = False
         self.decoder = Decoder()
-        self.connection = Connection(self._routes(), self.limits, now, self._wake)
+        self.connection = Connection(self._routes(), self.limits, now, self._wake, memory)
         if greet:
             self.send(PREFACE, settings(*(values or {}).items()), frame(SETTINGS, ACK, 0) if acknowledge else b"")
 

@@ -13,13 +13,25 @@ from hpack.huffman_table import decode_huffman
 from hypothesis import example, given, strategies
 
 from benches.frames import frame
-from rls.transport.http2 import Limits, responses
+from rls.transport.http2 import Limits, Rate, responses
 from rls.transport.http2.blocks import Blocks
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.huffman import END, START
 from rls.transport.http2.literals import split
 from rls.transport.wire import StatusCode
-from tests.transport.http2.peer import END_HEADERS, HEADERS, SETTINGS, Peer, block, call, data, fields, headers, message
+from tests.transport.http2.peer import (
+    CONTINUATION,
+    END_HEADERS,
+    HEADERS,
+    SETTINGS,
+    Peer,
+    block,
+    call,
+    data,
+    fields,
+    headers,
+    message,
+)
 
 HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 PLAIN = strategies.binary(max_size=80).map(lambda value: bytes(0x20 + byte % 95 for byte in value).strip())
@@ -255,9 +267,9 @@ def test_what_is_remembered_is_bounded():
         blocks.request(sent)
 
     assert len(blocks.known) <= 32
-    assert sum(map(len, blocks.known)) <= 8_192
+    assert sum(map(len, blocks.known)) <= 16_384
     assert blocks._bytes == sum(map(len, blocks.known))
-    assert sum(map(sys.getsizeof, blocks.known)) < 16_384
+    assert sum(map(sys.getsizeof, blocks.known)) < 18_432
 
 
 def test_a_connection_gives_up_to_learn_from_what_never_comes_again(monkeypatch):
@@ -404,3 +416,101 @@ def test_the_settings_frame_says_that_there_is_no_table():
 
     assert peer.others[0][0] == SETTINGS
     assert peer.others[0][3][:6] == b"\0\1\0\0\0\0"
+
+
+# What it costs to decode
+
+
+def large(i: int) -> bytes:
+    """A block of some 5 KiB that no other is like."""
+    return block([*fields("/echo/Later"), (f"x-{i}", f"{i:05}" * 1_000)], huffman=False)
+
+
+def test_a_block_longer_than_its_list_may_be_is_not_decoded():
+    peer = Peer()
+    sent = block([*fields(), ("x-long", "a" * 27_000)])
+    assert len(sent) > 16_384
+
+    peer.send(frame(HEADERS, 0, 1, sent[:16_384]), frame(CONTINUATION, END_HEADERS, 1, sent[16_384:]))
+
+    assert peer.connection._blocks.cost == 24
+    assert peer.response(1).status == str(int(StatusCode.RESOURCE_EXHAUSTED))
+    assert peer.works(3)
+
+
+def test_a_block_that_is_too_long_ends_the_connection_where_others_depend_on_it():
+    peer = Peer(acknowledge=False)
+    sent = block([*fields(), ("x-long", "a" * 27_000)])
+
+    peer.send(frame(HEADERS, 0, 1, sent[:16_384]), frame(CONTINUATION, END_HEADERS, 1, sent[16_384:]))
+
+    assert peer.connection._blocks.cost == 24
+    assert peer.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_large_blocks_are_decoded_so_often_and_no_more_and_small_ones_always():
+    peer = Peer(Limits(large_blocks=Rate(10, 5)))
+    streams = iter(range(1, 1_000, 2))
+
+    def taken(count: int) -> int:
+        before = len(peer.calls)
+        for _ in range(count):
+            stream = next(streams)
+            peer.send(frame(HEADERS, END_HEADERS, stream, large(stream)), data(stream, message()))
+            assert len(peer.calls) > before or peer.response(stream).status == str(int(StatusCode.RESOURCE_EXHAUSTED))
+        return len(peer.calls) - before
+
+    assert taken(30) == 8, "by their size, which is one and a quarter"
+    assert peer.works(next(streams))
+    peer.now += 1
+    assert taken(30) == 4
+    assert peer.works(next(streams))
+    assert peer.goaways == []
+
+
+def test_one_large_block_too_many_ends_the_connection_where_others_depend_on_it():
+    peer = Peer(Limits(large_blocks=Rate(4, 1)), acknowledge=False)
+    for stream in (1, 3, 5):
+        peer.send(frame(HEADERS, END_HEADERS, stream, large(stream)))
+    assert peer.goaways == []
+
+    peer.send(frame(HEADERS, END_HEADERS, 7, large(7)))
+
+    assert peer.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_a_large_block_that_comes_again_is_free():
+    peer = Peer(Limits(large_blocks=Rate(3, 0)))
+
+    for stream in range(1, 41, 2):
+        peer.send(frame(HEADERS, END_HEADERS, stream, large(1)), data(stream, message()))
+
+    assert len(peer.calls) == 20
+
+
+@pytest.mark.parametrize("update", [b"\x20", b"\x3f\x00", b"\x3f\x80\x00"])
+def test_size_updates_are_few(update):
+    for count, code in ((2, None), (8, None), (9, ErrorCode.COMPRESSION_ERROR), (5_000, ErrorCode.COMPRESSION_ERROR)):
+        peer = Peer(acknowledge=False)
+
+        peer.send(frame(HEADERS, END_HEADERS, 1, update * count + block(fields("/echo/Later"))))
+
+        assert peer.code == code
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(block([*fields(), ("x", "a" * 7_900)]), id="a long value"),
+        pytest.param(block([*fields(), *[("x", "")] * 200]), id="many fields"),
+        pytest.param(block(fields()) + b"\x90" * 400, id="references"),
+        pytest.param(block([("x", "a" * 7_900)]) + b"\xff\xff", id="broken"),
+    ],
+)
+def test_what_takes_long_ends_the_turn(sent):
+    """A turn is about half a millisecond; each of these takes nearly as long, or longer."""
+    peer = Peer()
+
+    peer.send(*(frame(HEADERS, END_HEADERS, stream, sent) for stream in (1, 3, 5)), turns=1)
+
+    assert peer.connection._last_stream_id == 1

@@ -166,6 +166,29 @@ def test_a_reset_frees_what_waited():
     assert peer.works(5)
 
 
+def test_frames_of_an_answer_that_waits_are_as_the_client_takes_them_by_then():
+    peer = Peer(values={WINDOW: 0, 5: 100_000})
+    peer.send(window_update(0, 1_000_000), call(1, LATER))
+    peer.connection.respond(1, bytes(50_000))
+    peer.read()
+
+    peer.connection.receive(settings((5, 16_384)) + window_update(1, 50_005), 0.0)
+    sent = peer.connection.data_to_send()
+
+    assert sent.count(b"\0\x40\0\0\0\0\0\0\1") == 50_005 // 16_384
+
+
+def test_windows_of_the_connection_that_let_nothing_go_on_are_paid_for():
+    """Answers that wait for their streams' windows are looked at each time."""
+    peer = Peer(values={WINDOW: 0})
+    peer.send(*(call(1 + 2 * i) for i in range(200)))
+    assert len(peer.connection._blocked) == 200
+
+    peer.send(*[window_update(0, 1)] * 100, turns=1)
+
+    assert peer.connection._send_window < 65_535 + 20
+
+
 @given(
     strategies.integers(0, 40),
     strategies.lists(
@@ -248,7 +271,7 @@ def test_calls_go_on_for_ever():
 
 
 def test_content_of_calls_that_are_over_is_given_back_on_the_connection_only():
-    limits = Limits(max_message_bytes=65_530)
+    limits = Limits(max_message_bytes=65_530, max_held_bytes=0)
     peer = Peer(limits)
     peer.send(
         headers(1, fields("/no/such")), headers(3, fields(content_length="1")), headers(5, fields(content_type="a/b"))
@@ -262,30 +285,31 @@ def test_content_of_calls_that_are_over_is_given_back_on_the_connection_only():
     assert peer.response(3).reset == ErrorCode.PROTOCOL_ERROR
     assert peer.goaways == []
     assert credit(peer) > limits.connection_window - 65_535 + 90_000
-    assert credit(peer, 1) == credit(peer, 3) == credit(peer, 5) == 0
+    assert credit(peer, 1) == credit(peer, 3) == 0
+    assert credit(peer, 5) > 30_000, "it is answered when it ends"
 
 
 def test_what_is_held_is_not_given_back_before_it_is_used():
-    limits = Limits(max_message_bytes=65_530)
+    limits = Limits(max_message_bytes=65_530, max_held_bytes=0)
     peer = Peer(limits)
     start = limits.connection_window - 65_535
     half = b"\0\0\0\xff\xfa" + bytes(10_000)
-    for stream in range(1, 25, 2):
+    for stream in range(1, 49, 2):
         peer.send(headers(stream, fields(LATER)), data(stream, half, 0))
-    assert peer.connection._held == 12 * len(half)
+    assert peer.connection._held == 24 * len(half)
     assert credit(peer) == start
 
-    peer.send(*(rst_stream(stream) for stream in range(1, 25, 2)))
+    peer.send(*(rst_stream(stream) for stream in range(1, 49, 2)))
 
     assert peer.connection._held == 0
-    assert credit(peer) == start + 12 * len(half)
+    assert credit(peer) == start + 24 * len(half)
 
 
 def test_a_stream_s_window_is_kept_to():
     peer = Peer(Limits(max_message_bytes=65_530, max_concurrent_streams=100))
     body = b"\0\0\0\xff\xfa" + bytes(16_379)
 
-    peer.send(headers(1, fields(content_type="a/b")), *(data(1, body[:16_384], 0) for _ in range(4)))
+    peer.send(headers(1, fields(LATER)), *(data(1, body[:16_384], 0) for _ in range(4)))
 
     assert peer.response(1).reset == ErrorCode.FLOW_CONTROL_ERROR
     assert peer.works(3)

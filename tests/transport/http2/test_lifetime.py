@@ -10,6 +10,7 @@ import pytest
 from benches.frames import frame
 from rls.transport.http2 import Connection, ConnectionState, Limits
 from rls.transport.http2.errors import ErrorCode
+from rls.transport.http2.lifetime import Lifetime
 from rls.transport.wire import StatusCode
 from tests.transport.http2.peer import (
     ACK,
@@ -296,3 +297,26 @@ def test_nothing_is_sent_after_the_end():
     assert peer.connection.data_to_send() == b""
     assert len(peer.goaways) == 1
     assert [other for other in peer.others if other[0] == SETTINGS][1:] == [(SETTINGS, ACK, 0, b"")]
+
+
+@pytest.mark.parametrize("kind", ["messages", "answers"])
+def test_calls_that_are_overdue_together_are_ended_in_one_pass(kind, monkeypatch):
+    """To look at all of them for each of them took most of a second."""
+    passes = 0
+    deadlines = Lifetime._deadlines
+
+    def counted(self):
+        nonlocal passes
+        passes += 1
+        return deadlines(self)
+
+    monkeypatch.setattr(Lifetime, "_deadlines", counted)
+    peer = Peer(values={4: 0})
+    streams = range(1, 401, 2)
+    for stream in streams:
+        peer.send(call(stream) if kind == "answers" else headers(stream) + data(stream, b"\0", 0))
+
+    peer.tick(6)
+
+    assert not peer.connection.streams
+    assert passes <= 3

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, strategies
 
 from benches.frames import frame
-from rls.transport.http2 import Connection, Limits
+from rls.transport.http2 import Connection, Limits, Memory
 from rls.transport.http2.errors import ErrorCode
-from tests.transport.http2.frame_sequences import sequence
+from rls.transport.wire import StatusCode
+from tests.transport.http2.frame_sequences import seeds, sequence
 from tests.transport.http2.peer import (
     ACK,
     END_HEADERS,
@@ -69,9 +70,9 @@ def written(calls: list[tuple[str, str, list[bytes], bool, bytes]]) -> bytes:
     return b"".join(sent)
 
 
-def story(cuts: list[bytes]) -> tuple[object, ...]:
+def story(cuts: list[bytes], turn_frames: int = 128) -> tuple[object, ...]:
     """All that can be seen of a connection that is sent *cuts*."""
-    peer = Peer(Limits(max_message_bytes=65_530), greet=False)
+    peer = Peer(Limits(max_message_bytes=65_530, turn_frames=turn_frames), greet=False)
     for cut in cuts:
         peer.send(cut)
     messages = {stream: (echo.messages, echo.ended, echo.was_lost) for stream, echo in peer.streams.items()}
@@ -87,12 +88,12 @@ def test_any_cut_gives_the_same_calls(calls, random):
 
     cuts = [sent[a:b] for a, b in zip([0, *places], [*places, len(sent)], strict=True)]
 
-    assert story(cuts) == story([sent])
+    assert story(cuts) == story([sent]) == story([sent], turn_frames=random.randrange(1, 5))
 
 
 def test_random_sequences_byte_by_byte(sequences):
-    for seed in range(sequences // 10):
-        frames = [PREFACE + settings(), *sequence(Random(seed))]
+    for seed in seeds(sequences // 10):
+        frames = [PREFACE + settings(), *sequence(Random(seed), large=False)]
         whole = b"".join(frames)
 
         expected = story([whole])
@@ -104,14 +105,19 @@ def test_random_sequences_byte_by_byte(sequences):
 @pytest.mark.parametrize("acknowledge", [True, False])
 def test_no_bytes_raise_anything_or_are_kept(sequences, acknowledge):
     """Frames of any type with any flags and any payload, in valid and in garbled form."""
-    for seed in range(sequences):
+    memory = Memory(40_000)
+    for seed in seeds(sequences):
         random = Random(seed)
-        peer = Peer(Limits(max_concurrent_streams=5, max_message_bytes=65_530), acknowledge=acknowledge)
+        limits = Limits(max_concurrent_streams=5, max_message_bytes=random.choice((65_530, 100_000)), max_held_bytes=0)
+        peer = Peer(limits, acknowledge=acknowledge, memory=memory)
         for _ in range(random.randrange(1, 30)):
             payload = random.randbytes(random.choice((0, 1, 4, 5, 8, 9, 50, 300)))
             flags = random.choice((0, 1, 4, 5, 8, 0x20, random.randrange(256)))
             sent = frame(random.randrange(11), flags, random.choice((0, 0, 1, 3, 5, 2**32 - 1)), payload)
             peer.send(*sequence(random)[:3], sent if random.random() < 0.7 else sent[: random.randrange(len(sent))])
+            check(peer.connection)
+            answer(peer.connection, random)
+            peer.read()
             if peer.connection.is_closed:
                 break
 
@@ -121,16 +127,47 @@ def test_no_bytes_raise_anything_or_are_kept(sequences, acknowledge):
             assert not peer.connection.calls
             assert not peer.connection.streams
             assert peer.connection._held == peer.connection._waiting_bytes == 0
+        assert memory.held == peer.connection._held <= 40_000
+        peer.connection.lost()
+        assert memory.held == 0
 
 
 def test_garbage_after_a_preface_ends_the_connection_or_waits(sequences):
-    for seed in range(sequences // 5):
+    for seed in seeds(sequences // 5):
         peer = Peer()
         for _ in range(20):
             peer.send(Random(seed).randbytes(1_000))
 
         assert peer.connection.is_closed
         assert peer.code not in (None, ErrorCode.INTERNAL_ERROR, ErrorCode.NO_ERROR)
+
+
+def check(connection: Connection) -> None:
+    """What is counted as it comes and goes is what there is."""
+    streams = connection.streams.values()
+    whole = [s for s in streams if s.receiver is None and s.request is None and s.trailers is None and not s.lost]
+    assert connection.handed_over == len(whole)
+    assert connection._held == sum(stream.held for stream in streams)
+    assert connection._held == sum(stream.reader.held for stream in streams if stream.reader is not None)
+    assert connection._granted == sum(stream.granted for stream in streams)
+    assert connection._outstanding == sum(stream.granted - stream.held for stream in streams if stream.granted)
+    assert connection._waiting_bytes == sum(len(stream.waiting) for stream in streams)
+
+
+def answer(connection: Connection, random: Random) -> None:
+    """Answer some of the calls, in any way."""
+    for stream in [*connection.calls, *connection.streams]:
+        kind = random.random()
+        if kind < 0.1 and stream in connection.calls:
+            connection.respond(stream, b"x" * random.choice((1, 900, 70_000)))
+        elif kind < 0.1 and stream in connection.streams:
+            connection.send_message(stream, b"x" * random.choice((1, 900, 70_000)))
+        elif kind < 0.15:
+            connection.fail(stream, StatusCode.INTERNAL, "drawn")
+        elif kind < 0.2:
+            connection.finish(stream)
+        elif kind < 0.22:
+            connection.reset(stream)
 
 
 def footprint(connection: Connection) -> int:

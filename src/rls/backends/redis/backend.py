@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rls.backends.base import Hit, Waiting
+from rls.backends.redis.causes import IN_A_CLUSTER, with_advice
 from rls.backends.redis.endpoint import Endpoint, NodeOptions
 from rls.backends.redis.flight import Flight, settle
 from rls.backends.redis.node import Node
 from rls.backends.redis.opening import RedisEndpoint
 from rls.backends.redis.ping import ping
 from rls.backends.redis.refusal import Refusal
+from rls.errors import BackendError
 
 
 class RedisBackend:
@@ -33,10 +35,10 @@ class RedisBackend:
     def __init__(self, url: str, *, key_prefix: str = "", **options: Any) -> None:
         self._options = NodeOptions(**options)
         self._ping_key = f"{key_prefix}r1|ping".encode()
-        self._node = Node(self._endpoint(url), self._options, ping=lambda _: self._ping(), on_refusals=_leave_a_replica)
+        self._node = Node(self._endpoint(url), self._options, ping=lambda _: self._ping(), on_refusals=_see_to_refusals)
 
     def _endpoint(self, url: str) -> Endpoint:
-        return RedisEndpoint(url)
+        return RedisEndpoint(url, alone=True)
 
     @property
     def up(self) -> Mapping[str, bool]:
@@ -97,9 +99,15 @@ class RedisBackend:
         await self._node.aclose()
 
 
-def _leave_a_replica(node: Node, flight: Flight) -> None:
-    """After a failover the connection leads to what is a replica now; another one may lead to the new primary."""
-    for error in flight.batch.errors.values():
-        if Refusal.of(error).is_not_the_primary:
-            node.leave(str(error))
-            return
+def _see_to_refusals(node: Node, flight: Flight) -> None:
+    """Where a replica refuses, another connection may lead to the primary; a node of a cluster refuses what others serve."""
+    errors = flight.batch.errors
+    refused = {command: Refusal.of(error) for command, error in errors.items()}
+    for command, refusal in refused.items():
+        if refusal.is_redirection:
+            errors[command] = BackendError(IN_A_CLUSTER)
+        elif refusal.kind == "CLUSTERDOWN":
+            errors[command] = BackendError(with_advice(str(errors[command]), IN_A_CLUSTER))
+    left = next((command for command, refusal in refused.items() if refusal.is_not_the_primary), None)
+    if left is not None:
+        node.leave(str(errors[left]))

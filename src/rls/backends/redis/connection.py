@@ -18,6 +18,7 @@ class NodeConnection(asyncio.Protocol):
         address: Where it leads, for messages.
 
     Attributes:
+        has_answered: Whether there has been a reply, of whatever kind.
         on_lost: Called once, with the reason, when the connection is gone.
         on_refused: Called when whoever is at its end turns out to be of no use; see `leave`.
     """
@@ -25,6 +26,7 @@ class NodeConnection(asyncio.Protocol):
     def __init__(self, address: str) -> None:
         self.on_lost: Callable[[BackendError], None] | None = None
         self.on_refused: Callable[[], None] = lambda: None
+        self.has_answered = False
         self._lost: BackendError | None = None
         self._address = address
         self._transport: asyncio.WriteTransport | None = None
@@ -109,6 +111,7 @@ class NodeConnection(asyncio.Protocol):
         except hiredis.ProtocolError as error:
             self.lose(f"sent what is not RESP: {error}")
             return
+        self.has_answered = self.has_answered or bool(replies)
         if len(replies) >= self._expected and self._on_replies is not None:
             on_replies, self._on_replies = self._on_replies, None
             self._replies = []

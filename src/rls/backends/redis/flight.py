@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from rls.backends.base import Hit, Waiting, kind_of, submit_as_task
 from rls.backends.redis.batch import Batch
+from rls.backends.redis.causes import cause
 from rls.backends.redis.refusal import is_of_counter
 from rls.errors import BackendError, CounterRefused
 
@@ -18,6 +19,7 @@ class Flight:
     """A batch, and the future that all of its calls wait for; None until there is a call.
 
     Attributes:
+        address: Of its node, for messages.
         failed: Why its counts could not be had.
         followed: Where the commands went that were refused here and sent again: a flight, and the command in its batch.
         hops: How often commands of it had been refused and sent again before, by command; 0 where there is none.
@@ -26,9 +28,10 @@ class Flight:
         due: When its first call has waited long enough, by the loop's clock; 0 where its time begins when it is sent.
     """
 
-    __slots__ = ("batch", "due", "failed", "followed", "gatherings", "hops", "landed", "waiting")
+    __slots__ = ("address", "batch", "due", "failed", "followed", "gatherings", "hops", "landed", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "") -> None:
+        self.address = address
         self.batch = Batch()
         self.landed: asyncio.Future[None] | None = None
         self.failed: BackendError | None = None
@@ -118,8 +121,9 @@ class Flight:
         if error is not None:
             hit = flight.batch.hit(command)
             if not is_of_counter(error, hit.amount):
-                raise BackendError(f"Redis: {error}") from error
-            raise CounterRefused(f"Redis: {error}; the key is {hit.key.decode(errors='surrogateescape')}") from error
+                raise BackendError(cause(flight.address, error)) from error
+            key = hit.key.decode(errors="surrogateescape")
+            raise CounterRefused(f"{cause(flight.address, error)}; the key is {key}") from error
         return flight.batch.bases[command]
 
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from rls.backends.redis.causes import IN_A_CLUSTER, cause
 from rls.backends.redis.connection import NodeConnection
 from rls.backends.redis.refusal import Refusal
+from rls.backends.redis.slots import ranges
 from rls.errors import BackendError
 
 
-async def greet(connection: NodeConnection, address: str, credentials: Sequence[str], database: int, name: str) -> None:
+async def greet(
+    connection: NodeConnection,
+    address: str,
+    credentials: Sequence[str],
+    database: int,
+    name: str,
+    *,
+    alone: bool = False,
+) -> None:
     """Authenticate and select, in one round trip; a name is a nicety, and is not missed where it is refused.
 
     Args:
@@ -17,7 +28,8 @@ async def greet(connection: NodeConnection, address: str, credentials: Sequence[
         address: For messages.
         credentials: User and password, a password alone, or nothing.
         database: Its number; 0 needs no selecting.
-        name: What CLIENT LIST of Redis shows; "" for none.
+        name: What CLIENT LIST of Redis shows; "" for none, and for no question that is not needed.
+        alone: Whether to ask if it is a node of a cluster of several, which is refused.
 
     Raises:
         BackendError: Redis refuses what is needed, or the connection is gone.
@@ -29,6 +41,8 @@ async def greet(connection: NodeConnection, address: str, credentials: Sequence[
         greeting.append((f"SELECT {database}", ("SELECT", str(database))))
     if name:
         greeting.append(("", ("CLIENT", "SETNAME", name)))
+        if alone:
+            greeting.append(("", ("CLUSTER", "SLOTS")))
     if not greeting:
         return None
     replies = await connection.ask(b"".join(packed(*words) for _, words in greeting), len(greeting))
@@ -37,12 +51,22 @@ async def greet(connection: NodeConnection, address: str, credentials: Sequence[
             continue
         if needed == "AUTH" and len(credentials) > 1 and "wrong number of arguments" in str(reply):
             # Before Redis 6 there are no users.
-            return await greet(connection, address, credentials[1:], database, name)
+            return await greet(connection, address, credentials[1:], database, name, alone=alone)
         if needed:
-            raise BackendError(f"Redis at {address}: {needed} was refused: {reply}")
+            raise BackendError(cause(address, f"{needed} was refused: {reply}"))
         if Refusal.of(reply).kind == "NOAUTH":
-            raise BackendError(f"Redis at {address}: {reply}")
+            raise BackendError(cause(address, reply))
+    if alone and name and _is_one_of_several(replies[-1]):
+        raise BackendError(cause(address, IN_A_CLUSTER))
     return None
+
+
+def _is_one_of_several(reply: Any) -> bool:
+    """Whether *reply*, to CLUSTER SLOTS, names several primaries. Where there is no cluster it is an error."""
+    try:
+        return len({(one.host, one.port) for one in ranges(reply, "")}) > 1
+    except BackendError:
+        return False
 
 
 def packed(*words: str) -> bytes:

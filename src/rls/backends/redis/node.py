@@ -17,7 +17,7 @@ from rls.backends.redis.lifetimes import Lifetimes
 from rls.backends.redis.password import Rotation
 from rls.backends.redis.reconnect import Reconnect
 from rls.backends.redis.standing import Standing
-from rls.errors import BackendError
+from rls.errors import BackendError, TimedOut
 
 # Of its time, what a batch has at least once it is sent, however long it waited behind the one before.
 _LEAST_SHARE = 0.5
@@ -52,7 +52,7 @@ class Node:
     ) -> None:
         self.endpoint = endpoint
         self.down: BackendError | None = None
-        self.filling = Flight()
+        self.filling = Flight(endpoint.address)
         self._options = options
         self._on_refusals = on_refusals
         self._on_change = on_change
@@ -191,7 +191,7 @@ class Node:
             if self._retiring:
                 self.close()
             return
-        self.filling = Flight()
+        self.filling = Flight(self.endpoint.address)
         self._in_flight = flight
         lifetimes = self._lifetimes
         lifetimes.sweep()
@@ -243,16 +243,15 @@ class Node:
         milliseconds = self._options.timeout_seconds * 1000
         if self._connection is None:
             if self.down is None:
-                self._lost(BackendError(f"Redis at {address}: no connection within {milliseconds:g} ms"))
+                self._lost(TimedOut(f"Redis at {address}: no connection within {milliseconds:g} ms"))
             return
-        error = BackendError(f"Redis at {address}: no answer within {milliseconds:g} ms")
+        error = TimedOut(f"Redis at {address}: no answer within {milliseconds:g} ms")
         self._timer = asyncio.get_running_loop().call_later(self._options.connect_timeout_seconds, self._give_up)
         self.go_down(error)
         self._fail(error)
 
     def _give_up(self) -> None:
-        waited = self._options.timeout_seconds + self._options.connect_timeout_seconds
-        self.leave(f"no answer within {waited:g} s")
+        self.leave(f"no answer within {self._options.timeout_seconds * 1000:g} ms")
 
     def _lost(self, error: BackendError) -> None:
         """There is no connection, or none that answers: fail what waits, and try for another in the background."""
@@ -277,10 +276,10 @@ class Node:
     def _fail(self, error: BackendError) -> None:
         """Let all calls know that their counts could not be had; the batch in flight stays, for its replies to come."""
         if self._in_flight is not None:
-            self._in_flight.fail(BackendError(str(error), in_doubt=True))
+            self._in_flight.fail(type(error)(str(error), in_doubt=True))
         self.filling.fail(error)
         self._standing.forget(self.filling)
-        filled, self.filling = self.filling.batch, Flight()
+        filled, self.filling = self.filling.batch, Flight(self.endpoint.address)
         for hit in filled.ttls():
             self.give_ttl(hit)
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from ssl import SSLContext
+from ssl import SSLCertVerificationError, SSLContext
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,12 +22,13 @@ from redis.asyncio.connection import SSLConnection
 from redis.exceptions import RedisError
 
 from rls.backends.redis.addresses import Address, Preference, connected_socket, look_up, stagger_seconds
+from rls.backends.redis.causes import WITH_TLS, WITHOUT_TLS, cause, with_advice
 from rls.backends.redis.connection import NodeConnection
 from rls.backends.redis.greeting import greet
 from rls.backends.redis.password import PasswordFile
 from rls.backends.redis.race import first
 from rls.backends.redis.url import check, redacted, unusable, without_password_file
-from rls.errors import BackendError
+from rls.errors import BackendError, TimedOut
 
 
 class RedisEndpoint:
@@ -35,6 +36,7 @@ class RedisEndpoint:
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py reads it, and with the option `password_file`.
+        alone: It is to have all counters: a node of a cluster of several, which has some of them, is refused.
 
     Attributes:
         address: For messages: without user and password.
@@ -45,7 +47,7 @@ class RedisEndpoint:
         SettingsError: No connection to *url* can be had, whatever there is.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, alone: bool = False) -> None:
         check(url)
         self.address = redacted(url)
         plain, password_file = without_password_file(url)
@@ -63,6 +65,8 @@ class RedisEndpoint:
         self._port = int(getattr(said, "port", 0))
         self._name = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)).get("client_name", "rls")
         self._preference = Preference()
+        self._has_worked = False
+        self._alone = alone
 
     def at(self, host: str, port: int) -> RedisEndpoint:
         """The endpoint of another node, which is opened in the same way."""
@@ -88,8 +92,9 @@ class RedisEndpoint:
 
         async def attempt(address: Address | None) -> NodeConnection:
             where = self.address if len(addresses) == 1 else f"{self.address} ({address})"
-            async with _in_time(deadline, timeout_seconds, where):
-                return await self._open(address, where, tls)
+            stage = _Stage()
+            async with _in_time(deadline, timeout_seconds, where, stage):
+                return await self._open(address, where, tls, stage)
 
         connection = await first(
             map(attempt, addresses),
@@ -110,14 +115,14 @@ class RedisEndpoint:
             async with asyncio.timeout(timeout_seconds):
                 (reply,) = await connection.ask(command, 1)
         except TimeoutError:
-            raise BackendError(f"Redis at {self.address}: no answer within {timeout_seconds:g} s") from None
+            raise TimedOut(f"Redis at {self.address}: no answer within {timeout_seconds:g} s") from None
         finally:
             connection.close()
         if isinstance(reply, Exception):
-            raise BackendError(f"Redis at {self.address}: {reply}") from reply
+            raise BackendError(cause(self.address, reply)) from reply
         return reply
 
-    async def _open(self, address: Address | None, where: str, tls: SSLContext | None) -> NodeConnection:
+    async def _open(self, address: Address | None, where: str, tls: SSLContext | None, stage: _Stage) -> NodeConnection:
         """A connection to *address*, or to the Unix socket where that is None; it has been greeted."""
         connection = NodeConnection(where)
         try:
@@ -125,15 +130,21 @@ class RedisEndpoint:
                 loop = asyncio.get_running_loop()
                 await loop.create_unix_connection(lambda: connection, self._said.path)
             else:
-                await self._attach(connection, address, tls)
+                await self._attach(connection, address, tls, stage)
                 connection.on_refused = partial(self._preference.leave, address)
-            await greet(connection, where, self._credentials(), self._said.db, self._name)
-        except BaseException:
+            await greet(connection, where, self._credentials(), self._said.db, self._name, alone=self._alone)
+        except BaseException as error:
             connection.close()
+            unheard = address is not None and tls is None and not connection.has_answered and not self._has_worked
+            if unheard and isinstance(error, BackendError):
+                raise BackendError(with_advice(str(error), WITH_TLS)) from error
             raise
+        self._has_worked = True
         return connection
 
-    async def _attach(self, connection: NodeConnection, address: Address, tls: SSLContext | None) -> None:
+    async def _attach(
+        self, connection: NodeConnection, address: Address, tls: SSLContext | None, stage: _Stage
+    ) -> None:
         found = await connected_socket(address)
         try:
             if self._said.socket_keepalive:
@@ -141,8 +152,10 @@ class RedisEndpoint:
                 for option, value in self._said.socket_keepalive_options.items():
                     found.setsockopt(socket.IPPROTO_TCP, option, value)
             server_hostname = None if tls is None else self.host
+            stage.handshake = tls is not None and not self._has_worked
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: connection, sock=found, ssl=tls, server_hostname=server_hostname)
+            stage.handshake = False
         except BaseException:
             found.close()
             raise
@@ -162,16 +175,26 @@ class RedisEndpoint:
         return read.ssl_context.get() if isinstance(read, SSLConnection) else None
 
 
+class _Stage:
+    """How far an attempt has come: whether it is in the middle of a handshake of TLS."""
+
+    handshake = False
+
+
 @asynccontextmanager
-async def _in_time(deadline: float, seconds: float, where: str) -> AsyncIterator[None]:
+async def _in_time(deadline: float, seconds: float, where: str, stage: _Stage | None = None) -> AsyncIterator[None]:
     """Let what is done within end at *deadline*, *seconds* after it began, and fail with a BackendError."""
     try:
         async with asyncio.timeout_at(deadline):
             yield
     except TimeoutError:
-        raise BackendError(f"Redis at {where}: no connection within {seconds:g} s") from None
+        if stage is not None and stage.handshake:
+            text = f"Redis at {where}: it takes connections, but does not answer TLS within {seconds:g} s"
+            raise BackendError(with_advice(text, WITHOUT_TLS)) from None
+        raise TimedOut(f"Redis at {where}: no connection within {seconds:g} s") from None
     except (OSError, ValueError) as error:  # the last one of a name, or of a file with a password
-        raise BackendError(f"Redis at {where}: {_plainly(error)}") from error
+        handshake = stage is not None and stage.handshake and not isinstance(error, SSLCertVerificationError)
+        raise BackendError(with_advice(cause(where, _plainly(error)), WITHOUT_TLS if handshake else "")) from error
 
 
 def _plainly(error: Exception) -> str:

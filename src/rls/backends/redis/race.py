@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from rls.backends.base import kind_of
 from rls.errors import BackendError
 
 _Answer = TypeVar("_Answer")
@@ -56,8 +57,10 @@ async def first(
 
 
 def _failure(errors: list[BaseException | None]) -> BackendError:
-    texts = dict.fromkeys(str(error) for error in errors)
-    error = BackendError("; ".join(texts) or "there is nobody to ask")
+    # In one order: the same failures are the same text, whatever was tried first.
+    texts = sorted({str(error) for error in errors})
+    kind = kind_of([error for error in errors if isinstance(error, BackendError)])
+    error = kind("; ".join(texts) or "there is nobody to ask")
     error.__cause__ = next(iter(errors), None)
     return error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rls.backends.base import Hit
 from rls.backends.redis.batch import Batch
+from rls.backends.redis.causes import cause
 from rls.backends.redis.flight import Flight
 from rls.backends.redis.refusal import Refusal
 from rls.errors import BackendError
@@ -53,7 +54,7 @@ class Standing:
         if proof in batch.errors:
             error = batch.errors[proof]
             if not Refusal.of(error).is_redirection:
-                node.go_down(BackendError(f"Redis at {node.endpoint.address}: {error}"))
+                node.go_down(BackendError(cause(node.endpoint.address, error)))
             if node.down is not None:
                 self._timer = asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self.prove)
         elif node.down is not None and batch.has_written:

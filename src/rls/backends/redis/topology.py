@@ -13,7 +13,7 @@ from rls.backends.redis.node import Node
 from rls.backends.redis.opening import RedisEndpoint
 from rls.backends.redis.race import first
 from rls.backends.redis.slots import CLUSTER_SLOTS, SLOTS, Range, ranges, slot_of
-from rls.errors import BackendError
+from rls.errors import BackendError, TimedOut
 
 _PAUSE_SECONDS = 0.1
 """Between two looks at the topology; one is enough for any number of redirections."""
@@ -97,7 +97,7 @@ class Topology:
     def late(self) -> BackendError:
         """Nobody has told the topology in time: calls fail at once until somebody does."""
         milliseconds = self._options.timeout_seconds * 1000
-        error = BackendError(f"Redis at {self._addresses()}: no connection within {milliseconds:g} ms")
+        error = TimedOut(f"Redis at {self._addresses()}: no connection within {milliseconds:g} ms")
         if not self.known and self.down is None:
             self.down = error
         return error

@@ -23,7 +23,8 @@ the *shell*. It keeps one `Connection` for each socket, and times are its own, i
   at `is_drained` afterwards. `next_deadline` says when it will have something to do.
 - `drain(now)` for the end of the server or the age of the connection: GOAWAY in two steps, calls in flight are answered,
   then `is_drained`. Streaming calls are ended by their handlers. `lost()` when the transport is gone.
-- `calls` and `streams` say how much is under way.
+- `calls` and `streams` say how much is under way, `handed_over` how many of the streams are like calls.
+- One `Memory` for all connections of a server bounds what messages that are not whole hold together.
 
 *routes* maps a path to `Unary(handler)` or `Streaming(handler)`; handlers see a connection as a `Responder`.
 
@@ -38,10 +39,10 @@ the *shell*. It keeps one `Connection` for each socket, and times are its own, i
 - `connection.end_turn()` makes `receive` return after the present call.
 
 How it is made, from the bottom: `frames`, `errors`, `limits` (every bound, with its reason); `fields` (is a list
-well-formed?), `huffman`, `literals`, `blocks` (field blocks, recognized when they come again); `grpc`, `messages`,
+well-formed?), `huffman`, `literals`, `patterns`, `blocks` (field blocks, recognized when they come again); `grpc`, `messages`,
 `responses` (gRPC's mapping); then one connection in layers, each a class that adds to the one before: `outgoing` (answers
-and their flow control), `control` (SETTINGS, PING, WINDOW_UPDATE...), `requests` (DATA and HEADERS, in full), `lifetime`
-(time), `connection` (`receive`, and the flat path of a usual call: HEADERS that came before, and all of its DATA
+and their flow control), `control` (SETTINGS, PING, WINDOW_UPDATE...), `incoming` (messages that are not whole, and the
+windows that we give), `requests` (DATA and HEADERS, in full), `lifetime` (time), `connection` (`receive`, and the flat path of a usual call: HEADERS that came before, and all of its DATA
 in one frame).
 """
 
@@ -49,8 +50,9 @@ from rls.transport.http2.connection import Connection
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.handler import Receiver, Responder, Routes, StreamHandler, Streaming, Unary, UnaryHandler
 from rls.transport.http2.limits import Limits, Rate
-from rls.transport.http2.outgoing import ConnectionState
+from rls.transport.http2.memory import Memory
 from rls.transport.http2.request import Head, Request
+from rls.transport.http2.stream import ConnectionState
 
 __all__ = [
     "Connection",
@@ -58,6 +60,7 @@ __all__ = [
     "ErrorCode",
     "Head",
     "Limits",
+    "Memory",
     "Rate",
     "Receiver",
     "Request",

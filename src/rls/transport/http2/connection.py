@@ -23,7 +23,8 @@ from rls.transport.http2.frames import (
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import Limits
-from rls.transport.http2.outgoing import ConnectionState
+from rls.transport.http2.memory import Memory
+from rls.transport.http2.stream import ConnectionState
 from rls.transport.wire import PREFIX, PREFIXES, SHORT
 
 _LOG = logging.getLogger(__name__)
@@ -45,14 +46,20 @@ class Connection(Lifetime):
     """The server's side of one HTTP/2 connection. See the package for how it is used."""
 
     def __init__(
-        self, routes: Routes, limits: Limits, now: float, wake: Callable[[Connection], None] | None = None
+        self,
+        routes: Routes,
+        limits: Limits,
+        now: float,
+        wake: Callable[[Connection], None] | None = None,
+        memory: Memory | None = None,
     ) -> None:
-        """*wake* is called with the connection when there is `data_to_send` while `receive` is not under way."""
-        super().__init__(limits, routes, now, wake)
+        """*wake* is called with the connection when there is `data_to_send` while `receive` is not under way. *memory* is
+        shared with other connections.
+        """
+        super().__init__(limits, routes, now, wake, memory)
         self._buffer = b""
         self._position = 0
         self._greeted = False
-        self._half_window = limits.connection_window // 2
         self._out.append(_greeting(limits))
 
     def receive(self, data: bytes, now: float, waited: float = 0.0) -> bool:
@@ -211,16 +218,8 @@ class Connection(Lifetime):
             self._buffer = self._buffer[position:]
             self._position = 0
         if self._receive_window < self._half_window:
-            self._give_window_back()
+            self._return_window()
         return more
-
-    def _give_window_back(self) -> None:
-        """Let the client send as much as it may again, less what we hold."""
-        window = self._receive_window
-        credit = self._limits.connection_window - window - self._held
-        if credit > window:
-            self._receive_window += credit
-            self._write(window_update(0, credit))
 
     def _next_id(self) -> int:
         """The stream that the flat path takes next; -1 where it must not take any."""
@@ -245,7 +244,6 @@ def _greeting(limits: Limits) -> bytes:
     values = {
         Setting.HEADER_TABLE_SIZE: 0,
         Setting.MAX_CONCURRENT_STREAMS: limits.max_concurrent_streams,
-        Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
         Setting.MAX_HEADER_LIST_SIZE: limits.max_header_list_bytes,
     }
     return settings(values) + window_update(0, limits.connection_window - DEFAULT_WINDOW)

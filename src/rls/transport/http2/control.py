@@ -21,7 +21,8 @@ from rls.transport.http2.frames import (
 )
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.limits import Budget, Limits
-from rls.transport.http2.outgoing import ConnectionState, Outgoing
+from rls.transport.http2.outgoing import Outgoing
+from rls.transport.http2.stream import ConnectionState
 
 
 class Control(Outgoing):
@@ -29,13 +30,14 @@ class Control(Outgoing):
 
     def __init__(self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None) -> None:
         super().__init__(limits, now, wake)
-        self._blocks = Blocks(limits, routes)
+        self._blocks = Blocks(limits, routes, now)
         self._settings_due = True
         self._settings_acked = False
         # The highest stream that may still be opened; lower once a drain has named the last one.
         self._max_stream_id = MAX_STREAM_ID
         self._resets = Budget(limits.resets, now)
         self._control = Budget(limits.control, now)
+        self._faults = Budget(limits.faults, now)
         # Calls whose share of `control` has not been added yet.
         self._begun = 0
         self._waited = 0.0
@@ -161,6 +163,7 @@ class Control(Outgoing):
                 raise ConnectionFault(
                     ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the connection's window overflow"
                 )
+            self._cost += len(self._blocked) // 16
             self._pump_all()
             return
         if self._is_idle(stream_id):
@@ -184,6 +187,13 @@ class Control(Outgoing):
         if not stream_id % 2:
             return True
         return self._last_stream_id < stream_id <= self._max_stream_id
+
+    def _stream_error(self, stream_id: int, fault: StreamFault) -> None:
+        """A stream error (section 5.4.2), by the client's doing. One RST_STREAM is enough for a stream."""
+        if stream_id not in self._ignored:
+            self._reset(stream_id, fault.code)
+        if not self._faults.spend(self._now):
+            self.terminate(ErrorCode.ENHANCE_YOUR_CALM, f"too many stream errors, at last: {fault.text}")
 
     def _spend(self, cost: float) -> None:
         if self._begun:

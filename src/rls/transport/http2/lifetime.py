@@ -10,9 +10,10 @@ from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.frames import MAX_STREAM_ID, FrameType, frame, goaway
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.limits import Limits
-from rls.transport.http2.outgoing import ConnectionState, nobody
+from rls.transport.http2.memory import Memory
+from rls.transport.http2.outgoing import nobody
 from rls.transport.http2.requests import Requests
-from rls.transport.http2.stream import Stream, StreamState
+from rls.transport.http2.stream import ConnectionState, Stream, StreamState
 from rls.transport.wire import StatusCode
 
 _KEEPALIVE: Final = b"alive?\0\0"
@@ -22,8 +23,10 @@ _LAST_CALL: Final = b"goaway\0\0"
 class Lifetime(Requests):
     """A connection that is asked, from time to time, what is overdue."""
 
-    def __init__(self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None) -> None:
-        super().__init__(limits, routes, now, wake)
+    def __init__(
+        self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None, memory: Memory | None
+    ) -> None:
+        super().__init__(limits, routes, now, wake, memory)
         self._began = now
         self._heard = now
         self._idle_since = now
@@ -46,11 +49,13 @@ class Lifetime(Requests):
         if self.calls or self.streams or self._last_stream_id != self._idle_stream_id:
             self._idle_since = now
             self._idle_stream_id = self._last_stream_id
-        while not self.is_closed:
-            at, act = min(self._deadlines(), key=lambda deadline: deadline[0])
-            if at > now:
-                return
-            act()
+        # What is done may bring up more, such as GOAWAY after a drain's PING. All that is overdue is done in one pass: a
+        # client can let a thousand calls be overdue together.
+        while overdue := [act for at, act in self._deadlines() if at <= now]:
+            for act in overdue:
+                if self.is_closed:
+                    return
+                act()
 
     def drain(self, now: float) -> None:
         """Stop, in two steps (section 6.8): say that no stream above 2^31-1 is taken, which is true of all; once the
@@ -107,10 +112,10 @@ class Lifetime(Requests):
                 reader = stream.reader
                 began = stream.began if stream.receiver is None or reader is None else reader.since
                 if began is not None:
-                    yield began + limits.message_seconds, partial(self._no_message, stream)
+                    overdue = self._no_room if stream.id in self._in_line else self._no_message
+                    yield max(began, stream.granted_at) + limits.message_seconds, partial(overdue, stream)
         for stream_id, since in self._blocked.items():
             yield since + limits.answer_seconds, partial(self._slow_reader, stream_id)
-            break
         if self._drain_began is not None:
             yield self._drain_began + limits.goaway_seconds, self._last_goaway
         if self._asked is not None:
@@ -132,8 +137,14 @@ class Lifetime(Requests):
     def _no_message(self, stream: Stream) -> None:
         self._abort(stream.id, StatusCode.DEADLINE_EXCEEDED, "the message did not come in time")
 
+    def _no_room(self, stream: Stream) -> None:
+        """It waited for us; a window that others left to it a moment ago comes too late."""
+        if stream.held:
+            self._shed(stream)
+
     def _slow_reader(self, stream_id: int) -> None:
-        self._reset(stream_id, ErrorCode.CANCEL)
+        if stream_id in self._blocked:
+            self._reset(stream_id, ErrorCode.CANCEL)
 
     def _dead(self) -> None:
         self.terminate(ErrorCode.NO_ERROR, "no answer to PING")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rls.transport.http2.frames import DEFAULT_WINDOW
+from rls.transport.wire import PREFIX
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -19,12 +22,21 @@ class Limits:
 
     Attributes:
         max_message_bytes: A gRPC message, sent and inflated. Its prefix says its length, so a longer one is refused
-            before it arrives. It also sets the flow-control windows: no call needs a WINDOW_UPDATE of its own.
+            before it arrives.
+        max_held_bytes: Bytes of incomplete messages on one connection; those that began last are shed above it (see
+            `incoming`). A third may be promised to messages longer than the default window of 64 KiB: two of the
+            largest. The rest is room for the first 64 KiB of 80 others. At least four of the largest messages.
+        max_held_bytes_of_all: The same over all connections of a server (see `memory`): as much as eight connections
+            may hold, and a small part of the 1 GiB that a pod has.
         max_header_list_bytes: A header list as RFC 9113, section 10.5.1 counts it: names, values and 32 for each field.
             gRPC's usual bound. A longer one ends its call with RESOURCE_EXHAUSTED.
         max_header_block_bytes: A field block over all of its frames. It is collected before it is decoded, so it is what
             a flood of CONTINUATION frames can make a connection hold. Above the header list, so that a list somewhat
-            too long ends its call and not the connection.
+            too long ends its call and not the connection: once the client has given up its dynamic table, a block that
+            is longer than its list may be need not be decoded.
+        large_blocks: Field blocks above 4 KiB that must be decoded, since they did not come before, by parts of 4 KiB:
+            each part takes up to 1 ms, and there are four at most. Calls over it end with RESOURCE_EXHAUSTED. Fifty
+            parts a second take a twentieth of the loop's time.
         max_continuations: CONTINUATION frames of one block. Two would do for the largest block at the smallest frame
             size; some clients cut smaller.
         max_concurrent_streams: Calls open at once. One gateway worker at 10,000 calls a second holds 1,000 during a stall
@@ -58,8 +70,11 @@ class Limits:
     """
 
     max_message_bytes: int = 1_048_576
+    max_held_bytes: int = 8_388_608
+    max_held_bytes_of_all: int = 67_108_864
     max_header_list_bytes: int = 16_384
     max_header_block_bytes: int = 32_768
+    large_blocks: Rate = field(default=Rate(100, 50))
     max_continuations: int = 16
     max_concurrent_streams: int = 1_000
     remembered_streams: int = 1_024
@@ -81,14 +96,19 @@ class Limits:
     turn_frames: int = 128
 
     @property
-    def stream_window(self) -> int:
-        """SETTINGS_INITIAL_WINDOW_SIZE: room for the largest message and its prefix, and never below the default."""
-        return min(2**30, max(65_535, self.max_message_bytes + 5))
+    def held_bytes(self) -> int:
+        """`max_held_bytes`, or more where messages may be large."""
+        return min(2**30, max(self.max_held_bytes, 4 * (self.max_message_bytes + PREFIX.size)))
+
+    @property
+    def held_bytes_of_all(self) -> int:
+        """`max_held_bytes_of_all`, or more where messages may be large."""
+        return max(self.max_held_bytes_of_all, 2 * self.held_bytes)
 
     @property
     def connection_window(self) -> int:
-        """Bytes of incomplete messages that a connection holds at most: room for one of the largest, and then some."""
-        return self.stream_window + 65_535
+        """The window of a connection: there is always room for as much as one stream may send at first."""
+        return self.held_bytes + DEFAULT_WINDOW
 
 
 STREAM_BYTES = 1_024
@@ -107,12 +127,13 @@ class Budget:
 
     def spend(self, now: float, cost: float = 1) -> bool:
         """Take *cost*; False where it is not there."""
-        left = self._left - cost
-        if left < 0:
-            left = min(self._rate.burst, self._left + (now - self._at) * self._rate.per_second) - cost
+        if self._left < cost:
+            self._left = min(self._rate.burst, self._left + (now - self._at) * self._rate.per_second)
             self._at = now
-        self._left = left
-        return left >= 0
+            if self._left < cost:
+                return False
+        self._left -= cost
+        return True
 
     def add(self, amount: float) -> None:
         """Give *amount* back, up to the burst."""

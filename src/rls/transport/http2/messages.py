@@ -1,7 +1,7 @@
 """Length-Prefixed-Message (gRPC's PROTOCOL-HTTP2.md): messages out of DATA, as it comes.
 
-Attributes of both readers: `held`, bytes that wait for the rest of their message; `since`, when that message began, None
-between messages.
+Attributes of both readers: `held`, bytes that wait for the rest of their message; `size`, bytes of that message with its
+prefix, 0 until the prefix has come; `since`, when that message began, None between messages.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from rls.transport.wire import PREFIX, Aborted, StatusCode, check_length, inflat
 class UnaryReader:
     """The one message of a unary call."""
 
-    __slots__ = ("_buffer", "_encoding", "_end", "_max_bytes", "held", "since")
+    __slots__ = ("_buffer", "_encoding", "_max_bytes", "held", "since", "size")
 
     def __init__(self, max_bytes: int, encoding: bytes) -> None:
         self._buffer = bytearray()
         self._encoding = encoding
-        self._end = 0
         self._max_bytes = max_bytes
-        self.held = 0
+        self.held = self.size = 0
         self.since: float | None = None
 
     def feed(self, data: bytes, now: float) -> list[bytes]:
@@ -33,9 +32,9 @@ class UnaryReader:
             self.since = now
         buffer += data
         self.held = len(buffer)
-        if not self._end and len(buffer) >= PREFIX.size:
-            self._end = PREFIX.size + _read_prefix(buffer, 0, self._max_bytes)
-        if self._end and len(buffer) > self._end:
+        if not self.size and len(buffer) >= PREFIX.size:
+            self.size = PREFIX.size + _read_prefix(buffer, 0, self._max_bytes)
+        if self.size and len(buffer) > self.size:
             raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries more than one message")
         return []
 
@@ -45,21 +44,19 @@ class UnaryReader:
         Raises:
             Aborted: There is none, or not all of it, or it cannot be inflated.
         """
-        message = only_message(bytes(self._buffer), {b"grpc-encoding": self._encoding}, self._max_bytes)
-        self.held = 0
-        return [message]
+        return [only_message(bytes(self._buffer), {b"grpc-encoding": self._encoding}, self._max_bytes)]
 
 
 class StreamingReader:
     """The messages of a streaming call."""
 
-    __slots__ = ("_buffer", "_encoding", "_max_bytes", "held", "since")
+    __slots__ = ("_buffer", "_encoding", "_max_bytes", "held", "since", "size")
 
     def __init__(self, max_bytes: int, encoding: bytes) -> None:
         self._buffer = bytearray()
         self._encoding = encoding
         self._max_bytes = max_bytes
-        self.held = 0
+        self.held = self.size = 0
         self.since: float | None = None
 
     def feed(self, data: bytes, now: float) -> list[bytes]:
@@ -71,10 +68,12 @@ class StreamingReader:
         buffer = self._buffer
         buffer += data
         messages: list[bytes] = []
-        position = 0
+        position = self.size = 0
         while len(buffer) - position >= PREFIX.size:
-            end = position + PREFIX.size + _read_prefix(buffer, position, self._max_bytes)
+            size = PREFIX.size + _read_prefix(buffer, position, self._max_bytes)
+            end = position + size
             if len(buffer) < end:
+                self.size = size
                 break
             message = bytes(buffer[position + PREFIX.size : end])
             messages.append(inflate(message, self._encoding, self._max_bytes) if buffer[position] else message)

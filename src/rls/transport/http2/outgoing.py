@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Any
 
 from rls.transport.http2 import responses
-from rls.transport.http2.errors import ErrorCode, StreamFault
+from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.frames import DEFAULT_MAX_FRAME, DEFAULT_WINDOW, Flag, FrameType, frame, goaway, rst_stream
-from rls.transport.http2.limits import STREAM_BYTES, Budget, Limits
+from rls.transport.http2.limits import STREAM_BYTES, Limits
 from rls.transport.http2.request import Request
 from rls.transport.http2.responses import ANSWER_END, ANSWER_MIDDLE, ANSWER_PREFIX, ANSWER_START, TRAILERS_OK
-from rls.transport.http2.stream import Stream, StreamState
+from rls.transport.http2.stream import ConnectionState, Stream, StreamState
 from rls.transport.wire import PREFIX, SHORT, StatusCode
 
 _LOG = logging.getLogger(__name__)
 
 _END_HEADERS = int(Flag.END_HEADERS)
 _END_STREAM = int(Flag.END_HEADERS | Flag.END_STREAM)
-
-
-class ConnectionState(Enum):
-    """PREFACE: the client's has not come. OPEN. DRAINING: no new calls, see `drain`. CLOSED: send what is left, close."""
-
-    PREFACE = auto()
-    OPEN = auto()
-    DRAINING = auto()
-    CLOSED = auto()
 
 
 def nobody(_: object) -> None:
@@ -41,6 +31,7 @@ class Outgoing:
     Attributes:
         calls: When each unary call began that is whole, handed over and not answered, by stream.
         streams: All other streams that are not closed, but those whose DATA is about to come.
+        handed_over: How many of `streams` are as those of `calls`, but did not come in one piece.
         state: See `ConnectionState`.
         error: Why the connection was closed by us: code and text. None where nothing was wrong.
         wake: Told, with the connection, when there is something to send and `receive` is not under way.
@@ -49,6 +40,7 @@ class Outgoing:
     def __init__(self, limits: Limits, now: float, wake: Callable[[Any], None] | None) -> None:
         self.calls: dict[int, float] = {}
         self.streams: dict[int, Stream] = {}
+        self.handed_over = 0
         # Unary calls of which nothing but usual HEADERS has come, and nothing else on the connection since then.
         self._headed: dict[int, Request] = {}
         self.state = ConnectionState.PREFACE
@@ -57,12 +49,10 @@ class Outgoing:
         self._limits = limits
         self._now = now
         # Within `receive`; and whether it has to return.
-        self._receiving = False
-        self._stop = False
+        self._receiving = self._stop = False
         self._out: list[bytes] = []
         # The client's side of flow control (section 5.2).
-        self._send_window = DEFAULT_WINDOW
-        self._peer_window = DEFAULT_WINDOW
+        self._send_window = self._peer_window = DEFAULT_WINDOW
         self._peer_max_frame = DEFAULT_MAX_FRAME
         # Bytes of a unary answer that needs no more than to be sent; -1 where none is like that.
         self._short = SHORT - 1
@@ -73,17 +63,11 @@ class Outgoing:
         self._waiting_bytes = 0
         # Streams that ended before the client had sent all: what is on its way is ignored.
         self._ignored: dict[int, None] = {}
-        self._faults = Budget(limits.faults, now)
-        # Bytes of incomplete messages.
-        self._held = 0
         self._last_stream_id = 0
 
     def data_to_send(self) -> bytes:
         """All that is to be sent, in one piece; b"" where there is nothing."""
-        out = self._out
-        if not out:
-            return b""
-        self._out = []
+        out, self._out = self._out, []
         return b"".join(out)
 
     @property
@@ -131,8 +115,7 @@ class Outgoing:
             else:
                 self._write(start + stream_id.to_bytes(4, "big") + block)
             return True
-        stream = self._unanswered(stream_id)
-        return stream is not None and self._end(stream, code, text)
+        return (stream := self._unanswered(stream_id)) is not None and self._end(stream, code, text)
 
     def send_message(self, stream_id: int, message: bytes) -> bool:
         """See `Responder`."""
@@ -178,6 +161,7 @@ class Outgoing:
         stream = Stream(stream_id, began, 0, self._peer_window)
         stream.state = StreamState.HALF_CLOSED_REMOTE
         self.streams[stream_id] = stream
+        self._hand_over(stream)
         return stream
 
     def _abort(self, stream_id: int, code: StatusCode, text: str) -> None:
@@ -191,6 +175,7 @@ class Outgoing:
         stream.lost = True
         if stream.answered:
             stream.trailers = responses.trailers(code, text)
+            self._done(stream)
             self._pump(stream)
         else:
             self._headers(stream.id, responses.trailers_only(code, text), _END_STREAM)
@@ -208,6 +193,8 @@ class Outgoing:
         stream.waiting += data
         self._waiting_bytes += len(data)
         stream.trailers = trailers
+        if trailers is not None:
+            self._done(stream)
         self._pump(stream)
         if self._waiting_bytes + STREAM_BYTES * len(self._blocked) > self._limits.max_waiting_bytes:
             self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
@@ -241,7 +228,7 @@ class Outgoing:
             if self._send_window <= 0:
                 return
             stream = self.streams.get(stream_id)
-            if stream is not None:
+            if stream is not None and stream.send_window > 0:
                 self._pump(stream)
 
     def _ended(self, stream: Stream) -> None:
@@ -257,13 +244,6 @@ class Outgoing:
         self._ignore(stream_id)
         self._forget(stream_id)
 
-    def _stream_error(self, stream_id: int, fault: StreamFault) -> None:
-        """A stream error (section 5.4.2), by the client's doing. One RST_STREAM is enough for a stream."""
-        if stream_id not in self._ignored:
-            self._reset(stream_id, fault.code)
-        if not self._faults.spend(self._now):
-            self.terminate(ErrorCode.ENHANCE_YOUR_CALM, f"too many stream errors, at last: {fault.text}")
-
     def _forget(self, stream_id: int) -> None:
         """A stream is closed."""
         self.calls.pop(stream_id, None)
@@ -271,11 +251,21 @@ class Outgoing:
         if stream is None:
             return
         self._waiting_bytes -= len(stream.waiting)
-        if stream.reader is not None:
-            self._held -= stream.reader.held
-            stream.reader = None
+        self._done(stream)
         self._blocked.pop(stream_id, None)
         self._lose(stream)
+
+    def _hand_over(self, stream: Stream) -> None:
+        """A unary call is whole."""
+        stream.handed_over = True
+        self.handed_over += 1
+
+    def _done(self, stream: Stream) -> None:
+        """The answer of a stream is complete, or will never be: what the client still sends for it is thrown away."""
+        if stream.handed_over:
+            stream.handed_over = False
+            self.handed_over -= 1
+        stream.reader = None
 
     def _lose(self, stream: Stream) -> None:
         """Tell a receiver that its call is over."""

@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from rls.transport.http2.control import Control
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
-from rls.transport.http2.frames import Flag, strip_padding, window_update
+from rls.transport.http2.frames import DEFAULT_WINDOW, Flag, strip_padding
 from rls.transport.http2.handler import Routes
+from rls.transport.http2.incoming import Incoming
 from rls.transport.http2.limits import Limits
+from rls.transport.http2.memory import Memory
 from rls.transport.http2.messages import StreamingReader, UnaryReader
 from rls.transport.http2.request import Head
 from rls.transport.http2.stream import Stream, StreamState
@@ -40,13 +41,14 @@ class _Block:
         self.frames = 0
 
 
-class Requests(Control):
+class Requests(Incoming):
     """A connection that takes requests of any shape."""
 
-    def __init__(self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None) -> None:
-        super().__init__(limits, routes, now, wake)
+    def __init__(
+        self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None, memory: Memory | None
+    ) -> None:
+        super().__init__(limits, routes, now, wake, memory)
         self._block: _Block | None = None
-        self._receive_window = limits.connection_window
         # Identifiers that were passed over lately: they have never been used (section 5.1.1).
         self._gaps: deque[tuple[int, int]] = deque(maxlen=_MAX_GAPS)
 
@@ -54,7 +56,7 @@ class Requests(Control):
         """Remember in full the calls of which only the HEADERS have come: something else than their DATA comes first."""
         limits = self._limits
         for stream_id, request in self._headed.items():
-            stream = Stream(stream_id, self._now, limits.stream_window, self._peer_window)
+            stream = Stream(stream_id, self._now, DEFAULT_WINDOW, self._peer_window)
             stream.request = request
             stream.content_length = request.head.content_length
             stream.reader = UnaryReader(limits.max_message_bytes, request.head.encoding)
@@ -88,6 +90,8 @@ class Requests(Control):
         stream.received += len(data)
         self._check_length(stream, ends=ends)
         self._content(stream, data, ends=ends)
+        if not ends and stream_id in self.streams:
+            self._replenish(stream)
 
     def _check_length(self, stream: Stream, *, ends: bool) -> None:
         """Section 8.1.1: content-length is the sum of all DATA."""
@@ -108,17 +112,20 @@ class Requests(Control):
             return
         reader = stream.reader
         assert reader is not None
-        held = reader.held
         try:
             messages = reader.feed(data, self._now)
             if ends:
                 messages += reader.end()
         except Aborted as error:
-            self._held += reader.held - held
             self._abort(stream.id, error.code, error.text)
             return
-        self._held += reader.held - held
+        if messages or ends:
+            self._release(stream)
+        if ends:
+            stream.reader = None
         self._deliver(stream, messages, ends=ends)
+        if stream.reader is not None:
+            self._hold(stream)
 
     def _deliver(self, stream: Stream, messages: list[bytes], *, ends: bool) -> None:
         """Give a handler what is whole."""
@@ -134,16 +141,13 @@ class Requests(Control):
             self._tell(stream, stream.receiver.message, message, self._now)
         if ends:
             self._tell(stream, stream.receiver.end, self._now)
-        elif stream.receive_window < self._limits.stream_window // 2 and stream.id in self.streams:
-            increment = self._limits.stream_window - stream.receive_window
-            stream.receive_window += increment
-            self._write(window_update(stream.id, increment))
 
     def _begin_unary(self, stream: Stream, message: bytes) -> None:
         """The request of a unary call is whole."""
         request, stream.request = stream.request, None
         assert request is not None
         assert request.head.unary is not None
+        self._hand_over(stream)
         try:
             request.head.unary(self, stream.id, request, message, self._now)
         except Exception:  # noqa: BLE001 - it ends one call
@@ -230,7 +234,7 @@ class Requests(Control):
         head = request.head
         if ends and head.content_length:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "malformed: content-length is not the length of the content")
-        stream = Stream(stream_id, self._now, self._limits.stream_window, self._peer_window)
+        stream = Stream(stream_id, self._now, DEFAULT_WINDOW, self._peer_window)
         stream.content_length = head.content_length
         self.streams[stream_id] = stream
         if head.refusal:
@@ -255,10 +259,10 @@ class Requests(Control):
         if ends:
             self._content(stream, b"", ends=True)
 
-    def _read(self, read: Callable[[bytes], T], block: bytes) -> T:
+    def _read(self, read: Callable[[bytes, float], T], block: bytes) -> T:
         """Decode; what it costs is taken off the turn."""
         try:
-            return read(block)
+            return read(block, self._now)
         finally:
             self._cost += self._blocks.cost
 

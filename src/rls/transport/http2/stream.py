@@ -1,4 +1,4 @@
-"""One stream (RFC 9113, section 5.1)."""
+"""One stream (RFC 9113, section 5.1), and the states of streams and connections."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from enum import Enum, auto
 from rls.transport.http2.handler import Receiver
 from rls.transport.http2.messages import StreamingReader, UnaryReader
 from rls.transport.http2.request import Request
+
+
+class ConnectionState(Enum):
+    """PREFACE: the client's has not come. OPEN. DRAINING: no new calls, see `drain`. CLOSED: send what is left, close."""
+
+    PREFACE = auto()
+    OPEN = auto()
+    DRAINING = auto()
+    CLOSED = auto()
 
 
 class StreamState(Enum):
@@ -35,8 +44,12 @@ class Stream:
         reader: Puts messages together; None once the client's side has ended.
         receive_window: Bytes of DATA that the client may still send.
         send_window: Bytes of DATA that we may still send; below 0 after the client has lowered its window (6.9.2).
+        held: Bytes of its message that is not whole.
+        granted: Bytes of that message where the client has been given a window for all of it, else 0.
+        granted_at: When it was.
         content_length: Bytes of content that are promised (8.1.1); None where nothing is.
         received: Bytes of content so far.
+        handed_over: Whether this is a unary call that is whole and has a handler, which has not answered.
         answered: Whether response HEADERS have been sent.
         waiting: DATA that waits for a window.
         trailers: The block that ends the stream once `waiting` is sent; None where the answer is not complete, b"" where
@@ -45,8 +58,8 @@ class Stream:
     """
 
     __slots__ = (
-        "answered", "began", "content_length", "id", "lost", "reader", "receive_window", "received", "receiver", "request",
-        "send_window", "state", "trailers", "waiting",
+        "answered", "began", "content_length", "granted", "granted_at", "handed_over", "held", "id", "lost", "reader",
+        "receive_window", "received", "receiver", "request", "send_window", "state", "trailers", "waiting",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, began: float, receive_window: int, send_window: int) -> None:
@@ -58,14 +71,12 @@ class Stream:
         self.reader: UnaryReader | StreamingReader | None = None
         self.receive_window = receive_window
         self.send_window = send_window
+        self.held = self.granted = 0
+        self.granted_at = began
         self.content_length: int | None = None
         self.received = 0
+        self.handed_over = False
         self.answered = False
         self.waiting = bytearray()
         self.trailers: bytes | None = None
         self.lost = False
-
-    @property
-    def is_handed_over(self) -> bool:
-        """Whether this is a unary call that is whole and has a handler, which has not answered."""
-        return self.receiver is None and self.request is None and self.trailers is None and not self.lost
