@@ -186,9 +186,9 @@ class _Handlers:
     ) -> None:
         self._on_drop = calls.on_drop
         self._shed_answer = calls.shed_answer
-        self._gate = Gate(calls, limits.max_concurrency)
-        self._farewell = farewell
         self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024, on_drop=calls.on_drop)
+        self._gate = Gate(calls, limits.max_concurrency, lambda: self._half_sent.count)
+        self._farewell = farewell
         self._client_names = ClientNames(client_san) if client_san else None
         self.methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             path: grpc.stream_unary_rpc_method_handler(self._unary(handler, sheds=path != CHECK))
@@ -200,14 +200,12 @@ class _Handlers:
         async def unary(_: object, context: Context) -> bytes:
             failure, answer = None, b""
             try:
-                # Before its message is read, and after that: others may have come with it.
-                if sheds:
-                    self._check(context)
-                message = await self._message(context)
-                self._in_time(context, Dropped.EXPIRED)
-                if sheds:
-                    self._check(context)
-                with self._gate.hold(context.peer()):
+                client = context.peer()
+                if sheds and not self._gate.is_open:
+                    self._gate.check(client, cast("float | None", context.time_remaining()))
+                with self._gate.hold(client):
+                    message = await self._message(context)
+                    self._in_time(context, Dropped.EXPIRED)
                     answer = await handler(message)
                 if self._farewell.held is not None:
                     await asyncio.shield(self._farewell.held)
@@ -253,10 +251,6 @@ class _Handlers:
         if not isinstance(message, bytes):
             raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries no message")
         return message
-
-    def _check(self, context: Context) -> None:
-        if not self._gate.is_open:
-            self._gate.check(context.peer(), cast("float | None", context.time_remaining()))
 
     def _in_time(self, context: Context, why: Dropped) -> None:
         # None where the caller set no deadline, which the stubs do not know.

@@ -25,6 +25,9 @@ class HalfSent:
 
     Args:
         on_drop: Called with SHED for each that gives way.
+
+    Attributes:
+        count: How many counted as half sent at the last tick.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class HalfSent:
         self._ended: dict[asyncio.Task[object], Aborted] = {}
         self._ticks = 0
         self._ticking = False
+        self.count = 0
 
     async def wait(self, rest: Awaitable[T]) -> T:
         """What comes, in the task of its call.
@@ -84,6 +88,7 @@ class HalfSent:
                 self._end(task, Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent"))
             else:
                 break
+        self.count = sum(1 for began in waiting.values() if self._ticks - began >= _TICKS)
         if waiting:
             self._tick_later()
         else:

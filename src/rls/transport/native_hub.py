@@ -12,6 +12,7 @@ from rls.transport.base import Calls, Dropped, Limits, Turn
 from rls.transport.certificates import ClientNames
 from rls.transport.http2 import Limits as ConnectionLimits
 from rls.transport.http2 import Memory
+from rls.transport.lateness import Lateness
 from rls.transport.native_calls import Starts, TaskCalls, make_routes, refuse_all
 from rls.transport.native_connection import LONGEST_TURN, NativeConnection, clock
 from rls.transport.native_permits import Gate
@@ -51,6 +52,7 @@ class Hub:
         self.permits = Permits(limits.max_concurrency, calls.caller_timeout, on_limit=calls.on_limit, clock=clock)
         self.gate = Gate(self.permits, self.turn, calls)
         self.starts = Starts(self.turn, calls.on_drop, clock)
+        self._lateness = Lateness(lambda _: self.gate.in_progress > 0, clock=clock)
         self.routes = make_routes(calls, self.tasks, self.watches, self.gate, self.turn, self.starts)
         self.refusing_routes = refuse_all(self.routes)
         self.names = ClientNames(client_san) if client_san else None
@@ -105,6 +107,8 @@ class Hub:
         """The first data of this turn of the loop is read; returns how long it has waited for other data, which is 0."""
         self.turn_began = now
         self.starts.until = now + LONGEST_TURN
+        if self.gate.in_progress:
+            self._lateness.watch()
         self._end_turn_soon()
         return 0.0
 
@@ -183,8 +187,10 @@ class Hub:
         if starts.is_late:
             now = clock()
             starts.go_on(now + max(LONGEST_TURN, now - (self.turn_began or now)))
-        if starts.is_late or permits.late:
-            permits.note(starts.begun, late=starts.is_late)
+        # Or they wait for the turn of their answers.
+        late = starts.is_late or self._lateness.late
+        if late or permits.late:
+            permits.note(starts.begun, late=late)
         starts.begun = 0
 
     def _tick(self) -> None:

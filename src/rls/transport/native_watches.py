@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from rls.transport.health import Health
 from rls.transport.http2 import Receiver, Request, Responder
-from rls.transport.permits import has_room
 from rls.transport.wire import Aborted, StatusCode
 
 
@@ -17,7 +14,6 @@ class NativeWatches:
         self._health = health
         self._at_most = at_most
         self._watches: dict[_Watch, None] = {}
-        self._by_connection = Counter[Responder]()
         self._closed = False
         health.on_change.append(self._tell)
 
@@ -46,21 +42,15 @@ class NativeWatches:
         """
         if self._closed:
             raise _shutting_down()
-        mine = self._by_connection[watch.connection]
-        if not has_room(self._at_most, len(self._watches), mine, len(self._by_connection)):
+        if len(self._watches) >= self._at_most:
             raise Aborted(StatusCode.RESOURCE_EXHAUSTED, f"more than {self._at_most} watches")
         state = self.state_of(message)
         self._watches[watch] = None
-        self._by_connection[watch.connection] += 1
         return state
 
     def remove(self, watch: _Watch) -> None:
         """It is over."""
-        if watch in self._watches:
-            del self._watches[watch]
-            self._by_connection[watch.connection] -= 1
-            if not self._by_connection[watch.connection]:
-                del self._by_connection[watch.connection]
+        self._watches.pop(watch, None)
 
     def state_of(self, message: bytes) -> bytes:
         """See `Health.state_of`."""
