@@ -10,6 +10,7 @@ from rls.transport.permits import Permits
 from rls.transport.wire import StatusCode
 
 _TOO_MANY = "too many calls are in progress"
+_NONE = -1.0
 
 
 class Gate:
@@ -35,11 +36,14 @@ class Gate:
         self._shed_answer = calls.shed_answer
         # Of connections that have any.
         self._counted: dict[Connection, int] = {}
-        # What else is in progress while a connection reads.
+        # While a connection reads: what else is in progress; and with which grpc-timeout a call was refused, as all the
+        # others are that come with it and have no more time.
         self._others = 0
+        self._refused: float | None = _NONE
 
     def begin(self, connection: Connection) -> None:
         """*connection* is about to read."""
+        self._refused = _NONE
         self._others = self.in_progress - self._counted.get(connection, 0) + connection.handed_over
 
     def count(self, connection: Connection) -> None:
@@ -67,7 +71,7 @@ class Gate:
                 self._others += 1
             mine = len(calls)
             # This one is among them.
-            if (permits.late or self._others + mine > free) and not self._allow(mine - 1, request.head.timeout):
+            if (permits.late or self._others + mine > free) and self._refuses(mine - 1, request.head.timeout):
                 self._on_drop(Dropped.SHED)
                 if self._shed_answer is None:
                     connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
@@ -78,6 +82,11 @@ class Gate:
 
         return gated
 
-    def _allow(self, mine: int, timeout: float | None) -> bool:
+    def _refuses(self, mine: int, timeout: float | None) -> bool:
+        if timeout == self._refused:
+            return True
         seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
-        return self._permits.allow(mine, self._others + mine, len(self._counted) or 1, seconds)
+        if self._permits.allow(mine, self._others + mine, len(self._counted) or 1, seconds):
+            return False
+        self._refused = timeout
+        return True
