@@ -19,12 +19,13 @@ class Lateness:
         clock: Seconds. Not the loop's: uvloop's has whole milliseconds.
 
     Attributes:
-        late: Whether the loop was late at the last look.
+        late: Whether the loop was late at the last two looks. Once may be a pause of the process: to let fewer calls in does
+            not shorten it.
         watching: Whether there will be another look.
     """
 
     def __init__(self, looked: Callable[[bool], bool], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.late = self.watching = False
+        self.late = self.watching = self._was_late = False
         self._looked = looked
         self._clock = clock
 
@@ -38,8 +39,9 @@ class Lateness:
         asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look, self._clock() + _LOOK_SECONDS)
 
     def _look(self, due: float) -> None:
-        self.late = self._clock() - due > LATE_SECONDS
-        if self._looked(self.late) or self.late:
+        late = self._clock() - due > LATE_SECONDS
+        self.late, self._was_late = late and self._was_late, late
+        if self._looked(self.late) or late:
             self._look_later()
         else:
             self.watching = False
