@@ -23,6 +23,7 @@ from rls.errors import Stopped
 from rls.fallback import Policies
 from rls.limiter import Limiter
 from rls.loading import Loading
+from rls.observe.drops import Drops
 from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
@@ -235,23 +236,19 @@ class App:
             self.log.warning("not_ready", reason="; ".join(texts))
 
     def _grpc(self) -> Transport:
-        drops = dict.fromkeys(map(str, Dropped), 0)
-
-        def dropped(why: Dropped) -> None:
-            drops[why] += 1
+        shed = (Dropped.SHED, Dropped.QUEUED)
+        drops = Drops(self.log, Dropped, shed, answer=self.settings.on_overload)
+        drops.show(self.metrics)
 
         def limited(calls: int) -> None:
             self._concurrency_limit = calls
 
-        self.metrics.read_counter(
-            "rls_dropped_total", "Calls that got no answer because they were too late.", lambda: drops, "reason"
-        )
         self.metrics.read_gauge(
             "rls_concurrency_limit",
-            "Calls that may be in progress, fewer while they wait too long.",
+            "Calls that may be in progress: fewer while calls wait for the CPU; 0 for no limit.",
             lambda: self._concurrency_limit,
         )
-        return open_transport(self.settings, self.service, self.health, dropped, limited, self.sockets)
+        return open_transport(self.settings, self.service, self.health, drops.add, limited, self.sockets)
 
     def _http(self) -> tuple[HttpListener | None, HttpListener | None]:
         """The public and the admin server, where they are asked for."""

@@ -12,7 +12,7 @@ from rls.observe.metrics import Metrics
 from rls.settings import Settings
 from rls.transport.base import Calls, CertificateStatus, Connections, Dropped, Limits, Tls, Transport
 from rls.transport.direct import RateLimitHandler
-from rls.transport.encode import Answers
+from rls.transport.encode import ALLOW_ALL, DENY_ALL, Answers
 from rls.transport.grpcio import Grpcio
 from rls.transport.health import CHECK, Health
 from rls.transport.native import Native
@@ -20,6 +20,7 @@ from rls.transport.service import SHOULD_RATE_LIMIT, Service
 
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
+_SHED_ANSWERS = {"error": None, "deny": DENY_ALL, "allow": ALLOW_ALL}
 _HOLD_SECONDS = 60.0
 """How long the state is degraded after a connection was refused, or could not be accepted."""
 
@@ -84,11 +85,13 @@ def _calls(
 ) -> Calls:
     # Twice: a call may wait for a write that is under way, and then for its own.
     unhurried = 2 * settings.backend_timeout
+    shed_answer = _SHED_ANSWERS[settings.on_overload]
     direct = partial(
         RateLimitHandler,
         service=service,
         caller_timeout=settings.caller_timeout,
         unhurried=unhurried,
+        shed_answer=shed_answer,
         on_drop=on_drop,
     )
     return Calls(
@@ -97,6 +100,7 @@ def _calls(
         caller_timeout=settings.caller_timeout,
         unhurried=unhurried,
         max_message_bytes=settings.max_message_bytes,
+        shed_answer=shed_answer,
         on_drop=on_drop,
         on_limit=on_limit,
         direct={SHOULD_RATE_LIMIT.encode(): direct},

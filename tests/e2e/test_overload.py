@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -51,3 +54,33 @@ def test_all_is_normal_after_an_overload(mesh, transport):
     # On a busy machine some answers miss the 20 ms at any load; behind a queue of dead calls, all do.
     wait_for(lambda: [envoy.get().status for _ in range(20)].count(200) > 10, "most of 20 answers come in time again")
     assert memory(rls.pid) - before < 200 * MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    ("transport", "answer", "status", "counted"),
+    [
+        ("native", "error", 200, "error"),
+        ("native", "deny", 429, "over_limit"),
+        ("native", "allow", 200, "ok"),
+        ("grpcio", "deny", 429, "over_limit"),
+    ],
+)
+def test_what_envoy_makes_of_shed_calls(mesh, transport, answer, status, counted):
+    """A call waits for a Redis that stands still, and there is room for one."""
+    redis = mesh.start_redis()
+    options = ("--max-concurrency", "1", "--backend-timeout", "60s", "--on-overload", answer)
+    rls = mesh.start_rls("--transport", transport, "--backend", redis.url, *options)
+    envoy = mesh.start_envoy(rls, change=sidecar)
+    wait_for(lambda: envoy.get().status == 200 and envoy.limits()["ok"], "a first answer")
+    before = envoy.limits()
+
+    redis.send(signal.SIGSTOP)
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(envoy.get) for _ in range(4)]
+        shed = [call.result().status for call in islice(as_completed(asked, timeout=8), 3)]
+        redis.send(signal.SIGCONT)
+
+    assert shed == [status] * 3
+    assert envoy.limits()[counted] - before[counted] == 3 + (counted == "ok")
+    assert rls.metric("rls_dropped_total", reason="shed") == 3
+    assert rls.output().count("shedding_began") == 1

@@ -24,9 +24,11 @@ from rls.core.model import Unit
 from rls.core.plan import Counting
 from rls.limiter import Limiter
 from rls.observe.metrics import Metrics
+from rls.transport.base import Shed
 from rls.transport.decode import SLICE
 from rls.transport.encode import Answers
 from rls.transport.service import Service
+from rls.transport.wire import StatusCode
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.tries import Step, rule, rule_set
 
@@ -224,6 +226,20 @@ async def test_other_calls_have_their_turn_while_many_descriptors_are_judged() -
         assert not long.done()
         await asyncio.sleep(0)
     assert (await long).overall_code == OK
+
+
+async def test_few_large_requests_wait_at_a_time() -> None:
+    """Each may hold a megabyte. The others are shed, and small ones are answered meanwhile."""
+    served = Served()
+    large = [message([one(b"%d-%d" % (i, n)) for n in range(SLICE + 1)]) for i in range(150)]
+    asked = [asyncio.create_task(served.ask(one_large)) for one_large in large]
+    await asyncio.sleep(0)
+    assert (await served.ask(message([one(b"other")]))).overall_code == OK
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    shed = [answer for answer in answers if isinstance(answer, Shed)]
+    assert (len(shed), shed[0].code) == (150 - 128, StatusCode.RESOURCE_EXHAUSTED)
+    assert (await served.ask(large[-1])).overall_code == OK
+    assert not any(served.service.unanswered.values())
 
 
 @pytest.mark.parametrize(

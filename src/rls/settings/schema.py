@@ -161,13 +161,18 @@ class Settings(BaseSettings):
     )
 
     max_concurrency: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
-        128,
-        description="Calls that may be in progress at one time; more are refused at once, uncounted. 0 for no limit.",
+        10_000,
+        description="Calls that may be in progress at one time, whatever they cost; 0 for no limit.",
+    )
+    on_overload: Annotated[Literal["error", "deny", "allow"], BeforeValidator(lowered), Flag(LIMITS)] = Field(
+        "error", description="What a call is answered with that is shed: an error, OVER_LIMIT or OK."
     )
     max_connections: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
         10_000, description="Connections at one time, as far as the limit on open files allows; 0 for no limit."
     )
-    max_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(128, description="Calls at one time on a connection.")
+    max_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(
+        1_000, description="Calls at one time on a connection."
+    )
     # Shorter messages are never measured: transport.wire.SHORT.
     max_message_bytes: Annotated[int, Field(ge=1024), Flag(LIMITS, "BYTES")] = Field(
         1_048_576, description="Size of a request, sent and inflated; at least 1024."

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from rls.transport.health import Health
 from rls.transport.http2 import Request, Responder, UnaryHandler
+from rls.transport.wire import Aborted, StatusCode
 
 
 class Turn:
@@ -41,12 +42,12 @@ AnyUnaryHandler: TypeAlias = Callable[[Responder, int, Request, Any, float], Non
 
 
 class Dropped(StrEnum):
-    """Why a call got no answer.
+    """Why a call was not decided by its rules, or not in time.
 
-    QUEUED: half of its time was over before its turn came; what is left would be too little, and those behind it have
-    waited less. EXPIRED: its deadline had passed before it was begun. Neither was counted. LATE: its deadline passed while
-    it was being answered. CANCELLED: the caller gave up while it was being answered. SHED: too many calls were in
-    progress, or half sent; nothing was counted.
+    QUEUED: most of its time was over before its turn came. EXPIRED: its deadline had passed before it was begun. LATE: its
+    deadline passed while it was being answered. CANCELLED: the caller gave up while it was being answered. SHED: there was
+    no permit for it (see `Permits`), or too many calls were half sent. Calls that are QUEUED, EXPIRED or SHED are not
+    counted.
     """
 
     QUEUED = "queued"
@@ -54,6 +55,14 @@ class Dropped(StrEnum):
     LATE = "late"
     CANCELLED = "cancelled"
     SHED = "shed"
+
+
+class Shed(Aborted):
+    """Ends a call that there is no room or time for; its caller gets `Calls.shed_answer` if there is one."""
+
+    def __init__(self, text: str, why: Dropped = Dropped.SHED) -> None:
+        super().__init__(StatusCode.RESOURCE_EXHAUSTED, text)
+        self.why = why
 
 
 class Closed(StrEnum):
@@ -144,10 +153,10 @@ class Calls:
         direct: Handlers by path that need no task; the native transport prefers them to those of `unary`. The other
             transports do not know them, so each path is in `unary` as well.
         health: The state that gRPC health checks are told.
-        caller_timeout: Seconds after which a caller without a deadline is taken to have given up; a call that is not
-            begun by then is dropped, as is one that has waited for half as long for those before it.
+        caller_timeout: Seconds after which a caller without a deadline is taken to have given up.
         unhurried: Seconds within which every answer is there: a caller that waits for less is not waited for longer.
         max_message_bytes: Bytes of a message, sent and inflated; at least `wire.SHORT`.
+        shed_answer: The message that answers a call which is shed or was queued for too long; None for an error.
         on_drop: Is told of every call that was dropped.
         on_limit: Is told how many calls may be in progress, at first and whenever that changes.
         connections: Where the transport counts its connections.
@@ -159,6 +168,7 @@ class Calls:
     caller_timeout: float = 0.02
     unhurried: float = 0.0
     max_message_bytes: int = 1_048_576
+    shed_answer: bytes | None = None
     on_drop: Callable[[Dropped], None] = lambda _: None
     on_limit: Callable[[int], None] = lambda _: None
     direct: Mapping[bytes, Direct] = field(default_factory=dict)
@@ -173,9 +183,9 @@ class Limits:
     Attributes:
         max_streams: Calls in flight on one connection.
         max_connections: Connections; what is over is closed. 0 for no limit.
-        max_concurrency: Calls in flight, half-sent ones included; what is over is shed as UNAVAILABLE or
-            RESOURCE_EXHAUSTED. Fewer while calls wait too long (see `Admission`). 0 for no limit.
-        max_watches: Health.Watch calls; each holds one of the calls in flight.
+        max_concurrency: Calls in progress; what is over is shed. Fewer while calls wait for the CPU (see `Permits`). 0 for
+            no limit.
+        max_watches: Health.Watch calls.
         drain: Seconds that calls in flight have to finish when the server stops.
     """
 

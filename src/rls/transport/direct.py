@@ -12,6 +12,7 @@ from rls.limiter import PendingCheck
 from rls.transport.base import Dropped, Turn
 from rls.transport.encode import encode
 from rls.transport.http2 import Request, Responder
+from rls.transport.permits import TOO_LATE
 from rls.transport.service import INTERNAL, Service, grpc_status
 from rls.transport.wire import StatusCode
 
@@ -26,6 +27,7 @@ class RateLimitHandler:
         service: Knows what messages come to.
         caller_timeout: Seconds after which a caller without a deadline is taken to have given up.
         unhurried: Seconds within which every answer is there: a call with a nearer deadline ends at its deadline.
+        shed_answer: What a call is answered with that has waited too long; None for an error.
         on_drop: Called for every call whose caller did not get its answer.
         clock: Seconds, the same as those of the connections.
     """
@@ -37,6 +39,7 @@ class RateLimitHandler:
         service: Service,
         caller_timeout: float = 0.02,
         unhurried: float = 0.0,
+        shed_answer: bytes | None = None,
         on_drop: Callable[[Dropped], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -46,6 +49,7 @@ class RateLimitHandler:
         self._turn = turn
         self._caller_timeout = caller_timeout
         self._unhurried = unhurried
+        self._shed_answer = shed_answer
         self._many = turn.in_task(service.answer_many)
 
     def __call__(self, connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
@@ -54,7 +58,7 @@ class RateLimitHandler:
         timeout = request.head.timeout
         arrived = now - self._turn.waited
         limit = self._caller_timeout if timeout is None else timeout
-        if self.clock() - arrived > limit / 2:
+        if self.clock() - arrived > limit * TOO_LATE:
             self._refuse(connection, stream_id, limit)
             return
         try:
@@ -93,10 +97,13 @@ class RateLimitHandler:
             self.on_drop(Dropped.LATE)
 
     def _refuse(self, connection: Responder, stream_id: int, limit: float) -> None:
-        """Half of a call's time is over, spent on other calls; or it never had any."""
+        """Most of a call's time is over, spent on other calls; or it never had any."""
         if limit:
             self.on_drop(Dropped.QUEUED)
-            connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
+            if self._shed_answer is None:
+                connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
+            else:
+                connection.respond(stream_id, self._shed_answer)
         else:
             self.on_drop(Dropped.EXPIRED)
             connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")

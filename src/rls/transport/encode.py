@@ -29,6 +29,11 @@ _CONTINUED = tuple(bytes([n & 0x7F | 0x80, n >> 7 | 0x80]) for n in range(1 << 1
 _REFUSALS = Recent[Check, bytes](8 << 20)
 _OVERALL = {code: bytes([0x08, code]) for code in Code}
 
+ALLOW_ALL = _OVERALL[Code.OK]
+"""OK, without any status."""
+DENY_ALL = _OVERALL[Code.OVER_LIMIT]
+"""OVER_LIMIT, without any status. Envoy refuses the request, as it does when a status says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:

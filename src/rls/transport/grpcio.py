@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
@@ -15,14 +14,14 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from rls._pb import health_pb2, rls_pb2
 from rls.errors import SettingsError
-from rls.transport.admission import Admission
-from rls.transport.base import Calls, Dropped, Handler, Limits, Tls
+from rls.transport.base import Calls, Dropped, Handler, Limits, Shed, Tls
 from rls.transport.certificates import ClientNames
 from rls.transport.farewell import PAUSE, Farewell
+from rls.transport.grpcio_permits import Gate
 from rls.transport.grpcio_server import GrpcServer
 from rls.transport.grpcio_tls import configuration, newest_credentials
 from rls.transport.half_sent import HalfSent
-from rls.transport.health import WATCH, Watches
+from rls.transport.health import CHECK, WATCH, Watches
 from rls.transport.listen import close_listener, connections_allowed, knock, listen, split_address
 from rls.transport.service import grpc_status
 from rls.transport.tls import Certificates
@@ -192,24 +191,28 @@ class _Handlers:
         self, calls: Calls, watches: Watches, client_san: tuple[str, ...], limits: Limits, farewell: Farewell
     ) -> None:
         self._on_drop = calls.on_drop
-        self._admission = Admission(limits.max_concurrency, calls.on_limit)
-        self._in_flight = 0
-        self._farewell = farewell
+        self._shed_answer = calls.shed_answer
         self._half_sent = HalfSent(limits.max_concurrency // 4 or 1024, on_drop=calls.on_drop)
+        self._gate = Gate(calls, limits.max_concurrency, lambda: self._half_sent.count)
+        self._farewell = farewell
         self._client_names = ClientNames(client_san) if client_san else None
         self.methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            path: grpc.stream_unary_rpc_method_handler(self._unary(handler)) for path, handler in calls.unary.items()
+            path: grpc.stream_unary_rpc_method_handler(self._unary(handler, sheds=path != CHECK))
+            for path, handler in calls.unary.items()
         }
         self.methods[WATCH] = grpc.stream_stream_rpc_method_handler(self._watch(watches))
 
-    def _unary(self, handler: Handler) -> Any:
+    def _unary(self, handler: Handler, *, sheds: bool) -> Any:
         async def unary(_: object, context: Context) -> bytes:
-            failure = None
-            answer = b""
+            failure, answer = None, b""
             try:
-                message = await self._message(context)
-                self._in_time(context, Dropped.EXPIRED)
-                answer = await self._answer(handler, message)
+                client = context.peer()
+                if sheds and not self._gate.is_open:
+                    self._gate.check(client, cast("float | None", context.time_remaining()))
+                with self._gate.hold(client):
+                    message = await self._message(context)
+                    self._in_time(context, Dropped.EXPIRED)
+                    answer = await handler(message)
                 if self._farewell.held is not None:
                     await asyncio.shield(self._farewell.held)
                 self._in_time(context, Dropped.LATE)
@@ -218,6 +221,10 @@ class _Handlers:
                 if _was_cancelled(error):
                     self._on_drop(Dropped.CANCELLED)
                     raise
+                if isinstance(error, Shed):
+                    self._on_drop(error.why)
+                    if self._shed_answer is not None:
+                        return self._shed_answer
                 failure = _failure(error)
             if failure is not None:
                 await context.abort(*failure)
@@ -250,19 +257,6 @@ class _Handlers:
         if not isinstance(message, bytes):
             raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries no message")
         return message
-
-    async def _answer(self, handler: Handler, message: bytes) -> bytes:
-        if 0 < self._admission.limit <= self._in_flight:
-            self._on_drop(Dropped.SHED)
-            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are in flight")
-        self._in_flight += 1
-        began = time.monotonic()
-        try:
-            return await handler(message)
-        finally:
-            self._in_flight -= 1
-            if time.monotonic() - began > self._admission.slow:
-                self._admission.done()
 
     def _in_time(self, context: Context, why: Dropped) -> None:
         # None where the caller set no deadline, which the stubs do not know.

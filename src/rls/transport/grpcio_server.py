@@ -14,6 +14,7 @@ This leans on names that are private to grpcio; tests/transport/test_grpcio.py f
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -26,6 +27,8 @@ _READY_FOR = 512
 """Calls of one method that may come in one turn of the loop."""
 _OTHERS = 8
 _PAUSE = 0.01
+# It logs each header that is not UTF-8, with a traceback: a client could fill the log.
+logging.getLogger(cygrpc.__name__).addFilter(lambda record: not str(record.msg).startswith("Invalid encoding"))
 
 
 class _Resolver:

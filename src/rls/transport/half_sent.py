@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -10,17 +11,23 @@ from rls.transport.base import Dropped
 from rls.transport.wire import Aborted, StatusCode
 
 T = TypeVar("T")
-_REST_OF_MESSAGE = 1.0
+_REST_OF_MESSAGE = 5.0
+_TICK_SECONDS = 0.05
+_TICKS = 6
 
 
 class HalfSent:
-    """Bounds how many calls wait for the rest of their message, and how long: each holds one of the calls in flight.
+    """Bounds how many calls wait for the rest of their message, and how long: each holds memory.
 
-    Where there are too many, the one that has waited longest gives way. Messages of callers that mean well come whole, or
-    a moment later; without this, a client that never completes its calls would keep all others out.
+    Time is measured in ticks of a timer. A clock would not do: while the loop stands still, it goes on for calls whose
+    message is there, but has not been looked at. A call counts as half sent once nothing has come for some ticks. Of too
+    many, those that have waited longest give way.
 
     Args:
         on_drop: Called with SHED for each that gives way.
+
+    Attributes:
+        count: How many counted as half sent at the last tick.
     """
 
     def __init__(
@@ -32,8 +39,13 @@ class HalfSent:
     ) -> None:
         self._at_most = at_most
         self._on_drop = on_drop
-        self._at_most_seconds = at_most_seconds
-        self._waiting: dict[asyncio.Task[object], None] = {}
+        self._longest = math.ceil(at_most_seconds / _TICK_SECONDS)
+        # At which tick each began to wait, in this order; and why a call that waits no more was ended.
+        self._waiting: dict[asyncio.Task[object], int] = {}
+        self._ended: dict[asyncio.Task[object], Aborted] = {}
+        self._ticks = 0
+        self._ticking = False
+        self.count = 0
 
     async def wait(self, rest: Awaitable[T]) -> T:
         """What comes, in the task of its call.
@@ -43,22 +55,46 @@ class HalfSent:
         """
         task = asyncio.current_task()
         assert task is not None
-        waiting = self._waiting
-        if len(waiting) >= self._at_most:
-            longest = next(iter(waiting))
-            del waiting[longest]
-            longest.cancel()
-        waiting[task] = None
+        self._waiting[task] = self._ticks
+        if not self._ticking:
+            self._tick_later()
         try:
-            async with asyncio.timeout(self._at_most_seconds):
-                return await rest
-        except TimeoutError:
-            raise Aborted(StatusCode.DEADLINE_EXCEEDED, "the message did not come") from None
+            return await rest
         except asyncio.CancelledError:
-            if task in waiting:
+            error = self._ended.pop(task, None)
+            if error is None:
                 raise
             task.uncancel()
-            self._on_drop(Dropped.SHED)
-            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent") from None
+            if error.code is StatusCode.RESOURCE_EXHAUSTED:
+                self._on_drop(Dropped.SHED)
+            raise error from None
         finally:
-            waiting.pop(task, None)
+            self._waiting.pop(task, None)
+            self._ended.pop(task, None)
+
+    def _tick_later(self) -> None:
+        self._ticking = True
+        asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        waiting = self._waiting
+        while waiting:
+            task, began = next(iter(waiting.items()))
+            ticks = self._ticks - began
+            if ticks >= self._longest:
+                self._end(task, Aborted(StatusCode.DEADLINE_EXCEEDED, "the message did not come"))
+            elif ticks >= _TICKS and len(waiting) > self._at_most:
+                self._end(task, Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent"))
+            else:
+                break
+        self.count = sum(1 for began in waiting.values() if self._ticks - began >= _TICKS)
+        if waiting:
+            self._tick_later()
+        else:
+            self._ticking = False
+
+    def _end(self, task: asyncio.Task[object], why: Aborted) -> None:
+        del self._waiting[task]
+        self._ended[task] = why
+        task.cancel()

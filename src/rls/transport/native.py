@@ -84,7 +84,6 @@ class Native:
         connections.begin(self._acceptor.count, bound[0], _REASONS)
         if certificates is not None:
             self._certificates = asyncio.create_task(certificates.run(), name="certificates")
-        self._calls.on_limit(limits.max_concurrency)
 
     async def ended(self) -> None:
         """Return when it serves no more, or looks at its certificates no more."""

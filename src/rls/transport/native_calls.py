@@ -5,36 +5,61 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-from rls.transport.base import AnyHandler, AnyUnaryHandler, Calls, Dropped, Turn
+from rls.transport.base import AnyHandler, AnyUnaryHandler, Calls, Dropped, Shed, Turn
 from rls.transport.health import CHECK, WATCH, Health
 from rls.transport.http2 import Connection, Request, Responder, Routes, Streaming, Unary, UnaryHandler
-from rls.transport.native_permits import Permits
+from rls.transport.native_permits import Gate
 from rls.transport.native_watches import NativeWatches
+from rls.transport.permits import TOO_LATE
 from rls.transport.service import grpc_status
 from rls.transport.wire import Aborted, StatusCode
 
 _LOG = logging.getLogger(__name__)
 
+_LOOK_AFTER = 8
+"""Calls begun between two looks at the clock, or of one connection before it is the turn of the next."""
+_Start: TypeAlias = tuple[UnaryHandler, int, Request, bytes, float]
+
 
 class Starts:
-    """Begins calls once all that was read with them has been seen.
+    """Begins calls once all that was read with them has been seen, connections taking turns.
 
     A caller that gave up has sent its reset by then, which lies behind the call: where a server stood still, all of its
     calls may be like that. They are not begun, so they are not charged.
 
     Args:
-        on_drop: Called with CANCELLED for each of them.
+        turn: Of the loop.
+        on_drop: Called with CANCELLED for each call that is not begun.
+        clock: The one that connections are given the time of.
+
+    Attributes:
+        until: When calls that were read in this turn of the loop are to wait for the next.
+        begun: Calls so far.
     """
 
-    def __init__(self, on_drop: Callable[[Dropped], None]) -> None:
+    def __init__(
+        self, turn: Turn, on_drop: Callable[[Dropped], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.until = float("inf")
+        self.begun = 0
+        self._turn = turn
         self._on_drop = on_drop
-        self._read: list[tuple[UnaryHandler, int, Request, bytes, float]] = []
+        self._clock = clock
+        self._read: list[_Start] = []
+        # By connection, in the order of their turns: how long each call had waited when it was read.
+        self._waiting: dict[Connection, deque[tuple[_Start, float]]] = {}
+
+    @property
+    def is_late(self) -> bool:
+        """Whether calls wait for their turn."""
+        return bool(self._waiting)
 
     def defer(self, handler: UnaryHandler) -> UnaryHandler:
-        """*handler*, called by `begin`."""
+        """*handler*, called by `begin` or `go_on`."""
         add = self._read.append
 
         def remember(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
@@ -43,29 +68,58 @@ class Starts:
         return remember
 
     def begin(self, connection: Connection) -> None:
-        """Begin what *connection* has read."""
-        if not self._read:
+        """Begin what *connection* has read, as far as there is time for it."""
+        read = self._read
+        if not read:
             return
-        calls = connection.calls
-        for handler, stream_id, request, message, now in self._read:
-            if stream_id in calls or connection.is_live(stream_id):
-                try:
-                    handler(connection, stream_id, request, message, now)
-                except Exception:  # noqa: BLE001 - it ends one call
-                    _LOG.exception("a handler failed")
-                    connection.fail(stream_id, StatusCode.INTERNAL, "internal error")
-            else:
-                self._on_drop(Dropped.CANCELLED)
-        self._read.clear()
+        if not self._waiting:
+            begun = 0
+            for start in read:
+                if not begun % _LOOK_AFTER and self._clock() > self.until:
+                    break
+                begun += 1
+                self._begin(connection, start)
+            self.begun += begun
+            if begun == len(read):
+                read.clear()
+                return
+            del read[:begun]
+        waited = self._turn.waited
+        self._waiting.setdefault(connection, deque()).extend((start, waited) for start in read)
+        read.clear()
+
+    def go_on(self, until: float) -> None:
+        """Begin calls that wait, until then."""
+        waiting = self._waiting
+        while waiting and self._clock() < until:
+            connection, starts = next(iter(waiting.items()))
+            del waiting[connection]
+            for _ in range(min(len(starts), _LOOK_AFTER)):
+                start, self._turn.waited = starts.popleft()
+                self.begun += 1
+                self._begin(connection, start)
+            if starts:
+                waiting[connection] = starts
+
+    def _begin(self, connection: Connection, start: _Start) -> None:
+        handler, stream_id, request, message, now = start
+        if stream_id in connection.calls or connection.is_live(stream_id):
+            try:
+                handler(connection, stream_id, request, message, now)
+            except Exception:  # noqa: BLE001 - it ends one call
+                _LOG.exception("a handler failed")
+                connection.fail(stream_id, StatusCode.INTERNAL, "internal error")
+        else:
+            self._on_drop(Dropped.CANCELLED)
 
 
 def make_routes(
-    calls: Calls, tasks: TaskCalls, watches: NativeWatches, permits: Permits, turn: Turn, starts: Starts
+    calls: Calls, tasks: TaskCalls, watches: NativeWatches, gate: Gate, turn: Turn, starts: Starts
 ) -> Routes:
     """Handlers by path. Health answers whatever else is under way: it costs little, and its calls never wait."""
     handlers = {path.encode(): tasks.handler(handler) for path, handler in calls.unary.items()}
     handlers |= {path: starts.defer(make(turn)) for path, make in calls.direct.items()}
-    routes: dict[bytes, Unary | Streaming] = {path: Unary(permits.gate(handler)) for path, handler in handlers.items()}
+    routes: dict[bytes, Unary | Streaming] = {path: Unary(gate.gate(handler)) for path, handler in handlers.items()}
     routes[CHECK.encode()] = Unary(_health_check(calls.health))
     routes[WATCH.encode()] = Streaming(watches.begin)
     return routes
@@ -114,6 +168,7 @@ class TaskCalls:
         self._caller_timeout = calls.caller_timeout
         self._unhurried = calls.unhurried
         self._on_drop = calls.on_drop
+        self._shed_answer = calls.shed_answer
         self._turn = turn
         self._clock = clock
         self._turn_began = 0.0
@@ -160,8 +215,8 @@ class TaskCalls:
         try:
             limit = self._caller_timeout if timeout is None else timeout
             # Only what was spent on other calls counts: a call that is alone may come late, but is not one too many.
-            if waited + self._since_turn_began() > limit / 2:
-                raise _Drop(Dropped.QUEUED)  # noqa: TRY301
+            if waited + self._since_turn_began() > limit * TOO_LATE:
+                raise Shed("too many calls are waiting", Dropped.QUEUED)  # noqa: TRY301
             if timeout is None or timeout >= self._unhurried:
                 answered = await answer(message)
             else:
@@ -208,12 +263,15 @@ class TaskCalls:
 
     def _fail(self, connection: Responder, stream_id: int, error: BaseException) -> None:
         """End a call by the status that names the cause."""
-        if isinstance(error, _Drop):
+        if isinstance(error, Shed):
             self._on_drop(error.why)
-            if error.why is Dropped.QUEUED:
-                connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
+            if self._shed_answer is None:
+                connection.fail(stream_id, error.code, error.text)
             else:
-                connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+                connection.respond(stream_id, self._shed_answer)
+        elif isinstance(error, _Drop):
+            self._on_drop(error.why)
+            connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
         elif isinstance(error, asyncio.CancelledError):
             connection.fail(stream_id, StatusCode.UNAVAILABLE, "the call was cancelled")
         elif isinstance(error, Aborted):

@@ -177,7 +177,7 @@ class NativeConnection(asyncio.Protocol):
 
     def _receive(self, data: bytes, now: float, waited: float) -> None:
         hub, connection = self._hub, self.connection
-        hub.permits.begin(connection)
+        hub.gate.begin(connection)
         hub.turn.waited = waited
         self._in_turn = True
         self._behind = connection.receive(data, now, waited)
@@ -205,7 +205,7 @@ class NativeConnection(asyncio.Protocol):
         out = connection.data_to_send()
         if out:
             self._transport.write(out)
-        self._hub.permits.count(connection)
+        self._hub.gate.count(connection)
         if self.stalled_since is not None and self._transport.get_write_buffer_size() > MOST_UNSENT:
             self._give_up(Closed.SLOW_READER)
         elif connection.state is not ConnectionState.OPEN and connection.is_drained:
@@ -241,7 +241,7 @@ class NativeConnection(asyncio.Protocol):
             _LOG.debug("a connection was closed: %s: %s", code.name, text)
         self.connection.lost()
         self._hub.tasks.sweep(self.connection)
-        self._hub.permits.count(self.connection)
+        self._hub.gate.count(self.connection)
         if self._transport.can_write_eof():
             self._transport.write_eof()
             self._read_or_not()

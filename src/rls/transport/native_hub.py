@@ -12,10 +12,12 @@ from rls.transport.base import Calls, Dropped, Limits, Turn
 from rls.transport.certificates import ClientNames
 from rls.transport.http2 import Limits as ConnectionLimits
 from rls.transport.http2 import Memory
+from rls.transport.lateness import Lateness
 from rls.transport.native_calls import Starts, TaskCalls, make_routes, refuse_all
 from rls.transport.native_connection import LONGEST_TURN, NativeConnection, clock
-from rls.transport.native_permits import Permits
+from rls.transport.native_permits import Gate
 from rls.transport.native_watches import NativeWatches
+from rls.transport.permits import Permits
 
 _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
@@ -47,9 +49,11 @@ class Hub:
         self.tasks = TaskCalls(calls, self.turn, clock)
         self.turn.in_task = self.tasks.handler
         self.watches = NativeWatches(calls.health, limits.max_watches)
-        self.permits = Permits(limits.max_concurrency, lambda: calls.on_drop(Dropped.SHED))
-        self.starts = Starts(calls.on_drop)
-        self.routes = make_routes(calls, self.tasks, self.watches, self.permits, self.turn, self.starts)
+        self.permits = Permits(limits.max_concurrency, calls.caller_timeout, on_limit=calls.on_limit, clock=clock)
+        self.gate = Gate(self.permits, self.turn, calls)
+        self.starts = Starts(self.turn, calls.on_drop, clock)
+        self._lateness = Lateness(lambda _: self.gate.in_progress > 0, clock=clock)
+        self.routes = make_routes(calls, self.tasks, self.watches, self.gate, self.turn, self.starts)
         self.refusing_routes = refuse_all(self.routes)
         self.names = ClientNames(client_san) if client_san else None
         self.limits = ConnectionLimits(
@@ -96,12 +100,15 @@ class Hub:
         for known in (self._connections, self._unsent, self._unfinished):
             known.pop(connection, None)
         self.tasks.sweep(connection.connection)
-        self.permits.forget(connection.connection)
+        self.gate.forget(connection.connection)
         self._left.set()
 
     def begin_turn(self, now: float) -> float:
         """The first data of this turn of the loop is read; returns how long it has waited for other data, which is 0."""
         self.turn_began = now
+        self.starts.until = now + LONGEST_TURN
+        if self.gate.in_progress:
+            self._lateness.watch()
         self._end_turn_soon()
         return 0.0
 
@@ -157,20 +164,34 @@ class Hub:
             self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
+        self._begin_waiting()
         self.turn_began = 0.0
         self._ends_soon = False
         unsent, self._unsent = self._unsent, {}
         for connection in unsent:
             self._safely(connection, connection.flush)
         now = clock()
-        end = now + LONGEST_TURN
+        self.starts.until = end = now + LONGEST_TURN
         for connection in list(self._unfinished):
             if now > end:
-                self._end_turn_soon()
-                return
+                break
             del self._unfinished[connection]
             self._safely(connection, connection.go_on, now)
             now = clock()
+        if self._unfinished or self.starts.is_late:
+            self._end_turn_soon()
+
+    def _begin_waiting(self) -> None:
+        """Begin calls that wait for their turn, for as long as was read: else reading would leave no time for answers."""
+        starts, permits = self.starts, self.permits
+        if starts.is_late:
+            now = clock()
+            starts.go_on(now + max(LONGEST_TURN, now - (self.turn_began or now)))
+        # Or they wait for the turn of their answers.
+        late = starts.is_late or self._lateness.late
+        if late or permits.late:
+            permits.note(starts.begun, late=late)
+        starts.begun = 0
 
     def _tick(self) -> None:
         """Look at all connections, a few at a time."""

@@ -1,39 +1,49 @@
-"""How many calls may be in progress: the one place where the native transport refuses a call."""
+"""Permits of the native transport: what is in progress is counted when connections read and write, not call by call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
+from rls.transport.base import Calls, Dropped, Turn
 from rls.transport.http2 import Connection, Request, Responder, UnaryHandler
+from rls.transport.permits import Permits
 from rls.transport.wire import StatusCode
 
 _TOO_MANY = "too many calls are in progress"
+_NONE = -1.0
 
 
-class Permits:
+class Gate:
     """Counts the unary calls that are handed over and not answered; those that are half sent, and streams, are not among them.
 
     Connections are counted when they have read or written. A call is refused before its message is looked at.
 
     Args:
-        limit: Calls in progress; 0 for no limit.
-        on_shed: Called for each that is refused.
+        permits: Says which are let in.
+        turn: Of the loop.
+        calls: Say how long a caller waits that sends no deadline, and what a call is answered with that is shed.
 
     Attributes:
         in_progress: Calls in progress, as last counted.
     """
 
-    def __init__(self, limit: int, on_shed: Callable[[], None]) -> None:
+    def __init__(self, permits: Permits, turn: Turn, calls: Calls) -> None:
         self.in_progress = 0
-        self._limit = limit
-        self._on_shed = on_shed
+        self._permits = permits
+        self._turn = turn
+        self._caller_timeout = calls.caller_timeout
+        self._on_drop = calls.on_drop
+        self._shed_answer = calls.shed_answer
+        # Of connections that have any.
         self._counted: dict[Connection, int] = {}
-        # What else is in progress while a connection reads.
+        # While a connection reads: what else is in progress; and with which grpc-timeout a call was refused, as all the
+        # others are that come with it and have no more time.
         self._others = 0
+        self._refused: float | None = _NONE
 
     def begin(self, connection: Connection) -> None:
         """*connection* is about to read."""
+        self._refused = _NONE
         self._others = self.in_progress - self._counted.get(connection, 0) + connection.handed_over
 
     def count(self, connection: Connection) -> None:
@@ -42,7 +52,10 @@ class Permits:
         before = self._counted.get(connection, 0)
         if found != before:
             self.in_progress += found - before
-            self._counted[connection] = found
+            if found:
+                self._counted[connection] = found
+            else:
+                del self._counted[connection]
 
     def forget(self, connection: Connection) -> None:
         """*connection* is gone."""
@@ -50,17 +63,30 @@ class Permits:
 
     def gate(self, handler: UnaryHandler) -> UnaryHandler:
         """*handler*, for calls that there is a permit for."""
-        if not self._limit:
-            return handler
+        permits, free = self._permits, self._permits.free
 
         def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
             calls = cast("Connection", connection).calls
             if stream_id not in calls:
                 self._others += 1
-            if self._others + len(calls) > self._limit:
-                self._on_shed()
-                connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+            mine = len(calls)
+            # This one is among them.
+            if (permits.late or self._others + mine > free) and self._refuses(mine - 1, request.head.timeout):
+                self._on_drop(Dropped.SHED)
+                if self._shed_answer is None:
+                    connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+                else:
+                    connection.respond(stream_id, self._shed_answer)
             else:
                 handler(connection, stream_id, request, message, now)
 
         return gated
+
+    def _refuses(self, mine: int, timeout: float | None) -> bool:
+        if timeout == self._refused:
+            return True
+        seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
+        if self._permits.allow(mine, self._others + mine, len(self._counted) or 1, seconds):
+            return False
+        self._refused = timeout
+        return True

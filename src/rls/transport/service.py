@@ -13,6 +13,7 @@ from rls.core.plan import Check, DomainPlanner
 from rls.errors import BackendError, NotLoaded, RequestError
 from rls.limiter import Limiter
 from rls.prepared import Prepared, PreparedCheck
+from rls.transport.base import Shed
 from rls.transport.decode import SLICE, Message, parse, read, slices
 from rls.transport.encode import Answers, encode, encode_slices, encode_statuses, head_of, heads
 from rls.transport.json_checks import read_request, write_response
@@ -31,6 +32,8 @@ _STATUS: dict[type, tuple[int, str]] = {
 INTERNAL = 13
 _BUG = (INTERNAL, "internal")
 _HTTP_STATUS = {3: 400, 14: 503}
+_MOST_LARGE = 128
+"""Requests of more than `SLICE` descriptors that may wait for their turn: each holds up to a message of the largest size."""
 _NO_REFUNDS = "is_negative_hits needs the token of --json-token-file: Authorization: Bearer TOKEN"
 
 
@@ -71,6 +74,7 @@ class Service:
         self.answers = answers or Answers()
         self._on_ignored = on_ignored
         self._one_at_a_time = asyncio.Lock()
+        self._large = 0
         self._remembered = Recent[bytes, Remembered](remembered_bytes * 5 // 8)
         self._checks = Recent[bytes, _KnownCheck](remembered_bytes * 3 // 8)
         self._rules = limiter.rules
@@ -82,6 +86,7 @@ class Service:
             RequestError: The message is not one that can be answered.
             NotLoaded: No rules have been loaded yet.
             BackendError: The counters could not be had.
+            Shed: It is large, and too many such requests wait.
         """
         try:
             found = self.look_up(message)
@@ -171,7 +176,11 @@ class Service:
 
         Raises:
             RequestError: As `answer`; NotLoaded and BackendError as well.
+            Shed: Too many wait.
         """
+        if self._large >= _MOST_LARGE:
+            raise Shed("too many large requests are waiting")
+        self._large += 1
         encoded: list[bytes] = []
         limiter, ignored = self.limiter, self._ignored(parsed)
         try:
@@ -183,6 +192,8 @@ class Service:
         except Exception as error:
             self.count_unanswered(error)
             raise
+        finally:
+            self._large -= 1
         return encode_slices(decision, encoded, self.answers, limiter.modes)
 
     async def answer_json(self, body: bytes, *, refunds: bool = True) -> tuple[int, bytes]:
@@ -204,6 +215,8 @@ class Service:
         except (RequestError, NotLoaded, BackendError) as error:
             code, text = grpc_status(error)
             return _HTTP_STATUS[code], _json_error(text)
+        except Shed as error:
+            return 503, _json_error(error.text)
         response = rls_pb2.RateLimitResponse.FromString(answer)
         over = response.overall_code == rls_pb2.RateLimitResponse.OVER_LIMIT
         return 429 if over else 200, await write_response(response)

@@ -67,10 +67,7 @@ class Outgoing:
 
     def data_to_send(self) -> bytes:
         """All that is to be sent, in one piece; b"" where there is nothing."""
-        out = self._out
-        if not out:
-            return b""
-        self._out = []
+        out, self._out = self._out, []
         return b"".join(out)
 
     @property
@@ -112,10 +109,13 @@ class Outgoing:
     def fail(self, stream_id: int, code: StatusCode, text: str) -> bool:
         """See `Responder`."""
         if self.calls.pop(stream_id, None) is not None:
-            self._headers(stream_id, responses.trailers_only(code, text), _END_STREAM)
+            start, block = responses.failure(code, text)
+            if self._table_update:
+                self._headers(stream_id, block, _END_STREAM)
+            else:
+                self._write(start + stream_id.to_bytes(4, "big") + block)
             return True
-        stream = self._unanswered(stream_id)
-        return stream is not None and self._end(stream, code, text)
+        return (stream := self._unanswered(stream_id)) is not None and self._end(stream, code, text)
 
     def send_message(self, stream_id: int, message: bytes) -> bool:
         """See `Responder`."""

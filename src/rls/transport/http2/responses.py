@@ -50,6 +50,13 @@ def trailers_only(code: StatusCode, text: str) -> bytes:
     return HEADERS + trailers(code, text)
 
 
+@lru_cache(maxsize=256)
+def failure(code: StatusCode, text: str) -> tuple[bytes, bytes]:
+    """The frame that ends a call without a message: what stands before the stream identifier, and what stands after it."""
+    block = trailers_only(code, text)
+    return _start(FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, len(block)), block
+
+
 def http_refusal(status: int) -> bytes:
     """The block that refuses what is not gRPC; `NOT_GRPC` follows."""
     block = _literal(_STATUS, b"%d" % status) + _literal(_CONTENT_TYPE, b"text/plain")

@@ -1,0 +1,87 @@
+"""Calls that were dropped, as a metric; and when shedding begins and ends, as log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable
+
+from rls.observe.logs import Log
+from rls.observe.metrics import Metrics
+
+QUIET_SECONDS = 10.0
+"""Shedding has ended when no call was shed for so long."""
+
+
+class Drops:
+    """Counts dropped calls by reason. Logs one line when shedding begins and one when it has ended, however many are shed.
+
+    Args:
+        reasons: All reasons that there are.
+        shed: Those that mean that a call was shed.
+        answer: What a call is answered with that is shed: for the log.
+        call_later: Calls a function after so many seconds; by default, the running loop does.
+        clock: Seconds.
+
+    Attributes:
+        counts: Calls so far, by reason.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        reasons: Iterable[str],
+        shed: Collection[str],
+        *,
+        answer: str,
+        call_later: Callable[[float, Callable[[], None]], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counts = {str(reason): 0 for reason in reasons}
+        self._log = log
+        self._shed = frozenset(map(str, shed))
+        self._answer = answer
+        self._call_later = call_later
+        self._clock = clock
+        self._shedding = False
+        # When shedding began; how many calls had been shed by then, and by the last look.
+        self._since = 0.0
+        self._before = self._seen = 0
+
+    def add(self, reason: str) -> None:
+        """Count one call."""
+        self.counts[reason] += 1
+        if not self._shedding and reason in self._shed:
+            self._begin()
+
+    def show(self, metrics: Metrics) -> None:
+        """Add the counts to *metrics*."""
+        metrics.read_counter(
+            "rls_dropped_total", "Calls that were shed, or whose callers had given up.", lambda: self.counts, "reason"
+        )
+
+    def _begin(self) -> None:
+        self._shedding = True
+        self._since = self._clock()
+        self._seen = self._total
+        self._before = self._seen - 1
+        self._log.warning("shedding_began", answer=self._answer)
+        self._look_later()
+
+    def _look(self) -> None:
+        total = self._total
+        if total != self._seen:
+            self._seen = total
+            self._look_later()
+            return
+        self._shedding = False
+        seconds = max(0.0, self._clock() - self._since - QUIET_SECONDS)
+        self._log.info("shedding_ended", calls=total - self._before, seconds=round(seconds, 1))
+
+    def _look_later(self) -> None:
+        call_later = self._call_later or asyncio.get_running_loop().call_later
+        call_later(QUIET_SECONDS, self._look)
+
+    @property
+    def _total(self) -> int:
+        return sum(self.counts[reason] for reason in self._shed)

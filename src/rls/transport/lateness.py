@@ -1,0 +1,47 @@
+"""How late the loop is: where calls wait in queues that nobody can look into, this shows that they wait for the CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+LATE_SECONDS = 0.002
+"""Calls wait for the CPU while the loop runs a timer so much too late. While they wait for Redis it is not late at all."""
+_LOOK_SECONDS = 0.005
+
+
+class Lateness:
+    """Looks at the loop from `watch` on, as long as there is anything to look at.
+
+    Args:
+        looked: Called after each look with whether the loop is late; returns whether to go on looking.
+        clock: Seconds. Not the loop's: uvloop's has whole milliseconds.
+
+    Attributes:
+        late: Whether the loop was late at the last two looks. Once may be a pause of the process: to let fewer calls in does
+            not shorten it.
+        watching: Whether there will be another look.
+    """
+
+    def __init__(self, looked: Callable[[bool], bool], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.late = self.watching = self._was_late = False
+        self._looked = looked
+        self._clock = clock
+
+    def watch(self) -> None:
+        """Begin to look. Idempotent."""
+        if not self.watching:
+            self.watching = True
+            self._look_later()
+
+    def _look_later(self) -> None:
+        asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look, self._clock() + _LOOK_SECONDS)
+
+    def _look(self, due: float) -> None:
+        late = self._clock() - due > LATE_SECONDS
+        self.late, self._was_late = late and self._was_late, late
+        if self._looked(self.late) or late:
+            self._look_later()
+        else:
+            self.watching = False
