@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis.strategies import SearchStrategy
 
 from rls.backends.memory import MemoryBackend
 from rls.backends.redis.backend import RedisBackend
 from rls.core.keys import KeyFormat
-from tests.differential.answers import VARIANTS, Asked, InProcess, InTurn, Pair, Variant
+from tests.differential.answers import VARIANTS, Asked, InProcess, InTurn, Pair, TooSlow, Variant
 from tests.differential.cases import CASES, Case, cases, many_cases
 from tests.differential.conftest import DIFFERENCES, Progress
 from tests.differential.reference import reference_server, rls_server
@@ -56,7 +56,10 @@ def compare(pair: Pair, drawn: SearchStrategy[Case], examples: int, progress: Pr
     @settings(max_examples=examples, database=None, phases=PHASES, suppress_health_check=QUIET, print_blob=False)
     @given(drawn)
     def same(case: Case) -> None:
-        difference = pair.differ(case)
+        try:
+            difference = pair.differ(case)
+        except TooSlow:
+            reject()
         counted = {"configurations": len(case.documents), "requests": len(case.steps)}
         progress({**counted, DIFFERENCES: bool(difference)})
         if difference:
