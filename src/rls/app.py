@@ -23,7 +23,6 @@ from rls.errors import Stopped
 from rls.fallback import Policies
 from rls.limiter import Limiter
 from rls.loading import Loading
-from rls.observe.drops import Drops
 from rls.observe.enforcement import log_enforcement, show_enforcement
 from rls.observe.fallback import show_fallback, show_uncharged
 from rls.observe.logs import EventLog, Log, configure
@@ -34,7 +33,7 @@ from rls.replicas import Replicas
 from rls.serving import Sockets, answers_of, open_transport
 from rls.settings import Settings
 from rls.supervise import Tasks
-from rls.transport.base import Dropped, Transport
+from rls.transport.base import Transport
 from rls.transport.health import Health
 from rls.transport.http import admin_app, public_app
 from rls.transport.http_listener import HttpListener
@@ -42,6 +41,7 @@ from rls.transport.json_token import JsonToken
 from rls.transport.readiness import Readiness, wait_for_cause
 from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
+from rls.watching import Watching
 
 _HOLD_SECONDS = 60.0
 """How long the state is degraded after a request for whose counter there was no room, or whose counter was refused."""
@@ -112,9 +112,9 @@ class App:
             needs_backend=self.policies.default is OnBackendError.ERROR,
             on_change=self._readiness_changed,
         )
+        self.watching = Watching(settings, self.log, self.metrics, self.enforcement, lambda: self.service.unanswered)
         self._report_modes()
         self._show_numbers()
-        self._concurrency_limit = 0
         self.loading = Loading(settings, self.limiter, self.enforcement, self.event_log)
         self._stop = asyncio.Event()
         self._tasks = Tasks(self._task_ended)
@@ -169,6 +169,7 @@ class App:
         if not self.replicas.fixed:
             self._tasks.keep("replicas", self.replicas.run())
         self._tasks.keep("loading", self.loading.run())
+        self._tasks.keep("watching", self.watching.run())
         self._tasks.keep("garbage collection", collect_garbage())
         self._tasks.keep("memory", give_memory_back())
         settle_garbage_collector()
@@ -236,19 +237,10 @@ class App:
             self.log.warning("not_ready", reason="; ".join(texts))
 
     def _grpc(self) -> Transport:
-        shed = (Dropped.SHED, Dropped.QUEUED)
-        drops = Drops(self.log, Dropped, shed, answer=self.settings.on_overload)
-        drops.show(self.metrics)
-
-        def limited(calls: int) -> None:
-            self._concurrency_limit = calls
-
-        self.metrics.read_gauge(
-            "rls_concurrency_limit",
-            "Calls that may be in progress: fewer while calls wait for the CPU; 0 for no limit.",
-            lambda: self._concurrency_limit,
+        watching = self.watching
+        return open_transport(
+            self.settings, self.service, self.health, watching.drops.add, watching.limited, self.sockets
         )
-        return open_transport(self.settings, self.service, self.health, drops.add, limited, self.sockets)
 
     def _http(self) -> tuple[HttpListener | None, HttpListener | None]:
         """The public and the admin server, where they are asked for."""

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     FILE_DESCRIPTORS_EXHAUSTED = "file_descriptors_exhausted"
     CERTIFICATE_NOT_LOADED = "certificate_not_loaded"
     CERTIFICATE_EXPIRED = "certificate_expired"
+    CALLS_SHED = "calls_shed"
     STALLED = "stalled"
     STOPPED = "stopped"
 

@@ -19,10 +19,12 @@ from rls._pb import health_pb2
 from rls.enforcement import Reason
 from rls.transport.client import Client
 from rls.transport.health import CHECK
+from rls.transport.service import SHOULD_RATE_LIMIT
 from tests.certs import Authority, put
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RULES, RlsProcess
+from tests.scenario import message_of
 from tests.tries import descriptor, request
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -52,6 +54,7 @@ SERVED = {
     Reason.CONNECTIONS_REFUSED: "more connections than --max-connections",
     Reason.FILE_DESCRIPTORS_EXHAUSTED: "a limit on open files below what is open",
     Reason.CERTIFICATE_NOT_LOADED: "a certificate file that holds none",
+    Reason.CALLS_SHED: "more calls than --max-concurrency while Redis hangs",
     Reason.STALLED: "a process that is stopped for a while",
 }
 ELSEWHERE = {
@@ -94,6 +97,17 @@ def crowd(process: RlsProcess) -> None:
     """One connection more than there may be."""
     with connected(process), connected(process), connected(process) as last:
         assert last.recv(1) == b""
+
+
+def overload(process: RlsProcess, redis: RedisServer) -> None:
+    """More calls than there may be; those that are let in wait for Redis."""
+    redis.suspend()
+    message = message_of({"ask": [{"company_id": "acme"}]})
+    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
+        ask: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
+        calls = [ask.future(message, timeout=10) for _ in range(20)]
+        process.wait_until(lambda: sum(call.done() for call in calls) >= 10, "calls are shed")
+    redis.resume()
 
 
 def starve(process: RlsProcess) -> None:
@@ -171,6 +185,10 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         server = redis()
         patient = ["--backend", f"redis://127.0.0.1:{server.port}", "--backend-timeout", "5s"]
         return patient, ONCE, lambda process: spoil(process, server)
+    if reason is Reason.CALLS_SHED:
+        server = redis()
+        narrow = ["--backend", server.url, "--backend-timeout", "5s", "--max-concurrency", "2"]
+        return narrow, RULES, lambda process: overload(process, server)
     if reason is Reason.TTL_REFUSED:
         return ["--backend", without_ttl(redis())], RULES, nothing
     return cases[reason]

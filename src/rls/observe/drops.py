@@ -63,13 +63,13 @@ class Drops:
     def _begin(self) -> None:
         self._shedding = True
         self._since = self._clock()
-        self._seen = self._total
+        self._seen = self.shed
         self._before = self._seen - 1
         self._log.warning("shedding_began", answer=self._answer)
         self._look_later()
 
     def _look(self) -> None:
-        total = self._total
+        total = self.shed
         if total != self._seen:
             self._seen = total
             self._look_later()
@@ -83,5 +83,6 @@ class Drops:
         call_later(QUIET_SECONDS, self._look)
 
     @property
-    def _total(self) -> int:
+    def shed(self) -> int:
+        """Calls so far that were shed, whatever the reason."""
         return sum(self.counts[reason] for reason in self._shed)

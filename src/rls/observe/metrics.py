@@ -65,6 +65,11 @@ class Metrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
 
+    @property
+    def requests(self) -> int:
+        """Requests that were decided so far."""
+        return self._ok + self._over_limit
+
     def decided(self, event: Decided) -> None:
         """A request was answered."""
         (code, statuses, plan, _, shadowed), seconds = event
