@@ -11,20 +11,24 @@ from pathlib import Path
 import pytest
 
 from rls.enforcement import EnforcementState, Reason
+from rls.observe.cpu import CpuStat
 from rls.observe.logs import configure
 from rls.observe.metrics import Metrics
 from rls.settings import Settings
 from rls.transport.base import Dropped
 from rls.watching import Watching
 
+STAT = "nr_periods {}\nnr_throttled {}\nthrottled_usec 1\n"
+
 
 @asynccontextmanager
-async def watch(folder: Path, **settings: str) -> AsyncIterator[tuple[Watching, EnforcementState]]:
+async def watch(
+    folder: Path, *, cpu: CpuStat | None = None, **settings: str
+) -> AsyncIterator[tuple[Watching, EnforcementState]]:
     enforcement = EnforcementState()
     asked = Settings.model_validate({"config": (folder,), **settings})
-    watching = Watching(
-        asked, configure("info", "text", io.StringIO()), Metrics(), enforcement, lambda: {"backend": 100, "invalid": 0}
-    )
+    log = configure("info", "text", io.StringIO())
+    watching = Watching(asked, log, Metrics(), enforcement, lambda: {"backend": 100, "invalid": 0}, cpu=cpu)
     task = asyncio.create_task(watching.run())
     await asyncio.sleep(0)  # its first look
     try:
@@ -43,3 +47,22 @@ async def test_shed_calls_make_limits_weaker_unless_they_are_refused(
         watching.look()
         assert (enforcement.find(Reason.CALLS_SHED) is not None) is weaker
         assert watching.drops.shed == 1
+
+
+@pytest.mark.parametrize(
+    ("throttled", "periods", "percent"), [(10, 200, ""), (11, 200, "5"), (9, 10, ""), (60, 200, "25"), (600, 600, "50")]
+)
+async def test_a_cpu_limit_that_stops_the_process_in_more_than_five_percent_of_its_periods(
+    throttled: int, periods: int, percent: str, tmp_path: Path
+) -> None:
+    """Not in fewer than ten of them, as in a start."""
+    file = tmp_path / "sys/fs/cgroup/cpu.stat"
+    for path, text in ((tmp_path / "proc/self/cgroup", "0::/\n"), (file, STAT.format(7_000, 6_000))):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    async with watch(tmp_path, cpu=CpuStat(tmp_path)) as (watching, enforcement):
+        file.write_text(STAT.format(7_000 + periods, 6_000 + throttled))
+        watching.look()
+        found = enforcement.find(Reason.CPU_THROTTLED)
+        assert (found is not None) == bool(percent)
+        assert found is None or f"more than {percent} % of the periods" in found.text

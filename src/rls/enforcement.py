@@ -41,6 +41,7 @@ class Reason(StrEnum):
     CERTIFICATE_NOT_LOADED = "certificate_not_loaded"
     CERTIFICATE_EXPIRED = "certificate_expired"
     CALLS_SHED = "calls_shed"
+    CPU_THROTTLED = "cpu_throttled"
     STALLED = "stalled"
     STOPPED = "stopped"
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from rls.enforcement import EnforcementState, Reason
+from rls.observe.cpu import CpuStat, show_throttling
 from rls.observe.drops import Drops
 from rls.observe.logs import Log
 from rls.observe.metrics import Metrics
@@ -15,6 +16,9 @@ from rls.transport.base import Dropped
 
 _LOOK_SECONDS = 1.0
 _STEPS_OF_CALLS = (0.001, 0.01, 0.1, 0.5)
+_STEPS_OF_PERIODS = (0.05, 0.1, 0.25, 0.5)
+_FEWEST_PERIODS = 10
+"""A second of throttling in a minute; fewer periods are those of a start or of a reload."""
 
 
 class Watching:
@@ -26,6 +30,7 @@ class Watching:
         metrics: Get the counts; know how many requests were decided.
         enforcement: Gets the reasons.
         unanswered: How many requests got an error for an answer, by cause.
+        cpu: Whether the CPU limit stops this process.
     """
 
     def __init__(
@@ -35,6 +40,8 @@ class Watching:
         metrics: Metrics,
         enforcement: EnforcementState,
         unanswered: Callable[[], Mapping[str, int]],
+        *,
+        cpu: CpuStat | None = None,
     ) -> None:
         self._metrics = metrics
         self._unanswered = unanswered
@@ -46,7 +53,13 @@ class Watching:
             "Calls that may be in progress: fewer while calls wait for the CPU; 0 for no limit.",
             lambda: self._concurrency_limit,
         )
-        self._shares = []
+        self._cpu = cpu or CpuStat()
+        show_throttling(metrics, self._cpu)
+        text = "the CPU limit stopped this process in more than {share} of the periods of a minute: calls are late"
+        report = enforcement.reporter(Reason.CPU_THROTTLED)
+        self._shares = [
+            Share(self._throttled, report, text, steps=_STEPS_OF_PERIODS, at_least=_FEWEST_PERIODS),
+        ]
         if settings.on_overload != "deny":  # Envoy refuses those requests, so no limit is weaker
             text = "more than {share} of the calls of a minute were shed: they were not limited"
             self._shares.append(Share(self._shed, enforcement.reporter(Reason.CALLS_SHED), text, steps=_STEPS_OF_CALLS))
@@ -69,6 +82,11 @@ class Watching:
     def _shed(self) -> tuple[int, int]:
         """Calls that were shed, and all calls."""
         return self.drops.shed, self._calls()
+
+    def _throttled(self) -> tuple[int, int] | None:
+        """Periods in which the CPU limit stopped this process, and all periods in which it ran."""
+        found = self._cpu.read()
+        return None if found is None else (found.throttled, found.periods)
 
     def _calls(self) -> int:
         return self._metrics.requests + sum(self._unanswered().values()) + self.drops.shed
