@@ -70,7 +70,10 @@ class App:
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.metrics = Metrics(version=__version__)
         self.enforcement = EnforcementState()
-        self.backend = open_backend(settings, self.metrics, self.enforcement.reporter(Reason.TTL_REFUSED))
+        self.watching = Watching(settings, self.log, self.metrics, self.enforcement, lambda: self.service.unanswered)
+        self.backend = open_backend(
+            settings, self.metrics, self.enforcement.reporter(Reason.TTL_REFUSED), self.watching.inspection
+        )
         log_enforcement(self.log, self.enforcement)
         show_enforcement(self.metrics, self.enforcement)
         self.sockets = Sockets(self.metrics, self.enforcement)
@@ -112,7 +115,6 @@ class App:
             needs_backend=self.policies.default is OnBackendError.ERROR,
             on_change=self._readiness_changed,
         )
-        self.watching = Watching(settings, self.log, self.metrics, self.enforcement, lambda: self.service.unanswered)
         self._report_modes()
         self._show_numbers()
         self.loading = Loading(settings, self.limiter, self.enforcement, self.event_log)

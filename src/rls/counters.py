@@ -9,14 +9,23 @@ from rls.backends.base import CounterBackend
 from rls.backends.memory import MemoryBackend
 from rls.backends.overlimit_cache import OverLimitCache
 from rls.backends.per_second import PerSecondBackend
-from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
+from rls.backends.redis import ClusterBackend, Inspection, RedisBackend, SentinelBackend
 from rls.enforcement import Reporter
 from rls.observe.metrics import Metrics
 from rls.settings import BackendUrl, Settings
 
 
-def open_backend(settings: Settings, metrics: Metrics, report_ttl_refused: Reporter = lambda _: None) -> CounterBackend:
-    """What counts, and what spares it work; *report_ttl_refused* is called with the nodes that refuse to let counters expire."""
+def open_backend(
+    settings: Settings, metrics: Metrics, report_ttl_refused: Reporter, inspection: Inspection
+) -> CounterBackend:
+    """What counts, and what spares it work.
+
+    Args:
+        settings: Where counters are.
+        metrics: Get the numbers of the backend.
+        report_ttl_refused: Called with the nodes that refuse to let counters expire.
+        inspection: Asks the nodes of Redis.
+    """
     refusals = TtlRefusals(report_ttl_refused)
     backend = BACKENDS[settings.backend.scheme](settings.backend, settings, metrics, refusals)
     opened = [backend]
@@ -25,7 +34,9 @@ def open_backend(settings: Settings, metrics: Metrics, report_ttl_refused: Repor
         per_second = BACKENDS[scheme](settings.per_second_backend, settings, metrics, refusals)
         opened.append(per_second)
         backend = PerSecondBackend(backend, per_second)
-    _show_nodes([one for one in opened if isinstance(one, RedisBackend | ClusterBackend)], metrics)
+    in_redis = [one for one in opened if isinstance(one, RedisBackend | ClusterBackend)]
+    inspection.add(in_redis)
+    _show_nodes(in_redis, inspection, metrics)
     if isinstance(backend, MemoryBackend) or not settings.over_limit_cache_size:
         return backend
     cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
@@ -35,12 +46,18 @@ def open_backend(settings: Settings, metrics: Metrics, report_ttl_refused: Repor
     return cache
 
 
-def _show_nodes(backends: Sequence[RedisBackend | ClusterBackend], metrics: Metrics) -> None:
+def _show_nodes(backends: Sequence[RedisBackend | ClusterBackend], inspection: Inspection, metrics: Metrics) -> None:
     if backends:
         metrics.read_gauge(
             "rls_redis_up",
             "1 while the node can be used, else 0.",
             lambda: {address: int(up) for one in backends for address, up in one.up.items()},
+            "node",
+        )
+        metrics.read_gauge(
+            "rls_clock_skew_seconds",
+            "How far the clock of the node of Redis is ahead of ours.",
+            lambda: inspection.clocks.ahead,
             "node",
         )
 

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CERTIFICATE_EXPIRED = "certificate_expired"
     CALLS_SHED = "calls_shed"
     CPU_THROTTLED = "cpu_throttled"
+    CLOCK_SKEW = "clock_skew"
     STALLED = "stalled"
     STOPPED = "stopped"
 

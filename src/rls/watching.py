@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from rls.backends.redis import Inspection
 from rls.enforcement import EnforcementState, Reason
 from rls.observe.cpu import CpuStat, show_throttling
 from rls.observe.drops import Drops
@@ -43,6 +44,8 @@ class Watching:
         *,
         cpu: CpuStat | None = None,
     ) -> None:
+        self.inspection = Inspection(on_skew=enforcement.reporter(Reason.CLOCK_SKEW))
+        """Asks the nodes of Redis."""
         self._metrics = metrics
         self._unanswered = unanswered
         self._concurrency_limit = 0
@@ -70,9 +73,11 @@ class Watching:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
-            self.look()
-            await asyncio.sleep(_LOOK_SECONDS)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.inspection.run())
+            while True:
+                self.look()
+                await asyncio.sleep(_LOOK_SECONDS)
 
     def look(self) -> None:
         """Look once."""

@@ -37,6 +37,9 @@ descriptors:
 
 AUTHORITY = Authority()
 
+WRONG_CLOCK = ("-c", "import time; now = time.time; time.time = lambda: now() + 3; from rls.cli import app; app()")
+"""Starts `rls` with a clock that is three seconds ahead."""
+
 Provoke = Callable[[RlsProcess], None]
 SERVED = {
     Reason.NO_RULES: "an empty directory",
@@ -55,6 +58,7 @@ SERVED = {
     Reason.FILE_DESCRIPTORS_EXHAUSTED: "a limit on open files below what is open",
     Reason.CERTIFICATE_NOT_LOADED: "a certificate file that holds none",
     Reason.CALLS_SHED: "more calls than --max-concurrency while Redis hangs",
+    Reason.CLOCK_SKEW: "a clock of ours that is three seconds ahead",
     Reason.STALLED: "a process that is stopped for a while",
 }
 ELSEWHERE = {
@@ -190,6 +194,8 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         server = redis()
         narrow = ["--backend", server.url, "--backend-timeout", "5s", "--max-concurrency", "2"]
         return narrow, RULES, lambda process: overload(process, server)
+    if reason is Reason.CLOCK_SKEW:
+        return ["--backend", redis().url, "--backend-timeout", "5s"], RULES, nothing
     if reason is Reason.TTL_REFUSED:
         return ["--backend", without_ttl(redis())], RULES, nothing
     return cases[reason]
@@ -207,7 +213,8 @@ def health(process: RlsProcess, *, tls: bool = False) -> str:
 @pytest.mark.parametrize("reason", SERVED)
 def test_a_reason_is_seen_everywhere(reason: Reason, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     options, rules, provoke = start(reason, tmp_path, lambda: request.getfixturevalue("redis"))
-    process = RlsProcess(tmp_path, "--log-format", "json", *options, rules=rules or RULES)
+    program = WRONG_CLOCK if reason is Reason.CLOCK_SKEW else ("-m", "rls")
+    process = RlsProcess(tmp_path, "--log-format", "json", *options, rules=rules or RULES, program=program)
     try:
         provoke(process)
         line = process.wait_until(lambda: logged(process, reason), "the log says so")

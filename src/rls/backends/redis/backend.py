@@ -41,6 +41,11 @@ class RedisBackend:
         return RedisEndpoint(url, alone=True)
 
     @property
+    def nodes(self) -> Sequence[Node]:
+        """The one node."""
+        return (self._node,)
+
+    @property
     def up(self) -> Mapping[str, bool]:
         """Whether the node can be used, by its address."""
         return {self._node.endpoint.address: self._node.down is None}

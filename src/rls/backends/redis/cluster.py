@@ -49,6 +49,11 @@ class ClusterBackend:
         self._routes = self._topology.routes
 
     @property
+    def nodes(self) -> Sequence[Node]:
+        """The primaries that are known."""
+        return self._topology.nodes
+
+    @property
     def up(self) -> Mapping[str, bool]:
         """Whether they can be used, for the primaries that are known, by address."""
         return {node.endpoint.address: node.down is None for node in self._topology.nodes}
