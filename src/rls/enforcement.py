@@ -43,6 +43,7 @@ class Reason(StrEnum):
     CALLS_SHED = "calls_shed"
     CPU_THROTTLED = "cpu_throttled"
     CLOCK_SKEW = "clock_skew"
+    REDIS_EVICTS = "redis_evicts"
     STALLED = "stalled"
     STOPPED = "stopped"
 

@@ -44,7 +44,8 @@ class Watching:
         *,
         cpu: CpuStat | None = None,
     ) -> None:
-        self.inspection = Inspection(on_skew=enforcement.reporter(Reason.CLOCK_SKEW))
+        reporter = enforcement.reporter
+        self.inspection = Inspection(on_skew=reporter(Reason.CLOCK_SKEW), on_evictions=reporter(Reason.REDIS_EVICTS))
         """Asks the nodes of Redis."""
         self._metrics = metrics
         self._unanswered = unanswered

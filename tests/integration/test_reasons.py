@@ -59,6 +59,7 @@ SERVED = {
     Reason.CERTIFICATE_NOT_LOADED: "a certificate file that holds none",
     Reason.CALLS_SHED: "more calls than --max-concurrency while Redis hangs",
     Reason.CLOCK_SKEW: "a clock of ours that is three seconds ahead",
+    Reason.REDIS_EVICTS: "a Redis that is nearly full and may evict",
     Reason.STALLED: "a process that is stopped for a while",
 }
 ELSEWHERE = {
@@ -135,6 +136,16 @@ def without_ttl(redis: RedisServer) -> str:
     return f"redis://u:p@127.0.0.1:{redis.port}"
 
 
+def nearly_full(redis: RedisServer) -> str:
+    with redis.client() as client:
+        for n in range(100):
+            client.set(f"filler{n}", bytes(100_000))
+        used: Any = client.info("memory")["used_memory"]
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("maxmemory", int(used / 0.95))
+    return redis.url
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
     with running(RedisServer(tmp_path, redis_binary())) as server:
@@ -196,6 +207,8 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         return narrow, RULES, lambda process: overload(process, server)
     if reason is Reason.CLOCK_SKEW:
         return ["--backend", redis().url, "--backend-timeout", "5s"], RULES, nothing
+    if reason is Reason.REDIS_EVICTS:
+        return ["--backend", nearly_full(redis()), "--backend-timeout", "5s"], RULES, nothing
     if reason is Reason.TTL_REFUSED:
         return ["--backend", without_ttl(redis())], RULES, nothing
     return cases[reason]

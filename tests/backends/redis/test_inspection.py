@@ -1,4 +1,4 @@
-"""What real servers say of themselves: their clocks against ours, which is set wrong."""
+"""What real servers say of themselves: their clocks against ours, which is set wrong, and the counters that they evict."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from rls.backends.redis import ClusterBackend, Inspection, RedisBackend
 from tests.counters import PATIENT, hit
@@ -37,7 +38,8 @@ class Inspected:
     def __init__(self, *backends: RedisBackend | ClusterBackend) -> None:
         self.clock = Clock()
         self.skew: list[str] = []
-        self.inspection = Inspection(on_skew=self.skew.append, clock=self.clock)
+        self.evictions: list[str] = []
+        self.inspection = Inspection(on_skew=self.skew.append, on_evictions=self.evictions.append, clock=self.clock)
         self.inspection.add(backends)
 
     async def skews(self, wrong_by: float, round_trip: float = 0.0) -> str:
@@ -45,6 +47,11 @@ class Inspected:
         self.clock.wrong_by, self.clock.round_trip = wrong_by, round_trip
         await self.inspection.look()
         return self.skew[-1]
+
+    async def evicts(self) -> str:
+        """What a look reports."""
+        await self.inspection.look()
+        return self.evictions[-1]
 
 
 @asynccontextmanager
@@ -119,3 +126,78 @@ async def test_a_node_that_is_gone_is_forgotten(own_server: RedisServer) -> None
             await backend.ping()
         assert await inspected.skews(3.0) == ""
         assert inspected.inspection.clocks.ahead == {}
+
+
+def fill(client: Redis, policy: str, share: float) -> None:
+    """Let the server have used *share* of the memory that it may use."""
+    client.flushall()
+    client.config_set("maxmemory-policy", policy)
+    client.config_set("maxmemory", 0)
+    for n in range(100):
+        client.set(f"filler{n}", bytes(100_000), ex=3600)
+    used: Any = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", int(used / share))
+
+
+@pytest.mark.parametrize(
+    ("policy", "share", "warned"),
+    [
+        ("allkeys-lru", 0.95, True),
+        ("volatile-ttl", 0.95, True),
+        ("volatile-ttl", 0.5, False),
+        ("noeviction", 0.95, False),
+    ],
+)
+async def test_a_node_that_is_nearly_full_and_may_evict_is_reported(
+    own_server: RedisServer, policy: str, share: float, warned: bool
+) -> None:
+    with own_server.client() as client:
+        fill(client, policy, share)
+        async with connected(own_server.url) as backend:
+            inspected = Inspected(backend)
+            told = await inspected.evicts()
+            assert (f"Redis at {own_server.url} has used 90 % of its maxmemory" in told) is warned
+            assert (f"(maxmemory-policy {policy})" in told) is warned
+            client.config_set("maxmemory", 0)
+            assert await inspected.evicts() == ""
+
+
+@pytest.mark.parametrize("policy", ["allkeys-random", "volatile-lru"])
+async def test_counters_that_are_evicted_are_reported(own_server: RedisServer, policy: str) -> None:
+    with own_server.client() as client:
+        fill(client, policy, 0.5)
+        async with connected(own_server.url) as backend:
+            inspected = Inspected(backend)
+            assert await inspected.evicts() == ""
+            for n in range(100, 200):
+                client.set(f"filler{n}", bytes(200_000), ex=3600)
+            told = await inspected.evicts()
+            assert (
+                told == f"Redis at {own_server.url} evicts counters, which begin at 0 again (maxmemory-policy {policy})"
+            )
+            assert await inspected.evicts() == told, "it still is full"
+            client.config_set("maxmemory", 0)
+            assert await inspected.evicts() == ""
+
+
+async def test_keys_that_were_evicted_before_we_came_are_not_reported(own_server: RedisServer) -> None:
+    with own_server.client() as client:
+        fill(client, "allkeys-lru", 2.0)
+        client.config_set("maxmemory", 0)
+        evicted: Any = client.info("stats")["evicted_keys"]
+        assert evicted > 0
+        async with connected(own_server.url) as backend:
+            assert await Inspected(backend).evicts() == ""
+
+
+async def test_a_user_without_info_counts_and_no_eviction_is_reported(own_server: RedisServer) -> None:
+    with own_server.client() as client:
+        fill(client, "allkeys-lru", 0.95)
+        client.execute_command("ACL", "SETUSER", "u", "on", ">p", "~r1|*", "+set", "+incrby", "+expire", "+time")
+        async with connected(own_server.url.replace("://", "://u:p@")) as backend:
+            inspected = Inspected(backend)
+            assert await inspected.evicts() == ""
+            assert len(inspected.inspection.clocks.ahead) == 1
+            assert list(await backend.hit([hit()])) == [1]
+            client.execute_command("ACL", "SETUSER", "u", "+info")
+            assert "has used 90 %" in await inspected.evicts()

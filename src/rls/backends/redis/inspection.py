@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from rls.backends.redis.clocks import Clocks
+from rls.backends.redis.evictions import Evictions
 from rls.backends.redis.node import Node
 from rls.errors import BackendError
 
@@ -31,11 +32,19 @@ class Inspection:
 
     Args:
         on_skew: Called after each look with the nodes whose clocks differ from ours; "" where none does.
+        on_evictions: Called after each look with the nodes that evict counters, or are about to; "" where none does.
         clock: Unix seconds.
     """
 
-    def __init__(self, *, on_skew: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        on_skew: Callable[[str], None],
+        on_evictions: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.clocks = Clocks(on_skew, clock)
+        self._evictions = Evictions(on_evictions)
         self._backends: list[Inspected] = []
 
     def add(self, backends: Iterable[Inspected]) -> None:
@@ -50,11 +59,17 @@ class Inspection:
 
     async def look(self) -> None:
         """Ask each node that answers once, and report."""
-        for question in (self.clocks,):
+        for question in (self.clocks, self._evictions):
             asked = [node for backend in self._backends for node in backend.nodes]
             for node in asked:
                 try:
                     await question.ask(node)
-                except (BackendError, ValueError, TypeError):  # a proxy may answer something else
+                except (
+                    BackendError,
+                    LookupError,
+                    ValueError,
+                    TypeError,
+                    AttributeError,
+                ):  # a proxy may answer something else
                     question.forget(node.endpoint.address)
             question.report({node.endpoint.address for node in asked})
