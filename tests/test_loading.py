@@ -1,16 +1,24 @@
 """Rules on their way into force, as a whole server shows it: `/readyz`, metrics, log, answers and its end."""
 
+import asyncio
 import json
 import os
 import re
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
+from rls.app import App
+from rls.config.disk import Disk
+from rls.enforcement import Reason
+from rls.loading import Loading
+from rls.settings import Settings
 from rls.transport.client import Answer, Client
 from tests.config.test_loader import ConfigMap
+from tests.counters import until
 from tests.rls_process import RULES, RlsProcess
 from tests.tries import descriptor, request
 
@@ -314,3 +322,50 @@ def test_sighup_while_files_change_ends_with_the_newest(start, rules) -> None:
     process.send(signal.SIGHUP)
     process.wait_until(lambda: state(process) == (200, "enforced", {}), "it has loaded once more")
     assert check(process, "v29").code == "OVER_LIMIT"
+
+
+class HeldDisk(Disk):
+    """The disk; while *held* is set it answers, but not soon."""
+
+    def __init__(self) -> None:
+        self.held = threading.Event()
+        self.let_go = threading.Event()
+
+    def lstat(self, path: str) -> os.stat_result:
+        self._wait()
+        return super().lstat(path)
+
+    def stat(self, path: str) -> os.stat_result:
+        self._wait()
+        return super().stat(path)
+
+    def names(self, path: str) -> list[str]:
+        self._wait()
+        return super().names(path)
+
+    def _wait(self) -> None:
+        if self.held.is_set():
+            self.let_go.wait(3)  # the watchdog gives it five seconds
+
+
+@pytest.mark.parametrize("is_directory", [True, False])
+async def test_files_that_were_not_looked_at_for_a_while_are_reported(rules, is_directory: bool) -> None:
+    """The disk answers each question in time, so no path is given up; a look takes too long all the same."""
+    file, disk = write(rules / "a.yaml", REFUSING.format("d")), HeldDisk()
+    settings = Settings(config=(rules if is_directory else file,))
+    app = App(settings)
+    loading = Loading(settings, app.limiter, app.enforcement, app.event_log, disk=disk, late_seconds=2.0)
+    await loading.start()
+    task = asyncio.create_task(loading.run())
+    try:
+        disk.held.set()
+        await until(lambda: app.enforcement.find(Reason.RULES_NOT_LOOKED_AT))
+        found = app.enforcement.find(Reason.RULES_NOT_LOOKED_AT)
+        assert found is not None
+        assert "has not ended since 20" in found.text
+        disk.held.clear()
+        disk.let_go.set()
+        await until(lambda: app.enforcement.find(Reason.RULES_NOT_LOOKED_AT) is None)
+    finally:
+        disk.let_go.set()
+        task.cancel()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from rls.config import Loaded, Loader
+from rls.config.disk import Disk
 from rls.enforcement import EnforcementState, Reason, State
 from rls.errors import Problem
 from rls.limiter import Limiter
 from rls.observe.logs import EventLog
 from rls.process import settle_garbage_collector
 from rls.settings import Settings
+
+_WATCHES = 20
+"""How often lateness is looked for, in the time that makes a look late."""
 
 
 class Loading:
@@ -21,11 +28,23 @@ class Loading:
         limiter: Gets the rules.
         enforcement: Gets the reasons for which rules are missing.
         log: Gets the warnings.
+        disk: Where the files are.
+        late_seconds: How old the last look at all files may be. Each file may take seconds, and there may be many.
     """
 
-    def __init__(self, settings: Settings, limiter: Limiter, enforcement: EnforcementState, log: EventLog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        limiter: Limiter,
+        enforcement: EnforcementState,
+        log: EventLog,
+        *,
+        disk: Disk | None = None,
+        late_seconds: float = 60.0,
+    ) -> None:
         self._allow_no_rules = settings.allow_no_rules
-        self._loader = Loader(settings.config, allow_no_rules=settings.allow_no_rules)
+        self._loader = Loader(settings.config, allow_no_rules=settings.allow_no_rules, disk=disk)
+        self._late_seconds = late_seconds
         self._limiter = limiter
         self._enforcement = enforcement
         self._log = log
@@ -40,7 +59,11 @@ class Loading:
 
     async def run(self) -> None:
         """Load when files change, and on request; until cancelled."""
-        await self._loader.run(self.apply)
+        watch = asyncio.create_task(self._watch())
+        try:
+            await self._loader.run(self.apply)
+        finally:
+            watch.cancel()
 
     def request(self) -> None:
         """Load once more, as soon as possible."""
@@ -59,6 +82,16 @@ class Loading:
         report(Reason.RULES_LOST, _summary("path", loaded.lost))
         report(Reason.RULES_NOT_READ, _summary("path", loaded.unread))
         self._report_none(loaded.empty)
+
+    async def _watch(self) -> None:
+        """Report while files have not been looked at for too long: nobody knows whether they have changed."""
+        while True:
+            looked_at = self._loader.looked_at
+            is_late = time.time() - looked_at > self._late_seconds
+            when = datetime.fromtimestamp(looked_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            text = f"a look at the files of rules has not ended since {when}: changes are not in force"
+            self._enforcement.report(Reason.RULES_NOT_LOOKED_AT, text if is_late else "")
+            await asyncio.sleep(self._late_seconds / _WATCHES)
 
     def _report_none(self, empty: Sequence[Problem]) -> None:
         """Report that no rule is in force, or that paths have none."""

@@ -65,6 +65,7 @@ SERVED = {
 ELSEWHERE = {
     Reason.STARTING: "holds until the first answer of the backend: test_readiness.py",
     Reason.STOPPED: "ends the process: test_ended.py",
+    Reason.RULES_NOT_LOOKED_AT: "needs a disk that is slow for a minute: test_loading.py, with less patience",
     Reason.CPU_THROTTLED: "needs a CPU limit, which a test cannot set: test_watching.py, with a file in its place",
     Reason.CERTIFICATE_EXPIRED: "keeps clients away: test_connections.py",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class Loader:
 
     Attributes:
         loaded: What the last load came to.
+        looked_at: When the last look at all files ended, in Unix seconds; 0 before the first.
 
     Args:
         paths: Files and directories.
@@ -60,6 +62,7 @@ class Loader:
         settle_seconds: float = 0.1,
     ) -> None:
         self.loaded = loaded or Loaded()
+        self.looked_at = 0.0
         self._paths = tuple(paths)
         self._allow_no_rules = allow_no_rules
         self._watchdog = Watchdog(disk, seconds=answer_seconds)
@@ -77,6 +80,7 @@ class Loader:
         if absent:
             raise SettingsError(f"no such file or directory: {absent[0]}, expected rules in YAML")
         self.loaded = await self._watchdog.run(self._load)
+        self.looked_at = time.time()
         return self.loaded
 
     def request(self) -> None:
@@ -121,6 +125,7 @@ class Loader:
 
     async def _look_again(self) -> _Look:
         look = await self._try(self._look)
+        self.looked_at = time.time()
         return (repr(look),) if isinstance(look, Exception) else look  # loading will tell
 
     async def _load_again(self) -> Loaded:
