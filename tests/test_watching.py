@@ -66,3 +66,18 @@ async def test_a_cpu_limit_that_stops_the_process_in_more_than_five_percent_of_i
         found = enforcement.find(Reason.CPU_THROTTLED)
         assert (found is not None) == bool(percent)
         assert found is None or f"more than {percent} % of the periods" in found.text
+
+
+@pytest.mark.parametrize("why", [Dropped.EXPIRED, Dropped.LATE, Dropped.CANCELLED])
+@pytest.mark.parametrize(("late", "weaker"), [(9, False), (10, True)])
+@pytest.mark.parametrize("answer", ["error", "deny"])
+async def test_calls_whose_callers_gave_up_are_reported_from_ten_on(
+    why: Dropped, late: int, weaker: bool, answer: str, tmp_path: Path
+) -> None:
+    """Whatever shed calls are answered with: these got no answer."""
+    async with watch(tmp_path, on_overload=answer) as (watching, enforcement):
+        for _ in range(late):
+            watching.drops.add(why)
+        watching.look()
+        assert (enforcement.find(Reason.CALLS_LATE) is not None) is weaker
+        assert enforcement.find(Reason.CALLS_SHED) is None

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CERTIFICATE_NOT_LOADED = "certificate_not_loaded"
     CERTIFICATE_EXPIRED = "certificate_expired"
     CALLS_SHED = "calls_shed"
+    CALLS_LATE = "calls_late"
     CPU_THROTTLED = "cpu_throttled"
     CLOCK_SKEW = "clock_skew"
     REDIS_EVICTS = "redis_evicts"

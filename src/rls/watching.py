@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from rls.backends.redis import Inspection
-from rls.enforcement import EnforcementState, Reason
+from rls.enforcement import EnforcementState, Reason, Reporter
 from rls.observe.cpu import CpuStat, show_throttling
 from rls.observe.drops import Drops
 from rls.observe.logs import Log
@@ -16,10 +16,7 @@ from rls.settings import Settings
 from rls.transport.base import Dropped
 
 _LOOK_SECONDS = 1.0
-_STEPS_OF_CALLS = (0.001, 0.01, 0.1, 0.5)
-_STEPS_OF_PERIODS = (0.05, 0.1, 0.25, 0.5)
-_FEWEST_PERIODS = 10
-"""A second of throttling in a minute; fewer periods are those of a start or of a reload."""
+_GAVE_UP = (Dropped.EXPIRED, Dropped.LATE, Dropped.CANCELLED)
 
 
 class Watching:
@@ -59,14 +56,9 @@ class Watching:
         )
         self._cpu = cpu or CpuStat()
         show_throttling(metrics, self._cpu)
-        text = "the CPU limit stopped this process in more than {share} of the periods of a minute: calls are late"
-        report = enforcement.reporter(Reason.CPU_THROTTLED)
-        self._shares = [
-            Share(self._throttled, report, text, steps=_STEPS_OF_PERIODS, at_least=_FEWEST_PERIODS),
-        ]
+        self._shares = [self._late_calls(reporter(Reason.CALLS_LATE)), self._throttling(reporter(Reason.CPU_THROTTLED))]
         if settings.on_overload != "deny":  # Envoy refuses those requests, so no limit is weaker
-            text = "more than {share} of the calls of a minute were shed: they were not limited"
-            self._shares.append(Share(self._shed, enforcement.reporter(Reason.CALLS_SHED), text, steps=_STEPS_OF_CALLS))
+            self._shares.append(self._shed_calls(reporter(Reason.CALLS_SHED)))
 
     def limited(self, calls: int) -> None:
         """So many *calls* may be in progress from now on."""
@@ -85,14 +77,29 @@ class Watching:
         for share in self._shares:
             share.look()
 
-    def _shed(self) -> tuple[int, int]:
-        """Calls that were shed, and all calls."""
-        return self.drops.shed, self._calls()
+    def _shed_calls(self, report: Reporter) -> Share:
+        text = "more than {share} of the calls of a minute were shed: they were not limited"
+        return Share(lambda: (self.drops.shed, self._calls()), report, text, steps=(0.001, 0.01, 0.1, 0.5))
 
-    def _throttled(self) -> tuple[int, int] | None:
-        """Periods in which the CPU limit stopped this process, and all periods in which it ran."""
-        found = self._cpu.read()
-        return None if found is None else (found.throttled, found.periods)
+    def _late_calls(self, report: Reporter) -> Share:
+        """Calls whose callers had gone before their answer. Some clients of Envoy go away in the middle of a call."""
+
+        def read() -> tuple[int, int]:
+            late = sum(self.drops.counts[reason] for reason in _GAVE_UP)
+            return late, self._calls() + late
+
+        text = "the callers of more than {share} of the calls of a minute gave up before their answer"
+        return Share(read, report, text, steps=(0.01, 0.1, 0.5), at_least=10)
+
+    def _throttling(self, report: Reporter) -> Share:
+        """Periods in which the CPU limit stopped this process; ten of them are a second, as at a start or a reload."""
+
+        def read() -> tuple[int, int] | None:
+            found = self._cpu.read()
+            return None if found is None else (found.throttled, found.periods)
+
+        text = "the CPU limit stopped this process in more than {share} of the periods of a minute: calls are late"
+        return Share(read, report, text, steps=(0.05, 0.1, 0.25, 0.5), at_least=10)
 
     def _calls(self) -> int:
         return self._metrics.requests + sum(self._unanswered().values()) + self.drops.shed

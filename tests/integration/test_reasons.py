@@ -57,6 +57,7 @@ SERVED = {
     Reason.CONNECTIONS_REFUSED: "more connections than --max-connections",
     Reason.FILE_DESCRIPTORS_EXHAUSTED: "a limit on open files below what is open",
     Reason.CERTIFICATE_NOT_LOADED: "a certificate file that holds none",
+    Reason.CALLS_LATE: "calls whose time is over while Redis hangs",
     Reason.CALLS_SHED: "more calls than --max-concurrency while Redis hangs",
     Reason.CLOCK_SKEW: "a clock of ours that is three seconds ahead",
     Reason.REDIS_EVICTS: "a Redis that is nearly full and may evict",
@@ -114,6 +115,16 @@ def overload(process: RlsProcess, redis: RedisServer) -> None:
         ask: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
         calls = [ask.future(message, timeout=10) for _ in range(20)]
         process.wait_until(lambda: sum(call.done() for call in calls) >= 10, "calls are shed")
+    redis.resume()
+
+
+def hurry(process: RlsProcess, redis: RedisServer) -> None:
+    """Calls that do not wait for as long as `rls` waits for Redis."""
+    redis.suspend()
+    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
+        ask: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
+        calls = [ask.future(message_of({"ask": [{"company_id": "acme"}]}), timeout=0.2) for _ in range(20)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
     redis.resume()
 
 
@@ -206,6 +217,9 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         server = redis()
         narrow = ["--backend", server.url, "--backend-timeout", "5s", "--max-concurrency", "2"]
         return narrow, RULES, lambda process: overload(process, server)
+    if reason is Reason.CALLS_LATE:
+        server = redis()
+        return ["--backend", server.url, "--backend-timeout", "2s"], RULES, lambda process: hurry(process, server)
     if reason is Reason.CLOCK_SKEW:
         return ["--backend", redis().url, "--backend-timeout", "5s"], RULES, nothing
     if reason is Reason.REDIS_EVICTS:

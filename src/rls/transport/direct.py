@@ -80,7 +80,7 @@ class RateLimitHandler:
         else:
             check.deadline = arrived + timeout
             if timeout < self._unhurried:
-                asyncio.get_running_loop().call_later(timeout, self.expired, connection, stream_id)
+                asyncio.get_running_loop().call_later(timeout, check.expire)
         service.limiter.start(check)
 
     def fail(self, connection: Responder, stream_id: int, error: Exception) -> None:
@@ -90,11 +90,6 @@ class RateLimitHandler:
         if code == INTERNAL:
             _LOG.error("a call failed, which is a bug", exc_info=error)
         connection.fail(stream_id, StatusCode(code), text)
-
-    def expired(self, connection: Responder, stream_id: int) -> None:
-        """The deadline of a call has passed before it was answered."""
-        if connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed"):
-            self.on_drop(Dropped.LATE)
 
     def _refuse(self, connection: Responder, stream_id: int, limit: float) -> None:
         """Most of a call's time is over, spent on other calls; or it never had any."""
@@ -110,6 +105,8 @@ class RateLimitHandler:
 
 
 _NEVER = float("inf")
+_COUNTED = float("-inf")
+"""Stands for a deadline that has passed, and whose call is counted."""
 
 
 class _Check(PendingCheck):
@@ -127,12 +124,21 @@ class _Check(PendingCheck):
         """See `PendingCheck`."""
         handler = self.handler
         if self.deadline < _NEVER and handler.clock() > self.deadline:
-            handler.expired(self.connection, self.stream_id)
+            if not self.expire() and self.deadline != _COUNTED:
+                handler.on_drop(Dropped.LATE)  # its caller has gone: mostly for the same deadline
             return
         service = handler.service
         answer = encode(decision, self.begun, service.answers, self.limiter.modes)
         if not self.connection.respond(self.stream_id, answer):
             handler.on_drop(Dropped.CANCELLED)
+
+    def expire(self) -> bool:
+        """The deadline has passed. False where nobody waits for an answer: it was given, or the caller is gone."""
+        if not self.connection.fail(self.stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed"):
+            return False
+        self.deadline = _COUNTED
+        self.handler.on_drop(Dropped.LATE)
+        return True
 
     def undecided(self, error: Exception) -> None:
         """See `PendingCheck`."""
