@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from rls.backends.redis.greeting import packed
 from rls.backends.redis.node import Node
+from rls.errors import BackendError
 
 SKEWED_SECONDS = 1.0
 """The shortest window: beyond this, two clocks are never in the same one for long."""
@@ -37,8 +38,11 @@ class Clocks:
         """
         address = node.endpoint.address
         asked = self._clock()
-        seconds, microseconds = await node.ask(_TIME)
+        reply = await node.ask(_TIME)
         answered = self._clock()
+        if not isinstance(reply, list):  # two bytes are two numbers, too
+            raise BackendError(f"Redis at {address}: no time in {reply!r}")
+        seconds, microseconds = reply
         # When it read its clock is not known: some time between the question and the answer.
         ahead = int(seconds) + int(microseconds) / 1e6 - (asked + answered) / 2
         certain = abs(ahead) - (answered - asked) / 2
