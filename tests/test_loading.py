@@ -63,8 +63,7 @@ def check(process: RlsProcess, domain: str) -> Answer:
 
 def state(process: RlsProcess) -> tuple[int, str, dict[str, str]]:
     """Status of `/readyz`, enforcement state, and the texts of its reasons."""
-    answer = process.get("/readyz")
-    said = answer.json()
+    answer, said = process.readyz()
     return answer.status, said["state"], {reason["reason"]: reason["text"] for reason in said["reasons"]}
 
 
