@@ -7,11 +7,11 @@ that no rule names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from rls.config import nodes
 from rls.config.disk import Disk
-from rls.config.lint import MAX_WILDCARDS
 from rls.config.nodes import Mapping, Node, Scalar, parse
 from rls.config.reader import shorten
 from rls.config.scalars import NULL, WrongTagError, as_text, resolve
@@ -161,18 +161,24 @@ class _Comparer:
 
     def _wildcards(self, siblings: Sequence[_Descriptor]) -> None:
         """Find the keys whose entries a wildcard of another key takes: it matches key and value in one."""
-        by_key: dict[str, _Descriptor] = {}
+        begun_by: dict[str, list[_Descriptor]] = {}  # by the text before the first `*`
+        begun_with: dict[str, list[_Descriptor]] = {}  # by each part of that text which ends in `_`, as a key does
         for one in siblings:
-            by_key.setdefault(one.entry.key, one)
-        wildcards = [one for one in siblings if "*" in one.entry.value][:MAX_WILDCARDS]
-        for key, one in by_key.items():
-            for wildcard in wildcards:
-                begins, _, _ = wildcard.text.partition("*")
-                if wildcard.entry.key != key and (f"{key}_".startswith(begins) or begins.startswith(f"{key}_")):
-                    at = f"`{shorten(wildcard.text)}` at {wildcard.place}"
-                    message = f"{NAME} may take entries of `{shorten(key)}` for the wildcard {at}, which begins alike"
-                    self.otherwise.append(Problem(one.place, message))
-                    break
+            if "*" in one.entry.value:
+                begins, _, _ = one.text.partition("*")
+                begun_by.setdefault(begins, []).append(one)
+                for end in [i + 1 for i, char in enumerate(begins) if char == "_"]:
+                    begun_with.setdefault(begins[:end], []).append(one)
+        if not begun_by:
+            return
+        for key, one in {one.entry.key: one for one in reversed(siblings)}.items():
+            text = f"{key}_"
+            alike = chain(begun_with.get(text, ()), *(begun_by.get(text[:end], ()) for end in range(len(text) + 1)))
+            wildcard = next((other for other in alike if other.entry.key != key), None)
+            if wildcard is not None:
+                at = f"`{shorten(wildcard.text)}` at {wildcard.place}"
+                message = f"{NAME} may take entries of `{shorten(key)}` for the wildcard {at}, which begins alike"
+                self.otherwise.append(Problem(one.place, message))
 
     def _keys(self, mapping: Mapping) -> _Keys:
         """The keys of *mapping* that count, each with its value; what it refuses of them is noted."""
