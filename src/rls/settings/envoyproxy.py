@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from rls.settings.read import flag, variable
+from rls.settings.schema import Settings
 
 _NO_XDS = "no xDS: rules are read from files"
 _NO_MEMCACHED = "no Memcached: the old server reads first and adds later, so its counts let too many requests pass"
@@ -43,7 +44,7 @@ VARIABLES = {
     "RUNTIME_IGNOREDOTFILES": ("", "names that begin with a dot are never read"),
     "RUNTIME_WATCH_ROOT": (
         "config",
-        "with `true`, the old server reads files and directories `ROOT/SUBDIRECTORY/config.*` too: name each of them",
+        "with `true`, its default, the old server also reads `config.*` beside `config`, files and directories: name each of them",
     ),
     "MERGE_DOMAIN_CONFIG": ("", "files of one domain are always merged"),
     "FORCE_START_WITHOUT_INITIAL_CONFIG": (
@@ -207,8 +208,13 @@ def left_over(environ: Mapping[str, str]) -> Iterator[str]:
         return
     for name, known in found.items():
         setting, remark = VARIABLES[known]
-        instead = f"use {variable(setting)} ({flag(setting)}): {remark}" if setting else remark
+        instead = f"use {variable(setting)} ({_flag(setting)}): {remark}" if setting else remark
         yield f"{name} is a variable of envoyproxy/ratelimit, and has no effect here; {instead}"
+
+
+def _flag(setting: str) -> str:
+    """The flag of *setting*; the one that turns it off where it is on by default."""
+    return flag(f"no_{setting}" if Settings.model_fields[setting].default is True else setting)
 
 
 def _known(name: str) -> str:
