@@ -31,11 +31,11 @@ run: $(RUN) ## serve config/descriptors.yaml, counting in memory
 	$(BIN)/rls serve --config config/descriptors.yaml $(ARGS)
 
 test: $(DEV) ## all tests, with a real Valkey and a real Envoy; ARGS="-k name" for some
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: $(DEV) ## as test, and which lines and branches of src/rls ran: fewer than before is a failure
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

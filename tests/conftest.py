@@ -23,6 +23,15 @@ processes.PORTS = processes.Ports(range(12_000 + 2_000 * _WORKER, 14_000 + 2_000
 pytest.register_assert_rewrite("tests.scenario")
 
 
+# Files whose tests mostly wait. Begun last, one of them would keep a worker busy when all others are done.
+_SLOW = ("e2e", "integration", "hostile")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with slow files."""
+    items.sort(key=lambda item: not any(part in item.path.parts for part in _SLOW))
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
     """A cluster that all tests of a worker share: no test may maltreat it."""

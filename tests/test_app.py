@@ -231,6 +231,16 @@ def test_every_line_is_json_where_json_is_asked_for(start) -> None:
     assert events[0]["reason"] == "RLS_DRIAN is not a setting; did you mean RLS_DRAIN?"
 
 
+def test_variables_of_the_server_that_it_replaces_are_named(start) -> None:
+    """Some of Istio's sample, with a Service called `statsd` in the namespace."""
+    left = {"REDIS_SOCKET_TYPE": "tcp", "REDIS_URL": "redis:6379", "USE_STATSD": "false", "RUNTIME_SUBDIRECTORY": "x"}
+    process = start("--log-format", "json", env=left | {"STATSD_PORT": "tcp://10.0.0.7:8125"})
+    events = [json.loads(line) for line in process.output().splitlines()]
+    reasons = [event["reason"] for event in events if event["event"] == "setting_ignored"]
+    assert [reason.split()[0] for reason in reasons] == sorted(left)
+    assert "RLS_BACKEND (--backend)" in reasons[1]
+
+
 def test_http_and_admin_can_be_off(start) -> None:
     process = start("--http", "off", "--admin", "off")
     assert set(process.addresses) == {"grpc"}

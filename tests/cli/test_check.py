@@ -215,3 +215,16 @@ def test_a_hostile_name_that_is_not_there() -> None:
 def test_text_of_any_script_stays_readable() -> None:
     write("größe.yaml", GOOD + "    название: 値\n")
     assert check("größe.yaml").stdout.startswith("größe.yaml:5:5: unknown key `название`")
+
+
+def test_what_the_server_that_it_replaces_makes_of_the_rules() -> None:
+    """What that refuses is an error, what it reads otherwise a warning; without `--for` neither is."""
+    write("rules.yaml", GOOD + "    on_backend_error: deny\n---\n" + GOOD.replace("company_id", "user"))
+    assert check("rules.yaml").exit_code == 0
+    result = check("rules.yaml", "--for", "envoyproxy")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "rules.yaml:5:5: envoyproxy/ratelimit refuses the configuration: it does not know `on_backend_error`",
+        "rules.yaml:7:1: warning: envoyproxy/ratelimit reads only the first document of a file: this one has no effect there",
+    ]
+    assert result.stderr == "1 error, 1 warning; 2 rules in 1 domain from 1 file\n"

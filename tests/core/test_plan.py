@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, RateLimit, Unit
-from rls.core.plan import OVERRIDE_LABEL, Check, Counting, Plan, plan
+from rls.core.plan import OVERRIDE_LABEL, Check, Counting, Plan, near_limit, plan
 from rls.core.rules import Domain, Node, Rule, RuleSet
 from tests.tries import Step, descriptor, request, rule, rule_set
 
@@ -131,6 +131,29 @@ def test_near_limit_is_a_share_of_the_limit_rounded_down(requests: int, ratio: f
     asked = descriptor(limit=RateLimit(requests, Unit.DAY))
     (check,) = planned(asked, counting=counting).counted
     assert check.near_limit == requests * round(ratio * 10) // 10
+
+
+@pytest.mark.parametrize(
+    ("requests", "ratio", "near"),
+    [
+        (90, 0.7, 63),
+        (100, 0.57, 57),
+        (100, 0.29, 29),
+        (900, 0.13, 116),
+        (0, 0.7, 0),
+        (1, 0.7, 0),
+        (UINT32_MAX, 0.8, 3435973888),
+    ],
+)
+def test_near_limit_is_rounded_as_in_single_precision(requests: int, ratio: float, near: int) -> None:
+    """The first three are less in double precision, the fourth is more, and the last is 3435973836."""
+    assert near_limit(requests, ratio) == near
+
+
+@given(st.integers(2**24, UINT32_MAX))
+def test_near_limit_is_never_above_the_limit(requests: int) -> None:
+    """Single precision rounds such limits, some of them up."""
+    assert near_limit(requests, 1.0) <= requests
 
 
 def test_keys_are_named_as_the_server_is_told() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import yaml
 
-from rls.config import load, nodes
+from rls.config import differences, load, nodes
 from rls.config.compile import compile_file
 from rls.config.nodes import Node, Scalar, Sequence, parse
 from rls.config.scalars import resolve
@@ -87,7 +87,13 @@ def verdict(directory: Path) -> Verdict:
     """What both say of the files of *directory*."""
     files = {path.name: path.read_bytes().decode() for path in directory.iterdir()}
     theirs = refusal(directory)
-    problems = load([directory]).problems
+    loaded = load([directory])
+    problems = loaded.problems
+    foretold = differences(loaded.files).refused
+    if not problems and bool(foretold) != bool(theirs):
+        return Verdict(
+            "", f"`rls check --for envoyproxy` says {[*map(str, foretold)]}, the reference {theirs or 'nothing'}"
+        )
     if bool(theirs) == bool(problems):
         return Verdict("refused by both" if theirs else "taken by both")
     if theirs:

@@ -30,10 +30,19 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Target(StrEnum):
+    """A server other than `rls` that is to read the same files."""
+
+    ENVOYPROXY = "envoyproxy"
+
+
 def check(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or directories of rules.")],
     form: Annotated[Format, typer.Option("--format", help="How findings are printed.")] = Format.TEXT,
     strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
+    target: Annotated[
+        Target | None, typer.Option("--for", help="Also find what envoyproxy/ratelimit refuses or reads otherwise.")
+    ] = None,
 ) -> None:
     """Find every mistake in rules.
 
@@ -41,7 +50,7 @@ def check(
 
     Exits with 0 where there is none, with 1 where there is, with 2 where it was called wrongly.
     """
-    from rls.config import load, missing  # noqa: PLC0415
+    from rls.config import differences, load, missing  # noqa: PLC0415
 
     absent = missing(paths)
     for path in absent:
@@ -52,6 +61,13 @@ def check(
     if not loaded.problems and not _rules(loaded):
         nothing = "there is no rule here, so a server would limit nothing, expected a `rate_limit`"
         loaded = replace(loaded, problems=(Problem(Place(str(paths[0]), 1, 1), nothing),))
+    if target is Target.ENVOYPROXY:
+        refused, otherwise = differences(loaded.files)
+        loaded = replace(
+            loaded,
+            problems=tuple(sorted(loaded.problems + refused)),
+            warnings=tuple(sorted(loaded.warnings + otherwise)),
+        )
     lines_of = {Format.TEXT: _as_text, Format.GITHUB: _as_github, Format.JSON: _as_json}[form]
     for line in lines_of(loaded.problems, loaded.warnings):
         typer.echo(line)

@@ -16,7 +16,7 @@ from rls.cli.output import say
 from rls.cli.welcome import welcome
 from rls.core.rules import RuleSet
 from rls.errors import RlsError, SettingsError
-from rls.settings import Flag, Settings, duration_text, flag, not_settings, outdated, read, variable
+from rls.settings import Flag, Settings, duration_text, flag, left_over, not_settings, outdated, read, variable
 
 
 def serve_command() -> Any:
@@ -52,7 +52,7 @@ def _serve(**flags: Any) -> None:
             typer.echo(welcome(addresses, rules, tls=settings.tls_cert is not None), nl=False)
 
     try:
-        run(settings, [*not_settings(os.environ), *outdated(given)], started)
+        run(settings, [*not_settings(os.environ), *outdated(given), *left_over(os.environ)], started)
     except RlsError as error:
         say(f"rls: {error}", err=True)
         raise typer.Exit(1) from None

@@ -51,7 +51,7 @@ def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
     if plain and not rule.detailed_metric:
         return _new(Match, (rule, (None,) * len(steps), rule.path, False))
     shared = tuple(pattern if step.share_threshold else None for step, pattern in steps)
-    label, has_values = _label(rule, steps, entries)
+    label, has_values = _label(rule, steps, entries, shares=any(pattern is not None for pattern in shared))
     return Match(rule, shared, label, has_values)
 
 
@@ -72,7 +72,12 @@ def _step(node: Node, entry: Entry) -> tuple[Node, str | None] | None:
     return None if child is None else (child, "")
 
 
-def _label(rule: Rule, steps: list[tuple[Node, str | None]], entries: tuple[Entry, ...]) -> tuple[str, bool]:
+def _label(
+    rule: Rule, steps: list[tuple[Node, str | None]], entries: tuple[Entry, ...], *, shares: bool
+) -> tuple[str, bool]:
+    """The label, and whether it holds values; *shares*: whether a wildcard on the way shares its counter."""
+    # As in the reference: an empty value leaves its underscore only where no wildcard on the way is shared.
+    underscore = rule.detailed_metric and not shares
     parts = []
     has_values = False
     for (step, pattern), entry in zip(steps, entries, strict=True):
@@ -82,5 +87,5 @@ def _label(rule: Rule, steps: list[tuple[Node, str | None]], entries: tuple[Entr
             parts.append(step.text)
         else:
             has_values = True
-            parts.append(f"{entry.key}_{entry.value}" if entry.value or rule.detailed_metric else entry.key)
+            parts.append(f"{entry.key}_{entry.value}" if entry.value or underscore else entry.key)
     return ".".join(parts), has_values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ OVERRIDE_LABEL = "(override)"
 MOST_ADDED = UINT32_MAX + 1
 """Hits that one check adds at most: over every limit, and no two billion of them overflow a counter in Redis (int64)."""
 MOST_GIVEN_BACK = 2**63 - 1
+_FLOAT32 = struct.Struct("<f")
 _new = tuple.__new__
 
 
@@ -214,7 +216,22 @@ class DomainPlanner:
         )
 
     def _near_limit(self, limit: RateLimit) -> int:
-        return int(limit.requests_per_unit * self._counting.near_limit_ratio)
+        return near_limit(limit.requests_per_unit, self._counting.near_limit_ratio)
+
+
+def near_limit(requests_per_unit: int, ratio: float) -> int:
+    """The count above which hits are near the limit: the share *ratio* of *requests_per_unit*, rounded down.
+
+    It is computed in single precision, as in envoyproxy/ratelimit, so that both count the same hits: 0.7 of 90 is 63, and
+    would be 62 in double precision.
+    """
+    share = _float32(_float32(requests_per_unit) * _float32(ratio))
+    return min(int(share), requests_per_unit)  # a limit above 2^24 may be rounded up
+
+
+def _float32(number: float) -> float:
+    (rounded,) = _FLOAT32.unpack(_FLOAT32.pack(number))
+    return float(rounded)
 
 
 def _replaced(checks: Sequence[Check]) -> AbstractSet[str]:

@@ -29,8 +29,12 @@ descriptors:
 LONGEST_GAP = 3.0
 LEAST_SERVED = 0.5
 MOST_MEMORY = 200 << 20
-MOST_KEPT = {"native": 1.1, "grpcio": 3.0}
-"""Times the memory that a server had before all attacks, a minute after the last of them. grpc's core keeps some for good."""
+MOST_KEPT = {"native": 1.25, "grpcio": 3.0}
+"""Times the memory that a server had before all attacks, a minute after the last of them.
+
+Thousands of half-sent calls leave 5 to 10 MiB in arenas of Python's allocator in which something else lives; it stays at
+that, however often they come. grpc's core keeps much more for good.
+"""
 BEFORE: dict[str, int] = {}
 
 # Known, and one of the reasons why grpcio is not the default.
