@@ -161,8 +161,9 @@ class Settings(BaseSettings):
     )
 
     max_concurrency: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
-        10_000,
-        description="Calls that may be in progress at one time, whatever they cost; 0 for no limit.",
+        128,
+        description="Calls that may be in progress at one time; over it, only the first call of a connection is let in. "
+        "0 for no limit.",
     )
     on_overload: Annotated[Literal["error", "deny", "allow"], BeforeValidator(lowered), Flag(LIMITS)] = Field(
         "error", description="What a call is answered with that is shed: an error, OVER_LIMIT or OK."

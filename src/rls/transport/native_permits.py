@@ -69,9 +69,9 @@ class Gate:
             calls = cast("Connection", connection).calls
             if stream_id not in calls:
                 self._others += 1
-            mine = len(calls)
             # This one is among them.
-            if (permits.late or self._others + mine > free) and self._refuses(mine - 1, request.head.timeout):
+            total = self._others + len(calls)
+            if (permits.late or total > free) and self._refuses(connection, total - 1, request.head.timeout):
                 self._on_drop(Dropped.SHED)
                 if self._shed_answer is None:
                     connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
@@ -82,11 +82,13 @@ class Gate:
 
         return gated
 
-    def _refuses(self, mine: int, timeout: float | None) -> bool:
+    def _refuses(self, connection: Responder, total: int, timeout: float | None) -> bool:
         if timeout == self._refused:
             return True
+        known = cast("Connection", connection)
+        mine = len(known.calls) + known.handed_over - 1
         seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
-        if self._permits.allow(mine, self._others + mine, len(self._counted) or 1, seconds):
+        if self._permits.allow(mine, total, len(self._counted) or 1, seconds):
             return False
         self._refused = timeout
         return True

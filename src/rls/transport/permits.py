@@ -38,12 +38,12 @@ def has_room(limit: int, total: int, mine: int, connections: int) -> bool:
 class Permits:
     """Decides for one server, by how many calls are in progress: begun or about to be, and not answered.
 
-    **The bound.** No more calls than `limit` are in progress. A connection with many calls leaves room for others: see
-    `has_room`.
+    **The bound.** Over `limit` calls in progress, only the first call of a connection is let in. A connection with many
+    calls leaves room for others: see `has_room`.
 
     **While calls wait for the CPU**, as many are let in as can be begun in time: by Little's law, the rate at which calls
     were begun lately, times the seconds that the new call has. So the newest are shed first. Connections take turns, so
-    a call waits only for as many calls of each other connection as its own has; and the only call of a connection is let in.
+    a call waits only for as many calls of each other connection as its own has.
 
     Args:
         limit: Calls in progress; 0 for no limit.
@@ -88,9 +88,11 @@ class Permits:
             connections: How many connections have any.
             seconds: How long its caller still waits.
         """
+        if not mine:
+            return True
         if not has_room(self._limit, total, mine, connections):
             return False
-        if not self.late or not mine:
+        if not self.late:
             return True
         ahead = min(total, (mine + 1) * connections)
         return ahead < _LEAST or ahead <= self.rate * seconds * WAIT
