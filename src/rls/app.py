@@ -18,7 +18,7 @@ from rls.core.keys import KeyFormat
 from rls.core.plan import Counting
 from rls.core.rules import OnBackendError, RuleSet
 from rls.counters import open_backend
-from rls.enforcement import EnforcementState, Reason, State
+from rls.enforcement import HOLD_SECONDS, EnforcementState, Reason, State
 from rls.errors import Stopped
 from rls.fallback import Policies
 from rls.limiter import Limiter
@@ -42,9 +42,6 @@ from rls.transport.readiness import Readiness, wait_for_cause
 from rls.transport.service import Service
 from rls.uncharge import Uncharge, UnchargeAtOnce
 from rls.watching import Watching
-
-_HOLD_SECONDS = 60.0
-"""How long the state is degraded after a request for whose counter there was no room, or whose counter was refused."""
 
 Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
 """Is told, once the server answers, where each of its servers listens and which rules are in force."""
@@ -88,8 +85,8 @@ class App:
             default=OnBackendError(settings.on_backend_error),
             replicas=lambda: self.replicas.count,
             on_change=self._backend_changed,
-            on_no_room=self.enforcement.reporter(Reason.NO_ROOM, seconds=_HOLD_SECONDS),
-            on_refused=self.enforcement.reporter(Reason.COUNTER_REFUSED, seconds=_HOLD_SECONDS),
+            on_no_room=self.enforcement.reporter(Reason.NO_ROOM, seconds=HOLD_SECONDS),
+            on_refused=self.enforcement.reporter(Reason.COUNTER_REFUSED, seconds=HOLD_SECONDS),
         )
         self.limiter = Limiter(
             self.backend,

@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
+HOLD_SECONDS = 60.0
+"""How long a reason holds that single events bring about, such as a connection that is refused, after the last of them."""
+
 
 class State(StrEnum):
     """ENFORCED: as written. DEGRADED: something is weaker than written. OFF: nothing is limited, or nothing is answered."""

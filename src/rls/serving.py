@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rls.core.headers import HeaderNames
-from rls.enforcement import EnforcementState, Reason
+from rls.enforcement import HOLD_SECONDS, EnforcementState, Reason
 from rls.observe.connections import show_certificate, show_connections
 from rls.observe.metrics import Metrics
 from rls.settings import Settings
@@ -21,8 +21,6 @@ from rls.transport.service import SHOULD_RATE_LIMIT, Service
 _FINISH_SECONDS = 5.0
 """What calls in flight have after the drain."""
 _SHED_ANSWERS = {"error": None, "deny": DENY_ALL, "allow": ALLOW_ALL}
-_HOLD_SECONDS = 60.0
-"""How long the state is degraded after a connection was refused, or could not be accepted."""
 
 
 class Sockets:
@@ -30,8 +28,8 @@ class Sockets:
 
     def __init__(self, metrics: Metrics, enforcement: EnforcementState) -> None:
         reporter = enforcement.reporter
-        no_files = reporter(Reason.FILE_DESCRIPTORS_EXHAUSTED, seconds=_HOLD_SECONDS)
-        self.grpc = Connections(reporter(Reason.CONNECTIONS_REFUSED, seconds=_HOLD_SECONDS), no_files)
+        no_files = reporter(Reason.FILE_DESCRIPTORS_EXHAUSTED, seconds=HOLD_SECONDS)
+        self.grpc = Connections(reporter(Reason.CONNECTIONS_REFUSED, seconds=HOLD_SECONDS), no_files)
         self.http, self.admin = Connections(on_no_files=no_files), Connections(on_no_files=no_files)
         self.certificate = CertificateStatus(
             reporter(Reason.CERTIFICATE_NOT_LOADED), reporter(Reason.CERTIFICATE_EXPIRED)

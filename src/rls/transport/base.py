@@ -183,8 +183,8 @@ class Limits:
     Attributes:
         max_streams: Calls in flight on one connection.
         max_connections: Connections; what is over is closed. 0 for no limit.
-        max_concurrency: Calls in progress; what is over is shed. Fewer while calls wait for the CPU (see `Permits`). 0 for
-            no limit.
+        max_concurrency: Calls that may be in progress. Others are shed, but for the first call of each connection.
+            `Permits` lowers the number while calls wait for the CPU. 0 for no limit.
         max_watches: Health.Watch calls.
         drain: Seconds that calls in flight have to finish when the server stops.
     """
