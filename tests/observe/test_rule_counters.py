@@ -53,6 +53,39 @@ def test_rules_with_one_label_share_their_numbers() -> None:
     assert lines(counters) == ['rls_hits_total{domain="domain",rule="a_b"} 0']
 
 
+def test_a_value_that_makes_the_label_of_a_rule_shares_its_numbers() -> None:
+    """Prometheus takes no page that has a series twice, so one client's value would hide all metrics."""
+    plain, detailed = rule("a_b"), rule("a")
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a", "b"),): plain, (Step("a"),): detailed}))
+    counters.by_rule[plain].hits += 2
+    counters.find("domain", labelled(detailed, "a_b")).hits += 3
+    assert lines(counters) == [
+        'rls_hits_total{domain="domain",rule="a_b"} 5',
+        'rls_hits_total{domain="domain",rule="a"} 0',
+    ]
+
+
+def test_values_of_two_rules_that_make_one_label_share_their_numbers() -> None:
+    one, other = rule("a", detailed_metric=True), rule("a_b", detailed_metric=True)
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): one, (Step("a_b"),): other}))
+    counters.find("domain", labelled(one, "a_b_c")).hits += 2
+    counters.find("domain", labelled(other, "a_b_c")).hits += 3
+    assert [line for line in lines(counters) if "a_b_c" in line] == ['rls_hits_total{domain="domain",rule="a_b_c"} 5']
+
+
+def test_a_rule_that_comes_later_takes_over_the_numbers_of_its_label() -> None:
+    detailed, later = rule("a", detailed_metric=True), rule("a_b")
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a"),): detailed}))
+    counters.find("domain", labelled(detailed, "a_b")).hits += 3
+    counters.load(rule_set({(Step("a"),): detailed, (Step("a", "b"),): later}))
+    counters.by_rule[later].hits += 1
+    counters.find("domain", labelled(detailed, "a_b")).hits += 1
+    assert [line for line in lines(counters) if "a_b" in line] == ['rls_hits_total{domain="domain",rule="a_b"} 5']
+
+
 def test_values_of_requests_are_bounded() -> None:
     """The first values have a label each, all others share one."""
     valued = rule("a", detailed_metric=True)

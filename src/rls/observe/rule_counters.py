@@ -91,6 +91,8 @@ class CountersByRule:
         self._values_per_rule = values_per_rule
         self._by_label: dict[tuple[str, str], RuleCounters] = {}
         self._by_value: dict[tuple[str, str], dict[str, RuleCounters]] = {}
+        # All of these by their labels: a value may make a label that another rule has, or its values, and shares its numbers.
+        self._of_values: dict[tuple[str, str], RuleCounters] = {}
 
     def load(self, rules: RuleSet) -> None:
         """Keep the numbers of rules that stay, whose domain and path are the same; begin at 0 for new ones."""
@@ -103,7 +105,7 @@ class CountersByRule:
             key = rule.domain, rule.path
             counters = self._by_label.get(key)
             if counters is None:
-                counters = self._by_label[key] = before.get(key) or RuleCounters(*key)
+                counters = self._by_label[key] = before.get(key) or self._of_values.get(key) or RuleCounters(*key)
                 counters.shown = _NONE
             # Where every request brings its own label, the one without a value would stay at 0 for ever.
             if show_zeros and not rule.detailed_metric:
@@ -111,32 +113,36 @@ class CountersByRule:
                 counters.shown = counters.shown | families if counters.shown else families
             self.by_rule[rule] = counters
         self._by_value = {key: values for key, values in self._by_value.items() if key in self._by_label}
+        self._of_values = {
+            (domain, label): counters
+            for (domain, _), values in self._by_value.items()
+            for label, counters in values.items()
+        }
 
     def find(self, domain: str, check: Check) -> RuleCounters:
         """The numbers for *check*, which is matched or an override."""
         rule = check.rule
         if rule is None or not check.has_values:
-            return self._labelled(domain, check.label)
+            return self._labelled(domain, check.label, self._by_label)
         values = self._by_value.setdefault((domain, rule.path), {})
         own = _shortened(check.label)
         counters = values.get(own)
         if counters is None:
             label = own if len(values) < self._values_per_rule else rule.path + OTHER
-            counters = values.get(label) or RuleCounters(domain, label)
-            values[label] = counters
+            counters = values[label] = self._labelled(domain, label, self._of_values)
         return counters
 
-    def _labelled(self, domain: str, label: str) -> RuleCounters:
-        counters = self._by_label.get((domain, label))
+    def _labelled(self, domain: str, label: str, kept: dict[tuple[str, str], RuleCounters]) -> RuleCounters:
+        """The numbers that have this label; *kept* remembers them."""
+        key = domain, label
+        counters = kept.get(key)
         if counters is None:
-            counters = self._by_label[domain, label] = RuleCounters(domain, label)
+            counters = kept[key] = self._by_label.get(key) or self._of_values.get(key) or RuleCounters(domain, label)
         return counters
 
     def expose(self) -> Iterator[bytes]:
         """All numbers as Prometheus text, in pieces."""
-        all_counters = list(self._by_label.values())
-        for values in self._by_value.values():
-            all_counters += values.values()
+        all_counters = list(dict.fromkeys([*self._by_label.values(), *self._of_values.values()]))
         for family, documentation in FAMILIES.items():
             name = f"rls_{family}_total"
             yield f"# HELP {name} {documentation}\n# TYPE {name} counter\n".encode()
