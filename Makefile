@@ -114,7 +114,7 @@ overload: $(BENCH) ## as bench, but more than can be answered: directly, and thr
 soak: $(BENCH) ## an hour of mixed traffic: memory, file descriptors and series of the server, drawn
 	$(BIN)/python -m benches.soak $(ARGS)
 
-pb: $(DEV) ## generate src/rls/_pb from protos/
+pb: $(DEV) ## generate src/rls/proto from protos/
 	$(BIN)/python scripts/generate_pb.py
 
 schema: $(DEV) ## generate the JSON Schema of the rules

@@ -7,11 +7,11 @@ import sys
 
 import uvloop
 
+from rls.api.service import SHOULD_RATE_LIMIT
 from rls.transport.base import Calls, Direct, Limits, Turn
 from rls.transport.health import Health
 from rls.transport.http2 import Request, Responder, UnaryHandler
-from rls.transport.native import Native
-from rls.transport.service import SHOULD_RATE_LIMIT
+from rls.transport.native.server import NativeTransport
 
 _ANSWER = b"\x08\x01"  # RateLimitResponse.overall_code: OK
 
@@ -25,7 +25,9 @@ def _constant(_: Turn) -> UnaryHandler:
 
 async def main() -> None:
     direct: dict[bytes, Direct] = {SHOULD_RATE_LIMIT.encode(): _constant}
-    server = Native(Calls({}, Health(), direct=direct), f"127.0.0.1:{sys.argv[1]}", limits=Limits(max_streams=1_000))
+    server = NativeTransport(
+        Calls({}, Health(), direct=direct), f"127.0.0.1:{sys.argv[1]}", limits=Limits(max_streams=1_000)
+    )
     await server.start()
     await server.ended()
 

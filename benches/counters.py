@@ -18,27 +18,27 @@ from typing import Any
 from redis import Redis
 
 from benches import processes
-from rls.backends.base import Hit
-from rls.backends.redis import ClusterBackend, RedisBackend
 from rls.core.keys import KeyFormat, counter_key
 from rls.core.model import Entry
+from rls.stores.base import CounterUpdate
+from rls.stores.redis import RedisClusterStore, RedisStore
 
 _AT_ONCE = 500
 _TELL_EACH = 1_000_000
 GIB = 2**30
 
 
-def hits(key_format: KeyFormat, entries: Sequence[Entry], window: int, count: int) -> Iterator[Hit]:
+def hits(key_format: KeyFormat, entries: Sequence[Entry], window: int, count: int) -> Iterator[CounterUpdate]:
     """One on each of *count* counters, of as many companies, in windows that do not end meanwhile."""
     start = int(time.time()) // window * window
     until = max(start + window, int(time.time()) + 3600)
     for number in range(count):
         own = [Entry(entries[0].key, f"company-{number:07}"), *entries[1:]]
         key = counter_key(key_format, "", "mesh", own, [None] * len(own), window)
-        yield Hit(key + b"%d" % start, 1, 100, until, window)
+        yield CounterUpdate(key + b"%d" % start, 1, 100, until, window)
 
 
-async def fill(backend: RedisBackend | ClusterBackend, counted: Iterable[Hit]) -> None:
+async def fill(backend: RedisStore | RedisClusterStore, counted: Iterable[CounterUpdate]) -> None:
     rest = iter(counted)
     number = 0
     while some := list(islice(rest, _AT_ONCE)):
@@ -49,12 +49,12 @@ async def fill(backend: RedisBackend | ClusterBackend, counted: Iterable[Hit]) -
     await backend.aclose()
 
 
-def measure(url: str, counted: Sequence[Hit]) -> tuple[float, int, int]:
+def measure(url: str, counted: Sequence[CounterUpdate]) -> tuple[float, int, int]:
     """Bytes a counter by what Redis has in use, by MEMORY USAGE of one, and bytes of its key."""
     with Redis.from_url(url) as redis:
         redis.flushall()
         before: Any = redis.info("memory")
-        asyncio.run(fill(RedisBackend(url, timeout_seconds=30), counted))
+        asyncio.run(fill(RedisStore(url, timeout_seconds=30), counted))
         after: Any = redis.info("memory")
         one: Any = redis.memory_usage(counted[0].key)
     return (after["used_memory"] - before["used_memory"]) / len(counted), one, len(counted[0].key)
@@ -83,7 +83,7 @@ def in_a_cluster(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="rls-bench-") as folder, processes.cluster(Path(folder)) as nodes:
         clients: list[Any] = [Redis.from_url(f"redis://{node.address}") for node in nodes]
         before = [client.info("memory")["used_memory"] for client in clients]
-        backend = ClusterBackend(f"redis+cluster://{nodes[0].address}", timeout_seconds=30)
+        backend = RedisClusterStore(f"redis+cluster://{nodes[0].address}", timeout_seconds=30)
         asyncio.run(fill(backend, hits(KeyFormat.V1, [Entry("company_id", "")], 3600, count)))
         for number, (client, empty) in enumerate(zip(clients, before, strict=True), 1):
             used = client.info("memory")["used_memory"] - empty

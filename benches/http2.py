@@ -16,7 +16,7 @@ from hpack import Encoder
 
 from benches.frames import DATA, END_HEADERS, END_STREAM, GREETING, HEADERS, PATH, SETTINGS, frame
 from rls.transport.http2 import Connection, Limits, Request, Responder, Unary
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 
 _ANSWER = b"\x08\x01" + bytes(38)
 _MESSAGE = b"\0" + (40).to_bytes(4, "big") + bytes(40)

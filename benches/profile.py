@@ -18,15 +18,15 @@ from benches.load import Case, h2load
 from benches.machine import describe, thread_seconds
 from benches.messages import RULES, message
 from benches.processes import Missing, Running
-from rls.backends.memory import MemoryBackend
-from rls.config import load
+from rls.api.decode import parse, read
+from rls.api.encode import ResponseOptions, encode, heads
+from rls.api.service import Service
 from rls.core.decide import decide
-from rls.events import Decided
-from rls.limiter import Limiter
+from rls.engine.events import Decided
+from rls.engine.limiter import Limiter
 from rls.observe.metrics import Metrics
-from rls.transport.decode import parse, read
-from rls.transport.encode import Answers, encode, heads
-from rls.transport.service import Service
+from rls.sources.load import load
+from rls.stores.memory import MemoryStore
 
 CASE = Case(in_flight=64, descriptors=1, keys=1)
 _SECONDS, _ROUNDS = 2.0, 3
@@ -74,13 +74,13 @@ def steps() -> dict[str, float]:
         path = Path(folder) / "rules.yaml"
         path.write_text(RULES)
         loaded = load([path])
-    metrics, backend = Metrics(), MemoryBackend()
+    metrics, backend = Metrics(), MemoryStore()
     limiter = Limiter(backend, observers=(metrics,))
     limiter.load(loaded.rules)
     service, asked = Service(limiter), message(CASE.descriptors)
     prepared = limiter.prepare(read(parse(asked)))
     decision = _finish(limiter.run(prepared))
-    begun, answers, modes, decided = heads(prepared.plan), Answers(), limiter.modes, Decided(decision, 1e-5)
+    begun, answers, modes, decided = heads(prepared.plan), ResponseOptions(), limiter.modes, Decided(decision, 1e-5)
     return {
         "parse and plan a message that is not remembered": _time(lambda: limiter.prepare(read(parse(asked)))),
         "count in memory": _time(lambda: _finish(backend.hit(prepared.hits))),

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PHRASES = Path(__file__).with_suffix("").parent / "prose.toml"
 # Not prose, not ours, or made by a program.
-EXCLUDED = ("scripts/prose.toml", "tests/scripts/test_check_prose.py", "requirements/", "src/rls/_pb/", "LICENSE")
+EXCLUDED = ("scripts/prose.toml", "tests/scripts/test_check_prose.py", "requirements/", "src/rls/proto/", "LICENSE")
 SUFFIXES = {".md", ".py", ".yaml", ".yml", ".toml", ".sh", ".proto", ""}
 # Between two words: blanks, and a line's end with the mark of a comment or a list before the text goes on.
 _GAP = r"(?:[ \t]+|[ \t]*\n[ \t]*(?:#+|//|>|\*|-)?[ \t]*)"

@@ -1,6 +1,6 @@
-"""Generate src/rls/_pb from protos/, or say with --check whether it is up to date.
+"""Generate src/rls/proto from protos/, or say with --check whether it is up to date.
 
-protoc names Python modules by the path of the .proto file: those in protos/rls/_pb become modules of rls._pb.
+protoc names Python modules by the path of the .proto file: those in protos/rls/proto become modules of rls.proto.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-TARGET = ROOT / "src" / "rls" / "_pb"
+TARGET = ROOT / "src" / "rls" / "proto"
 
 
 def generate() -> dict[str, str]:
@@ -24,7 +24,7 @@ def generate() -> dict[str, str]:
         arguments += [f"--python_out={folder}", f"--pyi_out={folder}", *map(str, PROTOS.rglob("*.proto"))]
         if protoc.main(arguments) != 0:
             raise SystemExit("protoc failed")
-        return read(Path(folder) / "rls" / "_pb")
+        return read(Path(folder) / "rls" / "proto")
 
 
 def read(folder: Path) -> dict[str, str]:

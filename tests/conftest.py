@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import uvloop
 from hypothesis import settings
 
 from examples.mesh import processes
@@ -30,6 +31,11 @@ _SLOW = ("e2e", "integration", "hostile")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with slow files."""
     items.sort(key=lambda item: not any(part in item.path.parts for part in _SLOW))
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """The loop that the service runs in."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from rls.backends.base import Hit, Waiting
 from rls.errors import BackendError
+from rls.stores.base import CounterUpdate, Waiting
 
 PATIENT = 20.0
 """Seconds to wait where a test is not about waiting: more than any busy machine needs."""
@@ -21,10 +21,10 @@ def new_key() -> bytes:
     return b"r1|test|%d|" % next(_numbers)
 
 
-def hit(amount: int = 1, key: bytes | None = None, *, limit: int = 2**40, window: int = 3600) -> Hit:
+def hit(amount: int = 1, key: bytes | None = None, *, limit: int = 2**40, window: int = 3600) -> CounterUpdate:
     """A hit on *key*, or on a new counter, in a window that does not end during a test."""
     now = int(time.time())
-    return Hit(key or new_key(), amount, limit, now - now % window + 2 * window, window)
+    return CounterUpdate(key or new_key(), amount, limit, now - now % window + 2 * window, window)
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENT) -> None:
@@ -54,12 +54,12 @@ class Submitted:
     def __init__(self, backend: Any) -> None:
         self._backend = backend
 
-    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
         told: asyncio.Future[Sequence[int]] = asyncio.get_running_loop().create_future()
         counts = self._backend.submit(hits, Told(told))
         return await told if counts is None else counts
 
-    def submit(self, hits: Sequence[Hit], waiting: Waiting) -> Sequence[int] | None:
+    def submit(self, hits: Sequence[CounterUpdate], waiting: Waiting) -> Sequence[int] | None:
         counts: Sequence[int] | None = self._backend.submit(hits, waiting)
         return counts
 

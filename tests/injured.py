@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rls import cli
-from rls.app import App
+from rls.app.app import App
 
 
 class Wound(Exception):

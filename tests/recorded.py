@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rls.backends.base import CounterBackend, Hit
+from rls.engine.events import Decided
 from rls.errors import BackendError
-from rls.events import Decided
+from rls.stores.base import CounterStore, CounterUpdate
 
 
 @dataclass
 class Recorded:
     """A backend, and the hits that reached it; none do while it is away."""
 
-    backend: CounterBackend
-    hits: list[Hit] = field(default_factory=list)
+    backend: CounterStore
+    hits: list[CounterUpdate] = field(default_factory=list)
     away: bool = False
 
     @property
     def keys(self) -> list[str]:
         return [hit.key.decode() for hit in self.hits]
 
-    async def hit(self, hits: Sequence[Hit]) -> Sequence[int]:
+    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
         self._reach()
         self.hits += hits
         return await self.backend.hit(hits)

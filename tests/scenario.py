@@ -14,22 +14,23 @@ from typing import Any
 import yaml
 from google.protobuf import json_format
 
-from rls._pb import rls_pb2
-from rls.backends.base import CounterBackend
-from rls.backends.overlimit_cache import OverLimitCache
-from rls.config import Loaded, load
+from rls.api.encode import ResponseOptions
+from rls.api.service import Service
 from rls.core.decide import Modes, Status
 from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, Unit
-from rls.core.plan import Counting
+from rls.core.plan import CountingOptions
 from rls.core.rules import OnBackendError
+from rls.engine.events import Observer
+from rls.engine.failure_policies import FailurePolicies
+from rls.engine.limiter import Limiter
 from rls.errors import RlsError
-from rls.events import Observer
-from rls.fallback import Policies
-from rls.limiter import Limiter
-from rls.transport.encode import Answers
-from rls.transport.service import Service, grpc_status
+from rls.proto import rls_pb2
+from rls.sources.load import LoadResult, load
+from rls.stores.base import CounterStore
+from rls.stores.over_limit_cache import OverLimitCache
+from rls.transport.status import status_of
 from tests.counters import until
 from tests.recorded import Decisions, Recorded
 
@@ -106,18 +107,18 @@ def read_limit(text: str) -> tuple[int, int, int]:
 
 def service_of(
     settings: Mapping[str, Any],
-    backend: CounterBackend,
+    backend: CounterStore,
     *,
     observers: Sequence[Observer] = (),
     clock: Clock = time.time,
 ) -> tuple[Limiter, Service]:
     """A service with the *settings* of a scenario.
 
-    Those of `Counting`, `Modes`, `Policies` and `Answers`, by name.
+    Those of `CountingOptions`, `Modes`, `FailurePolicies` and `ResponseOptions`, by name.
     """
     rest = dict(settings)
     modes = Modes(rest.pop("shadow_mode", False), rest.pop("quota_mode", False))
-    counting = Counting(
+    counting = CountingOptions(
         near_limit_ratio=rest.pop("near_limit_ratio", 0.8),
         key_format=KeyFormat(rest.pop("key_format", "v1")),
         key_prefix=rest.pop("key_prefix", ""),
@@ -125,7 +126,7 @@ def service_of(
     )
     names = rest.pop("limit_headers", None)
     headers = HeaderNames() if names is True else HeaderNames(*names) if names else None
-    policies = Policies(
+    policies = FailurePolicies(
         backend,
         default=OnBackendError(rest.pop("on_backend_error", "local")),
         replicas=partial(int, rest.pop("replicas", 1)),
@@ -133,7 +134,7 @@ def service_of(
         clock=clock,
     )
     limiter = Limiter(backend, counting=counting, modes=modes, policies=policies, observers=observers, clock=clock)
-    return limiter, Service(limiter, answers=Answers(limit_headers=headers, **rest))
+    return limiter, Service(limiter, answers=ResponseOptions(limit_headers=headers, **rest))
 
 
 class Run:
@@ -143,19 +144,19 @@ class Run:
         self.scenario = scenario
         self.now = float(scenario.start)
         self._directory = directory
-        self._loaded: Loaded | None = None
+        self._loaded: LoadResult | None = None
 
     def clock(self) -> float:
         return self.now
 
-    async def play(self, backend: CounterBackend, *, over_limit_cache: bool) -> None:
+    async def play(self, backend: CounterStore, *, over_limit_cache: bool) -> None:
         """Take every step; the first answer that is not as expected fails."""
         try:
             await self._play(backend, over_limit_cache)
         finally:
             await self._limiter.policies.aclose()
 
-    async def _play(self, backend: CounterBackend, over_limit_cache: bool) -> None:
+    async def _play(self, backend: CounterStore, over_limit_cache: bool) -> None:
         self._recorded = Recorded(backend)
         self._decisions = Decisions()
         counters = OverLimitCache(self._recorded, clock=self.clock) if over_limit_cache else self._recorded
@@ -204,7 +205,7 @@ class Run:
         try:
             answer = Response.FromString(await self._service.answer(message_of(step)))
         except RlsError as error:
-            code, text = grpc_status(error)
+            code, text = status_of(error)
             assert f"{code} {text}" == step.get("error"), told
             return
         assert "error" not in step, told

@@ -29,7 +29,7 @@ class Tripwire(MetaPathFinder):
 
 
 def signal_during_load(number: signal.Signals) -> None:
-    from rls.loading import Loading
+    from rls.app.loading import Loading
 
     start = Loading.start
 

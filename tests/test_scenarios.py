@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from rls.backends.base import CounterBackend
-from rls.backends.memory import MemoryBackend
-from rls.backends.redis import ClusterBackend, RedisBackend, SentinelBackend
+from rls.stores.base import CounterStore
+from rls.stores.memory import MemoryStore
+from rls.stores.redis import RedisClusterStore, RedisSentinelStore, RedisStore
 from tests.redis_cluster import RedisCluster
 from tests.redis_sentinel import Sentinels
 from tests.redis_server import redis_server
@@ -36,7 +36,7 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 async def test_in_memory(path: Path, over_limit_cache: bool, tmp_path: Path) -> None:
     """Counted in this process, a scenario comes out as it says."""
     run = Run(Scenario.read(path), tmp_path)
-    await run.play(MemoryBackend(clock=run.clock), over_limit_cache=over_limit_cache)
+    await run.play(MemoryStore(clock=run.clock), over_limit_cache=over_limit_cache)
 
 
 @scenarios
@@ -45,7 +45,7 @@ async def test_in_redis(path: Path, over_limit_cache: bool, tmp_path: Path, redi
     """Counted in a real Redis, a scenario comes out as it says."""
     with Redis(port=redis_port) as redis:
         redis.flushall()
-    await play(partial(RedisBackend, f"redis://127.0.0.1:{redis_port}"), path, over_limit_cache, tmp_path)
+    await play(partial(RedisStore, f"redis://127.0.0.1:{redis_port}"), path, over_limit_cache, tmp_path)
 
 
 @scenarios
@@ -53,7 +53,7 @@ async def test_in_redis(path: Path, over_limit_cache: bool, tmp_path: Path, redi
 async def test_in_a_cluster(path: Path, over_limit_cache: bool, tmp_path: Path, cluster: RedisCluster) -> None:
     """Counted in a real cluster, a scenario comes out as it says."""
     cluster.flush()
-    await play(partial(ClusterBackend, cluster.url), path, over_limit_cache, tmp_path)
+    await play(partial(RedisClusterStore, cluster.url), path, over_limit_cache, tmp_path)
 
 
 @scenarios
@@ -62,10 +62,10 @@ async def test_behind_sentinels(path: Path, over_limit_cache: bool, tmp_path: Pa
     """Counted in the primary that sentinels find, a scenario comes out as it says."""
     with sentinels.client(sentinels.primary()) as redis:
         redis.flushall()
-    await play(partial(SentinelBackend, sentinels.url), path, over_limit_cache, tmp_path)
+    await play(partial(RedisSentinelStore, sentinels.url), path, over_limit_cache, tmp_path)
 
 
-async def play(open_backend: Callable[..., CounterBackend], path: Path, over_limit_cache: bool, folder: Path) -> None:
+async def play(open_backend: Callable[..., CounterStore], path: Path, over_limit_cache: bool, folder: Path) -> None:
     run = Run(Scenario.read(path), folder)
     backend = open_backend(timeout_seconds=10, clock=lambda: run.clock() - SLACK)
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.test_app import check
 from tests.rls_process import RULES, RlsProcess
-from tests.test_app import check
 
 
 @pytest.mark.parametrize("where", ["typer", "uvloop", "load"])
@@ -27,9 +27,9 @@ def test_sighup_while_it_starts_does_not_end_it(tmp_path: Path, where: str) -> N
     ("name", "where", "last"),
     [
         ("SIGTERM", "typer", "rls: stopped before it had started"),
-        ("SIGTERM", "rls.app", "rls: stopped before it had started"),
+        ("SIGTERM", "rls.app.app", "rls: stopped before it had started"),
         ("SIGTERM", "load", "stopped"),
-        ("SIGINT", "rls.replicas", "rls: stopped before it had started"),
+        ("SIGINT", "rls.app.replicas", "rls: stopped before it had started"),
         ("SIGINT", "load", "stopped"),
     ],
 )

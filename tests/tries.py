@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rls.core.model import Descriptor, Entry, RateLimit, Request, Unit
-from rls.core.rules import Domain, Node, Rule, RuleSet, Wildcard
+from rls.core.rules import Domain, Rule, RuleSet, TrieNode, Wildcard
 
 
 class Step(NamedTuple):
@@ -29,7 +29,7 @@ def rule(path: str = "path", requests: int | None = 10, unit: Unit = Unit.MINUTE
 
 def rule_set(rules: Mapping[tuple[Step, ...], Rule | None], domain: str = "domain") -> RuleSet:
     """One domain that holds *rules* by their place."""
-    root = Node()
+    root = TrieNode()
     for steps, found in rules.items():
         node = root
         for step in steps:
@@ -38,8 +38,8 @@ def rule_set(rules: Mapping[tuple[Step, ...], Rule | None], domain: str = "domai
     return RuleSet({domain: Domain(domain, root)})
 
 
-def _child(node: Node, step: Step) -> Node:
-    child = Node(f"{step.key}_{step.value}" if step.value else step.key)
+def _child(node: TrieNode, step: Step) -> TrieNode:
+    child = TrieNode(f"{step.key}_{step.value}" if step.value else step.key)
     child.share_threshold, child.value_to_metric = step.share_threshold, step.value_to_metric
     if not step.value:
         return node.defaults.setdefault(step.key, child)

@@ -7,7 +7,7 @@ import sys
 
 import uvloop
 
-from rls.replicas import Replicas
+from rls.app.replicas import Replicas
 
 
 async def watch(name: str) -> None:

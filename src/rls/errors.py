@@ -10,7 +10,7 @@ class RlsError(Exception):
     """An expected failure: its text is for users. Anything else that is raised is a bug."""
 
 
-class Place(NamedTuple):
+class SourceLocation(NamedTuple):
     """Where in a configuration something stands; line and column count from 1."""
 
     file: str
@@ -21,10 +21,10 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}:{self.column}"
 
 
-class Problem(NamedTuple):
+class Diagnostic(NamedTuple):
     """One mistake in a configuration: where it stands, what is wrong and what was expected."""
 
-    place: Place
+    place: SourceLocation
     message: str
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 class ConfigError(RlsError):
     """One or more mistakes in the rules' YAML, in the order of their places."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Diagnostic, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
 

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from examples.mesh.processes import free_port
-from rls._pb import base_pb2, rls_pb2
+from rls.api.service import SHOULD_RATE_LIMIT
 from rls.cli import app
-from rls.transport.service import SHOULD_RATE_LIMIT
+from rls.proto import base_pb2, rls_pb2
 from tests.certs import Authority
 from tests.rls_process import RULES, RlsProcess
 from tests.terminal import HOSTILE, commands, harm

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rls.config.compile import compile_file
 from rls.core.model import RateLimit, Unit
-from rls.core.rules import Node, OnBackendError, Rule
+from rls.core.rules import OnBackendError, Rule, TrieNode
 
 
 def documents(text: str):
@@ -244,7 +244,7 @@ def test_what_is_dumped_is_compiled(descriptors, flow):
     text = yaml.safe_dump({"domain": "d", "descriptors": descriptors}, default_flow_style=flow)
     (document,) = documents(text)
 
-    def check(node: Node, items: list[dict[str, Any]]) -> None:
+    def check(node: TrieNode, items: list[dict[str, Any]]) -> None:
         assert len(node.exact) + len(node.defaults) == len(items)
         stars = [(item["key"], item["value"]) for item in items if "*" in item.get("value", "")]
         wildcards = [(key, wildcard.text) for key, found in node.wildcards.items() for wildcard, _ in found]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from rls.config import differences, load
-from rls.config.envoyproxy import KEYS
+from rls.config.envoyproxy import KEYS, differences
 from rls.config.schema import SHAPES
+from rls.sources.disk import Disk
+from rls.sources.load import load
 
 LIMIT = "rate_limit: {unit: minute, requests_per_unit: 1}"
 
@@ -17,7 +18,9 @@ def found(folder: Path, *files: str) -> tuple[list[str], list[str]]:
         (folder / f"{name}.yaml").write_text(text)
     loaded = load([folder])
     assert loaded.problems == ()
-    return tuple([str(one).removeprefix(f"{folder}/") for one in ones] for ones in differences(loaded.files))  # type: ignore[return-value]
+    return tuple(
+        [str(one).removeprefix(f"{folder}/") for one in ones] for ones in differences(loaded.files, Disk().read)
+    )  # type: ignore[return-value]
 
 
 def rules(*descriptors: str) -> str:
@@ -130,7 +133,7 @@ def test_a_key_that_is_merged_counts(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("a: [")
-    assert differences([str(tmp_path / "a.yaml"), str(tmp_path / "none.yaml")]) == ((), ())
+    assert differences([str(tmp_path / "a.yaml"), str(tmp_path / "none.yaml")], Disk().read) == ((), ())
 
 
 def test_only_three_keys_are_ours_alone() -> None:

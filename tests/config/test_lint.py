@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rls.config import load
+from rls.sources.load import load
 
 ODD = Path(__file__).parent / "odd"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.config.nodes import MAX_DEPTH, STR_TAG, Mapping, Scalar, Sequence, parse
+from rls.config.nodes import MAX_DEPTH, STR_TAG, Scalar, YamlMapping, YamlSequence, parse
 from rls.errors import ConfigError
 
 
@@ -16,9 +16,9 @@ def nodes_of(text: str | bytes) -> list[Any]:
 
 def plain(node):
     """*node* as lists, tuples of pairs, and texts."""
-    if isinstance(node, Sequence):
+    if isinstance(node, YamlSequence):
         return [plain(item) for item in node.items]
-    if isinstance(node, Mapping):
+    if isinstance(node, YamlMapping):
         return tuple((plain(key), plain(value)) for key, value in node.items)
     return node.text
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rls.config.compile import compile_file
-from rls.config.nodes import Mapping, parse
+from rls.config.nodes import YamlMapping, parse
 from rls.config.reader import Reader, one_of, shorten
 from rls.config.schema import DESCRIPTOR, DOCUMENT, RATE_LIMIT, REPLACED, SHAPES
 
@@ -61,7 +61,7 @@ def test_a_slip_of_the_pen_is_understood(shape, slip):
 
 def fields(text: str):
     (node,) = parse("f", text.encode())
-    assert isinstance(node, Mapping)
+    assert isinstance(node, YamlMapping)
     reader = Reader("f")
     return reader, reader.fields(RATE_LIMIT, node)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rls.config import json_schema
-from rls.config.schema import MAX_WINDOW_SECONDS, SHAPES, Kind
+from rls.config.schema import MAX_WINDOW_SECONDS, SHAPES, FieldType, json_schema
 from rls.core.model import Unit
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +43,7 @@ def test_every_shape_is_reached():
     assert used | {"document"} == set(SHAPES)
     for shape in SHAPES.values():
         for key in shape.keys.values():
-            assert bool(key.shape) == (key.kind in (Kind.SHAPE, Kind.LIST))
+            assert bool(key.shape) == (key.kind in (FieldType.SHAPE, FieldType.LIST))
 
 
 @pytest.mark.parametrize("unit", Unit)
@@ -64,7 +63,7 @@ def test_the_longest_window_is_a_whole_number_of_all_units():
 
 def test_the_examples_of_the_page_are_good(tmp_path):
     """What the page shows loads without an error, and its JSON Schema's keys are used where they belong."""
-    from rls.config import load
+    from rls.sources.load import load
 
     page = (DOCS / "configuration.md").read_text()
     blocks = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "domain:" in block]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rls.core.match import match
 from rls.core.model import Entry, RateLimit, Unit
-from rls.core.rules import Domain, Node, Rule, Wildcard
+from rls.core.rules import Domain, Rule, TrieNode, Wildcard
 
 
 @dataclass
@@ -30,15 +30,15 @@ class Item:
 
 
 def domain_of(items: list[Item]) -> Domain:
-    root = Node()
+    root = TrieNode()
     _fill(root, items, "")
     return Domain("d", root)
 
 
-def _fill(node: Node, items: list[Item], path: str) -> None:
+def _fill(node: TrieNode, items: list[Item], path: str) -> None:
     for item in items:
         below = f"{path}.{item.text}" if path else item.text
-        child = Node(text=item.text, share_threshold=item.share_threshold, value_to_metric=item.value_to_metric)
+        child = TrieNode(text=item.text, share_threshold=item.share_threshold, value_to_metric=item.value_to_metric)
         if item.limited:
             child.rule = Rule("d", below, RateLimit(1, Unit.SECOND), detailed_metric=item.detailed_metric)
         if item.value:

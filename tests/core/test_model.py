@@ -1,7 +1,7 @@
 import pytest
 
-from rls._pb import rls_pb2
 from rls.core.model import LONGEST_WINDOW_SECONDS, Code, RateLimit, Unit
+from rls.proto import rls_pb2
 
 
 def test_units_have_the_numbers_of_the_protocol() -> None:

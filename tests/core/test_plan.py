@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, RateLimit, Unit
-from rls.core.plan import OVERRIDE_LABEL, Check, Counting, Plan, near_limit, plan
-from rls.core.rules import Domain, Node, Rule, RuleSet
+from rls.core.plan import OVERRIDE_LABEL, Check, CountingOptions, Plan, near_limit, plan
+from rls.core.rules import Domain, Rule, RuleSet, TrieNode
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 COMPANY = rule("company", 10, name="company")
@@ -23,8 +23,10 @@ RULES = rule_set(
 )
 
 
-def planned(*descriptors, rules: RuleSet = RULES, counting: Counting | None = None, hits_addend: int = 0) -> Plan:
-    return plan(request(*descriptors, hits_addend=hits_addend), rules, counting or Counting())
+def planned(
+    *descriptors, rules: RuleSet = RULES, counting: CountingOptions | None = None, hits_addend: int = 0
+) -> Plan:
+    return plan(request(*descriptors, hits_addend=hits_addend), rules, counting or CountingOptions())
 
 
 def check_of(*entries: tuple[str, str], **more) -> Check:
@@ -65,15 +67,15 @@ def test_what_no_rule_matches_is_not_counted(entries: list[tuple[str, str]]) -> 
 def test_refused_requests_are_charged_as_their_domain_says_or_else_the_server(
     server: bool, domain: bool | None
 ) -> None:
-    rules = RuleSet({"domain": Domain("domain", Node(), domain)})
-    found = planned(descriptor(("a", "x")), rules=rules, counting=Counting(charge_refused=server))
+    rules = RuleSet({"domain": Domain("domain", TrieNode(), domain)})
+    found = planned(descriptor(("a", "x")), rules=rules, counting=CountingOptions(charge_refused=server))
     assert found.charge_refused is (server if domain is None else domain)
 
 
 def test_an_unknown_domain_counts_nothing() -> None:
     """Overrides included: they hold only in domains that the rules know."""
     asked = request(descriptor(("company", "x")), descriptor(limit=RateLimit(1, Unit.DAY)), domain="elsewhere")
-    found = plan(asked, RULES, Counting())
+    found = plan(asked, RULES, CountingOptions())
     assert not found.known
     assert found.checks == tuple(Check(descriptor) for descriptor in asked.descriptors)
     assert found.counted == ()
@@ -127,7 +129,7 @@ def test_addends(of_request: int, of_descriptor: int | None, amount: int, negati
 
 @given(st.integers(0, 200_000), st.sampled_from([0.5, 0.8, 0.9, 1.0]))
 def test_near_limit_is_a_share_of_the_limit_rounded_down(requests: int, ratio: float) -> None:
-    counting = Counting(near_limit_ratio=ratio)
+    counting = CountingOptions(near_limit_ratio=ratio)
     asked = descriptor(limit=RateLimit(requests, Unit.DAY))
     (check,) = planned(asked, counting=counting).counted
     assert check.near_limit == requests * round(ratio * 10) // 10
@@ -157,7 +159,7 @@ def test_near_limit_is_never_above_the_limit(requests: int) -> None:
 
 
 def test_keys_are_named_as_the_server_is_told() -> None:
-    counting = Counting(key_format=KeyFormat.COMPAT, key_prefix="mesh:")
+    counting = CountingOptions(key_format=KeyFormat.COMPAT, key_prefix="mesh:")
     (check,) = planned(descriptor(("company", "x")), counting=counting).counted
     assert check.key == b"mesh:domain_company_x_"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rls.core.match import match
 from rls.core.model import RateLimit, Unit
-from rls.core.rules import Domain, Node, Rule, Wildcard
+from rls.core.rules import Domain, Rule, TrieNode, Wildcard
 from tests.tries import Step, rule, rule_set
 
 # Few letters, so that patterns and values often meet; the others mean something elsewhere.
@@ -73,15 +73,15 @@ def test_a_rule_is_itself_and_no_other():
 def test_a_domain_lists_each_rule_once_parents_first():
     """A wildcard stands in its node twice, but is one rule."""
     parent, wild, default, deep = (Rule("d", path, None) for path in ("a_x", "a_x.b_*", "a_x.b", "a_x.b_*.c"))
-    leaf = Node(rule=deep)
-    star = Node(rule=wild, defaults={"c": leaf})
-    node = Node(
+    leaf = TrieNode(rule=deep)
+    star = TrieNode(rule=wild, defaults={"c": leaf})
+    node = TrieNode(
         exact={("b", "*"): star},
         wildcards={"b": [(Wildcard.parse("*"), star)]},
-        defaults={"b": Node(rule=default)},
+        defaults={"b": TrieNode(rule=default)},
         rule=parent,
     )
-    rules = list(Domain("d", Node(exact={("a", "x"): node})).rules())
+    rules = list(Domain("d", TrieNode(exact={("a", "x"): node})).rules())
     assert sorted(rule.path for rule in rules) == ["a_x", "a_x.b", "a_x.b_*", "a_x.b_*.c"]
     assert rules[0] is parent
     assert rules.index(wild) < rules.index(deep)

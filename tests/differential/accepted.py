@@ -9,13 +9,16 @@ from typing import NamedTuple, TypeAlias
 
 import yaml
 
-from rls.config import differences, load, nodes
+from rls.config import nodes
 from rls.config.compile import compile_file
-from rls.config.nodes import Node, Scalar, Sequence, parse
+from rls.config.envoyproxy import differences
+from rls.config.nodes import Scalar, YamlNode, YamlSequence, parse
 from rls.config.scalars import resolve
-from rls.config.schema import SHAPES, Kind
+from rls.config.schema import SHAPES, FieldType
 from rls.core.rules import Domain, Rule
-from rls.errors import Problem
+from rls.errors import Diagnostic
+from rls.sources.disk import Disk
+from rls.sources.load import load
 from tests.differential.reference import refusal
 
 Files: TypeAlias = Mapping[str, str]
@@ -34,10 +37,10 @@ def _fraction_for_text(files: Files) -> bool:
     return any(_has_fraction(node, "") for documents in _documents(files) for node in documents)
 
 
-def _has_fraction(node: Node, key: str) -> bool:
-    if isinstance(node, nodes.Mapping):
+def _has_fraction(node: YamlNode, key: str) -> bool:
+    if isinstance(node, nodes.YamlMapping):
         return any(_has_fraction(value, name.text) for name, value in node.items if isinstance(name, Scalar))
-    if isinstance(node, Sequence):
+    if isinstance(node, YamlSequence):
         return any(_has_fraction(item, "") for item in node.items)
     value = resolve(node) if key in TEXTS else None
     return isinstance(value, float) or (type(value) is int and value >= 2**63)
@@ -51,11 +54,11 @@ def _first_is_empty(files: Files) -> bool:
     )
 
 
-def _documents(files: Files) -> list[list[Node]]:
+def _documents(files: Files) -> list[list[YamlNode]]:
     return [[*parse(name, text.encode())] for name, text in files.items()]
 
 
-TEXTS = [name for shape in SHAPES.values() for name, key in shape.keys.items() if key.kind is Kind.TEXT]
+TEXTS = [name for shape in SHAPES.values() for name, key in shape.keys.items() if key.kind is FieldType.TEXT]
 REFUSED_HERE = (
     Allowed("a key in the wrong place", "^`.*` stands .*, expected it "),
     Allowed("a key in the wrong place", "^unknown key "),
@@ -89,7 +92,7 @@ def verdict(directory: Path) -> Verdict:
     theirs = refusal(directory)
     loaded = load([directory])
     problems = loaded.problems
-    foretold = differences(loaded.files).refused
+    foretold = differences(loaded.files, Disk().read).refused
     if not problems and bool(foretold) != bool(theirs):
         return Verdict(
             "", f"`rls check --for envoyproxy` says {[*map(str, foretold)]}, the reference {theirs or 'nothing'}"
@@ -108,7 +111,7 @@ def _row(allowed: tuple[Allowed, ...], said: str, files: Files) -> str:
     return next((known.row for known in allowed if re.search(known.says, said) and known.holds(files)), "")
 
 
-def _behind_first(problem: Problem) -> str:
+def _behind_first(problem: Diagnostic) -> str:
     """A row where *problem* stands behind the first document of its file, the only one that the reference reads."""
     end = 0
     try:

@@ -13,11 +13,11 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from rls.backends.base import CounterBackend
-from rls.backends.overlimit_cache import OverLimitCache
-from rls.config import load
 from rls.core.keys import KeyFormat
 from rls.errors import RlsError
+from rls.sources.load import load
+from rls.stores.base import CounterStore
+from rls.stores.over_limit_cache import OverLimitCache
 from tests.differential.cases import Case
 from tests.differential.reference import Reference
 from tests.recorded import Recorded
@@ -93,7 +93,7 @@ class InProcess:
     """`rls` from message to message, without a socket; its rules are those that stand in *directory* when it loads."""
 
     def __init__(
-        self, variant: Variant, backend: CounterBackend, key_format: KeyFormat, directory: Path, runner: asyncio.Runner
+        self, variant: Variant, backend: CounterStore, key_format: KeyFormat, directory: Path, runner: asyncio.Runner
     ) -> None:
         self.recorded = Recorded(OverLimitCache(backend) if variant.over_limit_cache else backend)
         settings = {**variant.settings, "key_format": key_format, "key_prefix": "in-process:"}

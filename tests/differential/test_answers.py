@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis.strategies import SearchStrategy
 
-from rls.backends.memory import MemoryBackend
-from rls.backends.redis.backend import RedisBackend
 from rls.core.keys import KeyFormat
+from rls.stores.memory import MemoryStore
+from rls.stores.redis.single import RedisStore
 from tests.differential.answers import VARIANTS, Asked, InProcess, InTurn, Pair, TooSlow, Variant
 from tests.differential.cases import CASES, Case, cases, many_cases
 from tests.differential.conftest import DIFFERENCES, Progress
@@ -29,11 +29,11 @@ SERVED = [*((variant, "native") for variant in VARIANTS), (VARIANTS[1], "grpcio"
 @contextmanager
 def in_process(variant: Variant, directory: Path, redis_port: int) -> Iterator[tuple[InProcess, InProcess]]:
     """`rls` in this process: with its own keys in memory, with those of the reference in Redis."""
-    redis = RedisBackend(f"redis://127.0.0.1:{redis_port}", timeout_seconds=10)
+    redis = RedisStore(f"redis://127.0.0.1:{redis_port}", timeout_seconds=10)
     with asyncio.Runner() as runner:
         try:
             yield (
-                InProcess(variant, MemoryBackend(), KeyFormat.V1, directory, runner),
+                InProcess(variant, MemoryStore(), KeyFormat.V1, directory, runner),
                 InProcess(variant, redis, KeyFormat.COMPAT, directory, runner),
             )
         finally:

@@ -15,9 +15,9 @@ import h2.connection
 import pytest
 from cryptography import x509
 
+from tests.app.test_app import check
 from tests.certs import Authority, put
 from tests.rls_process import RlsProcess
-from tests.test_app import check
 
 AUTHORITY = Authority()
 NATIVE, GRPCIO = ("--transport", "native"), ("--transport", "grpcio")

@@ -7,8 +7,8 @@ import socket
 from collections.abc import AsyncIterator
 from typing import cast
 
-from rls._pb import rls_pb2
-from rls.transport.service import SHOULD_RATE_LIMIT
+from rls.api.service import SHOULD_RATE_LIMIT
+from rls.proto import rls_pb2
 from tests.rls_process import RULES, RlsProcess
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, Response, message

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rls.api.service import SHOULD_RATE_LIMIT
 from rls.transport.health import CHECK
-from rls.transport.service import SHOULD_RATE_LIMIT
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 from tests.counters import until
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RlsProcess

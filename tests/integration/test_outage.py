@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rls.backends.overlimit_cache import OverLimitCache
-from rls.backends.redis import RedisBackend
 from rls.core.model import Code, Unit
 from rls.core.rules import OnBackendError
+from rls.engine.failure_policies import FailurePolicies
+from rls.engine.limiter import Limiter
 from rls.errors import BackendError
-from rls.fallback import Policies
-from rls.limiter import Limiter
+from rls.stores.over_limit_cache import OverLimitCache
+from rls.stores.redis import RedisStore
 from tests.counters import until, until_works
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.tries import Step, descriptor, request, rule, rule_set
@@ -35,9 +35,9 @@ async def serve() -> AsyncIterator[Callable[..., Limiter]]:
     async with AsyncExitStack() as stack:
 
         def one(redis: RedisServer, *, timeout_seconds: float = 0.25, **more) -> Limiter:
-            backend = RedisBackend(redis.url, timeout_seconds=timeout_seconds)
+            backend = RedisStore(redis.url, timeout_seconds=timeout_seconds)
             cache = OverLimitCache(backend)
-            policies = Policies(cache, **{"default": OnBackendError.LOCAL, **more})
+            policies = FailurePolicies(cache, **{"default": OnBackendError.LOCAL, **more})
             stack.push_async_callback(backend.aclose)
             stack.push_async_callback(policies.aclose)
             limiter = Limiter(cache, policies=policies)

@@ -15,11 +15,11 @@ from typing import Any
 import grpc
 import pytest
 
-from rls._pb import health_pb2
-from rls.enforcement import Reason
-from rls.transport.client import Client
+from rls.api.client import Client
+from rls.api.service import SHOULD_RATE_LIMIT
+from rls.engine.enforcement import Reason
+from rls.proto import health_pb2
 from rls.transport.health import CHECK
-from rls.transport.service import SHOULD_RATE_LIMIT
 from tests.certs import Authority, put
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer, redis_binary, running

@@ -11,9 +11,9 @@ import grpc
 import pytest
 
 from examples.mesh.processes import wait_for
-from rls._pb.rls_pb2 import RateLimitRequest, RateLimitResponse
-from rls.backends.overlimit_cache import FRESH_SECONDS
-from rls.transport.service import SHOULD_RATE_LIMIT
+from rls.api.service import SHOULD_RATE_LIMIT
+from rls.proto.rls_pb2 import RateLimitRequest, RateLimitResponse
+from rls.stores.over_limit_cache import FRESH_SECONDS
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RlsProcess
 

@@ -8,7 +8,7 @@ import pytest
 
 from benches.client import Phase, Result, measure
 from examples.mesh.processes import wait_for
-from rls.backends.redis.slots import slot_of
+from rls.stores.redis.slots import slot_of
 from tests.redis_server import RedisServer
 from tests.rls_process import RlsProcess
 

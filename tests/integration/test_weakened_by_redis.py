@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from examples.mesh.processes import wait_for
-from rls.transport.client import Client, UnansweredError
+from rls.api.client import Client, UnansweredError
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RlsProcess
 from tests.tries import descriptor, request

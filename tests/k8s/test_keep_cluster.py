@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from redis.exceptions import NoPermissionError
 
-from rls.backends.base import Hit
-from rls.backends.redis.cluster import ClusterBackend
+from rls.stores.base import CounterUpdate
+from rls.stores.redis.cluster import RedisClusterStore
 from tests.k8s.nodes import COMPONENT, Nodes, empty_nodes, program, run
 from tests.redis_server import wait_until
 
@@ -108,11 +108,13 @@ async def counted_by_rls(nodes: Nodes, secrets: Path) -> list[Sequence[int]]:
     addresses = ",".join(f"127.0.0.1:{server.port}" for server in nodes.servers)
     files = f"ssl_ca_certs={tls}/ca.crt&ssl_certfile={tls}/tls.crt&ssl_keyfile={tls}/tls.key"
     url = f"rediss+cluster://rls@{addresses}?password_file={secrets}/redis-rls/password&{files}"
-    backend = ClusterBackend(url, timeout_seconds=10, connect_timeout_seconds=10)
+    backend = RedisClusterStore(url, timeout_seconds=10, connect_timeout_seconds=10)
     try:
         await backend.ping()
         asked = [[(b"a", 3), (b"b", 5)], [(b"a", -2)], [(b"c", 0)]]
-        return [await backend.hit([Hit(key, amount, 10, end, 3600) for key, amount in hits]) for hits in asked]
+        return [
+            await backend.hit([CounterUpdate(key, amount, 10, end, 3600) for key, amount in hits]) for hits in asked
+        ]
     finally:
         await backend.aclose()
 

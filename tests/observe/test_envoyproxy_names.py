@@ -8,8 +8,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from rls.api.client import Client
 from rls.core.model import Code
-from rls.transport.client import Client
 from tests.redis_server import missing
 from tests.rls_process import RlsProcess
 from tests.tries import descriptor, request

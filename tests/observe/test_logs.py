@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from rls.core.plan import Plan
-from rls.errors import Place, Problem
-from rls.events import BackendFailed, RulesLoaded, RulesRejected
+from rls.engine.events import BackendFailed, RulesLoaded, RulesRejected
+from rls.errors import Diagnostic, SourceLocation
 from rls.observe.logs import EventLog, configure
 from tests.terminal import HOSTILE, commands, harm
 from tests.tries import Step, rule, rule_set
 
-PROBLEMS = tuple(Problem(Place("a.yaml", line, 1), "wrong") for line in (1, 2))
+PROBLEMS = tuple(Diagnostic(SourceLocation("a.yaml", line, 1), "wrong") for line in (1, 2))
 FAILED = BackendFailed(Plan("mesh", True, (), (), 0), "gone", 0.5)
 
 
@@ -108,7 +108,7 @@ def test_every_mistake_has_its_line(tell, last: str) -> None:
 def test_the_first_mistakes_are_logged_and_the_rest_is_counted(number: int) -> None:
     """Whoever makes 100,000 mistakes at once does not fill the disk of the log."""
     stream = io.StringIO()
-    problems = tuple(Problem(Place("a.yaml", line, 1), "wrong") for line in range(number))
+    problems = tuple(Diagnostic(SourceLocation("a.yaml", line, 1), "wrong") for line in range(number))
     log = EventLog(configure("info", "json", stream))
     log.rules_rejected(RulesRejected(problems, 1.0))
     log.rules_warned(problems)

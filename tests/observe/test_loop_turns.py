@@ -2,14 +2,14 @@ import asyncio
 import time
 from contextlib import suppress
 
-from rls.observe.loop_turns import LoopTurns, show_loop_turns
+from rls.observe.loop_turns import LoopTurns, register_loop_turn_metrics
 from rls.observe.metrics import Metrics
 from tests.transport.conftest import until
 
 
 async def test_a_turn_that_takes_long_is_seen():
     turns, metrics = LoopTurns(), Metrics()
-    show_loop_turns(metrics, turns)
+    register_loop_turn_metrics(metrics, turns)
     watching = asyncio.create_task(turns.run())
     await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251 - the loop is to be late

@@ -7,15 +7,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rls.core.decide import Modes, decide
 from rls.core.model import RateLimit, Unit
-from rls.core.plan import Counting, plan
+from rls.core.plan import CountingOptions, plan
 from rls.core.rules import RuleSet
-from rls.errors import Place, Problem
-from rls.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+from rls.engine.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+from rls.errors import Diagnostic, SourceLocation
 from rls.observe.metrics import Metrics
 from tests.redis_server import missing
 from tests.tries import Step, descriptor, request, rule, rule_set
 
-PROBLEM = Problem(Place("a.yaml", 1, 2), "wrong")
+PROBLEM = Diagnostic(SourceLocation("a.yaml", 1, 2), "wrong")
 RULES = rule_set(
     {
         (Step("a"),): rule("a", 20),
@@ -29,16 +29,16 @@ RULES = rule_set(
 class Watched:
     """Metrics, and requests that they are told of."""
 
-    def __init__(self, rules: RuleSet = RULES, problems: tuple[Problem, ...] = ()) -> None:
+    def __init__(self, rules: RuleSet = RULES, problems: tuple[Diagnostic, ...] = ()) -> None:
         self.metrics = Metrics(version="1.2.3")
         self.load(rules, problems)
 
-    def load(self, rules: RuleSet, problems: tuple[Problem, ...] = (), at: float = 1000.0) -> None:
+    def load(self, rules: RuleSet, problems: tuple[Diagnostic, ...] = (), at: float = 1000.0) -> None:
         self.rules = rules
         self.metrics.rules_loaded(RulesLoaded(rules, ("a.yaml",), problems, at))
 
     def planned(self, *descriptors, **more):
-        return plan(request(*descriptors, **more), self.rules, Counting())
+        return plan(request(*descriptors, **more), self.rules, CountingOptions())
 
     def decided(self, counts: Sequence[int], *descriptors, seconds: float = 0.0003, modes=None, **more) -> None:
         decision = decide(self.planned(*descriptors, **more), counts, 1000, modes or Modes())
@@ -218,8 +218,8 @@ def test_a_check_that_was_planned_before_a_reload_is_still_counted() -> None:
 def test_what_others_count_is_read_when_asked_for() -> None:
     watched = Watched()
     dropped = {"late": 1}
-    watched.metrics.read_counter("rls_dropped_total", "Dropped.", lambda: dropped, "reason")
-    watched.metrics.read_gauge("rls_known", "Known.", lambda: 7)
+    watched.metrics.register_counter("rls_dropped_total", "Dropped.", lambda: dropped, "reason")
+    watched.metrics.register_gauge("rls_known", "Known.", lambda: 7)
     dropped["late"] += 1
     assert watched.value("rls_dropped_total", reason="late") == 2
     assert watched.value("rls_known") == 7

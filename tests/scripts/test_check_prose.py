@@ -52,8 +52,8 @@ def test_a_phrase_that_is_gone_has_no_number_any_more():
 
 def test_what_is_read_is_ours():
     names = set(tracked())
-    assert {"README.md", "Makefile", "src/rls/app.py", "docs/operations.md", "tests/conftest.py"} <= names
-    assert not [name for name in names if name.startswith(("src/rls/_pb/", "requirements/")) or name == "LICENSE"]
+    assert {"README.md", "Makefile", "src/rls/app/app.py", "docs/operations.md", "tests/conftest.py"} <= names
+    assert not [name for name in names if name.startswith(("src/rls/proto/", "requirements/")) or name == "LICENSE"]
 
 
 def test_no_advice_has_a_phrase_that_is_to_be_avoided():

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from rls.counters import BACKENDS
+from rls.app.stores import BACKENDS
 from rls.errors import SettingsError
 from rls.settings import SCHEMES, Settings, not_settings, outdated, read, variable
 from rls.settings.read import _KUBERNETES
-from rls.transport.wire import SHORT
+from rls.transport.grpc_framing import SHORT
 
 
 @pytest.fixture(autouse=True)

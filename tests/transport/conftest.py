@@ -4,19 +4,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
-import uvloop
 
 from rls.transport.base import Calls, CertificateStatus, Connections, Dropped, Limits, Tls, Transport
-from rls.transport.grpcio import Grpcio
+from rls.transport.grpcio.server import GrpcioTransport
 from rls.transport.health import CHECK, Health
-from rls.transport.native import Native
+from rls.transport.native.server import NativeTransport
 
-TRANSPORTS = {"native": Native, "grpcio": Grpcio}
-
-
-def pytest_asyncio_loop_factories(config, item):
-    """The loop that the service runs in."""
-    return {"uvloop": uvloop.new_event_loop}
+TRANSPORTS = {"native": NativeTransport, "grpcio": GrpcioTransport}
 
 
 @pytest.fixture(params=TRANSPORTS)

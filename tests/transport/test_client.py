@@ -2,14 +2,14 @@ import asyncio
 
 import pytest
 
-from rls.backends.memory import MemoryBackend
+from rls.api.client import Answer, Client, ClientTls, UnansweredError
+from rls.api.encode import ResponseOptions
+from rls.api.service import SHOULD_RATE_LIMIT, Service
 from rls.core.headers import HeaderNames
 from rls.core.model import UINT32_MAX, Request
+from rls.engine.limiter import Limiter
 from rls.errors import SettingsError
-from rls.limiter import Limiter
-from rls.transport.client import Answer, Client, ClientTls, UnansweredError
-from rls.transport.encode import Answers
-from rls.transport.service import SHOULD_RATE_LIMIT, Service
+from rls.stores.memory import MemoryStore
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 RULES = rule_set({(Step("company"),): rule("company", 2, unit_multiplier=3), (Step("free"),): rule("free", None)})
@@ -18,9 +18,9 @@ RULES = rule_set({(Step("company"),): rule("company", 2, unit_multiplier=3), (St
 @pytest.fixture
 async def address(serve) -> str:
     """Of a server with all that an answer can hold."""
-    limiter = Limiter(MemoryBackend(), clock=lambda: 1000.0)
+    limiter = Limiter(MemoryStore(), clock=lambda: 1000.0)
     limiter.load(RULES)
-    answers = Answers(limit_headers=HeaderNames(), problem_json=True)
+    answers = ResponseOptions(limit_headers=HeaderNames(), problem_json=True)
     served = await serve({SHOULD_RATE_LIMIT: Service(limiter, answers=answers).answer})
     return str(served.address)
 

@@ -12,8 +12,8 @@ from grpclib.const import Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 
-from rls._pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from rls.errors import RequestError
+from rls.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from rls.transport.health import CHECK, WATCH
 from tests.redis_server import missing
 from tests.transport.raw import message

@@ -3,9 +3,9 @@ from contextlib import aclosing
 
 import pytest
 
-from rls._pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from rls.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from rls.transport.health import WATCH, Health, Watches
-from rls.transport.wire import Aborted, StatusCode
+from rls.transport.status import Aborted, StatusCode
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, message
 

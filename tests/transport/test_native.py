@@ -11,9 +11,10 @@ import ssl
 import grpc
 import pytest
 
-from rls.transport import native_accept, native_connection
 from rls.transport.base import Closed, Dropped, Limits, Tls
 from rls.transport.http2 import Responder
+from rls.transport.native import accept
+from rls.transport.native import connection as connection_module
 from tests.certs import Authority, put
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, message
@@ -158,7 +159,7 @@ async def test_connections_over_the_limit_are_closed_and_counted(serve):
 
 
 async def test_client_that_takes_no_answers_is_not_read_from_and_given_up(serve, monkeypatch):
-    monkeypatch.setattr(native_connection, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr(connection_module, "SLOW_SECONDS", 0.5)
     calls = 0
 
     def make(_turn):
@@ -308,7 +309,7 @@ async def test_files_that_could_not_be_used_are_used_once_they_can(serve, tls, t
 
 
 async def test_client_that_says_nothing_where_tls_is_served_is_closed(serve, tls, monkeypatch):
-    monkeypatch.setattr(native_accept, "HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr(accept, "HANDSHAKE_SECONDS", 0.3)
     served = await serve({ECHO: echo}, tls=tls)
     host, _, port = served.address.rpartition(":")
     clients = [socket.create_connection((host, int(port))) for _ in range(3)]

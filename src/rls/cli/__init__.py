@@ -66,7 +66,7 @@ def schema() -> None:
     """Print the JSON Schema of the rules, for editors."""
     import json  # noqa: PLC0415
 
-    from rls.config import json_schema  # noqa: PLC0415
+    from rls.config.schema import json_schema  # noqa: PLC0415
 
     typer.echo(json.dumps(json_schema(), indent=2))
 

@@ -17,7 +17,7 @@ from rls.errors import SettingsError
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
-    from rls.transport.client import Answer, DescriptorAnswer
+    from rls.api.client import Answer, DescriptorAnswer
 
 OVER_LIMIT, UNANSWERED, UNLIMITED = 1, 3, 4
 """Exit codes."""
@@ -61,8 +61,8 @@ def call(
     """
     # What gRPC's core would say of a failure stands in the error, too.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from rls.api.client import Client, ClientTls, UnansweredError  # noqa: PLC0415
     from rls.settings.values import parse_duration  # noqa: PLC0415
-    from rls.transport.client import Client, ClientTls, UnansweredError  # noqa: PLC0415
 
     try:
         request = _request(domain, entries or [], descriptors or [], hits)

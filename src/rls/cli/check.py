@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rls.cli.output import say
-from rls.errors import Place, Problem
+from rls.errors import Diagnostic, SourceLocation
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
-    from rls.config import Loaded
+    from rls.sources.load import LoadResult
 
 
 _MAX_ANNOTATIONS = 10
@@ -50,7 +50,10 @@ def check(
 
     Exits with 0 where there is none, with 1 where there is, with 2 where it was called wrongly.
     """
-    from rls.config import differences, load, missing  # noqa: PLC0415
+    from rls.config.envoyproxy import differences  # noqa: PLC0415
+    from rls.sources.disk import Disk  # noqa: PLC0415
+    from rls.sources.load import load  # noqa: PLC0415
+    from rls.sources.paths import missing  # noqa: PLC0415
 
     absent = missing(paths)
     for path in absent:
@@ -60,9 +63,9 @@ def check(
     loaded = load(paths)
     if not loaded.problems and not _rules(loaded):
         nothing = "there is no rule here, so a server would limit nothing, expected a `rate_limit`"
-        loaded = replace(loaded, problems=(Problem(Place(str(paths[0]), 1, 1), nothing),))
+        loaded = replace(loaded, problems=(Diagnostic(SourceLocation(str(paths[0]), 1, 1), nothing),))
     if target is Target.ENVOYPROXY:
-        refused, otherwise = differences(loaded.files)
+        refused, otherwise = differences(loaded.files, Disk().read)
         loaded = replace(
             loaded,
             problems=tuple(sorted(loaded.problems + refused)),
@@ -76,14 +79,14 @@ def check(
         raise typer.Exit(1)
 
 
-def _as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
+def _as_text(errors: Iterable[Diagnostic], warnings: Iterable[Diagnostic]) -> Iterable[str]:
     """In the order of their places."""
     texts = [(problem.place, str(problem)) for problem in errors]
     texts += [(problem.place, f"{problem.place}: warning: {problem.message}") for problem in warnings]
     return [printable_line(text) for _, text in sorted(texts)]
 
 
-def _as_github(errors: Sequence[Problem], warnings: Sequence[Problem]) -> Iterable[str]:
+def _as_github(errors: Sequence[Diagnostic], warnings: Sequence[Diagnostic]) -> Iterable[str]:
     """Workflow commands, which annotate the lines of a pull request; each is one line, so no text begins another.
 
     What is more than GitHub shows are plain lines of the log.
@@ -102,7 +105,7 @@ def _escaped(text: str, also: str = "") -> str:
     return "".join(f"%{ord(char):02X}" if char in "%" + also else char for char in printable(text))
 
 
-def _as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable[str]:
+def _as_json(errors: Iterable[Diagnostic], warnings: Iterable[Diagnostic]) -> Iterable[str]:
     """One array, with the same texts as in the other formats."""
     found = [
         {"severity": severity, "file": printable(file), "line": line, "column": column, "message": printable(message)}
@@ -112,7 +115,7 @@ def _as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> Iterable
     return [json_line(found, indent=2)]
 
 
-def _summary(loaded: Loaded) -> str:
+def _summary(loaded: LoadResult) -> str:
     return (
         f"{_counted(len(loaded.problems), 'error')}, {_counted(len(loaded.warnings), 'warning')}; "
         f"{_counted(_rules(loaded), 'rule')} in {_counted(len(loaded.rules.domains), 'domain')} "
@@ -120,7 +123,7 @@ def _summary(loaded: Loaded) -> str:
     )
 
 
-def _rules(loaded: Loaded) -> int:
+def _rules(loaded: LoadResult) -> int:
     return sum(1 for domain in loaded.rules.domains.values() for _ in domain.rules())
 
 

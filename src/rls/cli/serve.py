@@ -37,7 +37,7 @@ def _serve(**flags: Any) -> None:
     SIGTERM and SIGINT end it, after a drain; SIGHUP reads the rules again. It exits with 1 where it cannot start or a
     part of it ends, with 2 where a setting cannot be used.
     """
-    from rls.app import run  # noqa: PLC0415
+    from rls.app.app import run  # noqa: PLC0415
 
     given = {name: value for name, value in flags.items() if value not in (None, [])}
     try:

@@ -7,14 +7,13 @@ from typing import NamedTuple
 from rls.config import lint
 from rls.config.foreign import foreign
 from rls.config.intent import doubts
-from rls.config.nodes import Mapping, Scalar, Sequence, parse
-from rls.config.nodes import Node as YamlNode
+from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse
 from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
 from rls.config.scalars import NULL
 from rls.config.schema import DESCRIPTOR, DOCUMENT, MAX_WINDOW_SECONDS, RATE_LIMIT, REPLACED, SHAPES
 from rls.core.model import Entry, RateLimit, Unit
-from rls.core.rules import Node, OnBackendError, Rule, Wildcard
-from rls.errors import ConfigError, Place, Problem
+from rls.core.rules import OnBackendError, Rule, TrieNode, Wildcard
+from rls.errors import ConfigError, Diagnostic, SourceLocation
 
 _POLICIES = {str(policy): policy for policy in OnBackendError}
 _UNITS = {unit.name: unit for unit in Unit}
@@ -33,18 +32,18 @@ class Document(NamedTuple):
     """
 
     domain: str
-    root: Node
+    root: TrieNode
     named: tuple[Rule, ...]
-    replaced: tuple[tuple[str, Place], ...]
-    charge_refused: tuple[bool, Place] | None = None
+    replaced: tuple[tuple[str, SourceLocation], ...]
+    charge_refused: tuple[bool, SourceLocation] | None = None
 
 
 class Compiled(NamedTuple):
     """What one file comes to; there are no documents where there are problems."""
 
     documents: tuple[Document, ...]
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
+    warnings: tuple[Diagnostic, ...]
 
 
 def compile_file(file: str, text: bytes) -> Compiled:
@@ -57,22 +56,22 @@ def compile_file(file: str, text: bytes) -> Compiled:
     except ConfigError as error:
         problems.extend(error.problems)
     if not documents and not problems:
-        problems.append(Problem(Place(file, 1, 1), "the file holds no document, expected `domain: …`"))
+        problems.append(Diagnostic(SourceLocation(file, 1, 1), "the file holds no document, expected `domain: …`"))
     return Compiled(() if problems else tuple(documents), tuple(problems), tuple(compiler.reader.warnings))
 
 
-def duplicate(node: Node, first: Place) -> Problem:
+def duplicate(node: TrieNode, first: SourceLocation) -> Diagnostic:
     """That *node* says the same as the descriptor at *first*."""
-    return Problem(place_of(node), f"duplicate descriptor `{node.text}`, expected one: the first stands at {first}")
+    return Diagnostic(place_of(node), f"duplicate descriptor `{node.text}`, expected one: the first stands at {first}")
 
 
 def _is_empty(node: YamlNode) -> bool:
     return isinstance(node, Scalar) and node.tag is None and node.text in NULL
 
 
-def place_of(node: Node) -> Place:
+def place_of(node: TrieNode) -> SourceLocation:
     """Where *node* stands; only the top of a trie has no place."""
-    return node.place or Place("", 1, 1)
+    return node.place or SourceLocation("", 1, 1)
 
 
 class _Compiler:
@@ -83,19 +82,19 @@ class _Compiler:
         self._file = file
         self._domain = ""
         self._named: list[Rule] = []
-        self._replaced: list[tuple[str, Place]] = []
+        self._replaced: list[tuple[str, SourceLocation]] = []
         # By domain, so that two documents of one domain are seen to say the same.
-        self._tops: dict[str, dict[Entry, Place]] = {}
+        self._tops: dict[str, dict[Entry, SourceLocation]] = {}
 
     def document(self, node: YamlNode) -> Document:
         """The rules of one document."""
         self._named, self._replaced = [], []
-        root = Node()
+        root = TrieNode()
         other = foreign(node)
         if other is not None:
             self.reader.error(*other)
             return Document("", root, (), ())
-        if not isinstance(node, Mapping):
+        if not isinstance(node, YamlMapping):
             self.reader.error(node, f"the document is {describe(node)}, expected `domain: …` and `descriptors: …`")
             return Document("", root, (), ())
         fields = self.reader.fields(DOCUMENT, node)
@@ -112,21 +111,21 @@ class _Compiler:
         charge_refused = None
         if isinstance(fields.value("charge_refused"), bool):
             at = fields["charge_refused"]
-            charge_refused = fields.flag("charge_refused"), Place(self._file, at.line, at.column)
+            charge_refused = fields.flag("charge_refused"), SourceLocation(self._file, at.line, at.column)
         return Document(self._domain, root, tuple(self._named), tuple(self._replaced), charge_refused)
 
-    def _descriptors(self, items: Sequence, parent: Node, path: str, seen: dict[Entry, Place]) -> None:
+    def _descriptors(self, items: YamlSequence, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]) -> None:
         for item in self.reader.mappings("descriptors", items):
             self._descriptor(item, parent, path, seen)
 
-    def _descriptor(self, item: Mapping, parent: Node, path: str, seen: dict[Entry, Place]) -> None:
+    def _descriptor(self, item: YamlMapping, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]) -> None:
         fields = self.reader.fields(DESCRIPTOR, item)
         key, value = fields.text("key"), fields.text("value")
         self._doubt("key", fields)
         self._doubt("value", fields)
         if fields.lacks("key"):
             self.reader.error(fields.get("key", item), "the descriptor has no `key`, expected `key: …`")
-        node = Node(f"{key}_{value}" if value else key, place=Place(self._file, item.line, item.column))
+        node = TrieNode(f"{key}_{value}" if value else key, place=SourceLocation(self._file, item.line, item.column))
         path = f"{path}.{node.text}" if path else node.text
         node.share_threshold = fields.flag("share_threshold")
         node.value_to_metric = fields.flag("value_to_metric")
@@ -152,7 +151,7 @@ class _Compiler:
         for message in doubts(name, fields.text(name)):
             self.reader.warn(fields[name], message)
 
-    def _add(self, entry: Entry, node: Node, parent: Node, seen: dict[Entry, Place]) -> None:
+    def _add(self, entry: Entry, node: TrieNode, parent: TrieNode, seen: dict[Entry, SourceLocation]) -> None:
         place = place_of(node)
         first = seen.setdefault(entry, place)
         if first is not place:
@@ -164,7 +163,7 @@ class _Compiler:
             if "*" in entry.value:
                 parent.wildcards.setdefault(entry.key, []).append((Wildcard.parse(entry.value), node))
 
-    def _rule(self, descriptor: Fields, fields: Fields, path: str, place: Place) -> Rule:
+    def _rule(self, descriptor: Fields, fields: Fields, path: str, place: SourceLocation) -> Rule:
         name = fields.text("name")
         rule = Rule(
             domain=self._domain,
@@ -240,5 +239,7 @@ class _Compiler:
                 )
             elif other:
                 names.add(other)
-                self._replaced.append((other, Place(self._file, replaced["name"].line, replaced["name"].column)))
+                self._replaced.append(
+                    (other, SourceLocation(self._file, replaced["name"].line, replaced["name"].column))
+                )
         return frozenset(names)

@@ -6,18 +6,17 @@ that no rule names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from rls.config import nodes
-from rls.config.disk import Disk
-from rls.config.nodes import Mapping, Node, Scalar, parse
+from rls.config.nodes import Scalar, YamlMapping, YamlNode, parse
 from rls.config.reader import shorten
 from rls.config.scalars import NULL, WrongTagError, as_text, resolve
-from rls.config.schema import SHAPES, Kind
+from rls.config.schema import SHAPES, FieldType
 from rls.core.model import Entry
-from rls.errors import ConfigError, Place, Problem
+from rls.errors import ConfigError, Diagnostic, SourceLocation
 
 NAME = "envoyproxy/ratelimit"
 KEYS = frozenset(
@@ -38,26 +37,25 @@ KEYS = frozenset(
 )
 """All keys that it knows; it refuses a configuration with any other."""
 _OURS = {name for shape in SHAPES.values() for name in shape.keys} - KEYS
-_TEXTS = {name for shape in SHAPES.values() for name, key in shape.keys.items() if key.kind is Kind.TEXT}
+_TEXTS = {name for shape in SHAPES.values() for name, key in shape.keys.items() if key.kind is FieldType.TEXT}
 _REFUSES = f"{NAME} refuses the configuration"
 
-_Keys: TypeAlias = dict[str, tuple[Scalar, Node]]
+_Keys: TypeAlias = dict[str, tuple[Scalar, YamlNode]]
 
 
 class Differences(NamedTuple):
     """What differs, by place: *refused* there, or *otherwise* read."""
 
-    refused: tuple[Problem, ...]
-    otherwise: tuple[Problem, ...]
+    refused: tuple[Diagnostic, ...]
+    otherwise: tuple[Diagnostic, ...]
 
 
-def differences(files: Iterable[str], disk: Disk | None = None) -> Differences:
-    """Compare *files*, all of one configuration; those that cannot be read or are no YAML are left out."""
+def differences(files: Iterable[str], read: Callable[[str], bytes]) -> Differences:
+    """Compare *files*, all of one configuration; those that *read* raises OSError for, or that are no YAML, are left out."""
     comparer = _Comparer()
-    disk = disk or Disk()
     for file in files:
         try:
-            documents = [*parse(file, disk.read(file))]
+            documents = [*parse(file, read(file))]
         except (OSError, ConfigError):
             continue
         comparer.file(file, documents)
@@ -67,7 +65,7 @@ def differences(files: Iterable[str], disk: Disk | None = None) -> Differences:
 class _Descriptor(NamedTuple):
     keys: _Keys
     entry: Entry
-    place: Place
+    place: SourceLocation
 
     @property
     def text(self) -> str:
@@ -84,46 +82,46 @@ class _Comparer:
     """
 
     def __init__(self) -> None:
-        self.refused: list[Problem] = []
-        self.otherwise: list[Problem] = []
+        self.refused: list[Diagnostic] = []
+        self.otherwise: list[Diagnostic] = []
         self._file = ""
-        self._domains: dict[str, Place] = {}
+        self._domains: dict[str, SourceLocation] = {}
         self._tops: dict[str, dict[str, _Descriptor]] = {}
 
-    def file(self, file: str, documents: Sequence[Node]) -> None:
+    def file(self, file: str, documents: Sequence[YamlNode]) -> None:
         """Compare the *documents* of *file*."""
         self._file = file
         for document in documents[1:]:
             message = f"{NAME} reads only the first document of a file: this one has no effect there"
-            self.otherwise.append(Problem(self._place(document), message))
+            self.otherwise.append(Diagnostic(self._place(document), message))
         if not documents:
             return
         first = documents[0]
-        if isinstance(first, Mapping):
+        if isinstance(first, YamlMapping):
             self._document(first)
         elif len(documents) > 1 and isinstance(first, Scalar) and first.text in NULL:
             message = (
                 f"the first document of the file is empty: {NAME} reads only this one, so it refuses the configuration"
             )
-            self.refused.append(Problem(self._place(first), message))
+            self.refused.append(Diagnostic(self._place(first), message))
 
-    def _document(self, document: Mapping) -> None:
+    def _document(self, document: YamlMapping) -> None:
         keys = self._keys(document)
         domain, place = _text(keys, "domain"), self._place(document)
         other = self._domains.setdefault(domain, place)
         if other is not place:
             message = f"{_REFUSES} unless MERGE_DOMAIN_CONFIG=true: {other.file} has the domain `{shorten(domain)}` too"
-            self.otherwise.append(Problem(place, message))
+            self.otherwise.append(Diagnostic(place, message))
         self._descriptors(keys, self._tops.setdefault(domain, {}), renamed=False)
 
     def _descriptors(self, parent: _Keys, seen: dict[str, _Descriptor], *, renamed: bool) -> None:
         """Compare what stands below *parent*; *renamed*: whether values are a part of its metric labels there."""
         _, items = parent.get("descriptors", (None, None))
-        if not isinstance(items, nodes.Sequence):
+        if not isinstance(items, nodes.YamlSequence):
             return
         siblings = []
         for item in items.items:
-            if isinstance(item, Mapping):
+            if isinstance(item, YamlMapping):
                 keys = self._keys(item)
                 entry = Entry(_text(keys, "key"), _text(keys, "value"))
                 siblings.append(_Descriptor(keys, entry, self._place(item)))
@@ -135,11 +133,11 @@ class _Comparer:
         first = seen.setdefault(one.text, one)
         if first.entry != one.entry:
             same = f"it calls this descriptor and that at {first.place} `{shorten(one.text)}`"
-            self.refused.append(Problem(one.place, f"{_REFUSES}: {same}"))
+            self.refused.append(Diagnostic(one.place, f"{_REFUSES}: {same}"))
         key, value = one.entry
         if "*" in key:
             message = f"{NAME} takes `*` in a key for a wildcard, as in `{shorten(one.text)}`"
-            self.otherwise.append(Problem(self._place(one.keys["key"][0]), message))
+            self.otherwise.append(Diagnostic(self._place(one.keys["key"][0]), message))
         keys = one.keys
         any_value = not value or "*" in value
         if any_value and _flag(keys, "value_to_metric") and not _flag(keys, "share_threshold"):
@@ -148,15 +146,15 @@ class _Comparer:
         if "metadata" in keys and "rate_limit" in keys and (renamed or detailed):
             cause = "detailed_metric" if detailed else "value_to_metric"
             message = f"{NAME} does not return this `metadata`: it loses it where `{cause}` names the metric"
-            self.otherwise.append(Problem(self._place(keys["metadata"][0]), message))
-        if "rate_limit" in keys and isinstance(keys["rate_limit"][1], Mapping):
+            self.otherwise.append(Diagnostic(self._place(keys["metadata"][0]), message))
+        if "rate_limit" in keys and isinstance(keys["rate_limit"][1], YamlMapping):
             self._rate_limit(keys["rate_limit"][1])
         self._descriptors(keys, {}, renamed=renamed)
 
-    def _rate_limit(self, limit: Mapping) -> None:
+    def _rate_limit(self, limit: YamlMapping) -> None:
         _, replaces = self._keys(limit).get("replaces", (None, None))
-        for item in replaces.items if isinstance(replaces, nodes.Sequence) else ():
-            if isinstance(item, Mapping):
+        for item in replaces.items if isinstance(replaces, nodes.YamlSequence) else ():
+            if isinstance(item, YamlMapping):
                 self._keys(item)
 
     def _wildcards(self, siblings: Sequence[_Descriptor]) -> None:
@@ -178,33 +176,33 @@ class _Comparer:
             if wildcard is not None:
                 at = f"`{shorten(wildcard.text)}` at {wildcard.place}"
                 message = f"{NAME} may take entries of `{shorten(key)}` for the wildcard {at}, which begins alike"
-                self.otherwise.append(Problem(one.place, message))
+                self.otherwise.append(Diagnostic(one.place, message))
 
-    def _keys(self, mapping: Mapping) -> _Keys:
+    def _keys(self, mapping: YamlMapping) -> _Keys:
         """The keys of *mapping* that count, each with its value; what it refuses of them is noted."""
         keys = _counting(mapping)
         for name, (key, node) in keys.items():
             if name in _OURS:
-                self.refused.append(Problem(self._place(key), f"{_REFUSES}: it does not know `{name}`"))
+                self.refused.append(Diagnostic(self._place(key), f"{_REFUSES}: it does not know `{name}`"))
             elif name in _TEXTS and isinstance(node, Scalar) and _is_odd_number(node):
                 message = f"{_REFUSES}: `{shorten(node.text)}` is a number to it, expected quotes around it"
-                self.refused.append(Problem(self._place(node), message))
+                self.refused.append(Diagnostic(self._place(node), message))
         return keys
 
-    def _place(self, node: Node) -> Place:
-        return Place(self._file, node.line, node.column)
+    def _place(self, node: YamlNode) -> SourceLocation:
+        return SourceLocation(self._file, node.line, node.column)
 
 
-def _counting(mapping: Mapping) -> _Keys:
+def _counting(mapping: YamlMapping) -> _Keys:
     """The keys of *mapping* that are not null; the last of equal ones counts, and what `<<` brings stands where `<<` does."""
     keys: _Keys = {}
     for key, node in mapping.items:
         if not isinstance(key, Scalar):
             continue
         if key.text == "<<" and key.tag is None:
-            sources = node.items[::-1] if isinstance(node, nodes.Sequence) else [node]
+            sources = node.items[::-1] if isinstance(node, nodes.YamlSequence) else [node]
             for source in sources:
-                if isinstance(source, Mapping):
+                if isinstance(source, YamlMapping):
                     keys |= _counting(source)
         elif isinstance(node, Scalar) and node.tag is None and node.text in NULL:
             keys.pop(key.text, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rls.config.nodes import Mapping, Node, Scalar, Sequence
+from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence
 from rls.config.reader import shorten
 
 _ASKS = "it says what Envoy asks, not what is allowed: write rules with `domain` and `descriptors` for its descriptors"
@@ -32,11 +32,11 @@ _GLOO = (
 _LIMITADOR = "write `domain` for a `namespace`, a `key` for each of the `variables`, and `rate_limit` for `max_value` and `seconds`"
 
 
-def foreign(document: Node) -> tuple[Node, str] | None:
+def foreign(document: YamlNode) -> tuple[YamlNode, str] | None:
     """Where it shows that *document* holds no rules, and what it is; None where it may hold rules."""
-    if isinstance(document, Sequence):
+    if isinstance(document, YamlSequence):
         return _limitador(document)
-    if not isinstance(document, Mapping):
+    if not isinstance(document, YamlMapping):
         return None
     found = {key.text: (key, value) for key, value in document.items if isinstance(key, Scalar)}
     if "domain" in found:
@@ -54,10 +54,10 @@ def foreign(document: Node) -> tuple[Node, str] | None:
     return None
 
 
-def _manifest(kind: str, version: str, data: Node) -> str:
+def _manifest(kind: str, version: str, data: YamlNode) -> str:
     """What a manifest of Kubernetes is."""
     if kind == "ConfigMap":
-        files = [key.text for key, _ in data.items if isinstance(key, Scalar)] if isinstance(data, Mapping) else []
+        files = [key.text for key, _ in data.items if isinstance(key, Scalar)] if isinstance(data, YamlMapping) else []
         where = f"the text below `data`, `{shorten(files[0])}`" if files else "the text below `data`"
         return (
             f"this is a Kubernetes ConfigMap, no rules: they are {where}; save that text as a file of its own, "
@@ -74,10 +74,10 @@ def _manifest(kind: str, version: str, data: Node) -> str:
     return f"this is the Kubernetes object {shorten(kind)}, no rules, expected `domain: …` and `descriptors: …`"
 
 
-def _limitador(document: Sequence) -> tuple[Node, str] | None:
+def _limitador(document: YamlSequence) -> tuple[YamlNode, str] | None:
     """A list of Limitador's limits."""
     for item in document.items[:1]:
-        if isinstance(item, Mapping):
+        if isinstance(item, YamlMapping):
             keys = {key.text for key, _ in item.items if isinstance(key, Scalar)}
             if "max_value" in keys or {"namespace", "seconds"} <= keys:
                 return item, f"this is a file of Limitador, no rules of this grammar: {_LIMITADOR}"
@@ -88,5 +88,5 @@ def _one(kind: str) -> str:
     return f"{'an' if kind.startswith(('A', 'E', 'I', 'O', 'HTTP')) else 'a'} {shorten(kind)}"
 
 
-def _text(node: Node) -> str:
+def _text(node: YamlNode) -> str:
     return node.text if isinstance(node, Scalar) else ""

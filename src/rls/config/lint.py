@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from rls.config.reader import Fields, shorten
 from rls.core.model import Unit
-from rls.core.rules import Node, Rule, Wildcard
-from rls.errors import Place, Problem
+from rls.core.rules import Rule, TrieNode, Wildcard
+from rls.errors import Diagnostic, SourceLocation
 
 # Comparing wildcards pair by pair is worth it only where somebody wrote them by hand.
 MAX_WILDCARDS = 500
@@ -50,7 +50,7 @@ def idle_in_limit(fields: Fields) -> list[tuple[str, str]]:
     return found
 
 
-def unreachable(parent: Node) -> list[Problem]:
+def unreachable(parent: TrieNode) -> list[Diagnostic]:
     """Children of *parent* that no value can reach, because an earlier wildcard takes them all."""
     problems = []
     for key, wildcards in parent.wildcards.items():
@@ -64,12 +64,12 @@ def unreachable(parent: Node) -> list[Problem]:
     return problems
 
 
-def _unreachable(node: Node, text: str) -> Problem:
-    place = node.place or Place("", 1, 1)
-    return Problem(place, f"`{node.text}` is never reached: the wildcard `{text}` takes all of its values")
+def _unreachable(node: TrieNode, text: str) -> Diagnostic:
+    place = node.place or SourceLocation("", 1, 1)
+    return Diagnostic(place, f"`{node.text}` is never reached: the wildcard `{text}` takes all of its values")
 
 
-def hidden(parent: Node) -> list[Problem]:
+def hidden(parent: TrieNode) -> list[Diagnostic]:
     """Children of *parent* for one value, or for a pattern, that lack what the rest of the values have below them.
 
     The search does not go back from a match: a request of that value is not limited by what is only there.
@@ -84,11 +84,11 @@ def hidden(parent: Node) -> list[Problem]:
         missing = None if rest is None else _missing(node, rest)
         if rest is not None and missing:
             there = f"below `{shorten(node.text)}` there is no {missing}, which `{shorten(rest.text)}` has"
-            problems.append(Problem(node.place, f"{there}; requests of that value are not limited by it"))
+            problems.append(Diagnostic(node.place, f"{there}; requests of that value are not limited by it"))
     return problems
 
 
-def _missing(node: Node, rest: Node) -> str:
+def _missing(node: TrieNode, rest: TrieNode) -> str:
     """The first child of *rest* whose values lead nowhere from *node*; its key alone where *node* has none of that key."""
     keys = {key for key, _ in node.exact} | node.defaults.keys()
     for key in rest.defaults:
@@ -108,10 +108,10 @@ def _covers(earlier: Wildcard, later: Wildcard) -> bool:
     return earlier.matches(later.text.replace("*", "\0"))
 
 
-def contradictions(key: str, said: Sequence[tuple[bool, Place]]) -> list[Problem]:
+def contradictions(key: str, said: Sequence[tuple[bool, SourceLocation]]) -> list[Diagnostic]:
     """Where documents of one domain do not agree on the flag *key*."""
     return [
-        Problem(place, f"`{key}` is {_written(flag)}, but {_written(said[0][0])} at {said[0][1]}, which counts")
+        Diagnostic(place, f"`{key}` is {_written(flag)}, but {_written(said[0][0])} at {said[0][1]}, which counts")
         for flag, place in said
         if flag is not said[0][0]
     ]
@@ -121,7 +121,7 @@ def _written(flag: bool) -> str:
     return "true" if flag else "false"
 
 
-def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, Place]]) -> list[Problem]:
+def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, SourceLocation]]) -> list[Diagnostic]:
     """What is odd about `replaces` in one domain."""
     rules = list(named)
     by_name: dict[str, list[Rule]] = {}
@@ -129,7 +129,7 @@ def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, Place]]) -
         if rule.name:
             by_name.setdefault(rule.name, []).append(rule)
     problems = [
-        Problem(place, f"`replaces` names `{shorten(name)}`, but no rate limit of this domain has that name")
+        Diagnostic(place, f"`replaces` names `{shorten(name)}`, but no rate limit of this domain has that name")
         for name, place in replaced
         if name not in by_name
     ]
@@ -138,5 +138,5 @@ def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, Place]]) -
             # Of the two, the one whose name comes first tells.
             if rule.name < name and any(rule.name in other.replaces for other in by_name.get(name, ())) and rule.place:
                 both = f"`{shorten(rule.name)}` and `{shorten(name)}`"
-                problems.append(Problem(rule.place, f"{both} replace each other: where both apply, neither counts"))
+                problems.append(Diagnostic(rule.place, f"{both} replace each other: where both apply, neither counts"))
     return problems

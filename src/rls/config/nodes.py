@@ -15,7 +15,7 @@ from yaml import events
 from yaml._yaml import CParser
 
 from rls.config.syntax import explain
-from rls.errors import ConfigError, Place, Problem
+from rls.errors import ConfigError, Diagnostic, SourceLocation
 
 STR_TAG = "tag:yaml.org,2002:str"
 MAX_DEPTH = 200
@@ -31,7 +31,7 @@ class Scalar(NamedTuple):
     column: int
 
 
-class Sequence:
+class YamlSequence:
     """A list; *size* and *height* of its tree count what aliases repeat."""
 
     __slots__ = ("column", "height", "items", "line", "size")
@@ -39,28 +39,28 @@ class Sequence:
     def __init__(self, line: int, column: int) -> None:
         self.line = line
         self.column = column
-        self.items: list[Node] = []
+        self.items: list[YamlNode] = []
         self.size = 1
         self.height = 1
 
 
-class Mapping:
-    """Keys and values in their order; keys may repeat. *size* and *height* as in `Sequence`."""
+class YamlMapping:
+    """Keys and values in their order; keys may repeat. *size* and *height* as in `YamlSequence`."""
 
     __slots__ = ("column", "height", "items", "line", "size")
 
     def __init__(self, line: int, column: int) -> None:
         self.line = line
         self.column = column
-        self.items: list[tuple[Node, Node]] = []
+        self.items: list[tuple[YamlNode, YamlNode]] = []
         self.size = 1
         self.height = 1
 
 
-Node: TypeAlias = Scalar | Sequence | Mapping
+YamlNode: TypeAlias = Scalar | YamlSequence | YamlMapping
 
 
-def parse(file: str, text: bytes) -> Iterator[Node]:
+def parse(file: str, text: bytes) -> Iterator[YamlNode]:
     """The documents of *text*, one by one; *file* names it in errors.
 
     Raises:
@@ -79,24 +79,24 @@ class _Composer:
         self._file = file
         # Any: the stubs of its events leave open what is always there.
         self._next: Callable[[], Any] = CParser(text).get_event
-        self._anchors: dict[str, Node] = {}
-        self._open: list[Sequence | Mapping] = []
+        self._anchors: dict[str, YamlNode] = {}
+        self._open: list[YamlSequence | YamlMapping] = []
         self._aliased = 0
 
-    def documents(self) -> Iterator[Node]:
+    def documents(self) -> Iterator[YamlNode]:
         while (event := self._next()) is not None:
             if event.__class__ is events.DocumentStartEvent:
                 self._anchors = {}
                 yield self._document()
 
-    def _document(self) -> Node:
-        parent: Sequence | Mapping = Sequence(1, 1)
-        key: Node | None = None  # of *parent*, where the value is still to come
-        keys: list[Node | None] = []
+    def _document(self) -> YamlNode:
+        parent: YamlSequence | YamlMapping = YamlSequence(1, 1)
+        key: YamlNode | None = None  # of *parent*, where the value is still to come
+        keys: list[YamlNode | None] = []
         while True:
             event = self._next()
             kind = event.__class__
-            node: Node
+            node: YamlNode
             if kind is events.ScalarEvent:
                 mark = event.start_mark
                 tag = event.tag or (None if event.implicit[0] else STR_TAG)
@@ -117,27 +117,27 @@ class _Composer:
                 node = parent
                 parent, key = self._open.pop(), keys.pop()
                 self._account(node, parent)
-            if isinstance(parent, Sequence):
+            if isinstance(parent, YamlSequence):
                 parent.items.append(node)
             elif key is None:
                 key = node
             else:
                 parent.items.append((key, node))
                 key = None
-        assert isinstance(parent, Sequence)
+        assert isinstance(parent, YamlSequence)
         return parent.items[0]
 
-    def _collection(self, event: Any) -> Sequence | Mapping:
+    def _collection(self, event: Any) -> YamlSequence | YamlMapping:
         if len(self._open) > MAX_DEPTH:
             raise self._error(event, f"nested deeper than {MAX_DEPTH} levels, expected fewer")
         mark = event.start_mark
-        new = Mapping if event.__class__ is events.MappingStartEvent else Sequence
+        new = YamlMapping if event.__class__ is events.MappingStartEvent else YamlSequence
         collection = new(mark.line + 1, mark.column + 1)
         if event.anchor is not None:
             self._anchors[event.anchor] = collection
         return collection
 
-    def _alias(self, event: Any, parent: Sequence | Mapping) -> Node:
+    def _alias(self, event: Any, parent: YamlSequence | YamlMapping) -> YamlNode:
         name = event.anchor
         node = self._anchors.get(name)
         if node is None:
@@ -157,11 +157,11 @@ class _Composer:
         self._account(node, parent)
         return node
 
-    def _account(self, node: Sequence | Mapping, parent: Sequence | Mapping) -> None:
+    def _account(self, node: YamlSequence | YamlMapping, parent: YamlSequence | YamlMapping) -> None:
         parent.size += node.size
         if parent.height <= node.height:
             parent.height = node.height + 1
 
     def _error(self, event: Any, message: str) -> ConfigError:
         mark = event.start_mark
-        return ConfigError((Problem(Place(self._file, mark.line + 1, mark.column + 1), message),))
+        return ConfigError((Diagnostic(SourceLocation(self._file, mark.line + 1, mark.column + 1), message),))

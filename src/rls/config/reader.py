@@ -7,11 +7,11 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from rls.config.nodes import STR_TAG, Mapping, Node, Scalar, Sequence
+from rls.config.nodes import STR_TAG, Scalar, YamlMapping, YamlNode, YamlSequence
 from rls.config.scalars import NULL, WrongTagError, as_text, resolve
-from rls.config.schema import SHAPES, Key, Kind
+from rls.config.schema import SHAPES, FieldSpec, FieldType
 from rls.core.model import UINT32_MAX
-from rls.errors import Place, Problem
+from rls.errors import Diagnostic, SourceLocation
 
 
 class Field(NamedTuple):
@@ -75,18 +75,20 @@ class Reader:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
+        self.problems: list[Diagnostic] = []
+        self.warnings: list[Diagnostic] = []
 
-    def error(self, at: Node | Field, message: str) -> None:
+    def error(self, at: YamlNode | Field, message: str) -> None:
         """Note a mistake."""
-        self.problems.append(Problem(Place(self.file, at.line, at.column), message))
+        self.problems.append(Diagnostic(SourceLocation(self.file, at.line, at.column), message))
 
-    def warn(self, at: Node | Field, message: str) -> None:
+    def warn(self, at: YamlNode | Field, message: str) -> None:
         """Note what is surely not meant."""
-        self.warnings.append(Problem(Place(self.file, at.line, at.column), message))
+        self.warnings.append(Diagnostic(SourceLocation(self.file, at.line, at.column), message))
 
-    def fields(self, shape: str, mapping: Mapping, fields: Fields | None = None, *, overridden: bool = False) -> Fields:
+    def fields(
+        self, shape: str, mapping: YamlMapping, fields: Fields | None = None, *, overridden: bool = False
+    ) -> Fields:
         """The fields of *mapping*, put into *fields*; where it is *overridden*, another one under the same key counts.
 
         As in the reference, keys count in their order: what comes later wins, be it repeated or merged with `<<`, and
@@ -116,18 +118,18 @@ class Reader:
             fields[name] = Field(value, key_node.line, key_node.column)
         return fields
 
-    def mappings(self, name: str, items: Sequence) -> list[Mapping]:
+    def mappings(self, name: str, items: YamlSequence) -> list[YamlMapping]:
         """The items of the list under the key *name*, each of which must be a mapping."""
         for item in items.items:
-            if not isinstance(item, Mapping):
+            if not isinstance(item, YamlMapping):
                 self.error(item, f"an item of `{name}` is {describe(item)}, expected a mapping{_example(name)}")
-        return [item for item in items.items if isinstance(item, Mapping)]
+        return [item for item in items.items if isinstance(item, YamlMapping)]
 
-    def _value(self, name: str, key: Key, node: Node, fields: Fields, *, overridden: bool) -> Any:
+    def _value(self, name: str, key: FieldSpec, node: YamlNode, fields: Fields, *, overridden: bool) -> Any:
         kind = key.kind
         if isinstance(node, Scalar):
             try:
-                if kind is Kind.TEXT:
+                if kind is FieldType.TEXT:
                     return as_text(node)
                 value = resolve(node)
             except WrongTagError as error:
@@ -135,33 +137,33 @@ class Reader:
                 return INVALID
             if value is None:
                 return None
-            if kind is Kind.FLAG and isinstance(value, bool):
+            if kind is FieldType.FLAG and isinstance(value, bool):
                 return value
-            if kind is Kind.COUNT and type(value) is int and key.minimum <= value <= UINT32_MAX:
+            if kind is FieldType.COUNT and type(value) is int and key.minimum <= value <= UINT32_MAX:
                 return value
-            if kind is Kind.COUNT and overridden and isinstance(value, float) and 0 <= value < UINT32_MAX + 1:
+            if kind is FieldType.COUNT and overridden and isinstance(value, float) and 0 <= value < UINT32_MAX + 1:
                 return INVALID  # the reference looks for fractions only at what counts
-        elif isinstance(node, Mapping):
-            if kind is Kind.SHAPE:
+        elif isinstance(node, YamlMapping):
+            if kind is FieldType.SHAPE:
                 before = fields.value(name)
                 return self.fields(key.shape, node, before, overridden=overridden)
-            if kind is Kind.FREE:
+            if kind is FieldType.FREE:
                 return self._free(node)
-        elif kind is Kind.LIST:
+        elif kind is FieldType.LIST:
             return node
         self.error(node, f"`{name}` is {describe(node)}, expected {_expected(name, key, node)}")
         return INVALID
 
-    def _check_overridden(self, name: str, key: Key, fields: Fields) -> None:
+    def _check_overridden(self, name: str, key: FieldSpec, fields: Fields) -> None:
         """Read a list that will not count, because what comes now does: the reference takes no mistakes there either."""
         overridden = fields.value(name)
-        if isinstance(overridden, Sequence):
+        if isinstance(overridden, YamlSequence):
             for item in self.mappings(name, overridden):
                 inner = self.fields(key.shape, item)
                 for inner_name, inner_key in SHAPES[key.shape].keys.items():
                     self._check_overridden(inner_name, inner_key, inner)
 
-    def _merge(self, shape: str, key_node: Scalar, node: Node, fields: Fields, own: set[str]) -> None:
+    def _merge(self, shape: str, key_node: Scalar, node: YamlNode, fields: Fields, own: set[str]) -> None:
         for source in self._merged(key_node, node):
             overridden = sorted(own.intersection(key.text for key, _ in source.items if isinstance(key, Scalar)))
             if overridden:
@@ -170,17 +172,17 @@ class Reader:
                 )
             self.fields(shape, source, fields)
 
-    def _merged(self, key: Scalar, node: Node) -> Iterator[Mapping]:
+    def _merged(self, key: Scalar, node: YamlNode) -> Iterator[YamlMapping]:
         """The mappings that `<<` at *key* is given, in the order in which they count: the first of a list wins."""
         sources = [node]
         # What stands above its key is an alias, and that of a list is refused, as in the reference.
-        if isinstance(node, Sequence) and (node.line, node.column) > (key.line, key.column):
+        if isinstance(node, YamlSequence) and (node.line, node.column) > (key.line, key.column):
             sources = node.items[::-1]
         for source in sources:
-            if isinstance(source, Mapping):
+            if isinstance(source, YamlMapping):
                 yield source
             else:
-                at = key if source is node and isinstance(source, Sequence) else source
+                at = key if source is node and isinstance(source, YamlSequence) else source
                 self.error(at, f"`<<` is given {describe(source)}, expected an alias of a mapping, or a list of them")
 
     def _unknown(self, shape: str, key: Scalar) -> None:
@@ -198,7 +200,7 @@ class Reader:
         else:
             self.error(key, f"unknown key `{key.text}`, expected {one_of(list(here.keys))}")
 
-    def _free(self, mapping: Mapping) -> dict[str, Any]:
+    def _free(self, mapping: YamlMapping) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, node in mapping.items:
             if not isinstance(key, Scalar):
@@ -210,10 +212,10 @@ class Reader:
                 values[key.text] = self._free_value(node)
         return values
 
-    def _free_value(self, node: Node) -> Any:
-        if isinstance(node, Mapping):
+    def _free_value(self, node: YamlNode) -> Any:
+        if isinstance(node, YamlMapping):
             return self._free(node)
-        if isinstance(node, Sequence):
+        if isinstance(node, YamlSequence):
             return [self._free_value(item) for item in node.items]
         try:
             return resolve(node)
@@ -222,12 +224,12 @@ class Reader:
             return None
 
 
-def describe(node: Node) -> str:
+def describe(node: YamlNode) -> str:
     """*node* as errors call it."""
-    if isinstance(node, Mapping):
-        is_template = bool(node.items) and isinstance(node.items[0][0], Mapping)
+    if isinstance(node, YamlMapping):
+        is_template = bool(node.items) and isinstance(node.items[0][0], YamlMapping)
         return "a template, `{{ … }}`, that nothing has filled in" if is_template else "a mapping"
-    if isinstance(node, Sequence):
+    if isinstance(node, YamlSequence):
         return "a list"
     if node.tag is None or node.tag == _NULL_TAG:
         return "empty" if node.text == "" else f"`{shorten(node.text)}`"
@@ -258,14 +260,14 @@ def one_of(words: Collection[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
-def _expected(name: str, key: Key, node: Node) -> str:
+def _expected(name: str, key: FieldSpec, node: YamlNode) -> str:
     quoted = " without quotes" if isinstance(node, Scalar) and node.tag == STR_TAG else ""
     match key.kind:
-        case Kind.COUNT:
+        case FieldType.COUNT:
             return f"a whole number from {key.minimum} to {UINT32_MAX}{quoted}"
-        case Kind.LIST | Kind.SHAPE:
+        case FieldType.LIST | FieldType.SHAPE:
             return f"{key.kind.value}{_example(name)}"
-        case Kind.FLAG:
+        case FieldType.FLAG:
             return f"{key.kind.value}{quoted}"
     return str(key.kind.value)
 

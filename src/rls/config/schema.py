@@ -17,7 +17,7 @@ MAX_WINDOW_SECONDS = 100 * Unit.YEAR.seconds
 SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
 
 
-class Kind(Enum):
+class FieldType(Enum):
     """What a key takes; the text says it in errors."""
 
     TEXT = "text"
@@ -29,7 +29,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class FieldSpec:
     """One key of a shape.
 
     Attributes:
@@ -41,7 +41,7 @@ class Key:
         words: The texts that it takes, in any case; any text where empty.
     """
 
-    kind: Kind
+    kind: FieldType
     doc: str
     shape: str = ""
     minimum: int = 0
@@ -50,74 +50,84 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ObjectType:
     """A mapping of the grammar: *inside* says in errors where a key of it stands."""
 
     inside: str
     doc: str
-    keys: Mapping[str, Key]
+    keys: Mapping[str, FieldSpec]
 
 
 DOCUMENT, DESCRIPTOR, RATE_LIMIT, REPLACED = "document", "descriptor", "rate_limit", "replaced"
 
-SHAPES: Mapping[str, Shape] = {
-    DOCUMENT: Shape(
+SHAPES: Mapping[str, ObjectType] = {
+    DOCUMENT: ObjectType(
         "at the top of the document",
         "Rate limits of one domain. A file may hold several documents; those of one domain are merged.",
         {
-            "domain": Key(Kind.TEXT, "Namespace of the rules; `domain` in Envoy's rate limit filter.", needed=True),
-            "descriptors": Key(Kind.LIST, "Rules for the first entry of a request's descriptor.", DESCRIPTOR),
-            "charge_refused": Key(
-                Kind.FLAG,
+            "domain": FieldSpec(
+                FieldType.TEXT, "Namespace of the rules; `domain` in Envoy's rate limit filter.", needed=True
+            ),
+            "descriptors": FieldSpec(
+                FieldType.LIST, "Rules for the first entry of a request's descriptor.", DESCRIPTOR
+            ),
+            "charge_refused": FieldSpec(
+                FieldType.FLAG,
                 "Whether refused requests spend on limits that did not refuse; `RLS_CHARGE_REFUSED` where absent.",
             ),
         },
     ),
-    DESCRIPTOR: Shape(
+    DESCRIPTOR: ObjectType(
         "in a descriptor",
         "One entry of a request's descriptor, and what applies to it.",
         {
-            "key": Key(Kind.TEXT, "Key of the entry.", needed=True),
-            "value": Key(
-                Kind.TEXT,
+            "key": FieldSpec(FieldType.TEXT, "Key of the entry.", needed=True),
+            "value": FieldSpec(
+                FieldType.TEXT,
                 "Value of the entry; `*` stands for any text. Without it, every value that no other rule of this list "
                 "matches has a counter of its own.",
             ),
-            "rate_limit": Key(Kind.SHAPE, "Applies where a request's descriptor ends here.", RATE_LIMIT),
-            "descriptors": Key(Kind.LIST, "Rules for the entry that follows this one.", DESCRIPTOR),
-            "shadow_mode": Key(Kind.FLAG, "Count and report, but never refuse."),
-            "quota_mode": Key(Kind.FLAG, "Refuse only when every descriptor in quota mode of a request is over limit."),
-            "detailed_metric": Key(Kind.FLAG, "Put the request's keys and values into the metric label."),
-            "value_to_metric": Key(Kind.FLAG, "Put the value that matched here into the metric label."),
-            "share_threshold": Key(Kind.FLAG, "One counter for all values that the `*` of this value matches."),
-            "on_backend_error": Key(
-                Kind.TEXT,
+            "rate_limit": FieldSpec(FieldType.SHAPE, "Applies where a request's descriptor ends here.", RATE_LIMIT),
+            "descriptors": FieldSpec(FieldType.LIST, "Rules for the entry that follows this one.", DESCRIPTOR),
+            "shadow_mode": FieldSpec(FieldType.FLAG, "Count and report, but never refuse."),
+            "quota_mode": FieldSpec(
+                FieldType.FLAG, "Refuse only when every descriptor in quota mode of a request is over limit."
+            ),
+            "detailed_metric": FieldSpec(FieldType.FLAG, "Put the request's keys and values into the metric label."),
+            "value_to_metric": FieldSpec(FieldType.FLAG, "Put the value that matched here into the metric label."),
+            "share_threshold": FieldSpec(
+                FieldType.FLAG, "One counter for all values that the `*` of this value matches."
+            ),
+            "on_backend_error": FieldSpec(
+                FieldType.TEXT,
                 "What decides while counters cannot be had; `RLS_ON_BACKEND_ERROR` where absent.",
                 words=tuple(OnBackendError),
             ),
-            "metadata": Key(Kind.FREE, "Free-form values for the response's `dynamic_metadata`."),
+            "metadata": FieldSpec(FieldType.FREE, "Free-form values for the response's `dynamic_metadata`."),
         },
     ),
-    RATE_LIMIT: Shape(
+    RATE_LIMIT: ObjectType(
         "inside `rate_limit`",
         "So many requests in each window.",
         {
-            "unit": Key(
-                Kind.TEXT,
+            "unit": FieldSpec(
+                FieldType.TEXT,
                 "Unit of the window.",
                 words=tuple(unit.name.lower() for unit in sorted(Unit, key=lambda unit: unit.seconds)),
             ),
-            "unit_multiplier": Key(Kind.COUNT, "Length of the window in units; 1 where absent.", minimum=1),
-            "requests_per_unit": Key(Kind.COUNT, "Requests in each window; 0 refuses all."),
-            "unlimited": Key(Kind.FLAG, "Let everything pass, uncounted; then there is no `unit`."),
-            "name": Key(Kind.TEXT, "What `replaces`, logs and answers call this limit."),
-            "replaces": Key(Kind.LIST, "Limits that do not apply to a request that this one applies to.", REPLACED),
+            "unit_multiplier": FieldSpec(FieldType.COUNT, "Length of the window in units; 1 where absent.", minimum=1),
+            "requests_per_unit": FieldSpec(FieldType.COUNT, "Requests in each window; 0 refuses all."),
+            "unlimited": FieldSpec(FieldType.FLAG, "Let everything pass, uncounted; then there is no `unit`."),
+            "name": FieldSpec(FieldType.TEXT, "What `replaces`, logs and answers call this limit."),
+            "replaces": FieldSpec(
+                FieldType.LIST, "Limits that do not apply to a request that this one applies to.", REPLACED
+            ),
         },
     ),
-    REPLACED: Shape(
+    REPLACED: ObjectType(
         "in an item of `replaces`",
         "A limit, by its name.",
-        {"name": Key(Kind.TEXT, "`rate_limit.name` of the limit that does not apply.", needed=True)},
+        {"name": FieldSpec(FieldType.TEXT, "`rate_limit.name` of the limit that does not apply.", needed=True)},
     ),
 }
 
@@ -132,7 +142,7 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _shape_schema(name: str, shape: Shape) -> dict[str, Any]:
+def _shape_schema(name: str, shape: ObjectType) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "description": shape.doc,
         "type": "object",
@@ -150,21 +160,21 @@ def _shape_schema(name: str, shape: Shape) -> dict[str, Any]:
     return schema
 
 
-def _key_schema(key: Key) -> dict[str, Any]:
+def _key_schema(key: FieldSpec) -> dict[str, Any]:
     match key.kind:
-        case Kind.TEXT if key.words:
+        case FieldType.TEXT if key.words:
             return {"anyOf": [{"enum": list(key.words)}, {"type": "string", "pattern": _any_case(key.words)}]}
-        case Kind.TEXT if key.needed:
+        case FieldType.TEXT if key.needed:
             return {"type": ["string", "number", "boolean"], "minLength": 1}
-        case Kind.TEXT:
+        case FieldType.TEXT:
             return {"type": ["string", "number", "boolean", "null"]}
-        case Kind.FLAG:
+        case FieldType.FLAG:
             return {"type": ["boolean", "null"]}
-        case Kind.COUNT:
+        case FieldType.COUNT:
             return {"type": "integer", "minimum": key.minimum, "maximum": UINT32_MAX}
-        case Kind.FREE:
+        case FieldType.FREE:
             return {"type": ["object", "null"]}
-        case Kind.LIST:
+        case FieldType.LIST:
             return {"type": ["array", "null"], "items": {"$ref": f"#/$defs/{key.shape}"}}
         case _:
             return {"anyOf": [{"$ref": f"#/$defs/{key.shape}"}, {"type": "null"}]}

@@ -7,7 +7,7 @@ import re
 import yaml
 from yaml.reader import ReaderError
 
-from rls.errors import Place, Problem
+from rls.errors import Diagnostic, SourceLocation
 
 _ONE_COLUMN = "expected the keys of a mapping in one column"
 _TAB = "a tab, expected spaces: YAML does not take tabs here"
@@ -57,13 +57,13 @@ _NOT_CLOSED = {
 }
 
 
-def explain(file: str, text: bytes, error: yaml.YAMLError) -> Problem:
+def explain(file: str, text: bytes, error: yaml.YAMLError) -> Diagnostic:
     """What *error*, which libyaml found in *text*, means."""
     if isinstance(error, ReaderError):
         return _unreadable(file, text, error)
     mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
     if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
-        return Problem(Place(file, 1, 1), f"no YAML ({error}), expected YAML")
+        return Diagnostic(SourceLocation(file, 1, 1), f"no YAML ({error}), expected YAML")
     lines = _decoded(text).split("\n")
     line = lines[mark.line] if mark.line < len(lines) else ""
     said = error.problem or ""
@@ -85,17 +85,17 @@ def explain(file: str, text: bytes, error: yaml.YAMLError) -> Problem:
     if "\t" in indentation and mark is error.problem_mark:
         # libyaml stumbles further to the right, over what the tab made of the line.
         column, message = indentation.index("\t"), _TAB
-    return Problem(Place(file, mark.line + 1, column + 1), message or f"no YAML ({said}), expected YAML")
+    return Diagnostic(SourceLocation(file, mark.line + 1, column + 1), message or f"no YAML ({said}), expected YAML")
 
 
-def _unreadable(file: str, text: bytes, error: ReaderError) -> Problem:
+def _unreadable(file: str, text: bytes, error: ReaderError) -> Diagnostic:
     position = error.position if isinstance(error.position, int) else 0
     before = _decoded(text[:position])
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
     said = str(error.reason)
     message = _MEANINGS.get((said, "")) or f"no text in UTF-8 ({said}), expected UTF-8"
-    return Problem(Place(file, line, column), message)
+    return Diagnostic(SourceLocation(file, line, column), message)
 
 
 def _decoded(text: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rls.core.model import Entry
-from rls.core.rules import Domain, Node, Rule
+from rls.core.rules import Domain, Rule, TrieNode
 
 _new = tuple.__new__
 
@@ -35,7 +35,7 @@ class Match(NamedTuple):
 def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
     """Find the rule for *entries*; None where none applies."""
     node = domain.root
-    steps: list[tuple[Node, str | None]] = []
+    steps: list[tuple[TrieNode, str | None]] = []
     plain = True
     for entry in entries:
         step = _step(node, entry)
@@ -55,7 +55,7 @@ def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
     return Match(rule, shared, label, has_values)
 
 
-def _step(node: Node, entry: Entry) -> tuple[Node, str | None] | None:
+def _step(node: TrieNode, entry: Entry) -> tuple[TrieNode, str | None] | None:
     """The child that *entry* leads to, and the text of the wildcard that matched, "" for a default, None for neither.
 
     A value that is the text of a wildcard belongs to that wildcard.
@@ -73,7 +73,7 @@ def _step(node: Node, entry: Entry) -> tuple[Node, str | None] | None:
 
 
 def _label(
-    rule: Rule, steps: list[tuple[Node, str | None]], entries: tuple[Entry, ...], *, shares: bool
+    rule: Rule, steps: list[tuple[TrieNode, str | None]], entries: tuple[Entry, ...], *, shares: bool
 ) -> tuple[str, bool]:
     """The label, and whether it holds values; *shares*: whether a wildcard on the way shares its counter."""
     # As in the reference: an empty value leaves its underscore only where no wildcard on the way is shared.

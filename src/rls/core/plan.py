@@ -22,7 +22,7 @@ _new = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
+class CountingOptions:
     """How a server counts: what holds for all of its rules.
 
     Attributes:
@@ -101,7 +101,7 @@ class Plan(NamedTuple):
     charge_refused: bool = True
 
 
-def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
+def plan(request: Request, rules: RuleSet, counting: CountingOptions) -> Plan:
     """Match every descriptor of *request*, apply overrides, addends and `replaces`."""
     return Planner(rules, counting).plan(request)
 
@@ -109,7 +109,7 @@ def plan(request: Request, rules: RuleSet, counting: Counting) -> Plan:
 class Planner:
     """Plans requests under one set of *rules*; what it finds out about them once is kept."""
 
-    def __init__(self, rules: RuleSet, counting: Counting) -> None:
+    def __init__(self, rules: RuleSet, counting: CountingOptions) -> None:
         self.rules = rules
         self._counting = counting
         self._domains: dict[str, DomainPlanner] = {}
@@ -173,7 +173,7 @@ class DomainPlanner:
 
     __slots__ = ("_counting", "_domain", "_keys", "_rules", "charge_refused", "name")
 
-    def __init__(self, domain: Domain, counting: Counting) -> None:
+    def __init__(self, domain: Domain, counting: CountingOptions) -> None:
         self.charge_refused = counting.charge_refused if domain.charge_refused is None else domain.charge_refused
         self.name = domain.name
         self._domain = domain

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from rls.core.model import Entry, RateLimit
-from rls.errors import Place
+from rls.errors import SourceLocation
 
 Metadata: TypeAlias = Mapping[str, "MetadataValue"]
 MetadataValue: TypeAlias = "bool | int | float | str | Sequence[MetadataValue] | Metadata | None"
@@ -53,7 +53,7 @@ class Rule:
     detailed_metric: bool = False
     metadata: Metadata | None = None
     on_backend_error: OnBackendError | None = None
-    place: Place | None = None
+    place: SourceLocation | None = None
 
     @property
     def unlimited(self) -> bool:
@@ -93,7 +93,7 @@ class Wildcard:
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class TrieNode:
     """One level of a domain's trie. Filled while loading, read-only afterwards.
 
     Attributes:
@@ -108,13 +108,13 @@ class Node:
     """
 
     text: str = ""
-    exact: dict[tuple[str, str], Node] = field(default_factory=dict)
-    wildcards: dict[str, list[tuple[Wildcard, Node]]] = field(default_factory=dict)
-    defaults: dict[str, Node] = field(default_factory=dict)
+    exact: dict[tuple[str, str], TrieNode] = field(default_factory=dict)
+    wildcards: dict[str, list[tuple[Wildcard, TrieNode]]] = field(default_factory=dict)
+    defaults: dict[str, TrieNode] = field(default_factory=dict)
     rule: Rule | None = None
     share_threshold: bool = False
     value_to_metric: bool = False
-    place: Place | None = None
+    place: SourceLocation | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +127,7 @@ class Domain:
     """
 
     name: str
-    root: Node
+    root: TrieNode
     charge_refused: bool | None = None
 
     def rules(self) -> Iterator[Rule]:
@@ -145,7 +145,7 @@ class Domain:
         return _entries_below(self.root)
 
 
-def _entries_below(node: Node) -> list[Entry]:
+def _entries_below(node: TrieNode) -> list[Entry]:
     children = [(Entry(key, "acme"), child) for key, child in node.defaults.items()]
     children += [(Entry(key, value.replace("*", "acme")), child) for (key, value), child in node.exact.items()]
     for entry, child in children:

@@ -42,21 +42,21 @@ def show_connections(metrics: Metrics, listeners: Mapping[str, Connections]) -> 
             (name, reason): number for name, found in listeners.items() for reason, number in found.closed_by_reason()
         }
 
-    metrics.read_gauge("rls_connections", "Connections that are open.", opened, "listener")
-    metrics.read_gauge(
+    metrics.register_gauge("rls_connections", "Connections that are open.", opened, "listener")
+    metrics.register_gauge(
         "rls_connections_limit",
         "Connections that may be open.",
         lambda: {name: found.limit for name, found in listeners.items() if found.limit},
         "listener",
     )
-    metrics.read_counter(
+    metrics.register_counter(
         "rls_connections_closed_total",
         "Connections that the server closed although their clients kept them open.",
         closed,
         "listener",
         "reason",
     )
-    metrics.read_counter(
+    metrics.register_counter(
         "rls_accept_errors_total",
         "Times that no connection could be accepted for lack of file descriptors.",
         lambda: {name: found.accept_errors for name, found in listeners.items()},
@@ -70,7 +70,7 @@ def show_certificate(metrics: Metrics, certificate: Certificate) -> None:
     def expiry() -> Mapping[tuple[str, ...], Number]:
         return {} if certificate.expires_at is None else {(): certificate.expires_at}
 
-    metrics.read_gauge(
+    metrics.register_gauge(
         "rls_certificate_expiry_timestamp_seconds",
         "When the certificate of gRPC in force expires, in Unix seconds.",
         expiry,

@@ -49,12 +49,12 @@ def show_throttling(metrics: Metrics, stat: CpuStat) -> None:
         found = stat.read()
         return {} if found is None else {(): found.seconds}
 
-    metrics.read_counter(
+    metrics.register_counter(
         "rls_cpu_throttled_periods_total",
         "Scheduler periods in which the CPU limit of this container stopped it.",
         throttled,
     )
-    metrics.read_counter(
+    metrics.register_counter(
         "rls_cpu_throttled_seconds_total", "How long the CPU limit of this container stopped its threads.", seconds
     )
 

@@ -56,7 +56,7 @@ class Drops:
 
     def show(self, metrics: Metrics) -> None:
         """Add the counts to *metrics*."""
-        metrics.read_counter(
+        metrics.register_counter(
             "rls_dropped_total", "Calls that were shed, or whose callers had given up.", lambda: self.counts, "reason"
         )
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from rls.enforcement import EnforcementState, Reason, State, Weakness
+from rls.engine.enforcement import EnforcementState, Reason, State, Weakness
 from rls.observe.logs import Log
 from rls.observe.metrics import Metrics
 
 
-def show_enforcement(metrics: Metrics, enforcement: EnforcementState) -> None:
+def register_enforcement_metrics(metrics: Metrics, enforcement: EnforcementState) -> None:
     """Add the state of *enforcement* and its reasons to *metrics*."""
-    metrics.read_gauge(
+    metrics.register_gauge(
         "rls_enforcement_state",
         "1 for the state that holds, 0 for the others.",
         lambda: {str(state): int(state is enforcement.state) for state in State},
         "state",
     )
-    metrics.read_gauge(
+    metrics.register_gauge(
         "rls_enforcement_reason_since_timestamp_seconds",
         "Since when limits are weaker than written for this reason, in Unix seconds; 0 where they are not.",
         lambda: {str(reason): _since(enforcement, reason) for reason in Reason},

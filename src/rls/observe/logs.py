@@ -11,8 +11,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from rls.errors import Problem
-from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
+from rls.engine.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
+from rls.errors import Diagnostic
 from rls.printable import printable, printable_line
 
 Log = structlog.typing.FilteringBoundLogger
@@ -172,14 +172,14 @@ class EventLog:
         self._list_problems(event.problems)
         self._log.error("rules_rejected", problems=len(event.problems))
 
-    def rules_warned(self, warnings: Sequence[Problem]) -> None:
+    def rules_warned(self, warnings: Sequence[Diagnostic]) -> None:
         """A configuration has what is accepted, but hardly meant."""
         for warning in warnings[:MAX_LISTED]:
             self._log.warning("rules_warning", warning=str(warning))
         if more := _more("more_warnings", warnings):
             self._log.warning("rules_warning", warning="and more, which rls check lists", **more)
 
-    def _list_problems(self, problems: Sequence[Problem]) -> None:
+    def _list_problems(self, problems: Sequence[Diagnostic]) -> None:
         for problem in problems[:MAX_LISTED]:
             self._log.error("rules_problem", problem=str(problem))
         if more := _more("more_problems", problems):

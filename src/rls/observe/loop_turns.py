@@ -31,9 +31,9 @@ class LoopTurns:
             self.seconds.add(max(0.0, self._clock() - due))
 
 
-def show_loop_turns(metrics: Metrics, turns: LoopTurns) -> None:
+def register_loop_turn_metrics(metrics: Metrics, turns: LoopTurns) -> None:
     """Add the histogram of *turns* to *metrics*."""
-    metrics.read_histogram(
+    metrics.register_histogram(
         "rls_loop_turn_seconds",
         "How long a call may wait for the turn of the event loop that is under way, seen every 10 ms.",
         turns.seconds,

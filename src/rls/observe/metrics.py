@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from rls.core.decide import Status
 from rls.core.model import Code
 from rls.core.plan import Plan
-from rls.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
+from rls.engine.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
 from rls.observe.rule_counters import CountersByRule
 from rls.printable import printable
 
@@ -160,15 +160,15 @@ class Metrics:
         self._loads["rejected"] += 1
         self._problems = len(event.problems)
 
-    def read_counter(self, name: str, documentation: str, read: Callable[[], Reading], *labels: str) -> None:
+    def register_counter(self, name: str, documentation: str, read: Callable[[], Reading], *labels: str) -> None:
         """Show what *read* returns as the counter *name*: a number, or numbers by the values of *labels*."""
         self._sources.append(lambda: _counter(name, documentation, read(), *labels))
 
-    def read_gauge(self, name: str, documentation: str, read: Callable[[], Reading], *labels: str) -> None:
+    def register_gauge(self, name: str, documentation: str, read: Callable[[], Reading], *labels: str) -> None:
         """Show what *read* returns as the gauge *name*."""
         self._sources.append(lambda: _gauge(name, documentation, read(), *labels))
 
-    def read_histogram(self, name: str, documentation: str, durations: Durations) -> None:
+    def register_histogram(self, name: str, documentation: str, durations: Durations) -> None:
         """Show *durations* as the histogram *name*."""
         self._sources.append(lambda: _histogram(name, documentation, durations))
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from rls.enforcement import Reporter
+from rls.engine.enforcement import Reporter
 
 WINDOW_SECONDS = 60.0
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from rls.transport.health import Health
 from rls.transport.http2 import Request, Responder, UnaryHandler
-from rls.transport.wire import Aborted, StatusCode
+from rls.transport.status import Aborted, StatusCode
 
 
 class Turn:

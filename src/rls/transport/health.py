@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 
 from google.protobuf.message import DecodeError
 
-from rls._pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from rls.transport.wire import Aborted, StatusCode
+from rls.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from rls.transport.status import Aborted, StatusCode
 
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"

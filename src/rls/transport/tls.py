@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, cast
 
 from rls.errors import SettingsError
 from rls.transport.base import CertificateStatus, Tls
-from rls.transport.certificates import Fingerprint, fingerprint
+from rls.transport.client_names import Fingerprint, fingerprint
 
 T = TypeVar("T")
 

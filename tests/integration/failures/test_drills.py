@@ -12,7 +12,7 @@ from typing import Self
 
 import pytest
 
-from rls.backends.redis.slots import slot_of
+from rls.stores.redis.slots import slot_of
 from tests.integration.failures.drill import Drill, Pace, Report
 from tests.redis_cluster import RedisCluster, running_cluster
 from tests.redis_server import RedisServer, newest_binary

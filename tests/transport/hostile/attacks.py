@@ -24,8 +24,8 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from rls._pb import rls_pb2
-from rls.transport.service import SHOULD_RATE_LIMIT
+from rls.api.service import SHOULD_RATE_LIMIT
+from rls.proto import rls_pb2
 from tests.transport.raw import PREFACE, PREFIX, call_headers, message
 
 SECONDS = 0.7

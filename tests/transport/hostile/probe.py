@@ -14,8 +14,8 @@ from typing import Any
 
 import grpc
 
-from rls._pb import rls_pb2
-from rls.transport.service import SHOULD_RATE_LIMIT
+from rls.api.service import SHOULD_RATE_LIMIT
+from rls.proto import rls_pb2
 from tests.transport.hostile.waiting import waited
 
 INTERVAL = 0.02

@@ -10,7 +10,7 @@ import pytest
 from benches.frames import frame
 from rls.transport.http2 import Limits, Rate
 from rls.transport.http2.errors import ErrorCode
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
     ACK,
     CONTINUATION,

@@ -18,7 +18,7 @@ from rls.transport.http2.blocks import Blocks
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.huffman import END, START
 from rls.transport.http2.literals import split
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
     CONTINUATION,
     END_HEADERS,

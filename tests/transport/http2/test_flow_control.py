@@ -8,7 +8,7 @@ from benches.frames import frame
 from rls.transport.http2 import Limits
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.limits import STREAM_BYTES
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
     LATER,
     PADDED,

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from rls.transport.http2 import ErrorCode, Limits
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
     BOOM,
     END_STREAM,

@@ -15,7 +15,7 @@ import pytest
 
 from rls.transport.base import Calls, Limits, Tls
 from rls.transport.health import Health
-from rls.transport.native import Native
+from rls.transport.native.server import NativeTransport
 from tests.certs import Authority, put
 
 H2SPEC = os.environ.get("H2SPEC") or shutil.which("h2spec")
@@ -42,7 +42,7 @@ async def test_h2spec(tmp_path, secure):
     put(tmp_path, *Authority().issue("localhost"))
     tls = Tls(tmp_path / "tls.crt", tmp_path / "tls.key") if secure else None
     # So few streams that those which wait for a window fit into what may wait.
-    transport = Native(Calls({PATH: echo}, Health()), "127.0.0.1:0", limits=Limits(max_streams=100), tls=tls)
+    transport = NativeTransport(Calls({PATH: echo}, Health()), "127.0.0.1:0", limits=Limits(max_streams=100), tls=tls)
     await transport.start()
     try:
         port = transport.address.rpartition(":")[2]

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies
 from benches.frames import frame
 from rls.transport.http2 import Limits, Memory
 from rls.transport.http2.limits import STREAM_BYTES
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
     DATA,
     LATER,

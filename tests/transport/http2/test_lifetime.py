@@ -11,7 +11,7 @@ from benches.frames import frame
 from rls.transport.http2 import Connection, ConnectionState, Limits
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.lifetime import Lifetime
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
     ACK,
     END_HEADERS,

@@ -12,7 +12,7 @@ from benches.frames import frame
 from rls.transport.http2 import Connection, Limits, Memory
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.limits import STREAM_BYTES
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 from tests.transport.http2.frame_sequences import seeds, sequence
 from tests.transport.http2.peer import (
     ACK,

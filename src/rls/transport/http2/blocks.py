@@ -18,6 +18,7 @@ from typing import Final
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
+from rls.transport.grpc_framing import parse_timeout
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.fields import Fields, check_request, check_trailers, list_bytes
 from rls.transport.http2.grpc import TOO_LARGE, read_head
@@ -26,7 +27,7 @@ from rls.transport.http2.limits import Budget, Limits
 from rls.transport.http2.literals import split
 from rls.transport.http2.patterns import Pattern, common, match
 from rls.transport.http2.request import Head, Request, read_literal
-from rls.transport.wire import Aborted, parse_timeout
+from rls.transport.status import Aborted
 
 _MAX_KNOWN: Final = 32
 _MAX_KNOWN_BYTES: Final = 16_384

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from rls.transport.grpc_framing import PREFIX, PREFIXES, SHORT
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.frames import (
     DEFAULT_MAX_FRAME,
@@ -25,7 +26,6 @@ from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import Limits
 from rls.transport.http2.memory import Memory
 from rls.transport.http2.stream import ConnectionState
-from rls.transport.wire import PREFIX, PREFIXES, SHORT
 
 _LOG = logging.getLogger(__name__)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rls.transport.grpc_framing import parse_timeout
 from rls.transport.http2 import responses
 from rls.transport.http2.fields import Fields
 from rls.transport.http2.handler import Routes, Unary
 from rls.transport.http2.request import Head
-from rls.transport.wire import Aborted, StatusCode, parse_timeout
+from rls.transport.status import Aborted, StatusCode
 
 _CONTENT_TYPES = frozenset({b"application/grpc", b"application/grpc+proto"})
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from rls.transport.http2.request import Request
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 
 
 class Receiver(Protocol):

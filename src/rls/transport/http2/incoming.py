@@ -19,7 +19,7 @@ from rls.transport.http2.handler import Routes
 from rls.transport.http2.limits import STREAM_BYTES, Limits
 from rls.transport.http2.memory import Memory
 from rls.transport.http2.stream import Stream
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 
 _SLACK: Final = 16_384
 """Padding takes window and holds nothing. The window for the rest of a message is so much larger, and is given again when

@@ -14,7 +14,7 @@ from rls.transport.http2.memory import Memory
 from rls.transport.http2.outgoing import nobody
 from rls.transport.http2.requests import Requests
 from rls.transport.http2.stream import ConnectionState, Stream, StreamState
-from rls.transport.wire import StatusCode
+from rls.transport.status import StatusCode
 
 _KEEPALIVE: Final = b"alive?\0\0"
 _LAST_CALL: Final = b"goaway\0\0"

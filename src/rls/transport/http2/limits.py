@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rls.transport.grpc_framing import PREFIX
 from rls.transport.http2.frames import DEFAULT_WINDOW
-from rls.transport.wire import PREFIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ prefix, 0 until the prefix has come; `since`, when that message began, None betw
 
 from __future__ import annotations
 
-from rls.transport.wire import PREFIX, Aborted, StatusCode, check_length, inflate, only_message
+from rls.transport.grpc_framing import PREFIX, check_length, inflate, only_message
+from rls.transport.status import Aborted, StatusCode
 
 
 class UnaryReader:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from rls.transport.grpc_framing import PREFIX, SHORT
 from rls.transport.http2 import responses
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.frames import DEFAULT_MAX_FRAME, DEFAULT_WINDOW, Flag, FrameType, frame, goaway, rst_stream
@@ -13,7 +14,7 @@ from rls.transport.http2.limits import STREAM_BYTES, Limits
 from rls.transport.http2.request import Request
 from rls.transport.http2.responses import ANSWER_END, ANSWER_MIDDLE, ANSWER_PREFIX, ANSWER_START, TRAILERS_OK
 from rls.transport.http2.stream import ConnectionState, Stream, StreamState
-from rls.transport.wire import PREFIX, SHORT, StatusCode
+from rls.transport.status import StatusCode
 
 _LOG = logging.getLogger(__name__)
 

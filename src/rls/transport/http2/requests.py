@@ -16,7 +16,7 @@ from rls.transport.http2.memory import Memory
 from rls.transport.http2.messages import StreamingReader, UnaryReader
 from rls.transport.http2.request import Head
 from rls.transport.http2.stream import Stream, StreamState
-from rls.transport.wire import Aborted, StatusCode
+from rls.transport.status import Aborted, StatusCode
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)

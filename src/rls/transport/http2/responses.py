@@ -7,8 +7,9 @@ from typing import Final
 
 from hpack.hpack import encode_integer
 
+from rls.transport.grpc_framing import ACCEPT_ENCODING, PREFIXES, SHORT, encode_message
 from rls.transport.http2.frames import FRAME_HEADER, Flag, FrameType
-from rls.transport.wire import ACCEPT_ENCODING, PREFIXES, SHORT, StatusCode, encode_message
+from rls.transport.status import StatusCode
 
 # RFC 7541, appendix A: indexes of `:status: 200`, `:status`, `allow` and `content-type`.
 _STATUS_200: Final = b"\x88"

@@ -1,0 +1,145 @@
+"""ShouldRateLimit without a task for each call: the way of nearly all calls (`http2.UnaryHandler`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from rls.api.encode import encode
+from rls.api.service import Service
+from rls.core.decide import Decision
+from rls.engine.limiter import PendingCheck
+from rls.transport.base import Dropped, Turn
+from rls.transport.http2 import Request, Responder
+from rls.transport.permits import TOO_LATE
+from rls.transport.status import StatusCode, status_of
+
+_LOG = logging.getLogger(__name__)
+
+
+class RateLimitHandler:
+    """Answers the calls of a connection with *service*.
+
+    Args:
+        turn: The present turn of the loop.
+        service: Knows what messages come to.
+        caller_timeout: Seconds after which a caller without a deadline is taken to have given up.
+        unhurried: Seconds within which every answer is there: a call with a nearer deadline ends at its deadline.
+        shed_answer: What a call is answered with that has waited too long; None for an error.
+        on_drop: Called for every call whose caller did not get its answer.
+        clock: Seconds, the same as those of the connections.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        *,
+        service: Service,
+        caller_timeout: float = 0.02,
+        unhurried: float = 0.0,
+        shed_answer: bytes | None = None,
+        on_drop: Callable[[Dropped], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.service = service
+        self.on_drop = on_drop
+        self.clock = clock
+        self._turn = turn
+        self._caller_timeout = caller_timeout
+        self._unhurried = unhurried
+        self._shed_answer = shed_answer
+        self._many = turn.in_task(service.answer_many)
+
+    def __call__(self, connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+        """See `http2.UnaryHandler`."""
+        service = self.service
+        timeout = request.head.timeout
+        arrived = now - self._turn.waited
+        limit = self._caller_timeout if timeout is None else timeout
+        if self.clock() - arrived > limit * TOO_LATE:
+            self._refuse(connection, stream_id, limit)
+            return
+        try:
+            found = service.look_up(message)
+        except Exception as error:  # noqa: BLE001 - it ends this call only
+            self.fail(connection, stream_id, error)
+            return
+        if not isinstance(found, tuple):
+            self._many(connection, stream_id, request, found, now)
+            return
+        prepared, begun = found
+        check = _Check(service.limiter, prepared)
+        check.handler = self
+        check.connection = connection
+        check.stream_id = stream_id
+        check.begun = begun
+        if timeout is None:
+            check.deadline = _NEVER
+        else:
+            check.deadline = arrived + timeout
+            if timeout < self._unhurried:
+                asyncio.get_running_loop().call_later(timeout, check.expire)
+        service.limiter.start(check)
+
+    def fail(self, connection: Responder, stream_id: int, error: Exception) -> None:
+        """End a call with what *error* means."""
+        self.service.count_unanswered(error)
+        code, text = status_of(error)
+        if code is StatusCode.INTERNAL:
+            _LOG.error("a call failed, which is a bug", exc_info=error)
+        connection.fail(stream_id, code, text)
+
+    def _refuse(self, connection: Responder, stream_id: int, limit: float) -> None:
+        """Most of a call's time is over, spent on other calls; or it never had any."""
+        if limit:
+            self.on_drop(Dropped.QUEUED)
+            if self._shed_answer is None:
+                connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, "too many calls are waiting")
+            else:
+                connection.respond(stream_id, self._shed_answer)
+        else:
+            self.on_drop(Dropped.EXPIRED)
+            connection.fail(stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+
+
+_NEVER = float("inf")
+_COUNTED = float("-inf")
+"""Stands for a deadline that has passed, and whose call is counted."""
+
+
+class _Check(PendingCheck):
+    """One call. Its attributes are set by the handler: a constructor of its own would cost as much as a decision."""
+
+    __slots__ = ("begun", "connection", "deadline", "handler", "stream_id")
+
+    begun: Sequence[bytes]
+    connection: Responder
+    deadline: float
+    handler: RateLimitHandler
+    stream_id: int
+
+    def decided(self, decision: Decision) -> None:
+        """See `PendingCheck`."""
+        handler = self.handler
+        if self.deadline < _NEVER and handler.clock() > self.deadline:
+            if not self.expire() and self.deadline != _COUNTED:
+                handler.on_drop(Dropped.LATE)  # its caller has gone: mostly for the same deadline
+            return
+        service = handler.service
+        answer = encode(decision, self.begun, service.answers, self.limiter.modes)
+        if not self.connection.respond(self.stream_id, answer):
+            handler.on_drop(Dropped.CANCELLED)
+
+    def expire(self) -> bool:
+        """The deadline has passed. False where nobody waits for an answer: it was given, or the caller is gone."""
+        if not self.connection.fail(self.stream_id, StatusCode.DEADLINE_EXCEEDED, "the deadline has passed"):
+            return False
+        self.deadline = _COUNTED
+        self.handler.on_drop(Dropped.LATE)
+        return True
+
+    def undecided(self, error: Exception) -> None:
+        """See `PendingCheck`."""
+        self.handler.fail(self.connection, self.stream_id, error)

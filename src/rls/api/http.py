@@ -1,0 +1,201 @@
+"""HTTP beside gRPC: what probes, Prometheus and people ask for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from rls.api.json_token import JsonToken
+from rls.api.readiness import Readiness
+from rls.api.service import Service
+from rls.core.rules import Rule
+from rls.engine.limiter import Limiter
+from rls.errors import Diagnostic
+from rls.printable import json_line, printable
+from rls.slices import Slices
+from rls.transport.http1.bounds import App, Bounded
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Paths = Mapping[str, tuple[str, str, Endpoint]]
+"""By path: its method, what it is for, and what answers it."""
+
+JSON_BYTES = 16_384
+"""Largest body of `/json`."""
+_JSON_AT_ONCE, _METRICS_AT_ONCE, _RULES_AT_ONCE = 4, 4, 2
+_PROBLEMS_SHOWN = 100
+_PATH_SHOWN = 200
+
+
+def public_app(
+    service: Service,
+    readiness: Readiness,
+    problems: Callable[[], Sequence[Diagnostic]],
+    metrics: Callable[[], Iterable[bytes]],
+    metrics_type: str,
+    *,
+    json_checks: bool = True,
+    json_token: JsonToken | None = None,
+) -> App:
+    """Health, readiness, metrics and checks in JSON.
+
+    Args:
+        service: Answers `/json`.
+        readiness: Answers `/readyz`.
+        problems: Mistakes in the rules, for which parts of them are not in force.
+        metrics: All metrics, in pieces between which checks are answered.
+        metrics_type: Their content type.
+        json_checks: Whether there is `/json`.
+        json_token: Who may give hits back there; nobody where None.
+    """
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        return JSONResponse(_readiness(readiness, problems()), 200 if readiness.ready else 503)
+
+    async def healthcheck(_: Request) -> Response:
+        return PlainTextResponse("OK") if readiness.ready else Response(status_code=500)
+
+    async def show_metrics(_: Request) -> Response:
+        return StreamingResponse(_unhurried(metrics()), media_type=metrics_type)
+
+    async def check(request: Request) -> Response:
+        shown = request.headers.get("authorization")
+        refunds = shown is not None and json_token is not None and await json_token.allows(shown)
+        status, body = await service.answer_json(await request.body(), refunds=refunds)
+        return Response(body, status, media_type="application/json")
+
+    paths: dict[str, tuple[str, str, Endpoint]] = {
+        "/healthcheck": ("GET", "OK, or 500 when not ready", healthcheck),
+        "/healthz": ("GET", "whether the process lives", healthz),
+        "/metrics": ("GET", "Prometheus metrics", show_metrics),
+        "/readyz": ("GET", "whether to send calls here, or why not", readyz),
+    }
+    if json_checks:
+        paths["/json"] = ("POST", "a check as JSON: 200 OK, 429 OVER_LIMIT", check)
+    shares = {"/json": _JSON_AT_ONCE, "/metrics": _METRICS_AT_ONCE}
+    return Bounded(_app(paths), max_body_bytes=JSON_BYTES, shares=shares)
+
+
+def _readiness(readiness: Readiness, problems: Sequence[Diagnostic]) -> dict[str, object]:
+    """What `/readyz` says; of *problems* the first ones."""
+    enforcement = readiness.enforcement
+    return {
+        "ready": readiness.ready,
+        "draining": readiness.draining,
+        "state": enforcement.state,
+        "since": _iso(enforcement.since),
+        "reasons": [
+            {"reason": found.reason, "state": found.state, "since": _iso(found.since), "text": printable(found.text)}
+            for found in enforcement.weaknesses
+        ],
+        "problems": [printable(str(problem)) for problem in problems[:_PROBLEMS_SHOWN]],
+        "problems_total": len(problems),
+    }
+
+
+def _iso(seconds: float) -> str:
+    """RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def admin_app(limiter: Limiter) -> App:
+    """What shows state; nothing here changes any, or runs code."""
+
+    async def rlconfig(request: Request) -> Response:
+        rules = [rule for _, domain in sorted(limiter.rules.domains.items()) for rule in domain.rules()]
+        rules.sort(key=lambda rule: (rule.domain, rule.path))
+        if request.query_params.get("format") == "json":
+            return StreamingResponse(_unhurried(_as_json(rules)), media_type="application/json")
+        return StreamingResponse(_unhurried(f"{_as_text(rule)}\n".encode() for rule in rules), media_type="text/plain")
+
+    paths: Paths = {"/rlconfig": ("GET", "the rules in force; ?format=json for all of each", rlconfig)}
+
+    async def index(_: Request) -> Response:
+        listed = {"/": ("GET", "this list", index), **paths}
+        return PlainTextResponse("".join(f"{path}: {purpose}\n" for path, (_, purpose, _) in sorted(listed.items())))
+
+    app = _app({"/": ("GET", "this list", index), **paths})
+    return Bounded(app, max_body_bytes=JSON_BYTES, shares={"/rlconfig": _RULES_AT_ONCE})
+
+
+def _app(paths: Paths) -> Starlette:
+    async def no_such_path(request: Request, _: Exception) -> Response:
+        known = ", ".join(sorted(paths))
+        return PlainTextResponse(f"no such path: {_shown(request)}; there are {known}\n", 404)
+
+    async def wrong_method(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        text = f"{_shown(request)} does not take {printable(request.method)}: use {allowed}\n"
+        return PlainTextResponse(text, 405, headers={"Allow": allowed})
+
+    routes = [Route(path, endpoint, methods=[method]) for path, (method, _, endpoint) in paths.items()]
+    return Starlette(routes=routes, exception_handlers={404: no_such_path, 405: wrong_method})
+
+
+def _shown(request: Request) -> str:
+    """The path as it was sent, in printable ASCII: it goes to a terminal."""
+    path: str = request.scope["raw_path"].decode("ascii")
+    return path if len(path) <= _PATH_SHOWN else f"{path[:_PATH_SHOWN]}…"
+
+
+async def _unhurried(pieces: Iterable[bytes], at_least: int = 16_384) -> AsyncIterator[bytes]:
+    """*pieces*, gathered to chunks of some size; between pieces whatever waits has its turn."""
+    gathered: list[bytes] = []
+    size = 0
+    slices = Slices()
+    for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= at_least:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+        await slices.next()
+    yield b"".join(gathered)
+
+
+def _as_text(rule: Rule) -> str:
+    """A line as the reference writes it, which has no word for a window of several units."""
+    limit = rule.limit
+    unit, requests = ("UNKNOWN", 0) if limit is None else (limit.unit.name, limit.requests_per_unit)
+    several = f", unit_multiplier: {limit.unit_multiplier}" if limit and limit.unit_multiplier > 1 else ""
+    flags = f"shadow_mode: {json.dumps(rule.shadow_mode)}, quota_mode: {json.dumps(rule.quota_mode)}"
+    return f"{printable(f'{rule.domain}.{rule.path}')}: unit={unit} requests_per_unit={requests}, {flags}{several}"
+
+
+def _as_json(rules: Iterable[Rule]) -> Iterator[bytes]:
+    before = "["
+    for rule in rules:
+        yield f"{before}\n{json_line(_described(rule))}".encode()
+        before = ","
+    yield b"[]\n" if before == "[" else b"\n]\n"
+
+
+def _described(rule: Rule) -> dict[str, object]:
+    limit = rule.limit
+    described: dict[str, object] = {"domain": rule.domain, "path": rule.path, "name": rule.name}
+    if limit is None:
+        described["unlimited"] = True
+    else:
+        described |= {
+            "requests_per_unit": limit.requests_per_unit,
+            "unit": limit.unit.name,
+            "unit_multiplier": limit.unit_multiplier,
+        }
+    return described | {
+        "shadow_mode": rule.shadow_mode,
+        "quota_mode": rule.quota_mode,
+        "detailed_metric": rule.detailed_metric,
+        "on_backend_error": rule.on_backend_error,
+        "replaces": sorted(rule.replaces),
+        "metadata": rule.metadata,
+    }

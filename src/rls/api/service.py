@@ -1,0 +1,231 @@
+"""The rate-limit service: a message in, a message out, whatever carries them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from rls.api.clock_cache import ClockCache
+from rls.api.decode import SLICE, Message, parse, read, slices
+from rls.api.encode import ResponseOptions, encode, encode_slices, encode_statuses, head_of, heads
+from rls.api.json_checks import read_request, write_response
+from rls.api.plain import read_descriptor, split
+from rls.core.model import Descriptor
+from rls.core.plan import Check, DomainPlanner
+from rls.engine.limiter import Limiter
+from rls.engine.prepared import PreparedCheck, PreparedRequest
+from rls.errors import BackendError, NotLoaded, RequestError
+from rls.proto import rls_pb2
+from rls.transport.base import Shed
+from rls.transport.status import StatusCode, status_of
+
+SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+
+_REASONS = {RequestError: "invalid", BackendError: "backend", NotLoaded: "not_loaded"}
+"""By which requests that got an error for an answer are counted."""
+_BUG = "internal"
+_HTTP_STATUS = {StatusCode.INVALID_ARGUMENT: 400, StatusCode.UNAVAILABLE: 503}
+_MOST_LARGE = 128
+"""Requests of more than `SLICE` descriptors that may wait for their turn: each holds up to a message of the largest size."""
+_NO_REFUNDS = "is_negative_hits needs the token of --json-token-file: Authorization: Bearer TOKEN"
+
+
+Remembered: TypeAlias = tuple[PreparedRequest, Sequence[bytes]]
+"""What a message comes to, and how each status of its answer begins."""
+_KnownCheck: TypeAlias = tuple[Check, PreparedCheck | None, bytes]
+"""What a descriptor comes to, its hit where it counts, and how its status begins."""
+
+
+class Service:
+    """Answers RateLimitService messages with a limiter.
+
+    Envoy sends the same bytes for the same company again and again, so what a message comes to is kept: parsed, matched
+    and planned once, as long as the rules stay the same. A request of more than `SLICE` descriptors is judged in slices,
+    between which other calls have their turn.
+
+    Args:
+        limiter: Decides.
+        answers: What answers hold.
+        remembered_bytes: Bound on what is kept.
+        on_ignored: Called with a domain, and a sentence on a part of a request for it that was passed over. It is not
+            called for each such request: what is remembered was told before.
+
+    Attributes:
+        unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
+    """
+
+    def __init__(
+        self,
+        limiter: Limiter,
+        *,
+        answers: ResponseOptions | None = None,
+        remembered_bytes: int = 160 << 20,
+        on_ignored: Callable[[str, str], None] = lambda _, __: None,
+    ) -> None:
+        self.unanswered = dict.fromkeys((*_REASONS.values(), _BUG), 0)
+        self.limiter = limiter
+        self.answers = answers or ResponseOptions()
+        self._on_ignored = on_ignored
+        self._one_at_a_time = asyncio.Lock()
+        self._large = 0
+        self._remembered = ClockCache[bytes, Remembered](remembered_bytes * 5 // 8)
+        self._checks = ClockCache[bytes, _KnownCheck](remembered_bytes * 3 // 8)
+        self._rules = limiter.rules
+
+    async def answer(self, message: bytes) -> bytes:
+        """RateLimitResponse for the RateLimitRequest *message*.
+
+        Raises:
+            RequestError: The message is not one that can be answered.
+            NotLoaded: No rules have been loaded yet.
+            BackendError: The counters could not be had.
+            Shed: It is large, and too many such requests wait.
+        """
+        try:
+            found = self.look_up(message)
+            if isinstance(found, tuple):
+                prepared, begun = found
+                limiter = self.limiter
+                return encode(await limiter.run(prepared), begun, self.answers, limiter.modes)
+        except Exception as error:
+            self.count_unanswered(error)
+            raise
+        return await self.answer_many(found)
+
+    def look_up(self, message: bytes) -> Remembered | Message:
+        """What *message* comes to, remembered or found out; or the parsed message, where it has many descriptors.
+
+        Raises:
+            RequestError: The message is not one that can be answered.
+            NotLoaded: No rules have been loaded yet.
+        """
+        if self.limiter.rules is not self._rules:
+            self._remembered.clear()
+            self._checks.clear()
+            self._rules = self.limiter.rules
+        remembered = self._remembered.get(message)
+        if remembered is not None:
+            return remembered
+        remembered = self._prepare_plain(message)
+        if remembered is None:
+            parsed = parse(message)
+            if len(parsed.descriptors) > SLICE:
+                return parsed
+            planned = self.limiter.ready_planner().plan(read(parsed, self._ignored(parsed)))
+            remembered = (PreparedRequest(planned), heads(planned))
+        # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
+        self._remembered.put(message, remembered, 850 + 3 * len(message) + 800 * len(remembered[1]))
+        return remembered
+
+    def _prepare_plain(self, message: bytes) -> Remembered | None:
+        """What a plain message comes to; None where protobuf has to read it.
+
+        What its descriptors come to is remembered, for other messages that have the same.
+        """
+        plain = split(message)
+        if plain is None or len(plain.descriptors) > SLICE:
+            return None
+        name, head, sent, addend = plain
+        planner = self.limiter.ready_planner()
+        domain = planner.domain(name)
+        # A message of one descriptor is remembered whole; an addend of the request makes other checks.
+        shared = len(sent) > 1 and not addend
+        checks, counted, begun = [], [], []
+        for one in sent:
+            key = head + one
+            known = self._checks.get(key) if shared else None
+            if known is None:
+                descriptor = read_descriptor(one)
+                if descriptor is None:
+                    return None
+                known = _known_check(descriptor, domain, addend)
+                if shared:
+                    self._checks.put(key, known, 1_100 + 4 * len(one))
+            check, prepared, begins = known
+            checks.append(check)
+            begun.append(begins)
+            if prepared is not None:
+                counted.append(prepared)
+        plan = planner.join(name, checks, addend)
+        if len(plan.counted) == len(counted):
+            return PreparedRequest(plan, counted), begun
+        return PreparedRequest(plan), heads(plan)  # a rule of the request replaces another
+
+    def _ignored(self, parsed: Message) -> Callable[[str], None]:
+        """Tells what is ignored in the request that was *parsed*."""
+
+        def ignored(why: str) -> None:
+            domain = parsed.domain if isinstance(parsed.domain, str) else parsed.domain.decode(errors="surrogateescape")
+            self._on_ignored(domain, why)
+
+        return ignored
+
+    def count_unanswered(self, error: BaseException) -> None:
+        """A request got *error* for an answer."""
+        reason = next((_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), _BUG)
+        self.unanswered[reason] += 1
+
+    async def answer_many(self, parsed: Message) -> bytes:
+        """Answer a request of many descriptors, which `look_up` parsed. One is judged at a time: they are large.
+
+        Raises:
+            RequestError: As `answer`; NotLoaded and BackendError as well.
+            Shed: Too many wait.
+        """
+        if self._large >= _MOST_LARGE:
+            raise Shed("too many large requests are waiting")
+        self._large += 1
+        encoded: list[bytes] = []
+        limiter, ignored = self.limiter, self._ignored(parsed)
+        try:
+            async with self._one_at_a_time:
+                decision = await limiter.run_slices(
+                    lambda: slices(parsed, ignored),
+                    lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
+                )
+        except Exception as error:
+            self.count_unanswered(error)
+            raise
+        finally:
+            self._large -= 1
+        return encode_slices(decision, encoded, self.answers, limiter.modes)
+
+    async def answer_json(self, body: bytes, *, refunds: bool = True) -> tuple[int, bytes]:
+        """HTTP status and JSON body for a RateLimitRequest in JSON, as the reference's `/json` answers it.
+
+        200 for OK, 429 for OVER_LIMIT; 400 where the request is wrong, 403 where it gives hits back and *refunds* are not
+        allowed, and 503 where it could not be answered, with `{"error": …}`.
+        """
+        try:
+            request = await read_request(body)
+        except RequestError as error:
+            self.unanswered["invalid"] += 1
+            return 400, _json_error(str(error))
+        if not refunds and any(descriptor.is_negative_hits for descriptor in request.descriptors):
+            self.unanswered["invalid"] += 1
+            return 403, _json_error(_NO_REFUNDS)
+        try:
+            answer = await self.answer(request.SerializeToString())
+        except (RequestError, NotLoaded, BackendError) as error:
+            code, text = status_of(error)
+            return _HTTP_STATUS[code], _json_error(text)
+        except Shed as error:
+            return 503, _json_error(error.text)
+        response = rls_pb2.RateLimitResponse.FromString(answer)
+        over = response.overall_code == rls_pb2.RateLimitResponse.OVER_LIMIT
+        return 429 if over else 200, await write_response(response)
+
+
+def _known_check(descriptor: Descriptor, domain: DomainPlanner | None, addend: int) -> _KnownCheck:
+    if domain is None:
+        return Check(descriptor), None, b""
+    check = domain.check(descriptor, addend)
+    if check.limit is None:
+        return check, None, b""
+    return check, PreparedCheck(check, domain.name, charge_refused=domain.charge_refused), head_of(check)
+
+
+def _json_error(text: str) -> bytes:
+    return json.dumps({"error": text}).encode()

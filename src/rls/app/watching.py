@@ -1,0 +1,105 @@
+"""What makes limits weaker little by little: nobody reports it, so it is looked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from rls.engine.enforcement import EnforcementState, Reason, Reporter
+from rls.observe.cpu import CpuStat, show_throttling
+from rls.observe.drops import Drops
+from rls.observe.logs import Log
+from rls.observe.metrics import Metrics
+from rls.observe.shares import Share
+from rls.settings import Settings
+from rls.stores.redis import Inspection
+from rls.transport.base import Dropped
+
+_LOOK_SECONDS = 1.0
+_GAVE_UP = (Dropped.EXPIRED, Dropped.LATE, Dropped.CANCELLED)
+
+
+class Watching:
+    """Counts calls that were not decided, and looks every second at what makes limits weaker.
+
+    Args:
+        settings: What shed calls are answered with.
+        log: Gets a line when shedding begins, and when it has ended.
+        metrics: Get the counts; know how many requests were decided.
+        enforcement: Gets the reasons.
+        unanswered: How many requests got an error for an answer, by cause.
+        cpu: Whether the CPU limit stops this process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        metrics: Metrics,
+        enforcement: EnforcementState,
+        unanswered: Callable[[], Mapping[str, int]],
+        *,
+        cpu: CpuStat | None = None,
+    ) -> None:
+        reporter = enforcement.reporter
+        self.inspection = Inspection(on_skew=reporter(Reason.CLOCK_SKEW), on_evictions=reporter(Reason.REDIS_EVICTS))
+        """Asks the nodes of Redis."""
+        self._metrics = metrics
+        self._unanswered = unanswered
+        self._concurrency_limit = 0
+        self.drops = Drops(log, Dropped, (Dropped.SHED, Dropped.QUEUED), answer=settings.on_overload)
+        self.drops.show(metrics)
+        metrics.register_gauge(
+            "rls_concurrency_limit",
+            "Calls that may be in progress: fewer while calls wait for the CPU; 0 for no limit.",
+            lambda: self._concurrency_limit,
+        )
+        self._cpu = cpu or CpuStat()
+        show_throttling(metrics, self._cpu)
+        self._shares = [self._late_calls(reporter(Reason.CALLS_LATE)), self._throttling(reporter(Reason.CPU_THROTTLED))]
+        if settings.on_overload != "deny":  # Envoy refuses those requests, so no limit is weaker
+            self._shares.append(self._shed_calls(reporter(Reason.CALLS_SHED)))
+
+    def limited(self, calls: int) -> None:
+        """So many *calls* may be in progress from now on."""
+        self._concurrency_limit = calls
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.inspection.run())
+            while True:
+                self.look()
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Look once."""
+        for share in self._shares:
+            share.look()
+
+    def _shed_calls(self, report: Reporter) -> Share:
+        text = "more than {share} of the calls of a minute were shed: they were not limited"
+        return Share(lambda: (self.drops.shed, self._calls()), report, text, steps=(0.001, 0.01, 0.1, 0.5))
+
+    def _late_calls(self, report: Reporter) -> Share:
+        """Calls whose callers had gone before their answer. Some clients of Envoy go away in the middle of a call."""
+
+        def read() -> tuple[int, int]:
+            late = sum(self.drops.counts[reason] for reason in _GAVE_UP)
+            return late, self._calls() + late
+
+        text = "the callers of more than {share} of the calls of a minute gave up before their answer"
+        return Share(read, report, text, steps=(0.01, 0.1, 0.5), at_least=10)
+
+    def _throttling(self, report: Reporter) -> Share:
+        """Periods in which the CPU limit stopped this process; ten of them are a second, as at a start or a reload."""
+
+        def read() -> tuple[int, int] | None:
+            found = self._cpu.read()
+            return None if found is None else (found.throttled, found.periods)
+
+        text = "the CPU limit stopped this process in more than {share} of the periods of a minute: calls are late"
+        return Share(read, report, text, steps=(0.05, 0.1, 0.25, 0.5), at_least=10)
+
+    def _calls(self) -> int:
+        return self._metrics.requests + sum(self._unanswered().values()) + self.drops.shed

@@ -1,0 +1,1 @@
+"""The middle: the limiter, its failure policies and refunds, the enforcement state, and events."""

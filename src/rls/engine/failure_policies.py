@@ -1,0 +1,295 @@
+"""What answers while counters cannot be had: the policy of each rule, and local counts that the backend gets afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from rls.core.decide import Fallback, Modes, Status, decide_without, judge, uncounted
+from rls.core.model import Code
+from rls.core.plan import Check, Plan
+from rls.core.rules import OnBackendError
+from rls.core.window import seconds_until_reset
+from rls.errors import BackendError, CounterRefused, NoRoom, TimedOut
+from rls.stores.base import CounterStore, CounterUpdate, counts_of, keep_above
+from rls.stores.offline_counters import OfflineCounters
+
+LOCAL, ALLOW, DENY, ERROR = OnBackendError
+RETRY_SECONDS = 1
+"""When to ask again that was denied: nobody knows whether anything is used up, nor when the backend comes back."""
+_SENT_AT_ONCE = 500
+_STEADY, _STEADY_AGAIN = 5, 100
+"""Attempts in a row without a failure after which the backend is back; more of them where it was lost soon after it was back."""
+_SOON_SECONDS = 10.0
+_RETELL_SECONDS = 5.0
+"""Between two causes of one failure that are reported."""
+
+
+class FailurePolicies:
+    """Decides by policy the checks whose counts a backend failed to give, until it is back.
+
+    Belongs to the loop in which it is first used. While the backend fails, it is asked again in the background; when it
+    answers, it gets what was counted here in windows that are still open, once.
+
+    Args:
+        backend: What fails.
+        default: The policy of rules that have none, and of limits that a request brings itself.
+        replicas: How many processes share the limits, 0 while it is not known: each takes its part of a limit while it
+            counts alone.
+        capacity: Counters of this process.
+        probe_seconds: Between two attempts to reach the backend.
+        on_change: Is told why the backend fails when it begins to, and "" when it is back.
+        on_no_room: Called with a text for each request with a counter for which there is no room.
+        on_refused: Called with a text for each request with a counter that the backend refuses, although it counts others.
+
+    Attributes:
+        default: See above.
+        reason: Why the backend fails; "" while it does not. Where `ping` finds another cause, the reason changes.
+        decided: Checks that were decided so far, by policy.
+        caught_up: Hits counted here: `sent` are those that the backend got afterwards, `lost` may have been on their way to
+            it; `in_doubt` it may have counted itself, so that they are not sent.
+        no_room: Times that there was no room for a new counter.
+        refused: Times that the backend refused a counter, but not others.
+    """
+
+    def __init__(
+        self,
+        backend: CounterStore,
+        *,
+        default: OnBackendError = ERROR,
+        replicas: Callable[[], int] = lambda: 1,
+        capacity: int = 100_000,
+        probe_seconds: float = 0.1,
+        on_change: Callable[[str], None] = lambda _: None,
+        on_no_room: Callable[[str], None] = lambda _: None,
+        on_refused: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.default = default
+        self.reason = ""
+        self.decided = dict.fromkeys(map(str, OnBackendError), 0)
+        self.caught_up = {"sent": 0, "lost": 0, "in_doubt": 0}
+        self.no_room = 0
+        self.refused = 0
+        self.local = OfflineCounters(capacity)
+        self._backend = backend
+        self._replicas = replicas
+        self._most_replicas = 1
+        self._probe_seconds = probe_seconds
+        self._on_change = on_change
+        self._on_no_room = on_no_room
+        self._on_refused = on_refused
+        self._clock = clock
+        self._failures = 0
+        self._timed_out = False
+        self._retell_at = 0.0
+        self._back_at = float("-inf")
+        self._recovery: asyncio.Task[None] | None = None
+
+    def decide(
+        self, plan: Plan, hits: Sequence[CounterUpdate], error: BackendError, now: int, modes: Modes
+    ) -> Fallback | None:
+        """Judge by the counts that *error* has, and by policy where it has none; None where a policy is ERROR.
+
+        *hits* has one for each of *plan.counted*, as the backend was given them.
+        """
+        no_room = isinstance(error, NoRoom)
+        if no_room:
+            self._report_no_room(str(error))
+        elif isinstance(error, CounterRefused):
+            self.refused += 1
+            self._on_refused(f"{error}: on_backend_error decides")
+        else:
+            self.failed(error)
+        counted = zip(hits, counts_of(error, hits), strict=True)
+        found = [(None, None) if check.limit is None else next(counted) for check in plan.checks]
+        policies = [
+            self.policy(check, no_room=no_room) if hit is not None and count is None else None
+            for check, (hit, count) in zip(plan.checks, found, strict=True)
+        ]
+        if ERROR in policies:
+            self.decided[ERROR] += policies.count(ERROR)
+            return None
+        statuses = []
+        for i, (check, (hit, count)) in enumerate(zip(plan.checks, found, strict=True)):
+            if hit is None:
+                statuses.append(uncounted(check))
+            elif count is not None:
+                statuses.append(judge(check, count, now))
+            else:
+                status, policies[i] = self._by_policy(policies[i], check, hit, now, in_doubt=error.in_doubt)
+                statuses.append(status)
+        decision = decide_without(plan, statuses, policies, modes)
+        if decision.refused_by is not None and not plan.charge_refused:
+            for (hit, _), status, policy in zip(found, statuses, policies, strict=True):
+                if hit is not None and policy is LOCAL and hit.amount > 0 and not status.over_limit:
+                    self.local.hit(hit._replace(amount=-hit.amount), now, in_doubt=error.in_doubt)
+        return decision
+
+    def policy(self, check: Check, *, no_room: bool = False) -> OnBackendError:
+        """What decides *check*. A rule in shadow mode refuses nothing, so it fails nothing either.
+
+        Where a bounded store has *no_room* for a counter, this process has none either: LOCAL denies.
+        """
+        rule = check.rule
+        policy = self.default if rule is None else rule.on_backend_error or self.default
+        if policy is ERROR and rule is not None and rule.shadow_mode:
+            return ALLOW
+        return DENY if no_room and policy is LOCAL else policy
+
+    def _by_policy(
+        self, policy: OnBackendError | None, check: Check, hit: CounterUpdate, now: int, *, in_doubt: bool
+    ) -> tuple[Status, OnBackendError]:
+        """The status by *policy*, and the policy that decided: DENY where LOCAL has no room for the counter."""
+        status = None
+        if policy is LOCAL:
+            status = self._count_here(check, hit, now, in_doubt=in_doubt)
+        elif policy is ALLOW:
+            status = _allow(check, now)
+        decided_by = DENY if status is None or policy is None else policy
+        self.decided[decided_by] += 1
+        return status or _deny(check, now), decided_by
+
+    def _count_here(self, check: Check, hit: CounterUpdate, now: int, *, in_doubt: bool) -> Status | None:
+        """The status by this process' own count; None where there is no room for it."""
+        share = self._share(check)
+        kept = keep_above(share.requests_per_unit, share.near_limit)
+        count = self.local.hit(hit._replace(keep_above=kept), now, in_doubt=in_doubt)
+        if count is None:
+            self._report_no_room(f"no room for more than {self.local.capacity} counters while the backend fails")
+            return None
+        self.caught_up["in_doubt"] += abs(hit.amount) * in_doubt
+        return judge(share, count, now)
+
+    def _report_no_room(self, text: str) -> None:
+        self.no_room += 1
+        self._on_no_room(f"{text}: new keys are decided by on_backend_error, of which `local` denies")
+
+    def failed(self, error: BackendError) -> None:
+        """The backend has failed: ask it again in the background, until it is back."""
+        self._failures += 1
+        if not self.reason:
+            self.reason, self._timed_out, self._retell_at = str(error), isinstance(error, TimedOut), 0.0
+            self._on_change(self.reason)
+        if self._recovery is None or self._recovery.done():
+            self._recovery = asyncio.get_running_loop().create_task(self._recover())
+
+    async def ping(self) -> None:
+        """Ask the backend whether it can be reached, and take note where it cannot.
+
+        Raises:
+            BackendError: It cannot.
+        """
+        try:
+            await self._backend.ping()
+        except BackendError as error:
+            self.failed(error)
+            self._find_cause(error)
+            raise
+
+    def _find_cause(self, error: BackendError) -> None:
+        """The backend goes on to fail, now with *error*. A time-out tells nothing new after another one."""
+        now, timed_out = asyncio.get_running_loop().time(), isinstance(error, TimedOut)
+        if str(error) != self.reason and not (timed_out and self._timed_out) and now >= self._retell_at:
+            self.reason, self._timed_out = str(error), timed_out
+            # The first cause is mostly that calls were not answered in time: what is behind it is reported at once.
+            self._retell_at = now + _RETELL_SECONDS
+
+    async def aclose(self) -> None:
+        """Ask no more. What was counted here and is not in the backend yet is lost."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._recovery
+
+    async def _recover(self) -> None:
+        """Until there has been no failure for some attempts."""
+        loop = asyncio.get_running_loop()
+        needed = _STEADY_AGAIN if loop.time() - self._back_at < _SOON_SECONDS else _STEADY
+        steady = 0
+        while steady < needed:
+            failures = self._failures
+            self._most_replicas = max(self._most_replicas, self._replicas())
+            await asyncio.sleep(self._probe_seconds)
+            steady = steady + 1 if await self._is_reached() and failures == self._failures else 0
+        self.local.clear()
+        self._most_replicas = 1
+        self.reason = ""
+        self._back_at = loop.time()
+        self._on_change("")
+
+    async def _is_reached(self) -> bool:
+        """Whether all nodes of the backend can count. Those that can get the hits that they have missed."""
+        all_can_count = True
+        try:
+            await self._backend.ping()
+        except BackendError as error:
+            if not error.counts:
+                return False
+            all_can_count = False
+        try:
+            await self._catch_up()
+        except BackendError:
+            return False
+        return all_can_count
+
+    async def _catch_up(self) -> None:
+        """Let the backend have what was counted here.
+
+        Raises:
+            BackendError: It is away again. What it surely has not got is kept; of what it may have got nothing is, nor of
+                counters that it refuses.
+        """
+        for hits in self.local.take(int(self._clock()), _SENT_AT_ONCE):
+            unsent: Sequence[CounterUpdate] = ()
+            try:
+                await self._backend.hit(hits)
+            except BackendError as error:
+                missing = [hit for hit, count in zip(hits, counts_of(error, hits), strict=True) if count is None]
+                refused = isinstance(error, CounterRefused)
+                if error.in_doubt or refused:
+                    self.caught_up["lost"] += _size(missing)
+                else:
+                    unsent = missing
+                self.caught_up["sent"] += _size(hits) - _size(missing)
+                self.local.settle(hits, unsent)
+                if not refused:
+                    raise
+            else:
+                self.caught_up["sent"] += _size(hits)
+                self.local.settle(hits)
+
+    def _share(self, check: Check) -> Check:
+        """*check* against this process' part of its limit, rounded up; against the smallest while it is not known.
+
+        While the backend fails the part never grows: those that are gone have let theirs pass.
+        """
+        whole = check.requests_per_unit
+        replicas = self._replicas()
+        self._most_replicas = max(self._most_replicas, replicas)  # `_recover` may not have had its turn yet
+        part = -(-whole // self._most_replicas) if replicas else min(1, whole)
+        if part == whole:
+            return check
+        return check._replace(requests_per_unit=part, near_limit=check.near_limit * part // whole)
+
+
+def _allow(check: Check, now: int) -> Status:
+    """It passes; but a limit of 0 is exceeded whatever has been counted."""
+    if not check.requests_per_unit:
+        return judge(check, max(0, check.amount), now)
+    reset = seconds_until_reset(now, check.window_seconds)
+    return Status(Code.OK, check, check.limit, check.requests_per_unit, reset)
+
+
+def _deny(check: Check, now: int) -> Status:
+    """A hit is refused; giving hits back never is."""
+    if check.amount < 0:
+        return judge(check, check.requests_per_unit, now)
+    code = Code.OK if check.rule is not None and check.rule.shadow_mode else Code.OVER_LIMIT
+    return Status(code, check, check.limit, 0, RETRY_SECONDS, over_limit=check.amount)
+
+
+def _size(hits: Sequence[CounterUpdate]) -> int:
+    return sum(abs(hit.amount) for hit in hits)

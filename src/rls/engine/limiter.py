@@ -1,0 +1,285 @@
+"""The limiter: plan → hit → decide, under the rules that are in force."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+
+from rls.core.decide import Decision, Fallback, Modes, Status, decide
+from rls.core.model import Request
+from rls.core.plan import CountingOptions, Plan, Planner
+from rls.core.rules import RuleSet
+from rls.engine.events import BackendFailed, Decided, Judged, Observer, RulesLoaded, RulesRejected
+from rls.engine.failure_policies import FailurePolicies
+from rls.engine.prepared import PreparedRequest
+from rls.engine.refunds import Refunds, unspent
+from rls.engine.sliced_decision import SlicedDecision
+from rls.errors import BackendError, Diagnostic, NotLoaded
+from rls.stores.base import CounterStore, CounterUpdate, counts_of, submit_to
+
+# A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
+_new = tuple.__new__
+
+
+class Limiter:
+    """Answers requests under one set of rules at a time.
+
+    Attributes:
+        rules: The rules in force. What was prepared belongs to the rules that it was prepared under.
+        problems: Mistakes that the last load found; empty when all of it is in force.
+        loaded: Whether any rules have been loaded.
+        planner: Plans under *rules*.
+        policies: What decides while the backend fails.
+        uncharge: What refused requests do not spend.
+
+    Args:
+        policies: Those of *backend*; by default no policy answers for a rule that has none of its own.
+        uncharge: Gives back to *backend*.
+    """
+
+    def __init__(
+        self,
+        backend: CounterStore,
+        *,
+        counting: CountingOptions | None = None,
+        modes: Modes | None = None,
+        policies: FailurePolicies | None = None,
+        refunds: Refunds | None = None,
+        observers: Sequence[Observer] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.rules = RuleSet()
+        self.problems: tuple[Diagnostic, ...] = ()
+        self.loaded = False
+        self.counting = counting or CountingOptions()
+        self.planner = Planner(self.rules, self.counting)
+        self.modes = modes or Modes()
+        self.policies = policies or FailurePolicies(backend, clock=clock)
+        self.refunds = refunds or Refunds(backend)
+        self._backend = backend
+        self._submit = submit_to(backend)
+        self._observers = tuple(observers)
+        # Bound once: this one is told for every check.
+        self._tell_decided = tuple(observer.decided for observer in observers)
+        self._clock = clock
+
+    def load(self, rules: RuleSet, files: tuple[str, ...] = (), problems: tuple[Diagnostic, ...] = ()) -> None:
+        """Put *rules* in force, whole; *problems* are the mistakes for which parts of a configuration are missing."""
+        self.rules = rules
+        self.planner = Planner(rules, self.counting)
+        self.problems = problems
+        self.loaded = True
+        for observer in self._observers:
+            observer.rules_loaded(RulesLoaded(rules, files, problems, self._clock()))
+
+    def reject(self, problems: tuple[Diagnostic, ...]) -> None:
+        """Keep the rules in force, and say why."""
+        self.problems = problems
+        for observer in self._observers:
+            observer.rules_rejected(RulesRejected(problems, self._clock()))
+
+    def prepare(self, request: Request) -> PreparedRequest:
+        """Plan *request* under the rules in force.
+
+        Raises:
+            NotLoaded: There are none yet.
+        """
+        return PreparedRequest(self.ready_planner().plan(request))
+
+    def ready_planner(self) -> Planner:
+        """What plans under the rules in force.
+
+        Raises:
+            NotLoaded: There are none yet.
+        """
+        if not self.loaded:
+            raise NotLoaded("no rate limit configuration loaded")
+        return self.planner
+
+    async def check(self, request: Request) -> Decision:
+        """Count and decide *request*.
+
+        Raises:
+            NotLoaded: No rules have been loaded yet.
+            BackendError: The counters could not be had, and no policy answers in their place.
+        """
+        return await self.run(self.prepare(request))
+
+    async def run(self, prepared: PreparedRequest) -> Decision:
+        """Count and decide what was prepared.
+
+        Raises:
+            BackendError: The counters could not be had, and no policy answers in their place.
+        """
+        began = self._clock()
+        now = int(began)
+        counts: Sequence[int] = ()
+        hits = prepared.hits if prepared.since <= now < prepared.until else prepared.at(now)
+        if hits:
+            try:
+                counts = await self._backend.hit(hits)
+            except BackendError as error:
+                fallback = self.fall_back(prepared.plan, hits, error, began)
+                if fallback is None:
+                    raise
+                return fallback
+        return self.conclude(prepared, hits, counts, began)
+
+    def conclude(
+        self, prepared: PreparedRequest, hits: Sequence[CounterUpdate], counts: Sequence[int], began: float
+    ) -> Decision:
+        """The decision that *counts* come to, which were had for *hits* at *began*; observers are told."""
+        decision = decide(prepared.plan, counts, int(began), self.modes)
+        if decision[3] is not None and not prepared.plan.charge_refused:
+            self._give_back(hits, counts, decision.statuses)
+        decided = _new(Decided, (decision, self._clock() - began))
+        for tell in self._tell_decided:
+            tell(decided)
+        return decision
+
+    def start(self, check: PendingCheck) -> None:
+        """Count and decide without a task: `PendingCheck.decided` or `undecided` is called, at once or later."""
+        prepared = check.prepared
+        began = check.began = self._clock()
+        now = int(began)
+        hits = check.hits = prepared.hits if prepared.since <= now < prepared.until else prepared.at(now)
+        if not hits:
+            check.counted(())
+            return
+        try:
+            counts = self._submit(hits, check)
+        except BackendError as error:
+            check.failed(error)
+        else:
+            if counts is not None:
+                check.counted(counts)
+
+    async def run_slices(self, slices: Callable[[], Iterable[Request]], take: Callable[[Judged], None]) -> Decision:
+        """Count and decide a request of many descriptors, each slice of it in a turn of the loop of its own.
+
+        Args:
+            slices: Makes the slices, which have one domain and one addend; called twice, since `replaces` holds for the
+                whole request.
+            take: Called with each slice when it is judged.
+
+        Returns:
+            The decision, with plan and statuses of the first slice only.
+
+        Raises:
+            NotLoaded: No rules have been loaded yet.
+            BackendError: As `run`; slices before the one that failed have been counted.
+        """
+        began, planner = self._clock(), self.ready_planner()
+        replaced: set[str] = set()
+        for one in slices():
+            replaced |= planner.replaced_by(one)
+            await asyncio.sleep(0)
+        whole = SlicedDecision(self.modes)
+        for one in slices():
+            planned = planner.plan(one, replaced)
+            hits = PreparedRequest(planned).at(int(began))
+            counts, decision = await self._judge(planned, hits, began)
+            whole.add(hits, counts, decision)
+            judged = Judged(planned, decision.statuses)
+            take(judged)
+            for observer in self._observers:
+                observer.judged(judged)
+            await asyncio.sleep(0)
+        decided = whole.decision()
+        if decided.refused_by is not None and not decided.plan.charge_refused:
+            self._give_back(whole.hits, whole.counts, whole.statuses)
+        seconds = self._clock() - began
+        for observer in self._observers:
+            observer.decided(Decided(decided._replace(statuses=()), seconds))
+        return decided
+
+    async def _judge(
+        self, planned: Plan, hits: Sequence[CounterUpdate], began: float
+    ) -> tuple[Sequence[int | None], Decision]:
+        """The counts of one slice, and the decision that it comes to by itself."""
+        try:
+            counts = await self._backend.hit(hits) if hits else ()
+        except BackendError as error:
+            fallback = self._decide_without(planned, hits, error, began)
+            if fallback is None:
+                raise
+            return counts_of(error, hits), fallback
+        return counts, decide(planned, counts, int(began), self.modes)
+
+    def fall_back(
+        self, plan: Plan, hits: Sequence[CounterUpdate], error: BackendError, began: float
+    ) -> Fallback | None:
+        """Decide by policy what could not be counted; None where that is not to be."""
+        decision = self._decide_without(plan, hits, error, began)
+        if decision is None:
+            return None
+        decided = Decided(decision, self._clock() - began)
+        for observer in self._observers:
+            observer.decided(decided)
+        if decision.refused_by is not None and not plan.charge_refused:
+            self._give_back(hits, counts_of(error, hits), decision.statuses)
+        return decision
+
+    def _decide_without(
+        self, plan: Plan, hits: Sequence[CounterUpdate], error: BackendError, began: float
+    ) -> Fallback | None:
+        decision = self.policies.decide(plan, hits, error, int(began), self.modes)
+        failed = BackendFailed(plan, str(error), self._clock() - began, answered=decision is not None)
+        for observer in self._observers:
+            observer.backend_failed(failed)
+        return decision
+
+    def _give_back(
+        self, hits: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
+    ) -> None:
+        given_back = unspent(hits, counts, statuses)
+        if given_back:
+            self.refunds.give_back(given_back)
+
+
+class PendingCheck(ABC):
+    """A check that waits for its counts, in place of a task; whoever starts one says what becomes of its decision.
+
+    Attributes:
+        began: When it was started, in Unix seconds.
+        hits: What is counted for it.
+    """
+
+    __slots__ = ("began", "hits", "limiter", "prepared")
+
+    def __init__(self, limiter: Limiter, prepared: PreparedRequest) -> None:
+        self.limiter = limiter
+        self.prepared = prepared
+        self.began = 0.0
+        self.hits: Sequence[CounterUpdate] = ()
+
+    @abstractmethod
+    def decided(self, decision: Decision) -> None:
+        """It was decided."""
+
+    @abstractmethod
+    def undecided(self, error: Exception) -> None:
+        """It was not: a BackendError where no policy answers, or a bug."""
+
+    def counted(self, counts: Sequence[int]) -> None:
+        """See `Waiting`."""
+        try:
+            decision = self.limiter.conclude(self.prepared, self.hits, counts, self.began)
+        except Exception as error:  # noqa: BLE001 - it ends this check, and no other of its batch
+            self.undecided(error)
+        else:
+            self.decided(decision)
+
+    def failed(self, error: BackendError) -> None:
+        """See `Waiting`."""
+        try:
+            decision = self.limiter.fall_back(self.prepared.plan, self.hits, error, self.began)
+        except Exception as bug:  # noqa: BLE001 - as above
+            self.undecided(bug)
+        else:
+            if decision is None:
+                self.undecided(error)
+            else:
+                self.decided(decision)

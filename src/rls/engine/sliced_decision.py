@@ -1,0 +1,55 @@
+"""The decision on a request of many descriptors, which are judged in slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rls.core.decide import Decision, Fallback, Modes, Overall, Status
+from rls.core.rules import OnBackendError
+from rls.stores.base import CounterUpdate
+
+
+class SlicedDecision:
+    """What the slices of a request come to.
+
+    Attributes:
+        hits: All hits, counts and statuses; kept only where a refused request gets hits back.
+    """
+
+    def __init__(self, modes: Modes) -> None:
+        self.hits: list[CounterUpdate] = []
+        self.counts: list[int | None] = []
+        self.statuses: list[Status] = []
+        self._overall = Overall(modes)
+        self._first: Decision | None = None
+        self._policies: set[OnBackendError] = set()
+        self._denied: list[Status | None] = []
+
+    def add(self, hits: Sequence[CounterUpdate], counts: Sequence[int | None], decision: Decision) -> None:
+        """Take in one slice."""
+        self._overall.add(decision.statuses)
+        if not decision.plan.charge_refused:
+            self.hits += hits
+            self.counts += counts
+            self.statuses += decision.statuses
+        if self._first is None:
+            self._first = decision
+        if isinstance(decision, Fallback):
+            self._policies |= decision.policies
+            if decision.denied:
+                self._denied.append(decision.refused_by)
+
+    def decision(self) -> Decision:
+        """The decision on the request, with plan and statuses of its first slice, and the status that refuses it."""
+        first = self._first
+        assert first is not None  # a request has a descriptor
+        decided = self._overall.decision(first.plan, first.statuses)
+        refused_by = decided.refused_by
+        if refused_by is not None and not any(status is refused_by for status in first.statuses):
+            decided = decided._replace(statuses=[*first.statuses, refused_by])
+        if not self._policies:
+            return decided
+        fallback = Fallback(*decided)
+        fallback.policies = frozenset(self._policies)
+        fallback.denied = refused_by is not None and any(status is refused_by for status in self._denied)
+        return fallback

@@ -1,0 +1,84 @@
+"""Counters in this process: exact for one process, lost with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from rls.errors import NoRoom
+from rls.stores.base import CounterUpdate, Waiting
+from rls.stores.counter_table import CounterTable
+
+
+class MemoryStore:
+    """Counters in a bounded table; safe to use from several threads and loops.
+
+    Args:
+        capacity: Counters that it holds. Where more are in use, see `CounterTable` for those that are forgotten, and whose
+            next hit counts from 0.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, *, capacity: int = 1_000_000, clock: Callable[[], float] = time.time) -> None:
+        self._table = CounterTable[int](capacity)
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
+        """Apply *hits*; see `CounterStore.hit`. Never waits.
+
+        Raises:
+            NoRoom: The table has no room for some of *hits*.
+        """
+        return self.submit(hits)
+
+    def submit(self, hits: Sequence[CounterUpdate], waiting: Waiting | None = None) -> Sequence[int]:  # noqa: ARG002 - never
+        """As `hit`; see `Submitting.submit`."""
+        table = self._table
+        windows = table.windows
+        counts: list[int] = []
+        full: list[int] = []
+        with self._lock:
+            now = int(self._clock())
+            if now != table.swept_at:
+                table.sweep(now)
+            for key, amount, _, expires_at, _, rule, keep_above in hits:
+                window = windows.get(key)
+                if window is not None and key in window.open and amount >= 0:
+                    count = window.open[key] + amount
+                    if count <= keep_above:  # the usual, without a call
+                        window.open[key] = count
+                        counts.append(count)
+                        continue
+                counted = self._change(rule, expires_at, key, amount, keep_above)
+                if counted is None:
+                    full.append(len(counts))
+                    counted = 0
+                counts.append(counted)
+        if full:
+            self._refuse(counts, full)
+        return counts
+
+    def _change(self, rule: str, expires_at: int, key: bytes, amount: int, keep_above: int) -> int | None:
+        """The count after a change; None where there is no room for the counter."""
+        before = self._table.find(key)
+        count = max(0, (before or 0) + amount)
+        if before is None and not count:
+            return 0
+        has_room = self._table.put(rule, expires_at, key, count, keep=count > keep_above)
+        return count if has_room else None
+
+    def _refuse(self, counts: Sequence[int], full: Sequence[int]) -> None:
+        missing = frozenset(full)
+        known = [None if i in missing else count for i, count in enumerate(counts)]
+        raise NoRoom(f"memory has no room for more than {self._table.capacity} counters", counts=known)
+
+    async def ping(self) -> None:
+        """Return; memory can always be reached."""
+
+    async def aclose(self) -> None:
+        """Do nothing; the counters go with the process."""

@@ -1,0 +1,1 @@
+"""HTTP/1.1: a listener of ours around uvicorn's protocol."""

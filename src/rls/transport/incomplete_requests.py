@@ -1,0 +1,100 @@
+"""Calls whose message has not come whole."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from rls.transport.base import Dropped
+from rls.transport.status import Aborted, StatusCode
+
+T = TypeVar("T")
+_REST_OF_MESSAGE = 5.0
+_TICK_SECONDS = 0.05
+_TICKS = 6
+
+
+class IncompleteRequests:
+    """Bounds how many calls wait for the rest of their message, and how long: each holds memory.
+
+    Time is measured in ticks of a timer. A clock would not do: while the loop stands still, it goes on for calls whose
+    message is there, but has not been looked at. A call counts as half sent once nothing has come for some ticks. Of too
+    many, those that have waited longest give way.
+
+    Args:
+        on_drop: Called with SHED for each that gives way.
+
+    Attributes:
+        count: How many counted as half sent at the last tick.
+    """
+
+    def __init__(
+        self,
+        at_most: int,
+        at_most_seconds: float = _REST_OF_MESSAGE,
+        *,
+        on_drop: Callable[[Dropped], None] = lambda _: None,
+    ) -> None:
+        self._at_most = at_most
+        self._on_drop = on_drop
+        self._longest = math.ceil(at_most_seconds / _TICK_SECONDS)
+        # At which tick each began to wait, in this order; and why a call that waits no more was ended.
+        self._waiting: dict[asyncio.Task[object], int] = {}
+        self._ended: dict[asyncio.Task[object], Aborted] = {}
+        self._ticks = 0
+        self._ticking = False
+        self.count = 0
+
+    async def wait(self, rest: Awaitable[T]) -> T:
+        """What comes, in the task of its call.
+
+        Raises:
+            Aborted: RESOURCE_EXHAUSTED where another call needed the place, DEADLINE_EXCEEDED where nothing came.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting[task] = self._ticks
+        if not self._ticking:
+            self._tick_later()
+        try:
+            return await rest
+        except asyncio.CancelledError:
+            error = self._ended.pop(task, None)
+            if error is None:
+                raise
+            task.uncancel()
+            if error.code is StatusCode.RESOURCE_EXHAUSTED:
+                self._on_drop(Dropped.SHED)
+            raise error from None
+        finally:
+            self._waiting.pop(task, None)
+            self._ended.pop(task, None)
+
+    def _tick_later(self) -> None:
+        self._ticking = True
+        asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        waiting = self._waiting
+        while waiting:
+            task, began = next(iter(waiting.items()))
+            ticks = self._ticks - began
+            if ticks >= self._longest:
+                self._end(task, Aborted(StatusCode.DEADLINE_EXCEEDED, "the message did not come"))
+            elif ticks >= _TICKS and len(waiting) > self._at_most:
+                self._end(task, Aborted(StatusCode.RESOURCE_EXHAUSTED, "too many calls are half sent"))
+            else:
+                break
+        self.count = sum(1 for began in waiting.values() if self._ticks - began >= _TICKS)
+        if waiting:
+            self._tick_later()
+        else:
+            self._ticking = False
+
+    def _end(self, task: asyncio.Task[object], why: Aborted) -> None:
+        del self._waiting[task]
+        self._ended[task] = why
+        task.cancel()

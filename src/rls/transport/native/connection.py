@@ -1,0 +1,254 @@
+"""One connection of the native transport: the HTTP/2 core on asyncio's transport."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from typing import TYPE_CHECKING, cast
+
+from rls.transport.base import Closed
+from rls.transport.http2 import Connection, ConnectionState, ErrorCode
+from rls.transport.status import StatusCode
+from rls.transport.tls import names_of, speaks_http2
+
+if TYPE_CHECKING:
+    from rls.transport.native.hub import Hub
+
+_LOG = logging.getLogger(__name__)
+
+HIGH_WATER = 65_536
+"""Bytes that the client has not taken, from which on nothing is read from it: so no new answers come up. And bytes that it
+has sent while others have their turn."""
+MOST_UNSENT = 1_048_576
+"""With so many of them the connection is given up: answers of calls in progress that are small, or one that is not."""
+SLOW_SECONDS = 5.0
+"""And when a client takes nothing for so long. As the core's `answer_seconds`."""
+LINGER_SECONDS = 1.0
+"""A connection that is over is closed when its client has closed it, but no later than that: what a client sends to a closed
+socket makes the kernel throw away what has been sent to it (RFC 9112, section 9.6 has it for HTTP/1.1)."""
+LINGER_BYTES = 1_048_576
+LONGEST_TURN = 0.002
+"""What is read later in a turn of the loop waits for the next one: answers of Redis and timers have their turn before."""
+
+clock = time.monotonic
+
+
+class NativeConnection(asyncio.Protocol):
+    """The shell of one connection.
+
+    Attributes:
+        connection: The core. Only after `connection_made`.
+        context: With what TLS was begun; None without TLS.
+        age_at: When it is to be drained.
+        stalled_since: When the client stopped to take what is sent; None while it does.
+    """
+
+    __slots__ = (
+        "_behind", "_busy", "_cut_at", "_discarded", "_hub", "_in_turn", "_linger_until", "_reading", "_transport",
+        "_unread", "_unread_since", "age_at", "connection", "context", "stalled_since",
+    )  # fmt: skip
+
+    connection: Connection
+    _transport: asyncio.Transport
+
+    def __init__(self, hub: Hub, context: ssl.SSLContext | None) -> None:
+        self.context = context
+        self.age_at = self._cut_at = float("inf")
+        self.stalled_since: float | None = None
+        self._hub = hub
+        self._reading = True
+        # There is more to do with what has been read, from `_unread_since` on.
+        self._busy = False
+        # What that is: bytes that the core holds, which reads nothing meanwhile, or bytes that it has not been given.
+        self._behind = False
+        self._unread = b""
+        self._unread_since = 0.0
+        # Whether all that comes up is sent when the core has read.
+        self._in_turn = False
+        self._linger_until: float | None = None
+        self._discarded = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
+        hub, now = self._hub, clock()
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        allowed = tls is None or hub.names is None or hub.names.allow(names_of(tls))
+        routes = hub.routes if allowed else hub.refusing_routes
+        self.connection = Connection(routes, hub.limits, now, self._wake, hub.memory)
+        self.age_at = hub.add(self, now)
+        if tls is not None and not speaks_http2(tls):
+            hub.closed[Closed.NO_ALPN] += 1
+            self.connection.lost()
+            transport.close()
+        elif hub.draining:
+            self.drain(now)
+        else:
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.connection.lost()
+        self._hub.remove(self)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._linger_until is not None:
+            self._discard(data)
+            return
+        now = clock()
+        began = self._hub.turn_began
+        waited = now - began if began else self._hub.begin_turn(now)
+        if self._busy or waited > LONGEST_TURN:
+            if not self._busy:
+                self._unread_since = now
+            self._unread += data
+            self._more()
+        else:
+            self._receive(data, now, waited)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.stalled_since = clock()
+        self._read_or_not()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.stalled_since = None
+        if self._busy:
+            self._hub.go_on_later(self)
+        self._read_or_not()
+
+    def go_on(self, now: float) -> None:
+        """Take another turn with what has been read."""
+        if self._linger_until is None and self.stalled_since is None:
+            data, self._unread = self._unread, b""
+            self._receive(data, now, now - self._unread_since)
+
+    def flush(self) -> None:
+        """Send what has come up outside of `go_on` and `data_received`."""
+        if self._linger_until is None:
+            self._send()
+
+    def tick(self, now: float) -> None:
+        """Do what is overdue."""
+        if self._linger_until is not None:
+            if now > self._linger_until:
+                self._transport.abort()
+        elif self.stalled_since is not None and now - self.stalled_since > SLOW_SECONDS:
+            self._give_up(Closed.SLOW_READER)
+        elif now >= self._cut_at:
+            self.cut()
+        else:
+            if now >= self.age_at:
+                self.age_at = float("inf")
+                self._hub.closed[Closed.AGE] += 1
+                self._cut_at = now + self._hub.grace if self._hub.grace else float("inf")
+                self.connection.drain(now)
+            self.connection.tick(now)
+            if self.connection.state is ConnectionState.DRAINING:
+                self._hub.watches.end(self.connection)
+            self._hub.tasks.sweep(self.connection)
+            self._send()
+
+    def drain(self, now: float) -> None:
+        """Let it go, once its calls have been answered."""
+        if self._linger_until is None:
+            self.connection.drain(now)
+            self._hub.watches.end(self.connection)
+            self._send()
+
+    def cut(self) -> None:
+        """Let it go at once: its calls had their time."""
+        if self._linger_until is None:
+            for stream_id in [*self.connection.calls, *self.connection.streams]:
+                self.connection.fail(stream_id, StatusCode.UNAVAILABLE, "the server is shutting down")
+            self.connection.terminate(ErrorCode.NO_ERROR, "shutting down")
+            self._hub.tasks.sweep(self.connection)
+            self._send()
+
+    def abort(self) -> None:
+        """Close it, whatever is under way."""
+        self.connection.lost()
+        self._transport.abort()
+
+    def _receive(self, data: bytes, now: float, waited: float) -> None:
+        hub, connection = self._hub, self.connection
+        hub.gate.begin(connection)
+        hub.turn.waited = waited
+        self._in_turn = True
+        self._behind = connection.receive(data, now, waited)
+        hub.starts.begin(connection)
+        if hub.tasks.running:
+            hub.tasks.sweep(connection)
+        self._in_turn = False
+        self._send()
+        if self._behind:
+            if not self._busy:
+                self._unread_since = now - waited
+            self._more()
+        elif self._busy:
+            self._busy = False
+            self._read_or_not()
+
+    def _more(self) -> None:
+        """Go on in the next turn of the loop."""
+        self._busy = True
+        self._hub.go_on_later(self)
+        self._read_or_not()
+
+    def _send(self) -> None:
+        connection = self.connection
+        out = connection.data_to_send()
+        if out:
+            self._transport.write(out)
+        self._hub.gate.count(connection)
+        if self.stalled_since is not None and self._transport.get_write_buffer_size() > MOST_UNSENT:
+            self._give_up(Closed.SLOW_READER)
+        elif connection.state is not ConnectionState.OPEN and connection.is_drained:
+            self._finish()
+
+    def _wake(self, _: Connection) -> None:
+        if not self._in_turn:
+            self._hub.flush_later(self)
+
+    def _read_or_not(self) -> None:
+        reads = not self._behind and self.stalled_since is None and len(self._unread) < HIGH_WATER
+        if reads is not self._reading and not self._transport.is_closing():
+            self._reading = reads
+            if reads:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _give_up(self, why: Closed) -> None:
+        self._hub.closed[why] += 1
+        self.abort()
+
+    def _finish(self) -> None:
+        """All is said: end our side, and wait for the client to end its own."""
+        if self._linger_until is not None or self._transport.is_closing():
+            return
+        self._linger_until = clock() + LINGER_SECONDS
+        self._unread = b""
+        self._busy = self._behind = False
+        if self.connection.error is not None:
+            code, text = self.connection.error
+            self._hub.closed[Closed.CLIENT_ERROR] += 1
+            _LOG.debug("a connection was closed: %s: %s", code.name, text)
+        self.connection.lost()
+        self._hub.tasks.sweep(self.connection)
+        self._hub.gate.count(self.connection)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._read_or_not()
+        else:
+            self._transport.close()  # TLS has its own way to say so
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > LINGER_BYTES:
+            self._transport.abort()

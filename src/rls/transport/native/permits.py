@@ -1,0 +1,94 @@
+"""Permits of the native transport: what is in progress is counted when connections read and write, not call by call."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from rls.transport.base import Calls, Dropped, Turn
+from rls.transport.http2 import Connection, Request, Responder, UnaryHandler
+from rls.transport.permits import Permits
+from rls.transport.status import StatusCode
+
+_TOO_MANY = "too many calls are in progress"
+_NONE = -1.0
+
+
+class Gate:
+    """Counts the unary calls that are handed over and not answered; those that are half sent, and streams, are not among them.
+
+    Connections are counted when they have read or written. A call is refused before its message is looked at.
+
+    Args:
+        permits: Says which are let in.
+        turn: Of the loop.
+        calls: Say how long a caller waits that sends no deadline, and what a call is answered with that is shed.
+
+    Attributes:
+        in_progress: Calls in progress, as last counted.
+    """
+
+    def __init__(self, permits: Permits, turn: Turn, calls: Calls) -> None:
+        self.in_progress = 0
+        self._permits = permits
+        self._turn = turn
+        self._caller_timeout = calls.caller_timeout
+        self._on_drop = calls.on_drop
+        self._shed_answer = calls.shed_answer
+        # Of connections that have any.
+        self._counted: dict[Connection, int] = {}
+        # While a connection reads: what else is in progress; and with which grpc-timeout a call was refused, as all the
+        # others are that come with it and have no more time.
+        self._others = 0
+        self._refused: float | None = _NONE
+
+    def begin(self, connection: Connection) -> None:
+        """*connection* is about to read."""
+        self._refused = _NONE
+        self._others = self.in_progress - self._counted.get(connection, 0) + connection.handed_over
+
+    def count(self, connection: Connection) -> None:
+        """*connection* has read, or answered."""
+        found = len(connection.calls) + connection.handed_over
+        before = self._counted.get(connection, 0)
+        if found != before:
+            self.in_progress += found - before
+            if found:
+                self._counted[connection] = found
+            else:
+                del self._counted[connection]
+
+    def forget(self, connection: Connection) -> None:
+        """*connection* is gone."""
+        self.in_progress -= self._counted.pop(connection, 0)
+
+    def gate(self, handler: UnaryHandler) -> UnaryHandler:
+        """*handler*, for calls that there is a permit for."""
+        permits, free = self._permits, self._permits.free
+
+        def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
+            calls = cast("Connection", connection).calls
+            if stream_id not in calls:
+                self._others += 1
+            # This one is among them.
+            total = self._others + len(calls)
+            if (permits.late or total > free) and self._refuses(connection, total - 1, request.head.timeout):
+                self._on_drop(Dropped.SHED)
+                if self._shed_answer is None:
+                    connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+                else:
+                    connection.respond(stream_id, self._shed_answer)
+            else:
+                handler(connection, stream_id, request, message, now)
+
+        return gated
+
+    def _refuses(self, connection: Responder, total: int, timeout: float | None) -> bool:
+        if timeout == self._refused:
+            return True
+        known = cast("Connection", connection)
+        mine = len(known.calls) + known.handed_over - 1
+        seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
+        if self._permits.allow(mine, total, len(self._counted) or 1, seconds):
+            return False
+        self._refused = timeout
+        return True

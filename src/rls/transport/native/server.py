@@ -1,0 +1,123 @@
+"""The native transport: HTTP/2 in the loop's own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from rls.errors import SettingsError
+from rls.transport.base import Calls, Closed, Limits, Tls
+from rls.transport.listen import address_of, close_listener, connections_allowed, keep_listening, listen
+from rls.transport.native.accept import Acceptor
+from rls.transport.native.hub import Hub
+from rls.transport.tls import Certificates
+
+_REASONS = (
+    Closed.TOO_MANY,
+    Closed.HANDSHAKE,
+    Closed.NO_ALPN,
+    Closed.AGE,
+    Closed.SLOW_READER,
+    Closed.CLIENT_ERROR,
+)
+
+
+class NativeTransport:
+    """The transport (see `Transport`) of *calls* on *address*.
+
+    Args:
+        max_connection_age: Seconds after which a connection is told to go away, ±10 %, so that clients spread over new
+            pods; 0 for never.
+        max_connection_age_grace: Seconds that its calls in flight then have; 0 for as long as they take.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        address: str,
+        *,
+        limits: Limits | None = None,
+        tls: Tls | None = None,
+        max_connection_age: float = 0,
+        max_connection_age_grace: float = 0,
+    ) -> None:
+        self._calls = calls
+        self._address = address
+        self._limits = limits or Limits()
+        self._tls = tls
+        self._age = (max_connection_age, max_connection_age_grace)
+        self._listener: socket.socket | None = None
+        self._hub: Hub | None = None
+        self._acceptor: Acceptor | None = None
+        self._certificates: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self._address
+
+    async def start(self) -> None:
+        """Listen and serve."""
+        tls, limits = self._tls, self._limits
+        if tls is not None and self._address.startswith("unix:"):
+            raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
+        certificates = None
+        if tls is not None:
+            certificates = Certificates(tls, lambda _, context: context, self._calls.certificate, self._renew)
+        self._listener = listen(self._address)
+        self._address = address_of(self._listener)
+        age, grace = self._age
+        client_san = () if tls is None else tls.client_san
+        hub = self._hub = Hub(self._calls, limits, client_san=client_san, age=age, grace=grace)
+        connections = self._calls.connections
+        bound = connections_allowed(limits.max_connections)
+        self._acceptor = Acceptor(
+            self._listener,
+            hub.make,
+            hub.failed,
+            None if certificates is None else lambda: certificates.newest,
+            lambda: len(hub),
+            bound,
+            connections,
+        )
+        connections.begin(self._acceptor.count, bound[0], _REASONS)
+        if certificates is not None:
+            self._certificates = asyncio.create_task(certificates.run(), name="certificates")
+
+    async def ended(self) -> None:
+        """Return when it serves no more, or looks at its certificates no more."""
+        assert self._acceptor is not None
+        accepting = asyncio.ensure_future(self._acceptor.ended())
+        parts = [part for part in (accepting, self._certificates) if part is not None]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            accepting.cancel()
+        for part in done:
+            part.result()
+
+    async def listening(self) -> None:
+        """Check every second whether clients can connect."""
+        assert self._listener is not None
+        await keep_listening(self._listener)
+
+    async def aclose(self) -> None:
+        """Drain and close."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._drain())
+        await asyncio.shield(self._closing)
+
+    def _renew(self) -> None:
+        if self._hub is not None:
+            self._hub.renew()
+
+    async def _drain(self) -> None:
+        if self._certificates is not None:
+            self._certificates.cancel()
+        if self._acceptor is not None:
+            await self._acceptor.aclose()
+        if self._listener is not None:
+            close_listener(self._listener)
+        if self._hub is not None:
+            await self._hub.drain(self._limits.drain)
