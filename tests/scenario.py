@@ -41,7 +41,7 @@ START = 1_700_000_040
 """Unix time at which a scenario begins, unless it says otherwise: the start of a minute."""
 _STEP_KEYS = {
     *("at", "load", "problems", "backend", "ask", "domain", "hits_addend", "times"),
-    *("answer", "statuses", "headers", "metadata", "refused_by", "body", "error", "keys", "known", "shadowed"),
+    *("answer", "statuses", "headers", "metadata", "limited_by", "body", "error", "keys", "known", "shadowed"),
 }
 
 
@@ -216,8 +216,8 @@ class Run:
         metadata = show_metadata(answer)
         if "metadata" in step:
             assert metadata == step["metadata"], told
-        if "refused_by" in step:
-            assert metadata.get("rule") == step["refused_by"], told
+        if "limited_by" in step:
+            assert metadata.get("rule") == step["limited_by"], told
         if "body" in step:
             body = json.loads(answer.raw_body or b"{}")
             assert {key: body.get(key) for key in step["body"]} == step["body"], told

@@ -62,7 +62,7 @@ class Tally:
         return sum(answer.status == status for answer in self.answers)
 
     @property
-    def refused_by(self) -> str:
+    def limited_by(self) -> str:
         """The rule, as the last refusal names it; "" where there was none."""
         return self._last_refusal.get("x-refused-by", "")
 

@@ -71,7 +71,7 @@ def table(tallies: list[Tally]) -> Table:
             str(len(tally.answers)),
             f"[green]{passed}[/]",
             f"[red]{refused}[/]" if refused else "0",
-            tally.refused_by or "-",
+            tally.limited_by or "-",
             f"in {tally.reset} s" if tally.reset else "-",
         )
     return table

@@ -115,20 +115,20 @@ def expected(decision: Decision, answers: ResponseOptions, modes: Modes) -> rls_
     headers = tightest_headers(decision, answers.limit_headers, modes) if answers.limit_headers else []
     headers += ietf_headers(decision.statuses) if answers.ietf_headers else []
     metadata = dict(request_metadata(decision)) if answers.dynamic_metadata else {}
-    refused_by = decision.refused_by
-    if refused_by is not None:
-        rule = refused_by.check.rule_label
+    limited_by = decision.limited_by
+    if limited_by is not None:
+        rule = limited_by.check.rule_label
         if answers.ietf_headers:
-            headers.append(Header("Retry-After", str(refused_by.seconds_until_reset)))
+            headers.append(Header("Retry-After", str(limited_by.seconds_until_reset)))
         if answers.refusal_header:
             headers.append(Header(answers.refusal_header, percent_encoded(rule)))
         if answers.problem_json:
             headers.append(Header("Content-Type", "application/problem+json"))
-        descriptor = refused_by.check.descriptor.text
+        descriptor = limited_by.check.descriptor.text
         metadata |= {
             "rule": printable(rule),
             "descriptor": printable(descriptor),
-            "seconds_until_reset": refused_by.seconds_until_reset,
+            "seconds_until_reset": limited_by.seconds_until_reset,
         }
     for name, value in headers:
         response.response_headers_to_add.add(key=name, value=value)

@@ -128,21 +128,21 @@ def test_one_status_over_its_limit_refuses() -> None:
     decision = decided((check(rule("a")), 1), (check(rule("b")), 11), (check(None), 0))
     assert decision.code is OVER
     assert [status.code for status in decision.statuses] == [OK, OVER, OK]
-    assert decision.refused_by is decision.statuses[1]
+    assert decision.limited_by is decision.statuses[1]
 
 
 def test_the_rule_that_is_told_is_the_one_that_refuses_longest() -> None:
     """Among several, the one whose window ends last: a client who comes back earlier is refused again."""
     minute, day, hour = (rule(unit.name, 1, unit) for unit in (Unit.MINUTE, Unit.DAY, Unit.HOUR))
     decision = decided((check(minute), 2), (check(day), 2), (check(hour), 2))
-    assert decision.refused_by is not None
-    assert decision.refused_by.check.rule is day
+    assert decision.limited_by is not None
+    assert decision.limited_by.check.rule is day
 
 
 def test_a_rule_in_shadow_mode_refuses_nobody() -> None:
     decision = decided((check(rule(shadow_mode=True)), 11))
     (status,) = decision.statuses
-    assert (decision.code, decision.refused_by, decision.shadowed) == (OK, None, False)
+    assert (decision.code, decision.limited_by, decision.shadowed) == (OK, None, False)
     assert (status.code, status.limit_remaining, status.over_limit) == (OK, 0, 1)
 
 
@@ -150,7 +150,7 @@ def test_the_global_shadow_mode_leaves_the_statuses() -> None:
     """Only the overall code is turned, for overrides too, and it is told that it was."""
     override = check(None, limit=RateLimit(10, Unit.MINUTE))
     decision = decided((override, 11), modes=Modes(shadow_mode=True))
-    assert (decision.code, decision.refused_by, decision.shadowed) == (OK, None, True)
+    assert (decision.code, decision.limited_by, decision.shadowed) == (OK, None, True)
     assert decision.statuses[0].code is OVER
     decision = decided((override, 10), modes=Modes(shadow_mode=True))
     assert not decision.shadowed
@@ -163,7 +163,7 @@ UNLIMITED_QUOTA = rule("unlimited", None, quota_mode=True)
 
 
 @pytest.mark.parametrize(
-    ("asked", "code", "refused_by"),
+    ("asked", "code", "limited_by"),
     [
         ([(QUOTA, 11)], OVER, 0),
         ([(QUOTA, 10)], OK, None),
@@ -179,12 +179,12 @@ UNLIMITED_QUOTA = rule("unlimited", None, quota_mode=True)
     ],
 )
 def test_quota_rules_refuse_together(
-    asked: Sequence[tuple[Rule | None, int]], code: Code, refused_by: int | None
+    asked: Sequence[tuple[Rule | None, int]], code: Code, limited_by: int | None
 ) -> None:
     """A request is refused by its quota rules when all of them are over; by any other rule alone."""
     decision = decided(*((check(found), count) for found, count in asked))
     assert decision.code is code
-    assert decision.refused_by is (None if refused_by is None else decision.statuses[refused_by])
+    assert decision.limited_by is (None if limited_by is None else decision.statuses[limited_by])
     over = [count > 10 and found is not QUOTA_SHADOW for found, count in asked]
     assert [status.code is OVER for status in decision.statuses] == over
 
@@ -225,8 +225,8 @@ def test_the_overall_code_follows_from_the_statuses(asked: list[tuple[Rule | Non
     )
     assert (decision.code is OVER) == (refused and not modes.shadow_mode)
     assert decision.shadowed == (refused and modes.shadow_mode)
-    if decision.refused_by is None:
+    if decision.limited_by is None:
         assert decision.code is OK
     else:
-        assert decision.refused_by.code is OVER
-        assert decision.refused_by in (others if any(status.code is OVER for status in others) else quotas)
+        assert decision.limited_by.code is OVER
+        assert decision.limited_by in (others if any(status.code is OVER for status in others) else quotas)

@@ -116,18 +116,18 @@ def _add_statuses(parts: list[bytes], statuses: Sequence[Status], heads: Sequenc
 
 def _rest(decision: Decision, answers: ResponseOptions, modes: Modes) -> bytes:
     """RateLimitResponse after its statuses: headers, body, dynamic metadata."""
-    refused_by = decision.refused_by
+    limited_by = decision.limited_by
     parts = [message(3, _header(header)) for header in _headers(decision, answers, modes)]
     fallback = decision if isinstance(decision, Fallback) else None
-    if refused_by is not None and answers.problem_json:
+    if limited_by is not None and answers.problem_json:
         denied = fallback is not None and fallback.denied
-        parts.append(message(5, _denied(refused_by) if denied else _problem(refused_by)))
+        parts.append(message(5, _denied(limited_by) if denied else _problem(limited_by)))
     metadata = b""
     if answers.dynamic_metadata:
         metadata = _struct_fields(request_metadata(decision))
-    if refused_by is not None:
-        metadata += _refusal(refused_by.check) + _map_entry(
-            "seconds_until_reset", b"\x11" + _DOUBLE.pack(refused_by.seconds_until_reset)
+    if limited_by is not None:
+        metadata += _refusal(limited_by.check) + _map_entry(
+            "seconds_until_reset", b"\x11" + _DOUBLE.pack(limited_by.seconds_until_reset)
         )
     if fallback is not None:
         metadata += _struct_fields({"on_backend_error": ",".join(sorted(fallback.policies))})
@@ -188,13 +188,13 @@ def _headers(decision: Decision, answers: ResponseOptions, modes: Modes) -> Iter
         yield from tightest_headers(decision, answers.limit_headers, modes)
     if answers.ietf_headers:
         yield from ietf_headers(decision.statuses)
-    refused_by = decision.refused_by
-    if refused_by is None:
+    limited_by = decision.limited_by
+    if limited_by is None:
         return
     if answers.ietf_headers:
-        yield Header("Retry-After", str(refused_by.seconds_until_reset))
+        yield Header("Retry-After", str(limited_by.seconds_until_reset))
     if answers.refusal_header:
-        yield Header(answers.refusal_header, percent_encoded(refused_by.check.rule_label))
+        yield Header(answers.refusal_header, percent_encoded(limited_by.check.rule_label))
     if answers.problem_json:
         yield Header("Content-Type", "application/problem+json")
 
@@ -213,10 +213,10 @@ def _refusal(check: Check) -> bytes:
     return encoded
 
 
-def _problem(refused_by: Status) -> bytes:
-    limit = refused_by.limit
+def _problem(limited_by: Status) -> bytes:
+    limit = limited_by.limit
     assert limit is not None
-    label = printable(refused_by.check.rule_label)
+    label = printable(limited_by.check.rule_label)
     window = (
         f"{limit.unit_multiplier} {limit.unit.name.lower()}s" if limit.unit_multiplier > 1 else limit.unit.name.lower()
     )
@@ -225,19 +225,19 @@ def _problem(refused_by: Status) -> bytes:
         "title": "Request cannot be satisfied as assigned quota has been exceeded",
         "status": 429,
         "detail": f"The limit of {limit.requests_per_unit} requests per {window} is used up; "
-        f"it is reset in {refused_by.seconds_until_reset} s.",
+        f"it is reset in {limited_by.seconds_until_reset} s.",
         "violated-policies": [label],
     }
     return json.dumps(body).encode()
 
 
-def _denied(refused_by: Status) -> bytes:
+def _denied(limited_by: Status) -> bytes:
     """That a policy refused, since nobody knows whether the limit is used up."""
     body = {
         "type": "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
         "title": "Request cannot be satisfied due to temporary server capacity constraints",
         "status": 429,
-        "detail": f"Limits cannot be checked at the moment; try again in {refused_by.seconds_until_reset} s.",
+        "detail": f"Limits cannot be checked at the moment; try again in {limited_by.seconds_until_reset} s.",
     }
     return json.dumps(body).encode()
 

@@ -55,14 +55,14 @@ class Decision(NamedTuple):
         code: Overall code; this alone is what Envoy acts on.
         statuses: One for each descriptor, in the request's order.
         plan: What was asked.
-        refused_by: The enforced status over its limit whose window ends last; None where the overall code is OK.
+        limited_by: The enforced status over its limit whose window ends last; None where the overall code is OK.
         shadowed: Whether only the global shadow mode turned the overall code to OK.
     """
 
     code: Code
     statuses: Sequence[Status]
     plan: Plan
-    refused_by: Status | None = None
+    limited_by: Status | None = None
     shadowed: bool = False
 
 
@@ -115,9 +115,9 @@ def decide_without(
     over = any(status.code is _OVER_LIMIT for status in statuses)
     fallback = Fallback(*(_overall(plan, statuses, modes) if over else (_OK, statuses, plan)))
     fallback.policies = frozenset(policy for policy in policies if policy is not None)
-    refused_by = fallback.refused_by
+    limited_by = fallback.limited_by
     fallback.denied = any(
-        status is refused_by and policy is OnBackendError.DENY
+        status is limited_by and policy is OnBackendError.DENY
         for status, policy in zip(statuses, policies, strict=True)
     )
     return fallback
@@ -178,14 +178,14 @@ class Overall:
 
     def decision(self, plan: Plan, statuses: Sequence[Status]) -> Decision:
         """The decision on *plan*; *statuses* are those to answer with."""
-        refused_by = self._refusing
-        if refused_by is None and self._quotas_over and len(self._quotas_over) == self._quotas:
-            refused_by = max(self._quotas_over, key=lambda status: status.seconds_until_reset)
-        if refused_by is None:
+        limited_by = self._refusing
+        if limited_by is None and self._quotas_over and len(self._quotas_over) == self._quotas:
+            limited_by = max(self._quotas_over, key=lambda status: status.seconds_until_reset)
+        if limited_by is None:
             return Decision(_OK, statuses, plan)
         if self._modes.shadow_mode:
             return Decision(_OK, statuses, plan, shadowed=True)
-        return Decision(_OVER_LIMIT, statuses, plan, refused_by)
+        return Decision(_OVER_LIMIT, statuses, plan, limited_by)
 
 
 def _overall(plan: Plan, statuses: Sequence[Status], modes: Modes) -> Decision:

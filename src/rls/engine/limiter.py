@@ -188,7 +188,7 @@ class Limiter:
                 observer.judged(judged)
             await asyncio.sleep(0)
         decided = whole.decision()
-        if decided.refused_by is not None and not decided.plan.charge_refused:
+        if decided.limited_by is not None and not decided.plan.charge_refused:
             self._give_back(whole.hits, whole.counts, whole.statuses)
         seconds = self._clock() - began
         for observer in self._observers:
@@ -218,7 +218,7 @@ class Limiter:
         decided = Decided(decision, self._clock() - began)
         for observer in self._observers:
             observer.decided(decided)
-        if decision.refused_by is not None and not plan.charge_refused:
+        if decision.limited_by is not None and not plan.charge_refused:
             self._give_back(hits, counts_of(error, hits), decision.statuses)
         return decision
 

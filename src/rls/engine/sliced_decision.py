@@ -37,19 +37,19 @@ class SlicedDecision:
         if isinstance(decision, Fallback):
             self._policies |= decision.policies
             if decision.denied:
-                self._denied.append(decision.refused_by)
+                self._denied.append(decision.limited_by)
 
     def decision(self) -> Decision:
         """The decision on the request, with plan and statuses of its first slice, and the status that refuses it."""
         first = self._first
         assert first is not None  # a request has a descriptor
         decided = self._overall.decision(first.plan, first.statuses)
-        refused_by = decided.refused_by
-        if refused_by is not None and not any(status is refused_by for status in first.statuses):
-            decided = decided._replace(statuses=[*first.statuses, refused_by])
+        limited_by = decided.limited_by
+        if limited_by is not None and not any(status is limited_by for status in first.statuses):
+            decided = decided._replace(statuses=[*first.statuses, limited_by])
         if not self._policies:
             return decided
         fallback = Fallback(*decided)
         fallback.policies = frozenset(self._policies)
-        fallback.denied = refused_by is not None and any(status is refused_by for status in self._denied)
+        fallback.denied = limited_by is not None and any(status is limited_by for status in self._denied)
         return fallback
