@@ -113,7 +113,7 @@ def test_the_garbage_collector_need_not_walk_rules_that_were_loaded_later(tmp_pa
     try:
         for _ in range(2):
             app.loading.apply(load([path]))
-            root = app.limiter.rules.domains["mesh"].root
+            root = app.engine.limiter.rules.domains["mesh"].root
             assert all(found is not root for found in gc.get_objects())
     finally:
         gc.unfreeze()

@@ -353,18 +353,19 @@ async def test_files_that_were_not_looked_at_for_a_while_are_reported(rules, is_
     file, disk = write(rules / "a.yaml", REFUSING.format("d")), HeldDisk()
     settings = Settings(config=(rules if is_directory else file,))
     app = App(settings)
-    loading = Loading(settings, app.limiter, app.enforcement, app.event_log, disk=disk, late_seconds=2.0)
+    enforcement = app.telemetry.enforcement
+    loading = Loading(settings, app.engine.limiter, enforcement, app.telemetry.events, disk=disk, late_seconds=2.0)
     await loading.start()
     task = asyncio.create_task(loading.run())
     try:
         disk.held.set()
-        await until(lambda: app.enforcement.find(Reason.RULES_NOT_LOOKED_AT))
-        found = app.enforcement.find(Reason.RULES_NOT_LOOKED_AT)
+        await until(lambda: enforcement.find(Reason.RULES_NOT_LOOKED_AT))
+        found = enforcement.find(Reason.RULES_NOT_LOOKED_AT)
         assert found is not None
         assert "has not ended since 20" in found.text
         disk.held.clear()
         disk.let_go.set()
-        await until(lambda: app.enforcement.find(Reason.RULES_NOT_LOOKED_AT) is None)
+        await until(lambda: enforcement.find(Reason.RULES_NOT_LOOKED_AT) is None)
     finally:
         disk.let_go.set()
         task.cancel()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from rls.app.telemetry import Telemetry
 from rls.app.watching import Watching
 from rls.engine.enforcement import EnforcementState, Reason
 from rls.observe.cpu import CpuStat
-from rls.observe.logs import configure
-from rls.observe.metrics import Metrics
 from rls.settings import Settings
+from rls.stores.redis import Inspection
 from rls.transport.base import Dropped
 
 STAT = "nr_periods {}\nnr_throttled {}\nthrottled_usec 1\n"
@@ -25,10 +24,11 @@ STAT = "nr_periods {}\nnr_throttled {}\nthrottled_usec 1\n"
 async def watch(
     folder: Path, *, cpu: CpuStat | None = None, **settings: str
 ) -> AsyncIterator[tuple[Watching, EnforcementState]]:
-    enforcement = EnforcementState()
     asked = Settings.model_validate({"config": (folder,), **settings})
-    log = configure("info", "text", io.StringIO())
-    watching = Watching(asked, log, Metrics(), enforcement, lambda: {"backend": 100, "invalid": 0}, cpu=cpu)
+    telemetry = Telemetry(asked)
+    enforcement = telemetry.enforcement
+    inspection = Inspection(on_skew=lambda _: None, on_evictions=lambda _: None)
+    watching = Watching(asked, telemetry, inspection, lambda: {"backend": 100, "invalid": 0}, cpu=cpu)
     task = asyncio.create_task(watching.run())
     await asyncio.sleep(0)  # its first look
     try:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from rls.engine.enforcement import EnforcementState, Reason, Reporter
+from rls.app.telemetry import Telemetry
+from rls.engine.enforcement import Reason, Reporter
 from rls.observe.cpu import CpuStat, show_throttling
 from rls.observe.drops import Drops
-from rls.observe.logs import Log
-from rls.observe.metrics import Metrics
 from rls.observe.shares import Share
 from rls.settings import Settings
 from rls.stores.redis import Inspection
@@ -24,9 +23,8 @@ class Watching:
 
     Args:
         settings: What shed calls are answered with.
-        log: Gets a line when shedding begins, and when it has ended.
-        metrics: Get the counts; know how many requests were decided.
-        enforcement: Gets the reasons.
+        telemetry: Gets counts, reasons, and log lines when shedding begins and ends.
+        inspection: Asks the nodes of Redis; run here.
         unanswered: How many requests got an error for an answer, by cause.
         cpu: Whether the CPU limit stops this process.
     """
@@ -34,20 +32,18 @@ class Watching:
     def __init__(
         self,
         settings: Settings,
-        log: Log,
-        metrics: Metrics,
-        enforcement: EnforcementState,
+        telemetry: Telemetry,
+        inspection: Inspection,
         unanswered: Callable[[], Mapping[str, int]],
         *,
         cpu: CpuStat | None = None,
     ) -> None:
-        reporter = enforcement.reporter
-        self.inspection = Inspection(on_skew=reporter(Reason.CLOCK_SKEW), on_evictions=reporter(Reason.REDIS_EVICTS))
-        """Asks the nodes of Redis."""
+        reporter, metrics = telemetry.enforcement.reporter, telemetry.metrics
         self._metrics = metrics
+        self._inspection = inspection
         self._unanswered = unanswered
         self._concurrency_limit = 0
-        self.drops = Drops(log, Dropped, (Dropped.SHED, Dropped.QUEUED), answer=settings.on_overload)
+        self.drops = Drops(telemetry.log, Dropped, (Dropped.SHED, Dropped.QUEUED), answer=settings.on_overload)
         self.drops.show(metrics)
         metrics.register_gauge(
             "rls_concurrency_limit",
@@ -67,7 +63,7 @@ class Watching:
     async def run(self) -> None:
         """Look until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.inspection.run())
+            tasks.create_task(self._inspection.run())
             while True:
                 self.look()
                 await asyncio.sleep(_LOOK_SECONDS)

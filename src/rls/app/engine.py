@@ -1,0 +1,95 @@
+"""Settings → what counts and decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rls.app.replicas import Replicas
+from rls.app.stores import open_backend
+from rls.app.telemetry import Telemetry
+from rls.core.decide import Modes
+from rls.core.keys import KeyFormat
+from rls.core.plan import CountingOptions
+from rls.core.rules import OnBackendError
+from rls.engine.enforcement import HOLD_SECONDS, Reason
+from rls.engine.failure_policies import FailurePolicies
+from rls.engine.limiter import Limiter
+from rls.engine.refunds import ImmediateRefunds, Refunds
+from rls.observe.failure_policies import register_failure_policy_metrics, register_refund_metrics
+from rls.settings import Settings
+from rls.stores.memory import MemoryStore
+from rls.stores.redis import Inspection
+
+
+class Engine:
+    """The limiter and what it works with.
+
+    Args:
+        settings: Where counters are, and how they are counted.
+        telemetry: Gets metrics, and the reasons that weaken limits.
+        inspection: Asks the nodes of Redis.
+        on_store_change: Called with the reason when the store begins to fail, with "" when it is back.
+
+    Attributes:
+        store: Counts.
+        replicas: How many servers share the limits.
+        policies: Decide while the store fails.
+        limiter: Plans, counts and decides.
+    """
+
+    def __init__(
+        self, settings: Settings, telemetry: Telemetry, inspection: Inspection, on_store_change: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._enforcement = enforcement = telemetry.enforcement
+        metrics = telemetry.metrics
+        self.store = open_backend(settings, metrics, enforcement.reporter(Reason.TTL_REFUSED), inspection)
+        self.replicas = Replicas(
+            settings.replicas,
+            on_count=self._report_sharing,
+            unknown=enforcement.reporter(Reason.REPLICAS_UNKNOWN),
+        )
+        self.policies = FailurePolicies(
+            self.store,
+            default=OnBackendError(settings.on_backend_error),
+            replicas=lambda: self.replicas.count,
+            on_change=on_store_change,
+            on_no_room=enforcement.reporter(Reason.NO_ROOM, seconds=HOLD_SECONDS),
+            on_refused=enforcement.reporter(Reason.COUNTER_REFUSED, seconds=HOLD_SECONDS),
+        )
+        self.limiter = Limiter(
+            self.store,
+            policies=self.policies,
+            refunds=(ImmediateRefunds if isinstance(self.store, MemoryStore) else Refunds)(self.store),
+            counting=CountingOptions(
+                settings.near_limit_ratio,
+                KeyFormat(settings.key_format),
+                settings.key_prefix,
+                charge_refused=settings.charge_refused,
+            ),
+            modes=Modes(settings.shadow_mode, settings.quota_mode),
+            observers=(metrics, telemetry.events),
+        )
+        self._report_modes()
+        register_failure_policy_metrics(metrics, self.policies, lambda: self.replicas.count)
+        register_refund_metrics(metrics, self.limiter.refunds)
+
+    async def aclose(self) -> None:
+        """Give back what is under way, ask no more, release connections."""
+        await self.limiter.refunds.aclose()
+        await self.policies.aclose()
+        await self.store.aclose()
+
+    def _report_modes(self) -> None:
+        """Report the modes of the whole server that weaken rules."""
+        report, modes = self._enforcement.report, self.limiter.modes
+        report(Reason.SHADOW_MODE, "--shadow-mode answers OK to every request" if modes.shadow_mode else "")
+        report(
+            Reason.QUOTA_MODE, "--quota-mode lets a request pass if any of its limits does" if modes.quota_mode else ""
+        )
+
+    def _report_sharing(self, replicas: int) -> None:
+        """Report whether *replicas* servers count apart."""
+        apart = replicas > 1 and self._settings.backend.scheme == "memory"
+        text = f"{replicas} servers count in memory, each for itself: they let {replicas} times the limits pass"
+        self._enforcement.report(Reason.MEMORY_NOT_SHARED, text if apart else "")

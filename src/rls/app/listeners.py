@@ -1,0 +1,62 @@
+"""Settings → the addresses that a server listens on: gRPC, HTTP and admin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rls.api.http import admin_app, public_app
+from rls.api.json_token import JsonToken
+from rls.api.readiness import Readiness
+from rls.api.service import Service
+from rls.app.telemetry import Telemetry
+from rls.app.transports import Sockets, open_transport
+from rls.app.watching import Watching
+from rls.engine.limiter import Limiter
+from rls.observe.metrics import CONTENT_TYPE
+from rls.settings import Settings
+from rls.transport.base import Transport
+from rls.transport.health import Health
+from rls.transport.http1.listener import HttpListener
+
+NAMES = ("grpc", "http", "admin")
+
+
+class Listeners:
+    """The listeners that *settings* ask for.
+
+    Attributes:
+        grpc: What Envoy calls.
+        all: Each of them by name, in the order in which they start.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        limiter: Limiter,
+        service: Service,
+        health: Health,
+        readiness: Readiness,
+        watching: Watching,
+    ) -> None:
+        sockets = Sockets(telemetry.metrics, telemetry.enforcement)
+        self.grpc: Transport = open_transport(settings, service, health, watching.drops.add, watching.limited, sockets)
+        self.all: dict[str, Transport | HttpListener] = {"grpc": self.grpc}
+        if settings.http:
+            public = public_app(
+                service,
+                readiness,
+                lambda: limiter.problems,
+                telemetry.metrics.expose,
+                CONTENT_TYPE,
+                json_checks=settings.json_checks,
+                json_token=JsonToken(settings.json_token_file) if settings.json_token_file else None,
+            )
+            self.all["http"] = HttpListener(public, settings.http, counted=sockets.http)
+        if settings.admin:
+            self.all["admin"] = HttpListener(admin_app(limiter), settings.admin, name="admin", counted=sockets.admin)
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Where each listens, or "off". Only after all have started."""
+        return {name: self.all[name].address if name in self.all else "off" for name in NAMES}
