@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable
 from random import Random
+from typing import cast
 
 from hpack import Encoder
 
@@ -43,7 +44,10 @@ def _answer(connection: Responder, stream: int, request: Request, message: bytes
 
 
 def _shed(connection: Responder, stream: int, request: Request, message: bytes, now: float) -> None:
-    del request, message, now
+    del message, now
+    known = cast("Connection", connection)
+    if known.rejecting is None:
+        known.reject_alike(request, _shed)
     connection.fail(stream, StatusCode.RESOURCE_EXHAUSTED, "too many calls")
 
 
@@ -102,6 +106,7 @@ def measure(rounds: int) -> dict[str, float]:
         "two fields differ, not Huffman": _microseconds(lambda random: _block(random, huffman=False), rounds),
         "a block that hpack decodes": _microseconds(lambda random: _block(random, odd=True), rounds, calls=4),
         "a call that is shed": _microseconds(lambda _: same, rounds, shed=True),
+        "a call that is shed, two fields differ": _microseconds(_block, rounds, shed=True),
     }
 
 

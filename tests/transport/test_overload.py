@@ -82,6 +82,23 @@ async def test_greedy_connection_leaves_room_for_others(serve):
     assert (statuses.count(0), statuses.count(RESOURCE_EXHAUSTED)) == (175, 825)
 
 
+async def test_greedy_connection_whose_calls_differ_gets_its_room_back(serve):
+    """After the first of its calls that is shed, `native` does not read the others to their end."""
+    handler = Waiting()
+    served = await serve({WAIT: handler, ECHO: echo}, limits=Limits(max_streams=1000, max_concurrency=200))
+    async with connected(served.address, 1) as (greedy,):
+        streams = [greedy.call(WAIT, HELLO, grpc_timeout="30S", x_request_id=f"{i}") for i in range(1000)]
+        await until(lambda: served.dropped.count(Dropped.SHED) == 1000 - handler.calls)
+        assert handler.calls in (175, 200)
+        assert (await greedy.ask(CHECK, message(b""))).grpc_status == 0
+        handler.go.set()
+        statuses = [(await greedy.response(stream)).grpc_status for stream in streams]
+        assert (statuses.count(0), statuses.count(RESOURCE_EXHAUSTED)) == (handler.calls, 1000 - handler.calls)
+        for i in range(10):
+            response = await greedy.ask(WAIT, HELLO, grpc_timeout="30S", x_request_id=f"later {i}")
+            assert response.messages == [b"hello"], response
+
+
 async def test_calls_with_time_are_not_shed_however_many_wait(serve):
     served = await serve({SLOW: slow}, direct=DIRECT, limits=Limits(max_streams=1000))
     async with connected(served.address) as clients:

@@ -109,6 +109,18 @@ class Blocks:
                 return Request(head, pattern.at, values)
         return None
 
+    def start_of(self, head: Head) -> bytes:
+        """What blocks of requests with *head* begin with, up to the first value that differs between them.
+
+        Pseudo-header fields are part of it, and grpc-timeout where there is one. b"" where no such start is known.
+        """
+        for pattern in self._patterns:
+            if pattern.head is head:
+                start = head.fields[: pattern.at[0]]
+                known = head.timeout is None or any(name == b"grpc-timeout" for name, _ in start)
+                return pattern.parts[0] if known else b""
+        return b""
+
     def request(self, block: bytes, now: float = 0.0) -> Request:
         """The request of a block.
 

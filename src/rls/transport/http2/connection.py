@@ -21,10 +21,11 @@ from rls.transport.http2.frames import (
     settings,
     window_update,
 )
-from rls.transport.http2.handler import Routes
+from rls.transport.http2.handler import Routes, UnaryHandler
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import Limits
 from rls.transport.http2.memory import Memory
+from rls.transport.http2.request import Request
 from rls.transport.http2.stream import ConnectionState
 
 _LOG = logging.getLogger(__name__)
@@ -43,7 +44,13 @@ _FRAME_HANDLERS: Final[dict[int, str]] = {kind: f"_on_{kind.name.lower()}" for k
 
 
 class Connection(Lifetime):
-    """The server's side of one HTTP/2 connection. See the package for how it is used."""
+    """The server's side of one HTTP/2 connection. See the package for how it is used.
+
+    Attributes:
+        alike: How field blocks of calls begin that `reject_alike` was last called for, and their request.
+        rejecting: While it is `alike`, the rest of such blocks is not read, which costs more than to reject a call. Only
+            calls in the flat path are handed over like that. No block depends on another, so none has to be decoded.
+    """
 
     def __init__(
         self,
@@ -60,6 +67,8 @@ class Connection(Lifetime):
         self._buffer = b""
         self._position = 0
         self._greeted = False
+        self.alike: tuple[bytes, Request] | None = None
+        self.rejecting: tuple[bytes, Request] | None = None
         self._out.append(_greeting(limits))
 
     def receive(self, data: bytes, now: float, waited: float = 0.0) -> bool:
@@ -99,6 +108,12 @@ class Connection(Lifetime):
         finally:
             self._receiving = False
         return more
+
+    def reject_alike(self, request: Request, handler: UnaryHandler) -> None:
+        """From now on hand calls to *handler* whose field blocks begin like that of *request*; see `rejecting`."""
+        start = self._blocks.start_of(request.head)
+        if start:
+            self.rejecting = self.alike = start, Request(request.head.with_handler(handler))
 
     def _close(self) -> None:
         super()._close()
@@ -157,8 +172,13 @@ class Connection(Lifetime):
                     and end <= size
                     and len(calls) + len(streams) + len(headed) < most
                 ):
-                    block = data[start:end]
-                    request = known.get(block) or self._blocks.match(block)
+                    rejecting = self.rejecting
+                    request: Request | None
+                    if rejecting is not None and data.startswith(rejecting[0], start, end):
+                        request = rejecting[1]
+                    else:
+                        block = data[start:end]
+                        request = known.get(block) or self._blocks.match(block)
                     if request is not None and request.head.unary is not None:
                         self._last_stream_id = stream_id
                         headed[stream_id] = request
@@ -176,12 +196,12 @@ class Connection(Lifetime):
                     and length <= self._receive_window
                     and (head.content_length is None or head.content_length == length)
                 ):
-                    request = headed.pop(stream_id)
+                    whole = headed.pop(stream_id)
                     self._receive_window -= length
                     calls[stream_id] = now
                     begun += 1
                     try:
-                        head.unary(self, stream_id, request, data[start + PREFIX.size : end], now)  # type: ignore[misc]
+                        head.unary(self, stream_id, whole, data[start + PREFIX.size : end], now)  # type: ignore[misc]
                     except Exception:  # noqa: BLE001 - it ends one call
                         self._handler_failed(stream_id)
                     left -= 1

@@ -50,9 +50,20 @@ class Head:
 
     def with_timeout(self, seconds: float) -> Head:
         """The head of a list that differs from this one's in grpc-timeout only."""
+        head = self._copy()
+        head.timeout = seconds
+        return head
+
+    def with_handler(self, unary: Callable[..., None]) -> Head:
+        """This head, for calls that another handler answers."""
+        head = self._copy()
+        head.unary = unary
+        return head
+
+    def _copy(self) -> Head:
         head = Head(self.fields)
         head.path = self.path
-        head.timeout = seconds
+        head.timeout = self.timeout
         head.encoding = self.encoding
         head.content_length = self.content_length
         head.unary = self.unary

@@ -45,6 +45,12 @@ class Gate:
         """*connection* is about to read."""
         self._refused = _NONE
         self._others = self.in_progress - self._counted.get(connection, 0) + connection.handed_over
+        alike = connection.alike
+        if alike is not None:
+            total, permits = self._others + len(connection.calls), self._permits
+            full = permits.late or total >= permits.free
+            refuses = full and self._refuses(connection, total, alike[1].head.timeout, mine=_in_progress(connection))
+            connection.rejecting = alike if refuses else None
 
     def count(self, connection: Connection) -> None:
         """*connection* has read, or answered."""
@@ -71,24 +77,34 @@ class Gate:
                 self._others += 1
             # This one is among them.
             total = self._others + len(calls)
-            if (permits.late or total > free) and self._refuses(connection, total - 1, request.head.timeout):
-                self._on_drop(Dropped.SHED)
-                if self._shed_answer is None:
-                    connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
-                else:
-                    connection.respond(stream_id, self._shed_answer)
-            else:
-                handler(connection, stream_id, request, message, now)
+            if permits.late or total > free:
+                known = cast("Connection", connection)
+                timeout = request.head.timeout
+                if self._refuses(known, total - 1, timeout, mine=_in_progress(known) - 1):
+                    known.reject_alike(request, self._shed)
+                    self._shed(connection, stream_id, request, message, now)
+                    return
+            handler(connection, stream_id, request, message, now)
 
         return gated
 
-    def _refuses(self, connection: Responder, total: int, timeout: float | None) -> bool:
+    def _shed(self, connection: Responder, stream_id: int, _request: Request, _message: bytes, _now: float) -> None:
+        self._on_drop(Dropped.SHED)
+        if self._shed_answer is None:
+            connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+        else:
+            connection.respond(stream_id, self._shed_answer)
+
+    def _refuses(self, connection: Connection, total: int, timeout: float | None, *, mine: int) -> bool:
+        """Whether there is no permit for one more call, beside *mine* of its connection and *total* in all."""
         if timeout == self._refused:
             return True
-        known = cast("Connection", connection)
-        mine = len(known.calls) + known.handed_over - 1
         seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
         if self._permits.allow(mine, total, len(self._counted) or 1, seconds):
             return False
         self._refused = timeout
         return True
+
+
+def _in_progress(connection: Connection) -> int:
+    return len(connection.calls) + connection.handed_over
