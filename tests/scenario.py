@@ -122,7 +122,7 @@ def service_of(
         near_limit_ratio=rest.pop("near_limit_ratio", 0.8),
         key_format=KeyFormat(rest.pop("key_format", "v1")),
         key_prefix=rest.pop("key_prefix", ""),
-        charge_refused=rest.pop("charge_refused", True),
+        refund_over_limit=rest.pop("refund_over_limit", False),
     )
     names = rest.pop("limit_headers", None)
     headers = HeaderNames() if names is True else HeaderNames(*names) if names else None

@@ -53,7 +53,7 @@ SLIPS = {
 @pytest.mark.parametrize("slip", SLIPS.values(), ids=SLIPS)
 def test_a_slip_of_the_pen_is_understood(shape, slip):
     """A key in other letters, with one too few or too many, is answered with the one that was meant."""
-    for name in SHAPES[shape].keys:
+    for name in (name for name, key in SHAPES[shape].keys.items() if not key.replaced_by):
         text = INSIDE[shape].format(slip(name)).encode()
         messages = [problem.message for problem in compile_file("f", text).problems]
         assert messages == [f"unknown key `{slip(name)}`, did you mean `{name}`?"]

@@ -64,12 +64,12 @@ def test_what_no_rule_matches_is_not_counted(entries: list[tuple[str, str]]) -> 
 
 @pytest.mark.parametrize("server", [True, False])
 @pytest.mark.parametrize("domain", [True, False, None])
-def test_refused_requests_are_charged_as_their_domain_says_or_else_the_server(
+def test_requests_over_a_limit_get_refunds_as_their_domain_says_or_else_the_server(
     server: bool, domain: bool | None
 ) -> None:
     rules = RuleSet({"domain": Domain("domain", TrieNode(), domain)})
-    found = planned(descriptor(("a", "x")), rules=rules, counting=CountingOptions(charge_refused=server))
-    assert found.charge_refused is (server if domain is None else domain)
+    found = planned(descriptor(("a", "x")), rules=rules, counting=CountingOptions(refund_over_limit=server))
+    assert found.refund_over_limit is (server if domain is None else domain)
 
 
 def test_an_unknown_domain_counts_nothing() -> None:

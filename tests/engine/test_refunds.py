@@ -24,7 +24,7 @@ from tests.counters import PATIENT, hit, until
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.tries import Step, descriptor, request, rule, rule_set
 
-SPARING = CountingOptions(charge_refused=False)
+SPARING = CountingOptions(refund_over_limit=True)
 RULES = rule_set({(Step("none"),): rule("none", 0), (Step("all"),): rule("all", 10)})
 REFUSED = request(descriptor(("all", "x")), descriptor(("none", "x")))
 LOOK = request(descriptor(("all", "x"), hits_addend=0))

@@ -224,7 +224,7 @@ def _known_check(descriptor: Descriptor, domain: DomainPlanner | None, addend: i
     check = domain.check(descriptor, addend)
     if check.limit is None:
         return check, None, b""
-    return check, PreparedCheck(check, domain.name, charge_refused=domain.charge_refused), head_of(check)
+    return check, PreparedCheck(check, domain.name, refund_over_limit=domain.refund_over_limit), head_of(check)
 
 
 def _json_error(text: str) -> bytes:

@@ -65,7 +65,7 @@ class Engine:
                 settings.near_limit_ratio,
                 KeyFormat(settings.key_format),
                 settings.key_prefix,
-                charge_refused=settings.charge_refused,
+                refund_over_limit=settings.refund_over_limit,
             ),
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(metrics, telemetry.events),

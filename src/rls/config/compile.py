@@ -28,14 +28,14 @@ class Document(NamedTuple):
         root: Top level of its trie.
         named: Its rules that have a name or replace others.
         replaced: Each name that `replaces` holds, and where.
-        charge_refused: Whether it says that refused requests spend, and where; None where it does not say.
+        refund_over_limit: Its `refund_over_limit`, and where that stands; None where it has none.
     """
 
     domain: str
     root: TrieNode
     named: tuple[Rule, ...]
     replaced: tuple[tuple[str, SourceLocation], ...]
-    charge_refused: tuple[bool, SourceLocation] | None = None
+    refund_over_limit: tuple[bool, SourceLocation] | None = None
 
 
 class Compiled(NamedTuple):
@@ -108,11 +108,25 @@ class _Compiler:
         if fields.lacks("descriptors") or (items is not None and not items.items):
             at = fields.get("descriptors", node)
             self.reader.warn(at, "the document has no `descriptors`, so it limits nothing")
-        charge_refused = None
-        if isinstance(fields.value("charge_refused"), bool):
+        return Document(self._domain, root, tuple(self._named), tuple(self._replaced), self._refund(fields))
+
+    def _refund(self, fields: Fields) -> tuple[bool, SourceLocation] | None:
+        """`refund_over_limit`, or the opposite of `charge_refused`, its old name."""
+        found = None
+        if isinstance(new := fields.value("refund_over_limit"), bool):
+            at = fields["refund_over_limit"]
+            found = new, SourceLocation(self._file, at.line, at.column)
+        if isinstance(old := fields.value("charge_refused"), bool):
             at = fields["charge_refused"]
-            charge_refused = fields.flag("charge_refused"), SourceLocation(self._file, at.line, at.column)
-        return Document(self._domain, root, tuple(self._named), tuple(self._replaced), charge_refused)
+            instead = f"`refund_over_limit: {'false' if old else 'true'}`"
+            if found is None:
+                self.reader.warn(at, f"`charge_refused` is an old name, expected {instead}")
+                found = not old, SourceLocation(self._file, at.line, at.column)
+            else:
+                self.reader.error(
+                    at, f"`charge_refused` is an old name of `refund_over_limit`, expected only {instead}"
+                )
+        return found
 
     def _descriptors(self, items: YamlSequence, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]) -> None:
         for item in self.reader.mappings("descriptors", items):

@@ -194,11 +194,12 @@ class Reader:
         if elsewhere:
             self.error(key, f"`{key.text}` stands {here.inside}, expected it {_home(shape, elsewhere)}")
             return
-        close = _closest(key.text.lower(), tuple(here.keys))
+        names = tuple(name for name, spec in here.keys.items() if not spec.replaced_by)
+        close = _closest(key.text.lower(), names)
         if close:
             self.error(key, f"unknown key `{key.text}`, did you mean `{close}`?")
         else:
-            self.error(key, f"unknown key `{key.text}`, expected {one_of(list(here.keys))}")
+            self.error(key, f"unknown key `{key.text}`, expected {one_of(names)}")
 
     def _free(self, mapping: YamlMapping) -> dict[str, Any]:
         values: dict[str, Any] = {}

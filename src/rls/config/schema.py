@@ -39,6 +39,7 @@ class FieldSpec:
         minimum: The smallest number that it takes, where it is a count.
         needed: Whether there must be one.
         words: The texts that it takes, in any case; any text where empty.
+        replaced_by: The key that replaces this one, which is an old name and gives a warning; "" for any other key.
     """
 
     kind: FieldType
@@ -47,6 +48,7 @@ class FieldSpec:
     minimum: int = 0
     needed: bool = False
     words: tuple[str, ...] = ()
+    replaced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,15 @@ SHAPES: Mapping[str, ObjectType] = {
             "descriptors": FieldSpec(
                 FieldType.LIST, "Rules for the first entry of a request's descriptor.", DESCRIPTOR
             ),
+            "refund_over_limit": FieldSpec(
+                FieldType.FLAG,
+                "Refund an over-limit request's hits on the limits that it did not exceed; `RLS_REFUND_OVER_LIMIT` where "
+                "absent.",
+            ),
             "charge_refused": FieldSpec(
                 FieldType.FLAG,
-                "Whether refused requests spend on limits that did not refuse; `RLS_CHARGE_REFUSED` where absent.",
+                "Old name of `refund_over_limit`, which means the opposite.",
+                replaced_by="refund_over_limit",
             ),
         },
     ),
@@ -147,7 +155,7 @@ def _shape_schema(name: str, shape: ObjectType) -> dict[str, Any]:
         "description": shape.doc,
         "type": "object",
         "additionalProperties": False,
-        "properties": {word: {"description": key.doc, **_key_schema(key)} for word, key in shape.keys.items()},
+        "properties": {word: _documented(key) for word, key in shape.keys.items()},
     }
     needed = [word for word, key in shape.keys.items() if key.needed]
     if needed:
@@ -158,6 +166,11 @@ def _shape_schema(name: str, shape: ObjectType) -> dict[str, Any]:
             {"required": ["unlimited"], "properties": {"unlimited": {"const": True}}},
         ]
     return schema
+
+
+def _documented(key: FieldSpec) -> dict[str, Any]:
+    deprecated = {"deprecated": True} if key.replaced_by else {}
+    return {"description": key.doc, **deprecated, **_key_schema(key)}
 
 
 def _key_schema(key: FieldSpec) -> dict[str, Any]:

@@ -29,13 +29,13 @@ class CountingOptions:
         near_limit_ratio: Share of a limit above which hits count as near it.
         key_format: How counters are named.
         key_prefix: Put before every counter's key.
-        charge_refused: Whether a refused request spends on limits that did not refuse; a domain may differ.
+        refund_over_limit: Whether a request over a limit gets its hits on its other limits back; a domain may differ.
     """
 
     near_limit_ratio: float = 0.8
     key_format: KeyFormat = KeyFormat.V1
     key_prefix: str = ""
-    charge_refused: bool = True
+    refund_over_limit: bool = False
 
 
 class Check(NamedTuple):
@@ -90,7 +90,7 @@ class Plan(NamedTuple):
         checks: One for each descriptor, in their order.
         counted: Those of *checks* that count, in their order.
         hits_addend: The request's own addend, 0 where it gave none.
-        charge_refused: Whether it spends what it counts when it is refused.
+        refund_over_limit: Whether it gets hits back when it is over a limit; see `CountingOptions`.
     """
 
     domain: str
@@ -98,7 +98,7 @@ class Plan(NamedTuple):
     checks: tuple[Check, ...]
     counted: tuple[Check, ...]
     hits_addend: int
-    charge_refused: bool = True
+    refund_over_limit: bool = False
 
 
 def plan(request: Request, rules: RuleSet, counting: CountingOptions) -> Plan:
@@ -144,8 +144,8 @@ class Planner:
         if replaced:
             checks = [_without_replaced(check, replaced) for check in checks]
             counted = [check for check in checks if check.limit is not None]
-        charge_refused = self._counting.charge_refused if domain is None else domain.charge_refused
-        return _new(Plan, (name, domain is not None, tuple(checks), tuple(counted), hits_addend, charge_refused))
+        refund = self._counting.refund_over_limit if domain is None else domain.refund_over_limit
+        return _new(Plan, (name, domain is not None, tuple(checks), tuple(counted), hits_addend, refund))
 
     def replaced_by(self, request: Request) -> AbstractSet[str]:
         """Names of the rules that rules of *request* replace."""
@@ -168,13 +168,14 @@ class DomainPlanner:
 
     Attributes:
         name: Of the domain.
-        charge_refused: Whether a refused request spends what it counts.
+        refund_over_limit: Whether a request over a limit gets its hits on its other limits back.
     """
 
-    __slots__ = ("_counting", "_domain", "_keys", "_rules", "charge_refused", "name")
+    __slots__ = ("_counting", "_domain", "_keys", "_rules", "name", "refund_over_limit")
 
     def __init__(self, domain: Domain, counting: CountingOptions) -> None:
-        self.charge_refused = counting.charge_refused if domain.charge_refused is None else domain.charge_refused
+        own = domain.refund_over_limit
+        self.refund_over_limit = counting.refund_over_limit if own is None else own
         self.name = domain.name
         self._domain = domain
         self._counting = counting

@@ -122,13 +122,13 @@ class Domain:
     """One domain: its trie, and what holds for the whole of it.
 
     Attributes:
-        charge_refused: Whether refused requests spend on limits that did not refuse; None where the server's default
-            holds.
+        refund_over_limit: Whether a request over a limit gets its hits on its other limits back; None for the server's
+            default.
     """
 
     name: str
     root: TrieNode
-    charge_refused: bool | None = None
+    refund_over_limit: bool | None = None
 
     def rules(self) -> Iterator[Rule]:
         """Every rule, once, parents before their children."""

@@ -122,7 +122,7 @@ class FailurePolicies:
                 status, policies[i] = self._by_policy(policies[i], check, hit, now, in_doubt=error.in_doubt)
                 statuses.append(status)
         decision = decide_without(plan, statuses, policies, modes)
-        if decision.limited_by is not None and not plan.charge_refused:
+        if decision.limited_by is not None and plan.refund_over_limit:
             for (hit, _), status, policy in zip(found, statuses, policies, strict=True):
                 if hit is not None and policy is LOCAL and hit.amount > 0 and not status.over_limit:
                     self.local.hit(hit._replace(amount=-hit.amount), now, in_doubt=error.in_doubt)

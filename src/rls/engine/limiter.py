@@ -132,7 +132,7 @@ class Limiter:
     ) -> Decision:
         """The decision that *counts* come to, which were had for *hits* at *began*; observers are told."""
         decision = decide(prepared.plan, counts, int(began), self.modes)
-        if decision[3] is not None and not prepared.plan.charge_refused:
+        if decision[3] is not None and prepared.plan.refund_over_limit:
             self._give_back(hits, counts, decision.statuses)
         decided = _new(Decided, (decision, self._clock() - began))
         for tell in self._tell_decided:
@@ -188,7 +188,7 @@ class Limiter:
                 observer.judged(judged)
             await asyncio.sleep(0)
         decided = whole.decision()
-        if decided.limited_by is not None and not decided.plan.charge_refused:
+        if decided.limited_by is not None and decided.plan.refund_over_limit:
             self._give_back(whole.hits, whole.counts, whole.statuses)
         seconds = self._clock() - began
         for observer in self._observers:
@@ -218,7 +218,7 @@ class Limiter:
         decided = Decided(decision, self._clock() - began)
         for observer in self._observers:
             observer.decided(decided)
-        if decision.limited_by is not None and not plan.charge_refused:
+        if decision.limited_by is not None and plan.refund_over_limit:
             self._give_back(hits, counts_of(error, hits), decision.statuses)
         return decision
 

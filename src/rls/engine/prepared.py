@@ -20,7 +20,7 @@ class PreparedCheck:
     Args:
         check: What counts.
         domain: Of its request.
-        charge_refused: See `Plan`.
+        refund_over_limit: See `Plan`.
 
     Attributes:
         hit: What to count from the second *since* until before *until*. Only after `renew`.
@@ -30,12 +30,12 @@ class PreparedCheck:
 
     hit: CounterUpdate
 
-    def __init__(self, check: Check, domain: str, *, charge_refused: bool) -> None:
+    def __init__(self, check: Check, domain: str, *, refund_over_limit: bool) -> None:
         limit = check.requests_per_unit
         self.since = self.until = 0
         self._check = check
-        # A counter that is over its limit may be so only until requests that others refuse get their hits back.
-        self._limit = limit if charge_refused else NEVER_OVER
+        # A counter may be over its limit only until requests that are over other limits get their hits back.
+        self._limit = NEVER_OVER if refund_over_limit else limit
         self._rule = f"{domain}|{check.rule_path}"
         self._keep_above = keep_above(limit, check.near_limit)
 
@@ -64,7 +64,7 @@ class PreparedRequest:
         self.hits: Sequence[CounterUpdate] = ()
         self.since = self.until = 0
         self._counted = counted or [
-            PreparedCheck(check, plan.domain, charge_refused=plan.charge_refused) for check in plan.counted
+            PreparedCheck(check, plan.domain, refund_over_limit=plan.refund_over_limit) for check in plan.counted
         ]
 
     def at(self, now: int) -> Sequence[CounterUpdate]:

@@ -28,7 +28,7 @@ class SlicedDecision:
     def add(self, hits: Sequence[CounterUpdate], counts: Sequence[int | None], decision: Decision) -> None:
         """Take in one slice."""
         self._overall.add(decision.statuses)
-        if not decision.plan.charge_refused:
+        if decision.plan.refund_over_limit:
             self.hits += hits
             self.counts += counts
             self.statuses += decision.statuses

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from rls.settings.read import flag, variable
-from rls.settings.schema import Settings
 
 _NO_XDS = "no xDS: rules are read from files"
 _NO_MEMCACHED = "no Memcached: the old server reads first and adds later, so its counts let too many requests pass"
@@ -78,8 +77,8 @@ VARIABLES = {
     "LOCAL_CACHE_SIZE_IN_BYTES": ("over_limit_cache_size", "counters, not bytes; on by default, 0 turns it off"),
     "NEAR_LIMIT_RATIO": ("near_limit_ratio", _SAME),
     "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT": (
-        "charge_refused",
-        "`false` gives back what a refused request took from its other limits",
+        "refund_over_limit",
+        "refunds an over-limit request's hits on the limits that it did not exceed",
     ),
     "USE_CALENDAR_MONTH_RATE_LIMIT": ("", "newer than `f2fb157`; here a month is always 30 days, as with `false`"),
     "SHADOW_MODE": ("shadow_mode", _SAME),
@@ -208,13 +207,8 @@ def left_over(environ: Mapping[str, str]) -> Iterator[str]:
         return
     for name, known in found.items():
         setting, remark = VARIABLES[known]
-        instead = f"use {variable(setting)} ({_flag(setting)}): {remark}" if setting else remark
+        instead = f"use {variable(setting)} ({flag(setting)}): {remark}" if setting else remark
         yield f"{name} is a variable of envoyproxy/ratelimit, and has no effect here; {instead}"
-
-
-def _flag(setting: str) -> str:
-    """The flag of *setting*; the one that turns it off where it is on by default."""
-    return flag(f"no_{setting}" if Settings.model_fields[setting].default is True else setting)
 
 
 def _known(name: str) -> str:

@@ -86,8 +86,8 @@ class Settings(BaseSettings):
         description="Servers that share the limits: how many, or a DNS name with an address for each; while a server "
         "counts alone, it takes its part.",
     )
-    charge_refused: Annotated[bool, Flag(COUNTING)] = Field(
-        True, description="Count refused requests on those of their limits that did not refuse."
+    refund_over_limit: Annotated[bool, Flag(COUNTING)] = Field(
+        False, description="Refund an over-limit request's hits on the limits that it did not exceed."
     )
     over_limit_cache_size: Annotated[CountOrNone, Flag(COUNTING, "COUNT")] = Field(
         100_000,

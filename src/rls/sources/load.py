@@ -234,8 +234,8 @@ class _Load:
         domains = {}
         for name, documents in self._by_domain().items():
             root = documents[0].root if len(documents) == 1 else _merged([document.root for document in documents])
-            said = [document.charge_refused for document in documents if document.charge_refused is not None]
-            self._warnings += lint.contradictions("charge_refused", said)
+            said = [one.refund_over_limit for one in documents if one.refund_over_limit is not None]
+            self._warnings += lint.contradictions("refund_over_limit", said)
             domains[name] = Domain(name, root, said[0][0] if said else None)
             self._warnings += lint.unreachable(root) + lint.hidden(root)
             named = [rule for document in documents for rule in document.named]
