@@ -20,7 +20,7 @@ from redis import Redis
 from benches import processes
 from rls.core.keys import KeyFormat, counter_key
 from rls.core.model import Entry
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 from rls.stores.redis import RedisClusterStore, RedisStore
 
 _AT_ONCE = 500
@@ -42,7 +42,7 @@ async def fill(backend: RedisStore | RedisClusterStore, counted: Iterable[Counte
     rest = iter(counted)
     number = 0
     while some := list(islice(rest, _AT_ONCE)):
-        await backend.hit(some)
+        await backend.update(some)
         number += len(some)
         if number % _TELL_EACH == 0:
             print(f"{number:,} counters", file=sys.stderr, flush=True)

@@ -83,7 +83,7 @@ def steps() -> dict[str, float]:
     begun, answers, modes, decided = heads(prepared.plan), ResponseOptions(), limiter.modes, Decided(decision, 1e-5)
     return {
         "parse and plan a message that is not remembered": _time(lambda: limiter.prepare(read(parse(asked)))),
-        "count in memory": _time(lambda: _finish(backend.hit(prepared.hits))),
+        "count in memory": _time(lambda: _finish(backend.update(prepared.updates))),
         "decide": _time(lambda: decide(prepared.plan, [5], 1_000, modes)),
         "encode": _time(lambda: encode(decision, begun, answers, modes)),
         "metrics": _time(lambda: metrics.decided(decided)),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterUpdate, Waiting
 
 PATIENT = 20.0
 """Seconds to wait where a test is not about waiting: more than any busy machine needs."""
@@ -46,48 +45,3 @@ async def until_works(call: Callable[[], Awaitable[object]], seconds: float = PA
             await asyncio.sleep(0.005)
         else:
             return
-
-
-class Submitted:
-    """A backend whose counts are had without a task: `hit` is its `submit`, for tests of what both promise."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
-        told: asyncio.Future[Sequence[int]] = asyncio.get_running_loop().create_future()
-        counts = self._backend.submit(hits, Told(told))
-        return await told if counts is None else counts
-
-    def submit(self, hits: Sequence[CounterUpdate], waiting: Waiting) -> Sequence[int] | None:
-        counts: Sequence[int] | None = self._backend.submit(hits, waiting)
-        return counts
-
-    async def ping(self) -> None:
-        await self._backend.ping()
-
-    async def aclose(self) -> None:
-        await self._backend.aclose()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-
-class Told:
-    """Passes on what a `submit` comes to, once."""
-
-    def __init__(self, told: asyncio.Future[Sequence[int]]) -> None:
-        self._told = told
-        self.times = 0
-
-    def counted(self, counts: Sequence[int]) -> None:
-        self._tell(lambda: self._told.set_result(counts))
-
-    def failed(self, error: BackendError) -> None:
-        self._tell(lambda: self._told.set_exception(error))
-
-    def _tell(self, tell: Callable[[], None]) -> None:
-        self.times += 1
-        assert self.times == 1, "told twice"
-        if not self._told.done():
-            tell()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rls.core.update import CounterUpdate
 from rls.engine.events import Decided
 from rls.errors import BackendError
-from rls.stores.base import CounterStore, CounterUpdate
+from rls.stores.base import CounterStore, Done
 
 
 @dataclass
-class Recorded:
+class Recorded(CounterStore):
     """A backend, and the hits that reached it; none do while it is away."""
 
     backend: CounterStore
@@ -22,10 +23,10 @@ class Recorded:
     def keys(self) -> list[str]:
         return [hit.key.decode() for hit in self.hits]
 
-    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
+    def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
         self._reach()
-        self.hits += hits
-        return await self.backend.hit(hits)
+        self.hits += updates
+        return self.backend.submit(updates, done)
 
     async def ping(self) -> None:
         self._reach()

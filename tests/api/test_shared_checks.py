@@ -42,5 +42,5 @@ def test_hits_are_those_of_a_request_that_is_planned_alone(tmp_path_factory, ask
         alone = PreparedRequest(prepared.plan)
         assert list(prepared.at(now)) == list(alone.at(now))
         assert (prepared.since, prepared.until) == (alone.since, alone.until)
-        assert len(prepared.hits) == len(prepared.plan.counted)
+        assert len(prepared.updates) == len(prepared.plan.counted)
         assert [bool(begins) for begins in begun] == [check.limit is not None for check in prepared.plan.checks]

@@ -11,11 +11,12 @@ import pytest
 from rls.core.decide import Fallback
 from rls.core.model import Code
 from rls.core.rules import OnBackendError
+from rls.core.update import CounterUpdate
 from rls.engine.events import BackendFailed, Decided
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.limiter import Limiter
 from rls.errors import BackendError, TimedOut
-from rls.stores.base import CounterUpdate
+from rls.stores.base import Done
 from rls.stores.memory import MemoryStore
 from tests.counters import until
 from tests.engine.test_limiter import START, Clock, Events
@@ -32,11 +33,11 @@ class Frail(MemoryStore):
         self.ping_error = BackendError("no ping")
         self.got: list[CounterUpdate] = []
 
-    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
+    def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int]:
         if self.fail is not None:
-            raise self.fail(hits)
-        self.got += hits
-        return await super().hit(hits)
+            raise self.fail(updates)
+        self.got += updates
+        return super().submit(updates, done)
 
     async def ping(self) -> None:
         if self.fail is not None or not self.pings:

@@ -12,11 +12,12 @@ import pytest
 from rls.core.model import Code
 from rls.core.plan import CountingOptions
 from rls.core.rules import OnBackendError
+from rls.core.update import CounterUpdate
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.limiter import Limiter
-from rls.engine.refunds import ImmediateRefunds, Refunds
+from rls.engine.refunds import Refunds
 from rls.errors import BackendError
-from rls.stores.base import CounterUpdate
+from rls.stores.base import Done, submit_as_task
 from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.redis import RedisStore
@@ -57,7 +58,7 @@ async def connect() -> AsyncIterator[Callable[..., Limiter]]:
 async def test_in_memory_no_other_request_sees_what_a_refused_one_took() -> None:
     """However many are under way at one time."""
     memory = MemoryStore()
-    limiter = Limiter(memory, counting=SPARING, refunds=ImmediateRefunds(memory))
+    limiter = Limiter(memory, counting=SPARING, refunds=Refunds(memory))
     limiter.load(RULES)
     both = [REFUSED, request(descriptor(("all", "x")))] * 10
     codes = [decision.code for decision in await asyncio.gather(*map(limiter.check, both))]
@@ -66,16 +67,33 @@ async def test_in_memory_no_other_request_sees_what_a_refused_one_took() -> None
     assert limiter.refunds.given_back == {"sent": 10, "failed": 0}
 
 
-async def test_a_backend_that_waits_cannot_be_given_back_at_once() -> None:
-    """That would leave hits behind, so it is a bug."""
+class Late(MemoryStore):
+    """Memory that counts when it is let go."""
 
-    class Waiting(MemoryStore):
-        async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
-            await asyncio.sleep(0)
-            return await super().hit(hits)
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
 
-    with pytest.raises(AssertionError):
-        ImmediateRefunds(Waiting()).give_back([hit(-1)])
+    def submit(self, updates: Sequence[CounterUpdate], done: Done) -> None:  # type: ignore[override]  # later than its base
+        submit_as_task(self._count_later(updates, done), done)
+
+    async def _count_later(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int]:
+        await self.go.wait()
+        return super().submit(updates, done)
+
+
+async def test_closing_waits_for_what_is_under_way() -> None:
+    store = Late()
+    refunds = Refunds(store)
+    refunds.give_back([hit(-1), hit(-2)])
+    refunds.give_back([hit(-4)])
+    closing = asyncio.create_task(refunds.aclose())
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    assert refunds.given_back == {"sent": 0, "failed": 0}
+    store.go.set()
+    await closing
+    assert refunds.given_back == {"sent": 7, "failed": 0}
 
 
 async def test_it_reaches_redis_before_what_is_asked_next(redis: RedisServer, connect) -> None:
@@ -139,7 +157,7 @@ async def test_what_cannot_be_given_back_is_counted_and_disturbs_nobody(redis: R
 
 async def test_of_what_failed_in_part_the_rest_is_given_back() -> None:
     class Half(MemoryStore):
-        async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
+        def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int]:
             raise BackendError("half", counts=[0, None])
 
     refunds = Refunds(Half())
@@ -156,9 +174,9 @@ async def test_where_counts_were_had_in_part_each_is_given_back_where_it_was_cou
             super().__init__()
             self.got: list[CounterUpdate] = []
 
-        async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
-            self.got += hits
-            raise BackendError("half", counts=[1, None, None][: len(hits)])
+        def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int]:
+            self.got += updates
+            raise BackendError("half", counts=[1, None, None][: len(updates)])
 
     backend = Half()
     policies = FailurePolicies(backend, default=OnBackendError.LOCAL, probe_seconds=60)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import NoPermissionError
 
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 from rls.stores.redis.cluster import RedisClusterStore
 from tests.k8s.nodes import COMPONENT, Nodes, empty_nodes, program, run
 from tests.redis_server import wait_until
@@ -113,7 +113,7 @@ async def counted_by_rls(nodes: Nodes, secrets: Path) -> list[Sequence[int]]:
         await backend.ping()
         asked = [[(b"a", 3), (b"b", 5)], [(b"a", -2)], [(b"c", 0)]]
         return [
-            await backend.hit([CounterUpdate(key, amount, 10, end, 3600) for key, amount in hits]) for hits in asked
+            await backend.update([CounterUpdate(key, amount, 10, end, 3600) for key, amount in hits]) for hits in asked
         ]
     finally:
         await backend.aclose()

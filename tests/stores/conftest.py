@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from rls.stores.redis import RedisStore
-from tests.counters import PATIENT, Submitted
+from tests.counters import PATIENT
 from tests.redis_server import RedisServer, missing, redis_binaries, running
 
 KINDS = list(redis_binaries()) or ["redis"]
@@ -59,15 +59,15 @@ def redis(server: RedisServer) -> Iterator[Redis]:
         yield client
 
 
-@pytest.fixture(params=["tasks", "submitted"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
     """Opens backends, patient ones unless told otherwise; they are closed in the end."""
     opened: list[RedisStore] = []
 
     def open_backend(url: str, **options) -> Any:
         backend = RedisStore(url, **{"timeout_seconds": PATIENT, "connect_timeout_seconds": PATIENT, **options})
         opened.append(backend)
-        return Submitted(backend) if request.param == "submitted" else backend
+        return backend
 
     yield open_backend
     for backend in opened:

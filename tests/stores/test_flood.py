@@ -12,10 +12,10 @@ import pytest
 
 from rls.core.model import Code, Unit
 from rls.core.rules import OnBackendError
+from rls.core.update import CounterUpdate, keep_above
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.limiter import Limiter
 from rls.errors import BackendError, NoRoom
-from rls.stores.base import CounterUpdate, keep_above
 from rls.stores.memory import MemoryStore
 from tests.tries import Step, descriptor, request, rule, rule_set
 
@@ -38,7 +38,7 @@ async def flood(backend: MemoryStore, name: str, limit: int, seconds: int) -> in
     above, full = keep_above(limit, int(limit * 0.8)), 0
     for n in range(VALUES):
         try:
-            await backend.hit(
+            await backend.update(
                 [CounterUpdate(b"%b|%d" % (name.encode(), n), 1, limit, expires_at, seconds, f"domain|{name}", above)]
             )
         except NoRoom:
@@ -101,7 +101,7 @@ async def test_of_a_request_what_has_room_is_counted() -> None:
     for n in range(7):
         await limiter.check(request(descriptor(("once", str(n)))))
     with pytest.raises(NoRoom) as caught:
-        await backend.hit(
+        await backend.update(
             limiter.prepare(request(descriptor(("once", "new")), descriptor(("daily", "a")))).at(int(NOW))
         )
     assert caught.value.counts == [None, 1]
@@ -110,7 +110,7 @@ async def test_of_a_request_what_has_room_is_counted() -> None:
 class Away(MemoryStore):
     """A backend that is never there."""
 
-    async def hit(self, hits):
+    def submit(self, updates, done):
         raise BackendError("away")
 
     async def ping(self) -> None:

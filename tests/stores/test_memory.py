@@ -1,7 +1,7 @@
 import asyncio
 import threading
 
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 from rls.stores.memory import MemoryStore
 from tests.counters import hit, new_key
 
@@ -18,12 +18,12 @@ async def test_counters_go_with_their_window() -> None:
     clock = Clock()
     backend = MemoryStore(clock=clock)
     soon, late = CounterUpdate(b"soon", 1, 10, 1010, 10), CounterUpdate(b"late", 1, 10, 1060, 60)
-    await backend.hit([soon, late])
+    await backend.update([soon, late])
     clock.now = 1009.9
-    assert list(await backend.hit([soon, late])) == [2, 2]
+    assert list(await backend.update([soon, late])) == [2, 2]
     assert len(backend) == 2
     clock.now = 1010
-    assert list(await backend.hit([late])) == [3]
+    assert list(await backend.update([late])) == [3]
     assert len(backend) == 1
 
 
@@ -32,13 +32,13 @@ async def test_memory_is_bounded() -> None:
     backend = MemoryStore(capacity=3, clock=lambda: 1000)
     long = [CounterUpdate(b"%d" % n, 1, 10, 2000, 1000) for n in range(3)]
     short = CounterUpdate(b"short", 1, 10, 1010, 10)
-    await backend.hit([short, *long[:2]])
-    assert list(await backend.hit([short])) == [2]
-    await backend.hit([long[2]])
+    await backend.update([short, *long[:2]])
+    assert list(await backend.update([short])) == [2]
+    await backend.update([long[2]])
     assert len(backend) == 3
-    assert list(await backend.hit([one._replace(amount=0) for one in (short, *long)])) == [0, 1, 1, 1]
+    assert list(await backend.update([one.with_amount(0) for one in (short, *long)])) == [0, 1, 1, 1]
     for n in range(100):
-        await backend.hit([hit(1, b"other %d" % n)])
+        await backend.update([hit(1, b"other %d" % n)])
     assert len(backend) == 3
 
 
@@ -46,8 +46,8 @@ async def test_looking_and_giving_back_take_no_room() -> None:
     """Where there is nothing yet, nothing is kept, and no other counter is driven out."""
     backend = MemoryStore(capacity=1)
     counter = hit()
-    await backend.hit([counter])
-    assert list(await backend.hit([hit(0), hit(-1), counter])) == [0, 0, 2]
+    await backend.update([counter])
+    assert list(await backend.update([hit(0), hit(-1), counter])) == [0, 0, 2]
     assert len(backend) == 1
 
 
@@ -59,7 +59,7 @@ def test_threads_share_counters() -> None:
 
     async def count() -> None:
         for _ in range(500):
-            counts.extend(await backend.hit([hit(1, key)]))
+            counts.extend(await backend.update([hit(1, key)]))
 
     threads = [threading.Thread(target=lambda: asyncio.run(count())) for _ in range(8)]
     for thread in threads:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 from rls.stores.offline_counters import OfflineCounters
 
 NOW, END = 1_000, 1_060
@@ -36,7 +36,9 @@ def taken(counters: OfflineCounters, now: int = NOW) -> list[CounterUpdate]:
 @given(amounts)
 def test_it_counts_as_a_backend_does(hits):
     counters = OfflineCounters(100)
-    assert [counters.hit(hit(amount), NOW) for amount in hits] == [applied(0, hits[: n + 1]) for n in range(len(hits))]
+    assert [counters.update(hit(amount), NOW) for amount in hits] == [
+        applied(0, hits[: n + 1]) for n in range(len(hits))
+    ]
 
 
 @given(st.integers(0, 30), amounts)
@@ -44,7 +46,7 @@ def test_the_backend_comes_to_what_it_would_have_come_to(before, hits):
     """Whatever it stood at, in at most two hits."""
     counters = OfflineCounters(100)
     for amount in hits:
-        counters.hit(hit(amount), NOW)
+        counters.update(hit(amount), NOW)
     sent = [one.amount for one in taken(counters)]
     assert len(sent) <= 2
     assert applied(before, sent) == applied(before, hits)
@@ -56,10 +58,10 @@ def test_what_did_not_arrive_is_kept(before, first, then, arrived):
     """Also where hits were counted while it was under way; what arrived is not sent again."""
     counters = OfflineCounters(100)
     for amount in first:
-        counters.hit(hit(amount), NOW)
+        counters.update(hit(amount), NOW)
     batches = list(counters.take(NOW, 10))
     for amount in then:
-        counters.hit(hit(amount), NOW)
+        counters.update(hit(amount), NOW)
     count = before
     for hits in batches:
         count = applied(count, [one.amount for one in hits[:arrived]])
@@ -69,23 +71,23 @@ def test_what_did_not_arrive_is_kept(before, first, then, arrived):
 
 def test_what_arrived_counts_here_no_more():
     counters = OfflineCounters(100)
-    counters.hit(hit(3), NOW)
+    counters.update(hit(3), NOW)
     assert taken(counters) == [hit(3)]
     assert len(counters) == 0
-    assert counters.hit(hit(1), NOW) == 1
+    assert counters.update(hit(1), NOW) == 1
 
 
 def test_what_the_backend_may_have_got_is_not_sent():
     counters = OfflineCounters(100)
-    assert counters.hit(hit(3), NOW, in_doubt=True) == 3
-    assert counters.hit(hit(1), NOW) == 4
+    assert counters.update(hit(3), NOW, in_doubt=True) == 3
+    assert counters.update(hit(1), NOW) == 4
     assert taken(counters) == [hit(1)]
 
 
 def test_windows_that_have_ended_are_forgotten():
     counters = OfflineCounters(100)
-    counters.hit(hit(1), NOW)
-    counters.hit(hit(2, b"late", end=END + 60), NOW)
+    counters.update(hit(1), NOW)
+    counters.update(hit(2, b"late", end=END + 60), NOW)
     assert list(counters.take(END, 10)) == [[hit(2, b"late", end=END + 60)]]
     assert len(counters) == 1
 
@@ -94,7 +96,7 @@ def test_it_is_bounded_and_hands_out_some_at_a_time():
     """One rule leaves an eighth of the room to others."""
     counters = OfflineCounters(25)
     for n in range(30):
-        counters.hit(hit(1, b"%d" % n), NOW)
+        counters.update(hit(1, b"%d" % n), NOW)
     assert len(counters) == 22
     batches = list(counters.take(NOW, 10))
     assert [len(hits) for hits in batches] == [10, 10, 2]
@@ -102,13 +104,13 @@ def test_it_is_bounded_and_hands_out_some_at_a_time():
 
 def test_looking_leaves_nothing_behind():
     counters = OfflineCounters(100)
-    assert counters.hit(hit(0), NOW) == 0
+    assert counters.update(hit(0), NOW) == 0
     assert len(counters) == 0
 
 
 def test_all_of_it_can_be_forgotten():
     counters = OfflineCounters(100)
-    counters.hit(hit(1), NOW)
+    counters.update(hit(1), NOW)
     counters.clear()
     assert len(counters) == 0
     assert taken(counters) == []

@@ -14,10 +14,9 @@ from rls.core.rules import OnBackendError
 from rls.engine.enforcement import HOLD_SECONDS, Reason
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.limiter import Limiter
-from rls.engine.refunds import ImmediateRefunds, Refunds
+from rls.engine.refunds import Refunds
 from rls.observe.failure_policies import register_failure_policy_metrics, register_refund_metrics
 from rls.settings import Settings
-from rls.stores.memory import MemoryStore
 from rls.stores.redis import Inspection
 
 
@@ -60,7 +59,7 @@ class Engine:
         self.limiter = Limiter(
             self.store,
             policies=self.policies,
-            refunds=(ImmediateRefunds if isinstance(self.store, MemoryStore) else Refunds)(self.store),
+            refunds=Refunds(self.store),
             counting=CountingOptions(
                 settings.near_limit_ratio,
                 KeyFormat(settings.key_format),

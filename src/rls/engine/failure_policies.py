@@ -6,14 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from rls.core.decide import Fallback, Modes, Status, decide_without, judge, uncounted
 from rls.core.model import Code
 from rls.core.plan import Check, Plan
 from rls.core.rules import OnBackendError
+from rls.core.update import CounterUpdate, keep_above
 from rls.core.window import seconds_until_reset
 from rls.errors import BackendError, CounterRefused, NoRoom, TimedOut
-from rls.stores.base import CounterStore, CounterUpdate, counts_of, keep_above
+from rls.stores.base import CounterStore, counts_of
 from rls.stores.offline_counters import OfflineCounters
 
 LOCAL, ALLOW, DENY, ERROR = OnBackendError
@@ -74,7 +76,7 @@ class FailurePolicies:
         self.no_room = 0
         self.refused = 0
         self.local = OfflineCounters(capacity)
-        self._backend = backend
+        self._store = backend
         self._replicas = replicas
         self._most_replicas = 1
         self._probe_seconds = probe_seconds
@@ -89,11 +91,11 @@ class FailurePolicies:
         self._recovery: asyncio.Task[None] | None = None
 
     def decide(
-        self, plan: Plan, hits: Sequence[CounterUpdate], error: BackendError, now: int, modes: Modes
+        self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, now: int, modes: Modes
     ) -> Fallback | None:
         """Judge by the counts that *error* has, and by policy where it has none; None where a policy is ERROR.
 
-        *hits* has one for each of *plan.counted*, as the backend was given them.
+        *updates* has one for each of *plan.counted*, as the backend was given them.
         """
         no_room = isinstance(error, NoRoom)
         if no_room:
@@ -103,29 +105,29 @@ class FailurePolicies:
             self._on_refused(f"{error}: on_backend_error decides")
         else:
             self.failed(error)
-        counted = zip(hits, counts_of(error, hits), strict=True)
+        counted = zip(updates, counts_of(error, updates), strict=True)
         found = [(None, None) if check.limit is None else next(counted) for check in plan.checks]
         policies = [
-            self.policy(check, no_room=no_room) if hit is not None and count is None else None
-            for check, (hit, count) in zip(plan.checks, found, strict=True)
+            self.policy(check, no_room=no_room) if update is not None and count is None else None
+            for check, (update, count) in zip(plan.checks, found, strict=True)
         ]
         if ERROR in policies:
             self.decided[ERROR] += policies.count(ERROR)
             return None
         statuses = []
-        for i, (check, (hit, count)) in enumerate(zip(plan.checks, found, strict=True)):
-            if hit is None:
+        for i, (check, (update, count)) in enumerate(zip(plan.checks, found, strict=True)):
+            if update is None:
                 statuses.append(uncounted(check))
             elif count is not None:
                 statuses.append(judge(check, count, now))
             else:
-                status, policies[i] = self._by_policy(policies[i], check, hit, now, in_doubt=error.in_doubt)
+                status, policies[i] = self._by_policy(policies[i], check, update, now, in_doubt=error.in_doubt)
                 statuses.append(status)
         decision = decide_without(plan, statuses, policies, modes)
         if decision.limited_by is not None and plan.refund_over_limit:
-            for (hit, _), status, policy in zip(found, statuses, policies, strict=True):
-                if hit is not None and policy is LOCAL and hit.amount > 0 and not status.over_limit:
-                    self.local.hit(hit._replace(amount=-hit.amount), now, in_doubt=error.in_doubt)
+            for (update, _), status, policy in zip(found, statuses, policies, strict=True):
+                if update is not None and policy is LOCAL and update.amount > 0 and not status.over_limit:
+                    self.local.update(update.with_amount(-update.amount), now, in_doubt=error.in_doubt)
         return decision
 
     def policy(self, check: Check, *, no_room: bool = False) -> OnBackendError:
@@ -140,27 +142,27 @@ class FailurePolicies:
         return DENY if no_room and policy is LOCAL else policy
 
     def _by_policy(
-        self, policy: OnBackendError | None, check: Check, hit: CounterUpdate, now: int, *, in_doubt: bool
+        self, policy: OnBackendError | None, check: Check, update: CounterUpdate, now: int, *, in_doubt: bool
     ) -> tuple[Status, OnBackendError]:
         """The status by *policy*, and the policy that decided: DENY where LOCAL has no room for the counter."""
         status = None
         if policy is LOCAL:
-            status = self._count_here(check, hit, now, in_doubt=in_doubt)
+            status = self._count_here(check, update, now, in_doubt=in_doubt)
         elif policy is ALLOW:
             status = _allow(check, now)
         decided_by = DENY if status is None or policy is None else policy
         self.decided[decided_by] += 1
         return status or _deny(check, now), decided_by
 
-    def _count_here(self, check: Check, hit: CounterUpdate, now: int, *, in_doubt: bool) -> Status | None:
+    def _count_here(self, check: Check, update: CounterUpdate, now: int, *, in_doubt: bool) -> Status | None:
         """The status by this process' own count; None where there is no room for it."""
         share = self._share(check)
         kept = keep_above(share.requests_per_unit, share.near_limit)
-        count = self.local.hit(hit._replace(keep_above=kept), now, in_doubt=in_doubt)
+        count = self.local.update(replace(update, keep_above=kept), now, in_doubt=in_doubt)
         if count is None:
             self._report_no_room(f"no room for more than {self.local.capacity} counters while the backend fails")
             return None
-        self.caught_up["in_doubt"] += abs(hit.amount) * in_doubt
+        self.caught_up["in_doubt"] += abs(update.amount) * in_doubt
         return judge(share, count, now)
 
     def _report_no_room(self, text: str) -> None:
@@ -183,7 +185,7 @@ class FailurePolicies:
             BackendError: It cannot.
         """
         try:
-            await self._backend.ping()
+            await self._store.ping()
         except BackendError as error:
             self.failed(error)
             self._find_cause(error)
@@ -224,7 +226,7 @@ class FailurePolicies:
         """Whether all nodes of the backend can count. Those that can get the hits that they have missed."""
         all_can_count = True
         try:
-            await self._backend.ping()
+            await self._store.ping()
         except BackendError as error:
             if not error.counts:
                 return False
@@ -242,24 +244,26 @@ class FailurePolicies:
             BackendError: It is away again. What it surely has not got is kept; of what it may have got nothing is, nor of
                 counters that it refuses.
         """
-        for hits in self.local.take(int(self._clock()), _SENT_AT_ONCE):
+        for updates in self.local.take(int(self._clock()), _SENT_AT_ONCE):
             unsent: Sequence[CounterUpdate] = ()
             try:
-                await self._backend.hit(hits)
+                await self._store.update(updates)
             except BackendError as error:
-                missing = [hit for hit, count in zip(hits, counts_of(error, hits), strict=True) if count is None]
+                missing = [
+                    update for update, count in zip(updates, counts_of(error, updates), strict=True) if count is None
+                ]
                 refused = isinstance(error, CounterRefused)
                 if error.in_doubt or refused:
                     self.caught_up["lost"] += _size(missing)
                 else:
                     unsent = missing
-                self.caught_up["sent"] += _size(hits) - _size(missing)
-                self.local.settle(hits, unsent)
+                self.caught_up["sent"] += _size(updates) - _size(missing)
+                self.local.settle(updates, unsent)
                 if not refused:
                     raise
             else:
-                self.caught_up["sent"] += _size(hits)
-                self.local.settle(hits)
+                self.caught_up["sent"] += _size(updates)
+                self.local.settle(updates)
 
     def _share(self, check: Check) -> Check:
         """*check* against this process' part of its limit, rounded up; against the smallest while it is not known.
@@ -291,5 +295,5 @@ def _deny(check: Check, now: int) -> Status:
     return Status(code, check, check.limit, 0, RETRY_SECONDS, over_limit=check.amount)
 
 
-def _size(hits: Sequence[CounterUpdate]) -> int:
-    return sum(abs(hit.amount) for hit in hits)
+def _size(updates: Sequence[CounterUpdate]) -> int:
+    return sum(abs(update.amount) for update in updates)

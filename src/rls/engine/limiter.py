@@ -1,4 +1,4 @@
-"""The limiter: plan → hit → decide, under the rules that are in force."""
+"""The limiter: plan → update → decide, under the rules that are in force."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from rls.core.decide import Decision, Fallback, Modes, Status, decide
 from rls.core.model import Request
 from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import RuleSet
+from rls.core.update import CounterUpdate
 from rls.engine.events import BackendFailed, Decided, Judged, Observer, RulesLoaded, RulesRejected
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.prepared import PreparedRequest
 from rls.engine.refunds import Refunds, unspent
 from rls.engine.sliced_decision import SlicedDecision
 from rls.errors import BackendError, Diagnostic, NotLoaded
-from rls.stores.base import CounterStore, CounterUpdate, counts_of, submit_to
+from rls.stores.base import CounterStore, counts_of
 
 # A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
 _new = tuple.__new__
@@ -32,16 +33,17 @@ class Limiter:
         loaded: Whether any rules have been loaded.
         planner: Plans under *rules*.
         policies: What decides while the backend fails.
-        uncharge: What refused requests do not spend.
+        refunds: What refused requests do not spend.
 
     Args:
-        policies: Those of *backend*; by default no policy answers for a rule that has none of its own.
-        uncharge: Gives back to *backend*.
+        store: Where counters are.
+        policies: Those of *store*; by default no policy answers for a rule that has none of its own.
+        refunds: Gives back to *store*.
     """
 
     def __init__(
         self,
-        backend: CounterStore,
+        store: CounterStore,
         *,
         counting: CountingOptions | None = None,
         modes: Modes | None = None,
@@ -56,10 +58,10 @@ class Limiter:
         self.counting = counting or CountingOptions()
         self.planner = Planner(self.rules, self.counting)
         self.modes = modes or Modes()
-        self.policies = policies or FailurePolicies(backend, clock=clock)
-        self.refunds = refunds or Refunds(backend)
-        self._backend = backend
-        self._submit = submit_to(backend)
+        self.policies = policies or FailurePolicies(store, clock=clock)
+        self.refunds = refunds or Refunds(store)
+        self._store = store
+        self._submit = store.submit  # bound once, for every check
         self._observers = tuple(observers)
         # Bound once: this one is told for every check.
         self._tell_decided = tuple(observer.decided for observer in observers)
@@ -116,24 +118,24 @@ class Limiter:
         began = self._clock()
         now = int(began)
         counts: Sequence[int] = ()
-        hits = prepared.hits if prepared.since <= now < prepared.until else prepared.at(now)
-        if hits:
+        updates = prepared.updates if prepared.since <= now < prepared.until else prepared.at(now)
+        if updates:
             try:
-                counts = await self._backend.hit(hits)
+                counts = await self._store.update(updates)
             except BackendError as error:
-                fallback = self.fall_back(prepared.plan, hits, error, began)
+                fallback = self.fall_back(prepared.plan, updates, error, began)
                 if fallback is None:
                     raise
                 return fallback
-        return self.conclude(prepared, hits, counts, began)
+        return self.conclude(prepared, updates, counts, began)
 
     def conclude(
-        self, prepared: PreparedRequest, hits: Sequence[CounterUpdate], counts: Sequence[int], began: float
+        self, prepared: PreparedRequest, updates: Sequence[CounterUpdate], counts: Sequence[int], began: float
     ) -> Decision:
-        """The decision that *counts* come to, which were had for *hits* at *began*; observers are told."""
+        """The decision that *counts* come to, which were had for *updates* at *began*; observers are told."""
         decision = decide(prepared.plan, counts, int(began), self.modes)
         if decision[3] is not None and prepared.plan.refund_over_limit:
-            self._give_back(hits, counts, decision.statuses)
+            self._give_back(updates, counts, decision.statuses)
         decided = _new(Decided, (decision, self._clock() - began))
         for tell in self._tell_decided:
             tell(decided)
@@ -144,14 +146,16 @@ class Limiter:
         prepared = check.prepared
         began = check.began = self._clock()
         now = int(began)
-        hits = check.hits = prepared.hits if prepared.since <= now < prepared.until else prepared.at(now)
-        if not hits:
+        updates = check.updates = prepared.updates if prepared.since <= now < prepared.until else prepared.at(now)
+        if not updates:
             check.counted(())
             return
         try:
-            counts = self._submit(hits, check)
+            counts = self._submit(updates, check)
         except BackendError as error:
             check.failed(error)
+        except Exception as bug:  # noqa: BLE001 - of a store: it ends this check, and no other
+            check.undecided(bug)
         else:
             if counts is not None:
                 check.counted(counts)
@@ -179,9 +183,9 @@ class Limiter:
         whole = SlicedDecision(self.modes)
         for one in slices():
             planned = planner.plan(one, replaced)
-            hits = PreparedRequest(planned).at(int(began))
-            counts, decision = await self._judge(planned, hits, began)
-            whole.add(hits, counts, decision)
+            updates = PreparedRequest(planned).at(int(began))
+            counts, decision = await self._judge(planned, updates, began)
+            whole.add(updates, counts, decision)
             judged = Judged(planned, decision.statuses)
             take(judged)
             for observer in self._observers:
@@ -189,52 +193,52 @@ class Limiter:
             await asyncio.sleep(0)
         decided = whole.decision()
         if decided.limited_by is not None and decided.plan.refund_over_limit:
-            self._give_back(whole.hits, whole.counts, whole.statuses)
+            self._give_back(whole.updates, whole.counts, whole.statuses)
         seconds = self._clock() - began
         for observer in self._observers:
             observer.decided(Decided(decided._replace(statuses=()), seconds))
         return decided
 
     async def _judge(
-        self, planned: Plan, hits: Sequence[CounterUpdate], began: float
+        self, planned: Plan, updates: Sequence[CounterUpdate], began: float
     ) -> tuple[Sequence[int | None], Decision]:
         """The counts of one slice, and the decision that it comes to by itself."""
         try:
-            counts = await self._backend.hit(hits) if hits else ()
+            counts = await self._store.update(updates) if updates else ()
         except BackendError as error:
-            fallback = self._decide_without(planned, hits, error, began)
+            fallback = self._decide_without(planned, updates, error, began)
             if fallback is None:
                 raise
-            return counts_of(error, hits), fallback
+            return counts_of(error, updates), fallback
         return counts, decide(planned, counts, int(began), self.modes)
 
     def fall_back(
-        self, plan: Plan, hits: Sequence[CounterUpdate], error: BackendError, began: float
+        self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, began: float
     ) -> Fallback | None:
         """Decide by policy what could not be counted; None where that is not to be."""
-        decision = self._decide_without(plan, hits, error, began)
+        decision = self._decide_without(plan, updates, error, began)
         if decision is None:
             return None
         decided = Decided(decision, self._clock() - began)
         for observer in self._observers:
             observer.decided(decided)
         if decision.limited_by is not None and plan.refund_over_limit:
-            self._give_back(hits, counts_of(error, hits), decision.statuses)
+            self._give_back(updates, counts_of(error, updates), decision.statuses)
         return decision
 
     def _decide_without(
-        self, plan: Plan, hits: Sequence[CounterUpdate], error: BackendError, began: float
+        self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, began: float
     ) -> Fallback | None:
-        decision = self.policies.decide(plan, hits, error, int(began), self.modes)
+        decision = self.policies.decide(plan, updates, error, int(began), self.modes)
         failed = BackendFailed(plan, str(error), self._clock() - began, answered=decision is not None)
         for observer in self._observers:
             observer.backend_failed(failed)
         return decision
 
     def _give_back(
-        self, hits: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
+        self, updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
     ) -> None:
-        given_back = unspent(hits, counts, statuses)
+        given_back = unspent(updates, counts, statuses)
         if given_back:
             self.refunds.give_back(given_back)
 
@@ -244,16 +248,16 @@ class PendingCheck(ABC):
 
     Attributes:
         began: When it was started, in Unix seconds.
-        hits: What is counted for it.
+        updates: What is counted for it.
     """
 
-    __slots__ = ("began", "hits", "limiter", "prepared")
+    __slots__ = ("began", "limiter", "prepared", "updates")
 
     def __init__(self, limiter: Limiter, prepared: PreparedRequest) -> None:
         self.limiter = limiter
         self.prepared = prepared
         self.began = 0.0
-        self.hits: Sequence[CounterUpdate] = ()
+        self.updates: Sequence[CounterUpdate] = ()
 
     @abstractmethod
     def decided(self, decision: Decision) -> None:
@@ -264,18 +268,18 @@ class PendingCheck(ABC):
         """It was not: a BackendError where no policy answers, or a bug."""
 
     def counted(self, counts: Sequence[int]) -> None:
-        """See `Waiting`."""
+        """See `Done`."""
         try:
-            decision = self.limiter.conclude(self.prepared, self.hits, counts, self.began)
+            decision = self.limiter.conclude(self.prepared, self.updates, counts, self.began)
         except Exception as error:  # noqa: BLE001 - it ends this check, and no other of its batch
             self.undecided(error)
         else:
             self.decided(decision)
 
     def failed(self, error: BackendError) -> None:
-        """See `Waiting`."""
+        """See `Done`."""
         try:
-            decision = self.limiter.fall_back(self.prepared.plan, self.hits, error, self.began)
+            decision = self.limiter.fall_back(self.prepared.plan, self.updates, error, self.began)
         except Exception as bug:  # noqa: BLE001 - as above
             self.undecided(bug)
         else:

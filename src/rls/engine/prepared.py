@@ -6,16 +6,13 @@ import sys
 from collections.abc import Sequence
 
 from rls.core.plan import Check, Plan
-from rls.stores.base import CounterUpdate, keep_above
+from rls.core.update import CounterUpdate, keep_above
 
 FOREVER = sys.maxsize
-NEVER_OVER = sys.maxsize
-# A NamedTuple's own constructor is a Python function; this makes the same value at half the cost.
-_new = tuple.__new__
 
 
 class PreparedCheck:
-    """A check that counts, with its hit in the last window that was asked for. Requests that have it may share it.
+    """A check that counts, with its update in the last window that was asked for. Requests that have it may share it.
 
     Args:
         check: What counts.
@@ -23,57 +20,59 @@ class PreparedCheck:
         refund_over_limit: See `Plan`.
 
     Attributes:
-        hit: What to count from the second *since* until before *until*. Only after `renew`.
+        update: What to count from the second *since* until before *until*. Only after `renew`.
     """
 
-    __slots__ = ("_check", "_keep_above", "_limit", "_rule", "hit", "since", "until")
+    __slots__ = ("_cache_over", "_check", "_keep_above", "_limit", "_rule", "since", "until", "update")
 
-    hit: CounterUpdate
+    update: CounterUpdate
 
     def __init__(self, check: Check, domain: str, *, refund_over_limit: bool) -> None:
         limit = check.requests_per_unit
         self.since = self.until = 0
         self._check = check
-        # A counter may be over its limit only until requests that are over other limits get their hits back.
-        self._limit = NEVER_OVER if refund_over_limit else limit
+        self._limit = limit
+        self._cache_over = not refund_over_limit
         self._rule = f"{domain}|{check.rule_path}"
         self._keep_above = keep_above(limit, check.near_limit)
 
     def renew(self, now: int) -> None:
-        """Make the hit for the window that holds the second *now*."""
-        _, _, _, _, amount, key, length, _, _, _ = self._check
+        """Make the update for the window that holds the second *now*."""
+        check = self._check
+        length = check.window_seconds
         start = self.since = now - now % length
         end = self.until = start + length
-        self.hit = _new(
-            CounterUpdate, (b"%b%d" % (key, start), amount, self._limit, end, length, self._rule, self._keep_above)
+        key = b"%b%d" % (check.key, start)
+        self.update = CounterUpdate(
+            key, check.amount, self._limit, end, length, self._rule, self._keep_above, self._cache_over
         )
 
 
 class PreparedRequest:
-    """A request planned under one set of rules, to be run any number of times; it keeps the hits of its last window.
+    """A request planned under one set of rules, to be run any number of times; it keeps the updates of its last window.
 
     Args:
         plan: What it comes to.
         counted: One for each of *plan.counted*, in their order; made where there are none.
     """
 
-    __slots__ = ("_counted", "hits", "plan", "since", "until")
+    __slots__ = ("_counted", "plan", "since", "until", "updates")
 
     def __init__(self, plan: Plan, counted: Sequence[PreparedCheck] | None = None) -> None:
         self.plan = plan
-        self.hits: Sequence[CounterUpdate] = ()
+        self.updates: Sequence[CounterUpdate] = ()
         self.since = self.until = 0
         self._counted = counted or [
             PreparedCheck(check, plan.domain, refund_over_limit=plan.refund_over_limit) for check in plan.counted
         ]
 
     def at(self, now: int) -> Sequence[CounterUpdate]:
-        """What to count at the second *now*: a hit for each check that counts, in their order.
+        """What to count at the second *now*: a update for each check that counts, in their order.
 
-        Kept as `hits`, which stay the same from `since` until `until`.
+        Kept as `updates`, which stay the same from `since` until `until`.
         """
         since, until = 0, FOREVER
-        hits = []
+        updates = []
         for one in self._counted:
             if not one.since <= now < one.until:
                 one.renew(now)
@@ -81,6 +80,6 @@ class PreparedRequest:
                 since = one.since
             if one.until < until:  # noqa: PLR1730
                 until = one.until
-            hits.append(one.hit)
-        self.since, self.until, self.hits = since, until, hits
-        return hits
+            updates.append(one.update)
+        self.since, self.until, self.updates = since, until, updates
+        return updates

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from rls.core.decide import Status
 from rls.core.model import Code
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterStore, CounterUpdate, counts_of
+from rls.stores.base import CounterStore, counts_of
 
 
 def unspent(
-    hits: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
+    updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
 ) -> list[CounterUpdate]:
-    """What takes back *hits* of a refused request, but the one on the limit that it exceeds the most.
+    """What takes back *updates* of a refused request, but the one on the limit that it exceeds the most.
 
-    That one refuses, and a client that does not give up costs its backend half as much for it. Others that are over their
+    That one refuses, and a client that does not give up costs its store half as much for it. Others that are over their
     limits may be so only for what requests like this one took, and are about to get back.
 
     Args:
-        hits: What the request counted.
+        updates: What the request counted.
         counts: The counts after them; None where there was none, so that nothing is known to be taken.
-        statuses: Of the request; those that count are as many as *hits*.
+        statuses: Of the request; those that count are as many as *updates*.
     """
     counted = [status for status in statuses if status.limit is not None]
     excess = [
@@ -33,50 +33,80 @@ def unspent(
     ]
     kept = excess.index(max(excess)) if any(excess) else None
     return [
-        hit._replace(amount=-hit.amount)
-        for i, (hit, count) in enumerate(zip(hits, counts, strict=True))
-        if hit.amount > 0 and count is not None and i != kept
+        update.with_amount(-update.amount)
+        for i, (update, count) in enumerate(zip(updates, counts, strict=True))
+        if update.amount > 0 and count is not None and i != kept
     ]
 
 
 class Refunds:
-    """Gives hits back to *backend* with its next write, without anyone who waits for it.
+    """Gives hits back to *store*, without anyone who waits for it.
+
+    A store that counts at once has them when `give_back` returns, so no other request sees what a refused one had counted.
 
     Attributes:
         given_back: Hits that were given back so far, and those of which that is not known.
     """
 
-    def __init__(self, backend: CounterStore) -> None:
+    def __init__(self, store: CounterStore) -> None:
         self.given_back = {"sent": 0, "failed": 0}
-        self._backend = backend
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._store = store
+        self._under_way: set[_Refund] = set()
 
-    def give_back(self, hits: Sequence[CounterUpdate]) -> None:
-        """Give back *hits*, whose amounts are negative. They reach the backend before a call that is yet to arrive."""
-        task = asyncio.get_running_loop().create_task(self._send(hits))
-        self._under_way.add(task)  # a loop does not keep tasks alive
-        task.add_done_callback(self._under_way.discard)
+    def give_back(self, updates: Sequence[CounterUpdate]) -> None:
+        """Give back *updates*, whose amounts are negative. They reach the store before a call that is yet to arrive."""
+        refund = _Refund(self, updates)
+        try:
+            counts = self._store.submit(updates, refund)
+        except BackendError as error:
+            refund.failed(error)
+        else:
+            if counts is not None:
+                refund.counted(counts)
+            elif not refund.told:
+                self._under_way.add(refund)
 
     async def aclose(self) -> None:
-        """Wait for what is under way, which the backend bounds."""
-        await asyncio.gather(*self._under_way)
+        """Wait for what is under way; the store bounds how long that takes."""
+        while self._under_way:
+            landed = asyncio.get_running_loop().create_future()
+            next(iter(self._under_way)).landed = landed
+            await landed
 
-    async def _send(self, hits: Sequence[CounterUpdate]) -> None:
-        failed = 0
-        try:
-            await self._backend.hit(hits)
-        except BackendError as error:
-            counts = counts_of(error, hits)
-            failed = -sum(hit.amount for hit, count in zip(hits, counts, strict=True) if count is None)
-        self.given_back["sent"] -= sum(hit.amount for hit in hits) + failed
+    def settle(self, refund: _Refund, failed: int) -> None:
+        """*refund* is done, but *failed* of its hits are not known to be given back."""
+        self.given_back["sent"] -= sum(update.amount for update in refund.updates) + failed
         self.given_back["failed"] += failed
+        self._under_way.discard(refund)
 
 
-class ImmediateRefunds(Refunds):
-    """Gives hits back to a backend that never waits: no other request sees what a refused one had counted."""
+class _Refund:
+    """Updates on their way.
 
-    def give_back(self, hits: Sequence[CounterUpdate]) -> None:
-        """Give back *hits*; done when this returns."""
-        with suppress(StopIteration):
-            self._send(hits).send(None)
-            raise AssertionError("the backend waits")
+    Attributes:
+        told: Whether it is known what became of them.
+        landed: What waits for that.
+    """
+
+    __slots__ = ("_refunds", "landed", "told", "updates")
+
+    def __init__(self, refunds: Refunds, updates: Sequence[CounterUpdate]) -> None:
+        self._refunds = refunds
+        self.updates = updates
+        self.told = False
+        self.landed: asyncio.Future[None] | None = None
+
+    def counted(self, counts: Sequence[int]) -> None:  # noqa: ARG002 - where a counter stands is for others to know
+        """See `Done`."""
+        self._settle(0)
+
+    def failed(self, error: BackendError) -> None:
+        """See `Done`."""
+        counts = counts_of(error, self.updates)
+        self._settle(-sum(update.amount for update, count in zip(self.updates, counts, strict=True) if count is None))
+
+    def _settle(self, failed: int) -> None:
+        self.told = True
+        self._refunds.settle(self, failed)
+        if self.landed is not None:
+            self.landed.set_result(None)

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from rls.core.decide import Decision, Fallback, Modes, Overall, Status
 from rls.core.rules import OnBackendError
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 
 
 class SlicedDecision:
     """What the slices of a request come to.
 
     Attributes:
-        hits: All hits, counts and statuses; kept only where a refused request gets hits back.
+        updates: All updates, counts and statuses; kept only where a refused request gets its hits back.
     """
 
     def __init__(self, modes: Modes) -> None:
-        self.hits: list[CounterUpdate] = []
+        self.updates: list[CounterUpdate] = []
         self.counts: list[int | None] = []
         self.statuses: list[Status] = []
         self._overall = Overall(modes)
@@ -25,11 +25,11 @@ class SlicedDecision:
         self._policies: set[OnBackendError] = set()
         self._denied: list[Status | None] = []
 
-    def add(self, hits: Sequence[CounterUpdate], counts: Sequence[int | None], decision: Decision) -> None:
+    def add(self, updates: Sequence[CounterUpdate], counts: Sequence[int | None], decision: Decision) -> None:
         """Take in one slice."""
         self._overall.add(decision.statuses)
         if decision.plan.refund_over_limit:
-            self.hits += hits
+            self.updates += updates
             self.counts += counts
             self.statuses += decision.statuses
         if self._first is None:

@@ -6,17 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from rls.core.update import CounterUpdate
 from rls.errors import NoRoom
-from rls.stores.base import CounterUpdate, Waiting
+from rls.stores.base import CounterStore, Done
 from rls.stores.counter_table import CounterTable
 
 
-class MemoryStore:
+class MemoryStore(CounterStore):
     """Counters in a bounded table; safe to use from several threads and loops.
 
     Args:
         capacity: Counters that it holds. Where more are in use, see `CounterTable` for those that are forgotten, and whose
-            next hit counts from 0.
+            next update counts from 0.
         clock: Unix seconds.
     """
 
@@ -28,16 +29,12 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self._table)
 
-    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
-        """Apply *hits*; see `CounterStore.hit`. Never waits.
+    def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int]:  # noqa: ARG002 - it never waits
+        """Apply *updates* at once; see `CounterStore.submit`.
 
         Raises:
-            NoRoom: The table has no room for some of *hits*.
+            NoRoom: The table has no room for some of *updates*.
         """
-        return self.submit(hits)
-
-    def submit(self, hits: Sequence[CounterUpdate], waiting: Waiting | None = None) -> Sequence[int]:  # noqa: ARG002 - never
-        """As `hit`; see `Submitting.submit`."""
         table = self._table
         windows = table.windows
         counts: list[int] = []
@@ -46,15 +43,16 @@ class MemoryStore:
             now = int(self._clock())
             if now != table.swept_at:
                 table.sweep(now)
-            for key, amount, _, expires_at, _, rule, keep_above in hits:
+            for update in updates:
+                key, amount = update.key, update.amount
                 window = windows.get(key)
                 if window is not None and key in window.open and amount >= 0:
                     count = window.open[key] + amount
-                    if count <= keep_above:  # the usual, without a call
+                    if count <= update.keep_above:  # the usual, without a call
                         window.open[key] = count
                         counts.append(count)
                         continue
-                counted = self._change(rule, expires_at, key, amount, keep_above)
+                counted = self._change(update)
                 if counted is None:
                     full.append(len(counts))
                     counted = 0
@@ -63,13 +61,14 @@ class MemoryStore:
             self._refuse(counts, full)
         return counts
 
-    def _change(self, rule: str, expires_at: int, key: bytes, amount: int, keep_above: int) -> int | None:
-        """The count after a change; None where there is no room for the counter."""
-        before = self._table.find(key)
-        count = max(0, (before or 0) + amount)
+    def _change(self, update: CounterUpdate) -> int | None:
+        """The count after *update*; None where there is no room for the counter."""
+        before = self._table.find(update.key)
+        count = max(0, (before or 0) + update.amount)
         if before is None and not count:
             return 0
-        has_room = self._table.put(rule, expires_at, key, count, keep=count > keep_above)
+        keep = count > update.keep_above
+        has_room = self._table.put(update.rule, update.expires_at, update.key, count, keep=keep)
         return count if has_room else None
 
     def _refuse(self, counts: Sequence[int], full: Sequence[int]) -> None:

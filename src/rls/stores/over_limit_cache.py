@@ -1,4 +1,4 @@
-"""A memory of counters that are over their limit: for up to a second they are refused without asking the backend."""
+"""A memory of counters that are over their limit: for up to a second they are refused without asking the store."""
 
 from __future__ import annotations
 
@@ -8,51 +8,52 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import cast
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterStore, CounterUpdate, Waiting, counts_of, kind_of, submit_as_task, submit_to
+from rls.stores.base import CounterStore, Done, counts_of, kind_of, submit_as_task
 from rls.stores.expiring_map import ExpiringMap
 
 FRESH_SECONDS = 1.0
-"""What is remembered is used for no longer than this without asking the backend."""
+"""What is remembered is used for no longer than this without asking the store."""
 _SETTLE_SECONDS = 0.8
-"""How long hits wait that were answered from memory, before the backend gets them. What it answers refreshes the memory
+"""How long amounts that were answered from memory wait before the store gets them. Its answer refreshes the memory
 before that is too old: a counter that is asked for all the time keeps no call waiting, and costs two commands then."""
 _SETTLED_AT_ONCE = 200
 
 
-class OverLimitCache:
-    """Answers hits on counters that are known to be over the hit's own limit; *backend* answers the rest.
+class OverLimitCache(CounterStore):
+    """Answers updates of counters that are known to be over the update's own limit; *store* answers the rest.
 
-    What is kept is the count, not a verdict: a hit whose limit is larger, by an override or a reload, is counted at once.
+    The count is kept, not a verdict: an update whose limit is larger, by an override or a reload, is counted at once.
+    An update without `cache_over` is always counted at once.
     What others do to a counter (give back, reset, lose it) is seen within `FRESH_SECONDS`.
 
-    Hits that are answered from memory are counted afterwards, all of a counter's at once, if it still is over its limit by
-    then; so it ends where it would without this memory. If it is not over any more, they were refused by what was true up
-    to a second before, and are left out.
+    Updates that are answered from memory are counted afterwards, all of a counter's at once, if it still is over its limit
+    by then; so it ends where it would without this memory. If it is not over any more, they were refused by what was true
+    up to a second before, and are left out.
 
-    While the backend fails, what is known to be over its limit stays refused, however old that knowledge is.
+    While the store fails, what is known to be over its limit stays refused, however old that knowledge is.
 
     Args:
-        backend: Where counters live.
+        store: Where counters live.
         capacity: The most counters to remember.
         clock: Unix seconds.
         timer: Seconds from anywhere, which never step back.
 
     Attributes:
-        answered: Hits that were answered from memory so far.
+        answered: Updates that were answered from memory so far.
     """
 
     def __init__(
         self,
-        backend: CounterStore,
+        store: CounterStore,
         *,
         capacity: int = 100_000,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.answered = 0
-        self._backend = backend
-        self._submit = submit_to(backend)
+        self._store = store
         self._over = ExpiringMap[_Counter](capacity)
         self._clock = clock
         self._timer = timer
@@ -60,135 +61,120 @@ class OverLimitCache:
         self._next: asyncio.TimerHandle | None = None
         self._settling: asyncio.Task[None] | None = None
 
-    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
-        """Apply *hits*; see `CounterStore.hit`."""
+    def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
+        """See `CounterStore.submit`."""
         asked = self._timer()
-        if self._over.groups and self._concerns(hits):
-            known, owing = self._known(hits, asked)
-            return cast("list[int]", known) if None not in known else await self._hit_rest(hits, known, owing, asked)
-        counts = await self._backend.hit(hits)
-        for (_, _, limit, *_), count in zip(hits, counts, strict=True):
-            if count > limit:
-                return self._learn(hits, counts, asked)
-        return counts
-
-    def submit(self, hits: Sequence[CounterUpdate], waiting: Waiting) -> Sequence[int] | None:
-        """See `Submitting.submit`."""
-        asked = self._timer()
-        if self._over.groups and self._concerns(hits):
-            known, owing = self._known(hits, asked)
+        if self._over.groups and self._concerns(updates):
+            known, owing = self._known(updates, asked)
             if None not in known:
                 return cast("list[int]", known)
-            submit_as_task(self._hit_rest(hits, known, owing, asked), waiting)
+            submit_as_task(self._update_rest(updates, known, owing, asked), done)
             return None
-        learning = _Learning(self, hits, asked, waiting)
-        counts = self._submit(hits, learning)
-        return None if counts is None else self._learn(hits, counts, asked)
+        counts = self._store.submit(updates, _Learning(self, updates, asked, done))
+        return None if counts is None else self._learn(updates, counts, asked)
 
-    def _concerns(self, hits: Sequence[CounterUpdate]) -> bool:
-        """Whether one of *hits* gives back, or is on a counter that is remembered."""
+    def _concerns(self, updates: Sequence[CounterUpdate]) -> bool:
+        """Whether one of *updates* gives back, or is of a counter that is remembered."""
         groups = self._over.groups
         self._over.sweep(int(self._clock()))
-        for key, amount, _, expires_at, *_ in hits:
-            if amount < 0 or ((group := groups.get(expires_at)) is not None and key in group):
+        for update in updates:
+            if update.amount < 0 or ((group := groups.get(update.expires_at)) is not None and update.key in group):
                 return True
         return False
 
     async def ping(self) -> None:
         """See `CounterStore.ping`."""
-        await self._backend.ping()
+        await self._store.ping()
 
     async def aclose(self) -> None:
-        """Let the backend have what it has not got yet, and close it."""
+        """Let the store have what it has not got yet, and close it."""
         if self._next is not None:
             self._next.cancel()
         if self._settling is not None:
             await asyncio.wait([self._settling])
         await self._settle_all()
-        await self._backend.aclose()
+        await self._store.aclose()
 
-    def _known(self, hits: Sequence[CounterUpdate], asked: float) -> tuple[list[int | None], list[_Counter]]:
-        """What `_answer` says of each of *hits*, and what is owed to the backend before it can say more."""
+    def _known(self, updates: Sequence[CounterUpdate], asked: float) -> tuple[list[int | None], list[_Counter]]:
+        """What `_answer` says of each of *updates*, and what is owed to the store before it can say more."""
         owing: list[_Counter] = []
-        known = [self._answer(hit, asked, owing) for hit in hits]
-        self.answered += len(hits) - known.count(None)
+        known = [self._answer(update, asked, owing) for update in updates]
+        self.answered += len(updates) - known.count(None)
         return known, owing
 
-    async def _hit_rest(
-        self, hits: Sequence[CounterUpdate], known: list[int | None], owing: list[_Counter], asked: float
+    async def _update_rest(
+        self, updates: Sequence[CounterUpdate], known: list[int | None], owing: list[_Counter], asked: float
     ) -> Sequence[int]:
-        """The count after each of *hits*, of which some are *known*."""
-        unknown = [hit for hit, count in zip(hits, known, strict=True) if count is None]
+        """The count after each of *updates*, of which some are *known*."""
+        unknown = [update for update, count in zip(updates, known, strict=True) if count is None]
         if owing:
             await self._settle(owing)
         try:
-            counts = await self._backend.hit(unknown)
+            counts = await self._store.update(unknown)
         except BackendError as error:
             found = zip(unknown, counts_of(error, unknown), strict=True)
-            had = iter([self._stale(hit, asked, error) if count is None else count for hit, count in found])
+            had = iter([self._stale(update, asked, error) if count is None else count for update, count in found])
             merged = [next(had) if count is None else count for count in known]
             raise kind_of([error])(str(error), counts=merged, in_doubt=error.in_doubt) from error
         learnt = iter(self._learn(unknown, counts, asked))
         return [next(learnt) if count is None else count for count in known]
 
-    def _answer(self, hit: CounterUpdate, now: float, owing: list[_Counter]) -> int | None:
-        """The count after *hit* where it is known to be over its limit; None where the backend has to say.
+    def _answer(self, update: CounterUpdate, now: float, owing: list[_Counter]) -> int | None:
+        """The count after *update* where it is known to be over its limit; None where the store has to say.
 
-        *owing* gets the counter where the backend must first have what it has not got.
+        *owing* gets the counter where the store must first have what it has not got.
         """
-        key, amount, limit, expires_at, *_ = hit
-        group = self._over.groups.get(expires_at)
-        counter = None if group is None else group.get(key)
+        counter = self._counter(update)
         if counter is None:
             return None
-        if amount < 0:
-            self._over.discard(expires_at, key)  # now, since hits may follow in the same call
-        elif counter.count > limit and now - counter.at <= FRESH_SECONDS:
-            return self._count_later(counter, amount)
+        if update.amount < 0:
+            self._over.discard(update.expires_at, update.key)  # now, since others may follow in the same call
+        elif _is_over(update, counter.count) and now - counter.at <= FRESH_SECONDS:
+            return self._count_later(counter, update.amount)
         if counter.uncounted:
             owing.append(counter)
         return None
 
-    def _stale(self, hit: CounterUpdate, now: float, error: BackendError) -> int | None:
-        """As `_answer`, where the backend was asked and failed: old knowledge is better than none, until it is asked again."""
-        counter = self._counter(hit)
-        if counter is None or hit.amount < 0 or counter.count <= hit.limit:
+    def _stale(self, update: CounterUpdate, now: float, error: BackendError) -> int | None:
+        """As `_answer`, where the store was asked and failed: old knowledge is better than none, until it is asked again."""
+        counter = self._counter(update)
+        if counter is None or update.amount < 0 or not _is_over(update, counter.count):
             return None
         counter.at = now
         if error.in_doubt:
-            counter.count += hit.amount
+            counter.count += update.amount
             return counter.count
-        return self._count_later(counter, hit.amount)
+        return self._count_later(counter, update.amount)
 
-    def _counter(self, hit: CounterUpdate) -> _Counter | None:
-        group = self._over.groups.get(hit.expires_at)
-        return None if group is None else group.get(hit.key)
+    def _counter(self, update: CounterUpdate) -> _Counter | None:
+        group = self._over.groups.get(update.expires_at)
+        return None if group is None else group.get(update.key)
 
-    def _learn(self, hits: Sequence[CounterUpdate], counts: Sequence[int], asked: float) -> Sequence[int]:
-        """Remember which counters of *hits* are over their limits; forget the others. The backend was asked at *asked*."""
-        for hit, count in zip(hits, counts, strict=True):
-            counter = self._counter(hit)
-            if hit.amount < 0:
-                self._over.discard(hit.expires_at, hit.key)
+    def _learn(self, updates: Sequence[CounterUpdate], counts: Sequence[int], asked: float) -> Sequence[int]:
+        """Remember which counters of *updates* are over their limits; forget the others. The store was asked at *asked*."""
+        for update, count in zip(updates, counts, strict=True):
+            counter = self._counter(update)
+            if update.amount < 0:
+                self._over.discard(update.expires_at, update.key)
             elif counter is not None:
-                if count > hit.limit:
-                    counter.hit = hit
+                if _is_over(update, count):
+                    counter.update = update
                 self._refresh(counter, count, asked)
-            elif count > hit.limit:
-                self._over.put(hit.expires_at, hit.key, _Counter(hit, count, asked))
+            elif _is_over(update, count):
+                self._over.put(update.expires_at, update.key, _Counter(update, count, asked))
         return counts
 
     def _refresh(self, counter: _Counter, count: int, asked: float) -> None:
-        """The backend, asked at *asked*, said *count*."""
-        if count > counter.hit.limit:
+        """The store, asked at *asked*, said *count*."""
+        if count > counter.update.limit:
             counter.count, counter.at = count + counter.uncounted, asked
             return
         counter.uncounted = 0
-        if self._counter(counter.hit) is counter:
-            self._over.discard(counter.hit.expires_at, counter.hit.key)
+        if self._counter(counter.update) is counter:
+            self._over.discard(counter.update.expires_at, counter.update.key)
 
     def _count_later(self, counter: _Counter, amount: int) -> int:
-        """Count *amount*, of a hit that is refused, with others some time soon; the count after it."""
+        """Count *amount*, of an update that is refused, with others some time soon; the count after it."""
         if amount:
             counter.count += amount
             counter.uncounted += amount
@@ -203,7 +189,7 @@ class OverLimitCache:
             self._settling = asyncio.get_running_loop().create_task(self._settle_all())
 
     async def _settle_all(self) -> None:
-        """Let the backend have all that it has not got. Where it fails, that is kept for the next time."""
+        """Let the store have all that it has not got. Where it fails, that is kept for the next time."""
         unsettled, self._unsettled = iter(self._unsettled), {}
         while some := list(islice(unsettled, _SETTLED_AT_ONCE)):
             if not await self._settle(some):
@@ -215,11 +201,11 @@ class OverLimitCache:
         """Look which of *counters* still are over their limit, and count there what was answered from memory.
 
         Returns:
-            Whether the backend did not fail.
+            Whether the store did not fail.
         """
         asked, now = self._timer(), int(self._clock())
-        owing = [counter for counter in counters if counter.uncounted and counter.hit.expires_at > now]
-        found, _ = await self._ask([counter.hit._replace(amount=0) for counter in owing])
+        owing = [counter for counter in counters if counter.uncounted and counter.update.expires_at > now]
+        found, _ = await self._ask([counter.update.with_amount(0) for counter in owing])
         over = []
         for counter, count in zip(owing, found, strict=True):
             if count is None:
@@ -228,67 +214,72 @@ class OverLimitCache:
                 self._refresh(counter, count, asked)
                 if counter.uncounted:
                     over.append(counter)
-        hits = [counter.hit._replace(amount=counter.take()) for counter in over]
-        counts, in_doubt = await self._ask(hits)
-        for counter, hit, count in zip(over, hits, counts, strict=True):
+        updates = [counter.update.with_amount(counter.take()) for counter in over]
+        counts, in_doubt = await self._ask(updates)
+        for counter, update, count in zip(over, updates, counts, strict=True):
             if count is not None:
                 self._refresh(counter, count, asked)
             elif not in_doubt:
-                counter.uncounted += hit.amount
+                counter.uncounted += update.amount
                 self._unsettled[counter] = None
         return None not in found and None not in counts
 
-    async def _ask(self, hits: Sequence[CounterUpdate]) -> tuple[Sequence[int | None], bool]:
-        """The counts, None for each that could not be had, and whether those hits may have been counted all the same."""
+    async def _ask(self, updates: Sequence[CounterUpdate]) -> tuple[Sequence[int | None], bool]:
+        """The counts, None for each that could not be had, and whether those updates may have been counted all the same."""
         try:
-            return (await self._backend.hit(hits) if hits else ()), False
+            return (await self._store.update(updates) if updates else ()), False
         except BackendError as error:
-            return counts_of(error, hits), error.in_doubt
+            return counts_of(error, updates), error.in_doubt
 
 
 class _Learning:
     """What waits for counts, and on the way remembers those that are over their limit."""
 
-    __slots__ = ("_asked", "_cache", "_hits", "_waiting")
+    __slots__ = ("_asked", "_cache", "_done", "_updates")
 
-    def __init__(self, cache: OverLimitCache, hits: Sequence[CounterUpdate], asked: float, waiting: Waiting) -> None:
+    def __init__(self, cache: OverLimitCache, updates: Sequence[CounterUpdate], asked: float, done: Done) -> None:
         self._cache = cache
-        self._hits = hits
+        self._updates = updates
         self._asked = asked
-        self._waiting = waiting
+        self._done = done
 
     def counted(self, counts: Sequence[int]) -> None:
-        """See `Waiting`."""
-        for (_, _, limit, *_), count in zip(self._hits, counts):  # noqa: B905 - as many, and strict costs half as much
-            if count > limit:
-                self._cache._learn(self._hits, counts, self._asked)  # noqa: SLF001 - it is a part of the cache
+        """See `Done`."""
+        for update, count in zip(self._updates, counts):  # noqa: B905 - as many, and strict costs half as much
+            if count > update.limit and update.cache_over:
+                self._cache._learn(self._updates, counts, self._asked)  # noqa: SLF001 - it is a part of the cache
                 break
-        self._waiting.counted(counts)
+        self._done.counted(counts)
 
     def failed(self, error: BackendError) -> None:
-        """See `Waiting`."""
-        self._waiting.failed(error)
+        """See `Done`."""
+        self._done.failed(error)
+
+
+def _is_over(update: CounterUpdate, count: int) -> bool:
+    """Whether a counter that stands at *count* is over the limit of *update*, in a way that may be remembered."""
+    return update.cache_over and count > update.limit
 
 
 class _Counter:
     """One that is over its limit.
 
     Attributes:
-        hit: The last one that the backend found over its limit.
+        update: The last one that the store found over its limit.
         count: Where it stands, with what is *uncounted*.
-        at: When the backend was asked for that.
-        uncounted: Hits that were answered from memory, and that the backend has not got.
+        at: When the store was asked for that.
+        uncounted: What was answered from memory, and the store has not got.
     """
 
-    __slots__ = ("at", "count", "hit", "uncounted")
+    __slots__ = ("at", "count", "uncounted", "update")
 
-    def __init__(self, hit: CounterUpdate, count: int, at: float) -> None:
-        self.hit = hit
+    def __init__(self, update: CounterUpdate, count: int, at: float) -> None:
+        self.update = update
         self.count = count
         self.at = at
         self.uncounted = 0
 
     def take(self) -> int:
-        """What is uncounted, which the backend is about to get."""
+        """What is uncounted, which the store is about to get."""
         taken, self.uncounted = self.uncounted, 0
         return taken

@@ -96,7 +96,7 @@ async def test_another_address_is_tried(
         names[NAME] = [useless, v4(server.port)]
         backend = connect(f"redis://{NAME}", connect_timeout_seconds=PATIENT)
         async with asyncio.timeout(HANGING):
-            assert list(await backend.hit([hit()])) == [1]
+            assert list(await backend.update([hit()])) == [1]
 
 
 async def test_three_of_four_are_of_no_use(
@@ -132,9 +132,9 @@ async def test_a_replica_is_left_for_the_primary(
         client.replicaof("127.0.0.1", "1")
     names[NAME] = [v4(own_server.port), v4(own_server.port), v4(server.port)]
     backend = connect(f"redis://{NAME}")
-    await until_works(lambda: backend.hit([hit()]))
+    await until_works(lambda: backend.update([hit()]))
     for _ in range(20):
-        await backend.hit([hit()])
+        await backend.update([hit()])
 
 
 async def test_tls_is_asked_for_the_name(
@@ -150,7 +150,7 @@ async def test_tls_is_asked_for_the_name(
         with hole() as silent:
             names[NAME] = [silent, v4(strange), v4(port)]
             backend = connect(f"rediss://{NAME}?ssl_ca_certs={certified.root}", connect_timeout_seconds=PATIENT)
-            assert list(await backend.hit([hit()])) == [1]
+            assert list(await backend.update([hit()])) == [1]
             names[NAME] = [v4(strange)]
             backend = connect(f"rediss://{NAME}?ssl_ca_certs={certified.root}")
             with pytest.raises(BackendError, match=r"(?i)certificate"):
@@ -168,7 +168,7 @@ async def test_a_cluster_and_sentinels_by_name(
             RedisClusterStore("redis+cluster://nodes.test:7000", **options),
             RedisSentinelStore(f"redis+sentinel://sentinels.test/{sentinels.url.rpartition('/')[2]}", **options),
         ):
-            await until_works(partial(backend.hit, [hit() for _ in range(10)]))
+            await until_works(partial(backend.update, [hit() for _ in range(10)]))
             await backend.aclose()
 
 
@@ -192,7 +192,7 @@ async def test_a_resolver_that_hangs_is_not_asked_again_and_again(
         await backend.ping()
     while time.monotonic() < deadline:
         with pytest.raises(BackendError):
-            backend.hit([hit()]).send(None)  # it fails before the loop turns
+            backend.update([hit()]).send(None)  # it fails before the loop turns
         await asyncio.sleep(0.01)
     assert asked == 1
     answers.set()
@@ -208,7 +208,7 @@ async def test_a_name_that_is_not_there_is_told(connect: Connect) -> None:
 async def test_a_real_name(server: RedisServer) -> None:
     """As this machine resolves it, where IPv6 may come first."""
     backend = RedisStore(f"redis://localhost:{server.port}", timeout_seconds=PATIENT)
-    assert list(await backend.hit([hit()])) == [1]
+    assert list(await backend.update([hit()])) == [1]
     await backend.aclose()
 
 

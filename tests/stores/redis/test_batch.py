@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 from rls.stores.redis.batch import Batch
 
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterUpdate
 from rls.stores.redis import RedisStore
 from tests.redis_server import redis_server
 
@@ -37,7 +37,7 @@ async def under_way(*calls):
 
 
 async def test_a_call_that_is_cancelled_leaves_those_of_its_batch_alone(backend):
-    first, second, third = await under_way(*(backend.hit([hit(b"left alone")]) for _ in range(3)))
+    first, second, third = await under_way(*(backend.update([hit(b"left alone")]) for _ in range(3)))
 
     second.cancel()
 
@@ -47,23 +47,23 @@ async def test_a_call_that_is_cancelled_leaves_those_of_its_batch_alone(backend)
 
 
 async def test_a_call_that_joins_a_batch_after_one_was_cancelled_is_answered(backend):
-    (first,) = await under_way(backend.hit([hit(b"joined")]))
+    (first,) = await under_way(backend.update([hit(b"joined")]))
     first.cancel()
 
-    assert await backend.hit([hit(b"joined")]) == [2]
+    assert await backend.update([hit(b"joined")]) == [2]
 
 
 async def test_all_calls_of_a_batch_can_be_cancelled(backend):
-    calls = await under_way(*(backend.hit([hit(b"all")]) for _ in range(3)))
+    calls = await under_way(*(backend.update([hit(b"all")]) for _ in range(3)))
     for call in calls:
         call.cancel()
 
-    assert await backend.hit([hit(b"all")]) == [4]
+    assert await backend.update([hit(b"all")]) == [4]
     assert all(call.cancelled() for call in calls)
 
 
 async def test_a_failure_reaches_the_calls_that_were_not_cancelled(backend):
-    first, second = await under_way(*(backend.hit([hit(b"failure")]) for _ in range(2)))
+    first, second = await under_way(*(backend.update([hit(b"failure")]) for _ in range(2)))
     first.cancel()
 
     await backend.aclose()

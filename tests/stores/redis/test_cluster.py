@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterUpdate
 from rls.stores.redis import RedisClusterStore
 from rls.stores.redis.slots import slot_of
-from tests.counters import PATIENT, Submitted, hit, new_key, until
+from tests.counters import PATIENT, hit, new_key, until
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer
 
 Open = Callable[..., Any]
 
 
-@pytest.fixture(params=["tasks", "submitted"])
-async def open_backend(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+@pytest.fixture
+async def open_backend() -> AsyncIterator[Open]:
     """Opens backends, patient ones unless told otherwise; they are closed in the end."""
     opened: list[RedisClusterStore] = []
 
     def open_one(url: str, **options: Any) -> Any:
         options = {"timeout_seconds": PATIENT, "connect_timeout_seconds": PATIENT, **options}
         opened.append(RedisClusterStore(url, **options))
-        return Submitted(opened[-1]) if request.param == "submitted" else opened[-1]
+        return opened[-1]
 
     yield open_one
     for backend in opened:
@@ -87,7 +87,7 @@ def moved(cluster: RedisCluster) -> Iterator[Callable[[bytes], tuple[int, RedisS
 async def test_a_node_gets_one_write_however_many_counters(cluster: RedisCluster, backend: RedisClusterStore) -> None:
     """All nodes are written to before any is waited for: one round trip, however many descriptors."""
     hits = [hit() for _ in range(30)]
-    call = asyncio.create_task(backend.hit(hits))
+    call = asyncio.create_task(backend.update(hits))
     await asyncio.sleep(0)
     flights = [node._in_flight or node.filling for node in backend._topology.nodes]
     assert [flight.landed is not None and not flight.landed.done() for flight in flights] == [True] * 3
@@ -97,7 +97,7 @@ async def test_a_node_gets_one_write_however_many_counters(cluster: RedisCluster
 
 async def test_every_counter_is_one_command_on_its_own_node(cluster: RedisCluster, backend: RedisClusterStore) -> None:
     hits = [hit() for _ in range(12)]
-    counts = await asyncio.gather(*(backend.hit(hits) for _ in range(50)))
+    counts = await asyncio.gather(*(backend.update(hits) for _ in range(50)))
     assert [list(count) for count in counts] == [[n] * 12 for n in range(1, 51)]
     assert (total(cluster, "set"), total(cluster, "incrby")) == (12, 12)
     for server in cluster.primaries():
@@ -110,17 +110,17 @@ async def test_a_slot_that_moved_is_followed_and_looked_up_once(
 ) -> None:
     """Not an error, not a hit lost, and not one question for each of the commands."""
     hits = [hit(1, b"{moved}%b" % new_key()) for _ in range(20)] + [hit()]
-    assert list(await backend.hit(hits)) == [1] * 21
+    assert list(await backend.update(hits)) == [1] * 21
     slot, source, target = moved(b"{moved}")
     cluster.move_keys(slot, source, target)
     cluster.end_move(slot, source, target)
     reset(cluster)
-    counts = await asyncio.gather(*(backend.hit(hits) for _ in range(10)))
+    counts = await asyncio.gather(*(backend.update(hits) for _ in range(10)))
     assert [list(count) for count in counts] == [[n] * 21 for n in range(2, 12)]
     assert total(cluster, "cluster|slots") <= 1
     await until(lambda: total(cluster, "cluster|slots") == 1)
     before = commands(cluster, source).get("incrby", 0)
-    assert list(await backend.hit(hits[:20])) == [12] * 20
+    assert list(await backend.update(hits[:20])) == [12] * 20
     assert commands(cluster, source).get("incrby", 0) == before
     assert cluster.without_ttl() == []
 
@@ -131,22 +131,22 @@ async def test_a_slot_that_is_on_its_way_is_followed(
     """Counters that are there already, that are not yet, and that there are nowhere: none is lost, none counted twice."""
     there, not_yet, nowhere = [[hit(1, b"{asked}%b" % new_key()) for _ in range(15)] for _ in range(3)]
     hits = there + not_yet + nowhere
-    await backend.hit(there)
+    await backend.update(there)
     slot, source, target = moved(b"{asked}")
     cluster.move_keys(slot, source, target)
     with cluster.client(source) as client:  # as if it had been made before the move began
         client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
-        await backend.hit(not_yet)
+        await backend.update(not_yet)
         client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id_of(target))
     reset(cluster)
     for n in range(1, 4):
-        assert list(await backend.hit(hits)) == [n + 1] * 30 + [n] * 15
-    assert list(await backend.hit([hits[0]._replace(amount=-2), hits[-1]._replace(amount=-9)])) == [2, 0]
+        assert list(await backend.update(hits)) == [n + 1] * 30 + [n] * 15
+    assert list(await backend.update([hits[0].with_amount(-2), hits[-1].with_amount(-9)])) == [2, 0]
     assert total(cluster, "asking") > 0
     assert total(cluster, "cluster|slots") == 0
     cluster.move_keys(slot, source, target)
     cluster.end_move(slot, source, target)
-    assert list(await backend.hit(hits)) == [3] + [5] * 29 + [4] * 14 + [1]
+    assert list(await backend.update(hits)) == [3] + [5] * 29 + [4] * 14 + [1]
     assert cluster.without_ttl() == []
 
 
@@ -162,7 +162,7 @@ async def test_two_backends_let_exactly_the_limit_pass_while_slots_move(
     async def client(backend: RedisClusterStore) -> list[int]:
         counts: list[int] = []
         while moving or len(counts) < 100:
-            counts += await backend.hit([one, hit()])
+            counts += await backend.update([one, hit()])
             assert counts.pop() == 1
         return counts
 
@@ -190,10 +190,10 @@ async def test_two_nodes_that_both_send_it_away_are_not_asked_for_ever(
         giving.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id_of(target))
         try:
             with pytest.raises(BackendError, match=r"MOVED|ASK"):
-                await backend.hit([one])
+                await backend.update([one])
         finally:
             giving.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
-    assert list(await backend.hit([one])) == [1]
+    assert list(await backend.update([one])) == [1]
 
 
 async def test_nodes_that_do_not_tell_their_host_are_found(cluster: RedisCluster, open_backend: Open) -> None:
@@ -204,7 +204,7 @@ async def test_nodes_that_do_not_tell_their_host_are_found(cluster: RedisCluster
             client.config_set("cluster-preferred-endpoint-type", "unknown-endpoint")
         backend = open_backend(cluster.url)
         hits = [hit() for _ in range(10)]
-        assert list(await backend.hit(hits)) == [1] * 10
+        assert list(await backend.update(hits)) == [1] * 10
     finally:
         for client in clients:
             client.config_set("cluster-preferred-endpoint-type", "ip")
@@ -215,13 +215,13 @@ async def test_any_node_that_answers_is_enough_to_begin_with(cluster: RedisClust
     """A replica, too; the others that the URL names may be gone."""
     replica = cluster.servers[-1]
     backend = open_backend(f"redis+cluster://127.0.0.1:1,127.0.0.1:{replica.port}")
-    assert list(await backend.hit([hit() for _ in range(10)])) == [1] * 10
+    assert list(await backend.update([hit() for _ in range(10)])) == [1] * 10
 
 
 async def test_a_call_may_be_cancelled_between_nodes(cluster: RedisCluster, backend: RedisClusterStore) -> None:
     """It takes no other with it, on any of the nodes that they share."""
     hits: Sequence[CounterUpdate] = [hit() for _ in range(9)]
-    calls = [asyncio.create_task(backend.hit(hits)) for _ in range(6)]
+    calls = [asyncio.create_task(backend.update(hits)) for _ in range(6)]
     await asyncio.sleep(0)
     for call in calls[::2]:
         call.cancel()
@@ -232,5 +232,5 @@ async def test_a_call_may_be_cancelled_between_nodes(cluster: RedisCluster, back
 async def test_routes_are_bounded(cluster: RedisCluster, backend: RedisClusterStore) -> None:
     backend._topology._known_routes = 50
     for _ in range(20):
-        await backend.hit([hit(0) for _ in range(10)])
+        await backend.update([hit(0) for _ in range(10)])
     assert len(backend._topology.routes) <= 50

@@ -73,16 +73,16 @@ async def test_tls_a_user_with_few_rights_and_a_password_that_changes(
     url = f"rediss+cluster://rls@127.0.0.1:{tls_ports[0]}?ssl_ca_certs={certified.root}&password_file={file}"
     backend = RedisClusterStore(url, timeout_seconds=PATIENT, connect_timeout_seconds=PATIENT)
     hits = [hit() for _ in range(12)]
-    assert list(await backend.hit([*hits, hits[0]._replace(amount=-9)])) == [1] * 12 + [0]
+    assert list(await backend.update([*hits, hits[0].with_amount(-9)])) == [1] * 12 + [0]
     change(guarded, NEW)
     file.write_text(NEW)
     await until(lambda: all("auth" in last_commands(guarded, number) for number in range(3)))
-    assert list(await backend.hit(hits)) == [1] + [2] * 11
+    assert list(await backend.update(hits)) == [1] + [2] * 11
     for server in guarded.servers:
         with guarded.client(server) as client:
             client.client_kill_filter(user="rls")
     await until(lambda: any(node.down for node in backend._topology.nodes))
-    await until_works(lambda: backend.hit(hits))
+    await until_works(lambda: backend.update(hits))
     await backend.aclose()
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from rls.core.rules import OnBackendError
+from rls.core.update import CounterUpdate
 from rls.engine.failure_policies import FailurePolicies
 from rls.errors import BackendError
-from rls.stores.base import CounterUpdate
 from rls.stores.redis import RedisClusterStore
 from rls.stores.redis.slots import slot_of
-from tests.counters import PATIENT, Submitted, hit, until, until_works
+from tests.counters import PATIENT, hit, until, until_works
 from tests.redis_cluster import RedisCluster, running_cluster
 from tests.redis_server import RedisServer, newest_binary
 from tests.stores.redis.test_single_failures import HANGING
@@ -41,13 +41,13 @@ def own_cluster(maltreated: RedisCluster) -> Iterator[RedisCluster]:
     maltreated.wait_until_well()
 
 
-@pytest.fixture(params=["tasks", "submitted"])
-async def open_backend(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+@pytest.fixture
+async def open_backend() -> AsyncIterator[Open]:
     opened: list[RedisClusterStore] = []
 
     def open_one(url: str, **options: Any) -> Any:
         opened.append(RedisClusterStore(url, **{"timeout_seconds": 1.0, **options}))
-        return Submitted(opened[-1]) if request.param == "submitted" else opened[-1]
+        return opened[-1]
 
     yield open_one
     for backend in opened:
@@ -65,7 +65,7 @@ def one_for_each(cluster: RedisCluster) -> dict[RedisServer, CounterUpdate]:
 
 async def counts(backend: RedisClusterStore, hits: list[CounterUpdate]) -> list[int | None]:
     try:
-        return list(await backend.hit(hits))
+        return list(await backend.update(hits))
     except BackendError as error:
         return list(error.counts)
 
@@ -76,19 +76,19 @@ async def test_a_node_that_hangs_costs_its_hits_once_and_no_others(
     """The first call waits for its timeout, the next ones for nothing; the others' counts are there all the while."""
     backend = open_backend(own_cluster.url, timeout_seconds=0.25)
     hits = one_for_each(own_cluster)
-    await until_works(lambda: backend.hit(list(hits.values())))
+    await until_works(lambda: backend.update(list(hits.values())))
     (hung, lost), *others = hits.items()
     hung.suspend()
     try:
         began = time.monotonic()
         with pytest.raises(BackendError, match=r"no answer within 250 ms$") as caught:
-            await backend.hit([lost, *(one for _, one in others)])
+            await backend.update([lost, *(one for _, one in others)])
         assert 0.2 < time.monotonic() - began < HANGING
         assert caught.value.in_doubt
         assert [count is None for count in caught.value.counts] == [True, False, False]
         for _ in range(100):
             with pytest.raises(BackendError) as caught:
-                backend.hit([lost]).send(None)  # it fails before the loop turns
+                backend.update([lost]).send(None)  # it fails before the loop turns
             assert not caught.value.in_doubt
         assert None not in await counts(backend, [one for _, one in others])
         assert backend.up == {f"redis://127.0.0.1:{server.port}": server is not hung for server in hits}
@@ -98,7 +98,7 @@ async def test_a_node_that_hangs_costs_its_hits_once_and_no_others(
     finally:
         hung.resume()
     began = time.monotonic()
-    await until_works(lambda: backend.hit([lost]))
+    await until_works(lambda: backend.update([lost]))
     assert time.monotonic() - began < 2 * SECOND
 
 
@@ -107,17 +107,17 @@ async def test_a_replica_takes_over(own_cluster: RedisCluster, open_backend: Ope
     backend = open_backend(own_cluster.url)
     hits = one_for_each(own_cluster)
     for _ in range(5):
-        await until_works(lambda: backend.hit(list(hits.values())))
+        await until_works(lambda: backend.update(list(hits.values())))
     (killed, lost), *others = hits.items()
     with own_cluster.client(killed) as client:
         assert client.wait(1, 5000) == 1
     killed.kill()
     await until(lambda: any(node.down for node in backend._topology.nodes))
     with pytest.raises(BackendError) as caught:
-        await backend.hit([lost, *(one for _, one in others)])
+        await backend.update([lost, *(one for _, one in others)])
     assert [count is None for count in caught.value.counts] == [True, False, False]
-    await until_works(lambda: backend.hit([lost]))
-    assert (await backend.hit([lost]))[0] >= 7
+    await until_works(lambda: backend.update([lost]))
+    assert (await backend.update([lost]))[0] >= 7
     assert len(backend._topology.nodes) == 3
     assert own_cluster.without_ttl() == []
 
@@ -126,18 +126,18 @@ async def test_a_cluster_that_dies_is_found_again(own_cluster: RedisCluster, ope
     """All of it, with all that it counted."""
     backend = open_backend(own_cluster.url)
     hits = list(one_for_each(own_cluster).values())
-    await until_works(lambda: backend.hit(hits))
+    await until_works(lambda: backend.update(hits))
     for server in own_cluster.servers:
         server.kill()
     await until(lambda: all(node.down for node in backend._topology.nodes))
     with pytest.raises(BackendError) as caught:
-        await backend.hit(hits)
+        await backend.update(hits)
     assert list(caught.value.counts) == []
     with pytest.raises(BackendError):
         await backend.ping()
     for server in own_cluster.servers:
         await asyncio.to_thread(server.start)
-    await until_works(lambda: backend.hit(hits))
+    await until_works(lambda: backend.update(hits))
     assert own_cluster.without_ttl() == []
 
 
@@ -149,10 +149,10 @@ async def test_it_starts_without_a_cluster(own_cluster: RedisCluster, open_backe
     with pytest.raises(BackendError):
         await backend.ping()
     with pytest.raises(BackendError):
-        backend.hit([hit()]).send(None)
+        backend.update([hit()]).send(None)
     for server in own_cluster.servers:
         await asyncio.to_thread(server.start)
-    await until_works(lambda: backend.hit([hit() for _ in range(10)]))
+    await until_works(lambda: backend.update([hit() for _ in range(10)]))
 
 
 async def test_it_starts_with_a_cluster_that_hangs(own_cluster: RedisCluster, open_backend: Open) -> None:
@@ -162,9 +162,9 @@ async def test_it_starts_with_a_cluster_that_hangs(own_cluster: RedisCluster, op
     backend = open_backend(own_cluster.url, timeout_seconds=0.05)
     async with asyncio.timeout(HANGING):
         with pytest.raises(BackendError, match=r"no connection within 50 ms$"):
-            await backend.hit([hit()])
+            await backend.update([hit()])
         with pytest.raises(BackendError):
-            backend.hit([hit()]).send(None)
+            backend.update([hit()]).send(None)
     for server in own_cluster.servers:
         server.resume()
     await until_works(backend.ping)
@@ -184,11 +184,11 @@ async def test_a_node_that_is_announced_where_it_cannot_be_reached_fails_alone(
                 lambda: all(b"127.0.0.9:1@" in one.execute_command("CLUSTER", "NODES") for one in everyone),
             )
             backend = open_backend(own_cluster.url)
-            await until_works(lambda: backend.hit([one for _, one in others]))
+            await until_works(lambda: backend.update([one for _, one in others]))
             with pytest.raises(BackendError, match=r"127\.0\.0\.9:1"):
                 await backend.ping()
             with pytest.raises(BackendError, match=r"127\.0\.0\.9:1") as caught:
-                await backend.hit([lost, *(one for _, one in others)])
+                await backend.update([lost, *(one for _, one in others)])
             assert [count is None for count in caught.value.counts] == [True, False, False]
         finally:
             client.config_set("cluster-announce-ip", "")
@@ -198,14 +198,14 @@ async def test_a_node_that_is_announced_where_it_cannot_be_reached_fails_alone(
             )
     for one in everyone:
         one.close()
-    await until_works(lambda: backend.hit([lost]))
+    await until_works(lambda: backend.update([lost]))
 
 
 async def test_slots_that_nobody_serves_are_told(own_cluster: RedisCluster, open_backend: Open) -> None:
     """A primary and its replica are gone: the others say CLUSTERDOWN, and are alive."""
     backend = open_backend(own_cluster.url)
     hits = one_for_each(own_cluster)
-    await until_works(lambda: backend.hit(list(hits.values())))
+    await until_works(lambda: backend.update(list(hits.values())))
     (killed, lost), (_, other), _ = hits.items()
     with own_cluster.client(killed) as client:
         replication: Any = client.info("replication")
@@ -216,7 +216,7 @@ async def test_slots_that_nobody_serves_are_told(own_cluster: RedisCluster, open
 
     async def is_down() -> bool:
         try:
-            await backend.hit([other])
+            await backend.update([other])
         except BackendError as error:
             errors.add(str(error))
         return any(": CLUSTERDOWN" in text for text in errors)
@@ -236,7 +236,7 @@ async def test_slots_that_nobody_serves_are_told(own_cluster: RedisCluster, open
     await until(lambda: sum("CLUSTERDOWN" in str(node.down) for node in backend._topology.nodes) == 2)
     for hits_of_one in ([lost], [other]):
         with pytest.raises(BackendError):
-            await backend.hit(hits_of_one)
+            await backend.update(hits_of_one)
     with pytest.raises(BackendError):
         await backend.ping()
 
@@ -250,7 +250,7 @@ async def test_a_primary_that_refuses_writes_is_gone_alone(
     told: list[str] = []
     policies = FailurePolicies(backend, default=OnBackendError.LOCAL, on_change=told.append)
     hits = one_for_each(own_cluster)
-    await until_works(lambda: backend.hit(list(hits.values())))
+    await until_works(lambda: backend.update(list(hits.values())))
     (full, lost), *others = hits.items()
     with own_cluster.client(full) as client:
         client.config_set(cause, 5)
@@ -262,7 +262,7 @@ async def test_a_primary_that_refuses_writes_is_gone_alone(
                 lambda: backend.up == {f"redis://127.0.0.1:{server.port}": server is not full for server in hits}
             )
             with pytest.raises(BackendError, match=r"NOREPLICAS|OOM"):
-                backend.hit([lost]).send(None)  # it fails before the loop turns
+                backend.update([lost]).send(None)  # it fails before the loop turns
             began = time.monotonic()
             while time.monotonic() < began + 1.5 * SECOND:
                 assert None not in await counts(backend, [one for _, one in others])
@@ -272,7 +272,7 @@ async def test_a_primary_that_refuses_writes_is_gone_alone(
             client.config_set(cause, 0)
     await until(lambda: not policies.reason)
     assert told[1:] == [""]
-    assert list(await backend.hit([lost])) == [2]
+    assert list(await backend.update([lost])) == [2]
     await policies.aclose()
 
 
@@ -282,7 +282,7 @@ async def test_a_primary_that_hands_over_to_its_replica_is_no_outage(
     """What was a primary sends its calls on, and is not asked again."""
     backend = open_backend(own_cluster.url)
     hits = one_for_each(own_cluster)
-    await until_works(lambda: backend.hit(list(hits.values())))
+    await until_works(lambda: backend.update(list(hits.values())))
     (first, moved), *_ = hits.items()
     with own_cluster.client(first) as client:
         replication: Any = client.info("replication")
@@ -290,7 +290,7 @@ async def test_a_primary_that_hands_over_to_its_replica_is_no_outage(
     with own_cluster.client(heir) as client:
         client.execute_command("CLUSTER", "FAILOVER")
     await until(lambda: heir in own_cluster.primaries())
-    await until_works(lambda: backend.hit([moved]))
+    await until_works(lambda: backend.update([moved]))
     await until_works(backend.ping)
     await until(lambda: f"redis://127.0.0.1:{heir.port}" in backend.up)
     await until(lambda: all(backend.up.values()))
@@ -305,7 +305,7 @@ async def test_closing_ends_all(own_cluster: RedisCluster, open_backend: Open, s
     if state != "well":
         for server in own_cluster.servers:
             server.suspend()
-    calls = [asyncio.create_task(backend.hit([hit() for _ in range(5)])) for _ in range(2)]
+    calls = [asyncio.create_task(backend.update([hit() for _ in range(5)])) for _ in range(2)]
     await asyncio.sleep(0)
     async with asyncio.timeout(0.5):  # less than calls wait, and than an attempt to connect takes
         await backend.aclose()

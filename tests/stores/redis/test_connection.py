@@ -1,6 +1,7 @@
 import asyncio
 import gc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -90,7 +91,7 @@ def guarded(request, tmp_path: Path, socket: str) -> Iterator[RedisServer]:
 async def test_a_password_opens_the_door(guarded: RedisServer, connect: Connect, socket: str, url: str) -> None:
     backend = connect(url.format(secret=SECRET, port=guarded.port, socket=socket))
     await backend.ping()
-    assert list(await backend.hit([hit(2)])) == [2]
+    assert list(await backend.update([hit(2)])) == [2]
 
 
 async def test_a_user_with_few_rights_is_enough(guarded: RedisServer, connect: Connect) -> None:
@@ -98,11 +99,11 @@ async def test_a_user_with_few_rights_is_enough(guarded: RedisServer, connect: C
     backend = connect(f"redis://rls:{SECRET}@127.0.0.1:{guarded.port}")
     counter = hit(3)
     await backend.ping()
-    taken = [counter, counter._replace(amount=-1), counter._replace(amount=-9), counter._replace(amount=0)]
-    assert list(await backend.hit(taken)) == [3, 2, 0, 0]
+    taken = [counter, counter.with_amount(-1), counter.with_amount(-9), counter.with_amount(0)]
+    assert list(await backend.update(taken)) == [3, 2, 0, 0]
     with pytest.raises(BackendError, match=r"^Redis at .*: .*(permission|NOPERM)"):
-        await backend.hit([counter._replace(key=b"other")])
-    assert list(await backend.hit([counter])) == [3]
+        await backend.update([replace(counter, key=b"other")])
+    assert list(await backend.update([counter])) == [3]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ async def test_tls(server: RedisServer, connect: Connect, certified: Certified) 
     async with tls_in_front_of(server.port, certified.context) as port:
         backend = connect(f"rediss://127.0.0.1:{port}?ssl_ca_certs={certified.root}")
         key = hit().key
-        counts = await asyncio.gather(*(backend.hit([hit(1, key)]) for _ in range(50)))
+        counts = await asyncio.gather(*(backend.update([hit(1, key)]) for _ in range(50)))
         await backend.aclose()
     assert sorted(count for (count,) in counts) == list(range(1, 51))
 

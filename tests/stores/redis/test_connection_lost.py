@@ -29,14 +29,14 @@ async def test_a_redis_that_forgot_its_counters_makes_each_with_its_ttl(
     """Not first the counter and then its TTL: this process might end between the two."""
     backend = connect(own_server.url)
     one, other = hit(), hit()
-    await backend.hit([one, other])
+    await backend.update([one, other])
     own_server.kill()
     await until(lambda: backend._node.down is not None)
     own_server.start()
     await until_works(backend.ping)
     before = commands(own_server)
     for n in range(1, 4):
-        assert list(await backend.hit([one, other])) == [n, n]
+        assert list(await backend.update([one, other])) == [n, n]
     after = commands(own_server)
     assert after["incrby"] - before.get("incrby", 0) == 6
     assert after.get("set", 0) - before.get("set", 0) == 2

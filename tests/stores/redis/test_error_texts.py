@@ -56,7 +56,7 @@ async def outcomes(backend: Any) -> set[str]:
     found = set()
     for _ in range(30):
         try:
-            await backend.hit([hit()])
+            await backend.update([hit()])
         except TimedOut:
             continue
         except BackendError as error:

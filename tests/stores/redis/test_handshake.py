@@ -39,7 +39,7 @@ def nameless(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisSe
 @pytest.mark.parametrize("query", ["", "?client_name=", "?client_name=other"])
 async def test_a_server_without_client_counts(nameless: RedisServer, connect: Connect, query: str) -> None:
     backend = connect(nameless.url + query)
-    assert list(await backend.hit([hit()])) == [1]
+    assert list(await backend.update([hit()])) == [1]
     await backend.ping()
 
 
@@ -47,7 +47,7 @@ async def test_a_user_without_client_counts(own_server: RedisServer, connect: Co
     with own_server.client() as client:
         client.execute_command("ACL", "SETUSER", "rls", "on", ">p", "~r1|*", "+set", "+incrby")
     backend = connect(own_server.url.replace("://", "://rls:p@"))
-    assert list(await backend.hit([hit()])) == [1]
+    assert list(await backend.update([hit()])) == [1]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_a_server_that_takes_no_more_clients_says_so(own_server: RedisServ
         backend = connect(own_server.url)
         # What Redis says is lost where it closes the connection before it has read what we say.
         with pytest.raises(BackendError, match=r"max number of clients reached|reset by peer"):
-            await backend.hit([hit()])
+            await backend.update([hit()])
         client.config_set("maxclients", 100)
     await until_works(backend.ping)
 

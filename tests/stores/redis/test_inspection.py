@@ -110,7 +110,7 @@ async def test_a_user_without_the_right_to_ask_counts_and_nothing_is_reported(ow
             inspected = Inspected(backend)
             assert await inspected.skews(3.0) == ""
             assert inspected.inspection.clocks.ahead == {}
-            assert list(await backend.hit([hit()])) == [1]
+            assert list(await backend.update([hit()])) == [1]
             assert list(backend.up.values()) == [True]
             client.execute_command("ACL", "SETUSER", "u", "+time")
             assert "behind ours" in await inspected.skews(3.0)
@@ -198,6 +198,6 @@ async def test_a_user_without_info_counts_and_no_eviction_is_reported(own_server
             inspected = Inspected(backend)
             assert await inspected.evicts() == ""
             assert len(inspected.inspection.clocks.ahead) == 1
-            assert list(await backend.hit([hit()])) == [1]
+            assert list(await backend.update([hit()])) == [1]
             client.execute_command("ACL", "SETUSER", "u", "+info")
             assert "has used 90 %" in await inspected.evicts()

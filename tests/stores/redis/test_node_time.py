@@ -41,7 +41,7 @@ async def test_replies_that_came_while_another_handler_kept_the_loop_are_read_fi
     await until_works(backend.ping)
     one = hit()
     own_server.suspend()
-    call = asyncio.create_task(backend.hit([one]))
+    call = asyncio.create_task(backend.update([one]))
     await until(lambda: backend._node._in_flight is not None)
 
     def keep_the_loop() -> None:
@@ -64,10 +64,10 @@ async def test_a_batch_that_waited_has_half_of_the_time_once_it_is_sent(
     backend = connect(own_server.url)
     await until_works(backend.ping)
     own_server.suspend()
-    sent = asyncio.create_task(backend.hit([hit()]))
+    sent = asyncio.create_task(backend.update([hit()]))
     await until(lambda: backend._node._in_flight is not None)
     flight = backend._node.filling
-    waiting = asyncio.create_task(backend.hit([hit()]))
+    waiting = asyncio.create_task(backend.update([hit()]))
     await until(lambda: flight.landed is not None)
     now = asyncio.get_running_loop().time()
     flight.due = now  # as if it had come `PATIENT` seconds ago

@@ -42,17 +42,17 @@ async def test_a_rotated_password_is_used(guarded: RedisServer, connect: Connect
     file.write_text(f"{OLD}\n")
     backend = connect(f"redis://rls@127.0.0.1:{guarded.port}?password_file={file}")
     one = hit()
-    assert list(await backend.hit([one])) == [1]
+    assert list(await backend.update([one])) == [1]
     connection = backend._node._connection
     with guarded.client() as client:
         change(client, NEW)
         file.write_text(NEW)
         await until(lambda: last_command(guarded) == ["auth"])
-        assert list(await backend.hit([one])) == [2]
+        assert list(await backend.update([one])) == [2]
         assert backend._node._connection is connection
         client.client_kill_filter(user="rls")
     await until(lambda: backend._node._connection not in {None, connection})
-    assert list(await backend.hit([one])) == [3]
+    assert list(await backend.update([one])) == [3]
 
 
 async def test_a_password_that_redis_does_not_know_yet_is_tried_again(

@@ -38,13 +38,13 @@ async def test_a_command_is_sent_on_twice(
 ) -> None:
     """MOVED by the node that is known to have it, ASK by the one that had it until now; whatever kind of hit it is."""
     one = hit(5, KEY + new_key())
-    assert list(await backend.hit([one])) == [5]
+    assert list(await backend.update([one])) == [5]
     first, second, third = sorted(cluster.primaries(), key=lambda server: server is not cluster.owner(slot))
     cluster.move(slot, second)
     source = cluster.begin_move(slot, third)
     cluster.move_keys(slot, source, third)
     try:
         assert first is not source is not third
-        assert list(await backend.hit([one._replace(amount=amount)])) == [5 + amount]
+        assert list(await backend.update([one.with_amount(amount)])) == [5 + amount]
     finally:
         cluster.end_move(slot, source, third)

@@ -115,7 +115,7 @@ async def test_it_is_gone_until_a_write_has_succeeded(
     backend = connect(own_server.url)
     watched = watch(backend)
     one = hit()
-    await backend.hit([one])
+    await backend.update([one])
     with own_server.client() as client:
         with CAUSES[cause](client, tmp_path):
             with pytest.raises(BackendError, match=cause):
@@ -124,7 +124,7 @@ async def test_it_is_gone_until_a_write_has_succeeded(
             began, before = time.monotonic(), rejected(client)
             for _ in range(200):
                 with pytest.raises(BackendError, match=cause):
-                    backend.hit([one]).send(None)  # before the loop turns
+                    backend.update([one]).send(None)  # before the loop turns
             await asyncio.sleep(LONG_ENOUGH)
             with pytest.raises(BackendError, match=cause):
                 await watched.policies.ping()
@@ -135,7 +135,7 @@ async def test_it_is_gone_until_a_write_has_succeeded(
         await until(lambda: not watched.policies.reason)
     assert watched.told[1:] == [""]
     assert all(backend.up.values())
-    assert list(await backend.hit([one])) == [2]
+    assert list(await backend.update([one])) == [2]
     await asyncio.sleep(LONG_ENOUGH)
     assert len(watched.told) == 2
 
@@ -160,13 +160,13 @@ async def test_a_call_that_is_refused_is_enough(own_server: RedisServer, connect
     """Nobody needs to ping it, and nobody needs to until it is back."""
     backend = connect(own_server.url)
     one = hit()
-    await backend.hit([one])
+    await backend.update([one])
     with own_server.client() as client, full(client, Path()):
         with pytest.raises(BackendError, match="OOM"):
-            await backend.hit([one])
+            await backend.update([one])
         await until(lambda: backend.up == {own_server.url: False})
     await until(lambda: backend.up == {own_server.url: True})
-    assert list(await backend.hit([one])) == [2]
+    assert list(await backend.update([one])) == [2]
 
 
 @pytest.mark.parametrize("kind", ["list", "text", "overflow"])
@@ -178,8 +178,8 @@ async def test_one_counter_takes_no_node_down(server: RedisServer, redis: Redis,
         redis.set(odd.key, "x" if kind == "text" else 2**63 - 1)
     for n in range(1, 20):
         with pytest.raises(CounterRefused, match=r"WRONGTYPE|not an integer|overflow"):
-            await backend.hit([odd])
-        assert list(await backend.hit([good])) == [n]
+            await backend.update([odd])
+        assert list(await backend.update([good])) == [n]
     assert all(backend.up.values())
     await backend.ping()
 
@@ -191,9 +191,9 @@ async def test_one_right_less_takes_no_node_down(own_server: RedisServer, connec
     with own_server.client() as client:
         client.execute_command("ACL", "SETUSER", "default", f"-{right}")
     for n in range(1, 20):
-        assert list(await backend.hit([one])) == [n]
+        assert list(await backend.update([one])) == [n]
         with pytest.raises(CounterRefused, match=rf"(?i)NOPERM.*{right}"):
-            await backend.hit([one._replace(amount=0 if right == "get" else -1)])
+            await backend.update([one.with_amount(0 if right == "get" else -1)])
     assert all(backend.up.values())
     await backend.ping()
 

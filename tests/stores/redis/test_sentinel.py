@@ -27,14 +27,14 @@ async def test_a_failover_is_followed(own_sentinels: Sentinels) -> None:
     backend = RedisSentinelStore(url, timeout_seconds=1.0)
     one = hit()
     for n in range(1, 4):
-        assert list(await backend.hit([one])) == [n]
+        assert list(await backend.update([one])) == [n]
     first = own_sentinels.primary()
     with own_sentinels.client(first) as client:
         assert client.wait(1, 5000) == 1
     first.suspend()
     with pytest.raises(BackendError, match=r"no answer within 1000 ms$"):
-        await backend.hit([one])
-    await until_works(lambda: backend.hit([one]))
+        await backend.update([one])
+    await until_works(lambda: backend.update([one]))
     assert own_sentinels.primary() is not first
     await backend.aclose()
 
@@ -48,5 +48,5 @@ async def test_sentinels_that_do_not_know_the_primary_are_told(sentinels: Sentin
 
 async def test_one_sentinel_is_enough(sentinels: Sentinels) -> None:
     backend = RedisSentinelStore(sentinels.url.replace("://", "://127.0.0.1:1,"), timeout_seconds=1.0)
-    assert list(await backend.hit([hit()])) == [1]
+    assert list(await backend.update([hit()])) == [1]
     await backend.aclose()

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError, CounterRefused
-from rls.stores.base import CounterUpdate
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.redis import RedisStore
 from tests.counters import hit, new_key, until, until_works
@@ -46,7 +46,7 @@ async def test_a_counter_costs_one_command_and_one_more_at_first(
     """Its TTL is set once for each key, not with each hit."""
     backend, key = connect(server.url), new_key()
     for _ in range(10):
-        await backend.hit([hit(1, key)])
+        await backend.update([hit(1, key)])
     assert commands(redis) == {"set": 1, "incrby": 10}
 
 
@@ -57,7 +57,7 @@ async def test_equal_counters_of_calls_in_flight_are_one_command(
     await backend.ping()
     redis.config_resetstat()
     hits = [hit(1, key) for key in keys]
-    counts = await asyncio.gather(*(backend.hit(hits) for _ in range(100)))
+    counts = await asyncio.gather(*(backend.update(hits) for _ in range(100)))
     assert [list(count) for count in counts] == [[n] * 3 for n in range(1, 101)]
     assert commands(redis) == {"set": 3, "incrby": 3}
 
@@ -70,7 +70,7 @@ async def test_what_comes_while_a_write_is_under_way_goes_out_with_the_next(
 
     async def client() -> None:
         for _ in range(50):
-            await backend.hit([hit(1, key)])
+            await backend.update([hit(1, key)])
 
     await asyncio.gather(*(client() for _ in range(64)))
     assert redis.get(key) == b"3200"
@@ -80,13 +80,13 @@ async def test_what_comes_while_a_write_is_under_way_goes_out_with_the_next(
 async def test_what_is_over_its_limit_costs_no_command(server: RedisServer, redis: Redis, connect: Connect) -> None:
     cache, key = OverLimitCache(connect(server.url)), new_key()
     for _ in range(20):
-        await cache.hit([hit(1, key, limit=5)])
+        await cache.update([hit(1, key, limit=5)])
     assert commands(redis) == {"set": 1, "incrby": 6}
 
 
 async def test_looking_makes_no_counter(server: RedisServer, redis: Redis, connect: Connect) -> None:
     backend = connect(server.url)
-    await backend.hit([hit(0), hit(-5)])
+    await backend.update([hit(0), hit(-5)])
     assert redis.dbsize() == 0
 
 
@@ -108,7 +108,7 @@ async def test_two_processes_let_exactly_the_limit_pass(server: RedisServer, con
     backends, key = [connect(server.url) for _ in range(2)], new_key()
 
     async def client(backend: RedisStore) -> list[int]:
-        return [count for _ in range(20) for count in await backend.hit([hit(1, key)])]
+        return [count for _ in range(20) for count in await backend.update([hit(1, key)])]
 
     counts = await asyncio.gather(*(client(backend) for backend in backends for _ in range(32)))
     assert sorted(count for of_client in counts for count in of_client) == list(range(1, 1281))
@@ -116,8 +116,8 @@ async def test_two_processes_let_exactly_the_limit_pass(server: RedisServer, con
 
 async def test_two_processes_give_back_down_to_0(server: RedisServer, redis: Redis, connect: Connect) -> None:
     backends, key = [connect(server.url) for _ in range(2)], new_key()
-    await backends[0].hit([hit(100, key)])
-    counts = await asyncio.gather(*(backends[n % 2].hit([hit(-3, key)]) for n in range(40)))
+    await backends[0].update([hit(100, key)])
+    counts = await asyncio.gather(*(backends[n % 2].update([hit(-3, key)]) for n in range(40)))
     assert sorted(count for (count,) in counts) == [0] * 7 + list(range(1, 100, 3))
     assert int(redis.get(key) or 0) == 0
 
@@ -130,17 +130,17 @@ async def test_counters_live_a_little_longer_than_their_window(
     """Spread by the jitter, which is never longer than the window."""
     backend = connect(server.url, jitter_seconds=jitter)
     hits = [hit(1, window=window) for _ in range(20)]
-    await backend.hit(hits)
+    await backend.update(hits)
     assert_all_expire(redis, hits, max(jitter, 1))
 
 
 async def test_giving_back_keeps_the_ttl(server: RedisServer, redis: Redis, connect: Connect) -> None:
     backend, one = connect(server.url), hit(5)
-    await backend.hit([one, one._replace(amount=-1)])
+    await backend.update([one, one.with_amount(-1)])
     assert_all_expire(redis, [one])
-    await backend.hit([one._replace(amount=-9)])
+    await backend.update([one.with_amount(-9)])
     assert_all_expire(redis, [one])
-    await backend.hit([one])
+    await backend.update([one])
     assert_all_expire(redis, [one])
 
 
@@ -150,7 +150,7 @@ async def test_a_counter_that_redis_lost_expires_again(
 ) -> None:
     """Without waiting for another call: there may be none."""
     backend, one, other = connect(server.url), hit(3), hit(1)
-    await backend.hit([one, other])
+    await backend.update([one, other])
     if lose == "flush":
         redis.flushall()
     elif lose == "delete":
@@ -159,10 +159,10 @@ async def test_a_counter_that_redis_lost_expires_again(
         redis.pexpire(one.key, 1)
         redis.pexpire(other.key, 1)
         await until(lambda: not redis.dbsize())
-    assert list(await backend.hit([one, other, one])) == [3, 1, 6]
+    assert list(await backend.update([one, other, one])) == [3, 1, 6]
     await until(lambda: -1 not in ttls(redis).values())
     assert_all_expire(redis, [one, other])
-    assert list(await backend.hit([one])) == [9]
+    assert list(await backend.update([one])) == [9]
 
 
 async def test_counters_expire_after_the_connection_was_lost(
@@ -170,19 +170,19 @@ async def test_counters_expire_after_the_connection_was_lost(
 ) -> None:
     """What this process knew of TTLs may be wrong then, and is forgotten."""
     backend, hits = connect(server.url), [hit(1) for _ in range(5)]
-    await backend.hit(hits)
+    await backend.update(hits)
     redis.flushall()
     lost = backend._node._connection
     redis.client_kill_filter(_type="normal", skipme=True)
     await until(lambda: backend._node._connection not in {None, lost})
-    assert list(await backend.hit(hits)) == [1] * 5
+    assert list(await backend.update(hits)) == [1] * 5
     assert_all_expire(redis, hits)
 
 
 async def test_counters_expire_however_many_are_known(server: RedisServer, redis: Redis, connect: Connect) -> None:
     backend, hits = connect(server.url, known_counters=2), [hit(1) for _ in range(10)]
     for n in range(1, 4):
-        assert list(await backend.hit(hits)) == [n] * 10
+        assert list(await backend.update(hits)) == [n] * 10
     assert_all_expire(redis, hits)
 
 
@@ -190,9 +190,9 @@ async def test_windows_that_ended_are_forgotten(server: RedisServer, connect: Co
     now = time.time()
     backend = connect(server.url, clock=lambda: now)
     for _ in range(3):
-        await backend.hit([hit(1, window=1) for _ in range(10)])
+        await backend.update([hit(1, window=1) for _ in range(10)])
         now += 10
-    await backend.hit([hit(0)])
+    await backend.update([hit(0)])
     assert len(backend._node._lifetimes) == 0
 
 
@@ -203,25 +203,25 @@ async def test_what_redis_refuses_fails_only_those_who_asked(
     backend, good, odd, text = connect(server.url), hit(), hit(), hit(0)
     redis.rpush(odd.key, "x")
     redis.set(text.key, "text")
-    outcomes = await asyncio.gather(*(backend.hit([one]) for one in (good, odd, text, good)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(backend.update([one]) for one in (good, odd, text, good)), return_exceptions=True)
     assert [list(outcome) for outcome in outcomes if not isinstance(outcome, BaseException)] == [[1], [2]]
     failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     assert [type(error) for error in failed] == [CounterRefused] * 2
     assert str(failed[0]).startswith(f"Redis at {server.url}: WRONGTYPE")
     assert str(failed[0]).endswith(odd.key.decode())
-    assert list(await backend.hit([good])) == [3]
+    assert list(await backend.update([good])) == [3]
 
 
 async def test_redis_that_is_full_is_told(own_server: RedisServer, connect: Connect) -> None:
     backend = connect(own_server.url)
     one = hit()
-    await backend.hit([one])
+    await backend.update([one])
     with own_server.client() as client:
         client.config_set("maxmemory", 1)
         with pytest.raises(BackendError, match=r"^Redis at .*: .*maxmemory"):
-            await backend.hit([one])
+            await backend.update([one])
         with pytest.raises(BackendError, match=r"^Redis.* maxmemory|'maxmemory'"):
             await backend.ping()
         client.config_set("maxmemory", 0)
     await until_works(backend.ping)
-    assert list(await backend.hit([one])) == [2]
+    assert list(await backend.update([one])) == [2]

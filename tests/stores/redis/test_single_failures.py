@@ -21,22 +21,22 @@ async def test_a_redis_that_hangs_fails_calls_in_time_and_recovers(own_server: R
     """The first call waits for its timeout; then all fail at once, until Redis answers again."""
     backend = connect(own_server.url, timeout_seconds=0.25, connect_timeout_seconds=0.25)
     one = hit()
-    await until_works(lambda: backend.hit([one]))
+    await until_works(lambda: backend.update([one]))
     own_server.suspend()
     try:
         async with asyncio.timeout(HANGING):
             with pytest.raises(BackendError, match=r"no answer within 250 ms$"):
-                await backend.hit([one])
+                await backend.update([one])
             for _ in range(100):
                 with pytest.raises(BackendError):
-                    await backend.hit([one])
+                    await backend.update([one])
         # A call fails before the loop turns: it cannot have waited for anything.
         with pytest.raises(BackendError):
-            backend.hit([one]).send(None)
+            backend.update([one]).send(None)
     finally:
         own_server.resume()
     await until_works(backend.ping)
-    assert (await backend.hit([one]))[0] >= 2
+    assert (await backend.update([one]))[0] >= 2
 
 
 async def test_calls_of_all_batches_fail_together(own_server: RedisServer, connect: Connect) -> None:
@@ -45,9 +45,9 @@ async def test_calls_of_all_batches_fail_together(own_server: RedisServer, conne
     await until_works(backend.ping)
     own_server.suspend()
     try:
-        sent = asyncio.create_task(backend.hit([hit()]))
+        sent = asyncio.create_task(backend.update([hit()]))
         await until(lambda: backend._node._in_flight is not None)
-        waiting = asyncio.create_task(backend.hit([hit()]))
+        waiting = asyncio.create_task(backend.update([hit()]))
         done, _ = await asyncio.wait([sent, waiting], timeout=HANGING, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(0)
         assert sent in done
@@ -60,14 +60,14 @@ async def test_calls_of_all_batches_fail_together(own_server: RedisServer, conne
 async def test_a_redis_that_dies_is_noticed_at_once_and_found_again(own_server: RedisServer, connect: Connect) -> None:
     backend = connect(own_server.url)
     one = hit()
-    assert list(await backend.hit([one])) == [1]
+    assert list(await backend.update([one])) == [1]
     own_server.kill()
     await until(lambda: backend._node.down is not None)
     with pytest.raises(BackendError, match=r"^Redis at redis://127\.0\.0\.1:[0-9]+: "):
-        await backend.hit([one])
+        await backend.update([one])
     own_server.start()
     await until_works(backend.ping)
-    assert list(await backend.hit([one])) == [1]
+    assert list(await backend.update([one])) == [1]
     with own_server.client() as client:
         assert client.ttl(one.key) > 0
 
@@ -77,7 +77,7 @@ async def test_calls_in_flight_fail_when_redis_dies(own_server: RedisServer, con
     backend = connect(own_server.url)
     await backend.ping()
     own_server.suspend()
-    calls = [asyncio.create_task(backend.hit([hit()])) for _ in range(10)]
+    calls = [asyncio.create_task(backend.update([hit()])) for _ in range(10)]
     await until(lambda: backend._node._in_flight is not None)
     own_server.kill()
     done, pending = await asyncio.wait(calls, timeout=HANGING)
@@ -88,14 +88,14 @@ async def test_calls_in_flight_fail_when_redis_dies(own_server: RedisServer, con
 async def test_a_connection_that_is_cut_is_opened_again(own_server: RedisServer, connect: Connect) -> None:
     backend = connect(own_server.url)
     one = hit()
-    await backend.hit([one])
+    await backend.update([one])
     with own_server.client() as client:
         seen = {None, backend._node._connection}
         for n in range(2, 5):
             client.client_kill_filter(_type="normal", skipme=True)
             await until(lambda: backend._node._connection not in seen)
             seen.add(backend._node._connection)
-            assert list(await backend.hit([one])) == [n]
+            assert list(await backend.update([one])) == [n]
 
 
 async def test_it_starts_without_redis(own_server: RedisServer, connect: Connect) -> None:
@@ -105,10 +105,10 @@ async def test_it_starts_without_redis(own_server: RedisServer, connect: Connect
     with pytest.raises(BackendError):
         await backend.ping()
     with pytest.raises(BackendError):
-        await backend.hit([hit()])
+        await backend.update([hit()])
     own_server.start()
     await until_works(backend.ping)
-    assert list(await backend.hit([hit()])) == [1]
+    assert list(await backend.update([hit()])) == [1]
 
 
 async def test_it_starts_with_a_redis_that_hangs(own_server: RedisServer, connect: Connect) -> None:
@@ -118,7 +118,7 @@ async def test_it_starts_with_a_redis_that_hangs(own_server: RedisServer, connec
         backend = connect(own_server.url, timeout_seconds=0.05, connect_timeout_seconds=1.0)
         async with asyncio.timeout(HANGING):
             with pytest.raises(BackendError, match=r"no connection within 50 ms$"):
-                await backend.hit([hit()])
+                await backend.update([hit()])
     finally:
         own_server.resume()
     await until_works(backend.ping)
@@ -131,7 +131,7 @@ async def test_failing_costs_no_memory(connect: Connect, own_server: RedisServer
     lengths = set()
     for _ in range(100):
         with pytest.raises(BackendError) as caught:
-            await backend.hit([hit()])
+            await backend.update([hit()])
         lengths.add(len(traceback.extract_tb(caught.value.__traceback__)))
     assert max(lengths) <= min(lengths) + 2
 
@@ -168,7 +168,7 @@ async def test_closing_ends_calls_and_connections(own_server: RedisServer, conne
         await backend.ping()
     if state == "waiting":
         own_server.suspend()
-    call = asyncio.create_task(backend.hit([hit()]))
+    call = asyncio.create_task(backend.update([hit()]))
     if state == "connecting":
         await until(lambda: backend._node._reconnect.is_under_way)
     elif state == "waiting":
@@ -188,25 +188,25 @@ async def test_replies_that_come_too_late_end_the_failing(own_server: RedisServe
     """The connection that was slow is kept, and what it counted late is counted once."""
     backend = connect(own_server.url, timeout_seconds=0.05, connect_timeout_seconds=60)
     one = hit()
-    await until_works(lambda: backend.hit([one]))
-    (before,) = await backend.hit([one])
+    await until_works(lambda: backend.update([one]))
+    (before,) = await backend.update([one])
     connection = backend._node._connection
     own_server.suspend()
     try:
         with pytest.raises(BackendError, match="no answer within 50 ms"):
-            await backend.hit([one])
+            await backend.update([one])
     finally:
         own_server.resume()
     await until_works(backend.ping)
     assert backend._node._connection is connection
-    assert list(await backend.hit([one])) == [before + 2]
+    assert list(await backend.update([one])) == [before + 2]
 
 
 async def test_a_loop_that_stood_still_does_not_blame_redis(own_server: RedisServer, connect: Connect) -> None:
     """Replies that are there when the loop turns again are read before the time is found to be up."""
     backend = connect(own_server.url, timeout_seconds=0.2)
     await until_works(backend.ping)
-    call = asyncio.create_task(backend.hit([hit()]))
+    call = asyncio.create_task(backend.update([hit()]))
     await asyncio.sleep(0)
     backend._node._send()
     time.sleep(0.5)  # noqa: ASYNC251 - the loop is to stand still
@@ -219,7 +219,7 @@ async def test_time_that_the_loop_takes_before_it_sends_is_not_taken_from_redis(
     """Where the CPU is what calls wait for, Redis must not be found down for it."""
     backend = connect(own_server.url, timeout_seconds=2.0)
     await until_works(backend.ping)
-    call = asyncio.create_task(backend.hit([hit()]))
+    call = asyncio.create_task(backend.update([hit()]))
     await asyncio.sleep(0)
     assert backend._node._in_flight is None
     time.sleep(2.0)  # noqa: ASYNC251 - the loop is to stand still
@@ -233,7 +233,7 @@ async def test_closing_does_not_wait_for_a_redis_that_hangs(own_server: RedisSer
     own_server.suspend()
     for turns in range(1, 12):
         backend = connect(own_server.url)
-        call = asyncio.create_task(backend.hit([hit()]))
+        call = asyncio.create_task(backend.update([hit()]))
         for _ in range(turns):
             await asyncio.sleep(0)
         async with asyncio.timeout(HANGING):
@@ -246,7 +246,7 @@ async def test_closing_does_not_wait_for_a_redis_that_hangs(own_server: RedisSer
 async def test_a_primary_that_became_a_replica_is_left(own_server: RedisServer, connect: Connect) -> None:
     """After a failover another connection may lead to the new primary, where the address is a name or a proxy's."""
     backend = connect(own_server.url)
-    await backend.hit([hit()])
+    await backend.update([hit()])
     with own_server.client() as client:
 
         def connections() -> int:
@@ -256,13 +256,13 @@ async def test_a_primary_that_became_a_replica_is_left(own_server: RedisServer, 
         client.replicaof("127.0.0.1", "1")
         before = connections()
         with pytest.raises(BackendError, match=r"^Redis at .*: READONLY"):
-            await backend.hit([hit()])
+            await backend.update([hit()])
         await until(lambda: connections() >= before + 2)
         with pytest.raises(BackendError, match=r"^Redis at redis://127\.0\.0\.1:[0-9]+: READONLY"):
             await backend.ping()
         client.replicaof("NO", "ONE")
-    await until_works(lambda: backend.hit([hit()]))
-    assert list(await backend.hit([hit()])) == [1]
+    await until_works(lambda: backend.update([hit()]))
+    assert list(await backend.update([hit()])) == [1]
 
 
 async def test_a_call_that_waited_behind_another_batch_waits_no_longer(
@@ -272,10 +272,10 @@ async def test_a_call_that_waited_behind_another_batch_waits_no_longer(
     backend = connect(own_server.url, timeout_seconds=0.4)
     await until_works(backend.ping)
     own_server.suspend()
-    sent = asyncio.create_task(backend.hit([hit()]))
+    sent = asyncio.create_task(backend.update([hit()]))
     await until(lambda: backend._node._in_flight is not None)
     flight = backend._node.filling
-    waiting = asyncio.create_task(backend.hit([hit()]))
+    waiting = asyncio.create_task(backend.update([hit()]))
     await asyncio.sleep(0)
     assert flight.due <= asyncio.get_running_loop().time() + 0.4
     own_server.resume()

@@ -50,11 +50,11 @@ async def test_it_is_told_once_and_repaired(
     hits = [hit() for _ in range(100)]
     with own_server.client() as client:
         if refused == ("expire",):
-            await backend.hit(hits)
+            await backend.update(hits)
             client.flushall()  # what is counted anew needs an EXPIRE
         allow(client, *(f"-{command}" for command in refused))
         for n in range(1, 6):
-            assert list(await backend.hit(hits)) == [n] * 100
+            assert list(await backend.update(hits)) == [n] * 100
             await backend.ping()
         await until(lambda: told.texts)
         assert len(without_ttl(client)) == (100 if "expire" in refused else 0)
@@ -95,7 +95,7 @@ async def test_a_server_without_the_commands_is_told_too(poor: RedisServer, conn
 async def test_a_user_with_all_rights_is_nothing_to_tell(server: RedisServer, connect: Connect, told: Told) -> None:
     """Nor is what Redis lost, nor a Redis that is full for a while."""
     backend = connect(server.url, on_ttl_refused=told)
-    await backend.hit([hit() for _ in range(10)])
+    await backend.update([hit() for _ in range(10)])
     await backend.ping()
     with server.client() as client:
         client.flushall()

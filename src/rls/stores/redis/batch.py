@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 
 # Redis: SET … KEEPTTL needs 6.0. The counter is compared as a double, which is exact up to 2⁵³.
 _GIVE_BACK = (
@@ -82,7 +82,7 @@ class Batch:
         Returns:
             Where its count will be found: the number of its command, and what the hits up to it `added` to that command.
         """
-        key, amount = hit[0], hit[1]
+        key, amount = hit.key, hit.amount
         if amount >= 0:
             command = self._open.get(key)
             if command is not None:
@@ -159,11 +159,11 @@ class Batch:
         asking = self._asking
         parts = []
         for command, (hit, total) in enumerate(zip(self._hits, self._totals, strict=True)):
-            key, expires_at = hit[0], hit[3]
+            key = hit.key
             if asking and command in asking:
                 parts.append(_ASKING)
             if total > 0:
-                known = with_ttl.get(expires_at)
+                known = with_ttl.get(hit.expires_at)
                 if known is None or key not in known:
                     self._announced.add(command)
                     parts.append(_SET % (len(key), key, _bulk(seconds_to_live(hit))))

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterUpdate, Waiting, submit_as_task
+from rls.stores.base import CounterStore, Done, submit_as_task
 from rls.stores.redis.connecting import RedisEndpoint
 from rls.stores.redis.endpoint import NodeOptions
 from rls.stores.redis.error_reply import ErrorReply
 from rls.stores.redis.node import Node
-from rls.stores.redis.pending_batch import Gathering, PendingBatch, settle
+from rls.stores.redis.pending_batch import Gathering, PendingBatch
 from rls.stores.redis.ping import ping
 from rls.stores.redis.topology import Topology
 from rls.stores.redis.url import check_cluster, node_urls
@@ -22,7 +23,7 @@ _MOST_HOPS = 4
 """How often a command is sent again: two nodes that both say that the other has the slot must not keep it going."""
 
 
-class RedisClusterStore:
+class RedisClusterStore(CounterStore):
     """Counters in a Redis Cluster.
 
     A call's hits are split by node. What belongs to a node shares its writes with the hits of other calls; no node waits
@@ -58,57 +59,34 @@ class RedisClusterStore:
         """Whether they can be used, for the primaries that are known, by address."""
         return {node.endpoint.address: node.down is None for node in self._topology.nodes}
 
-    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
-        """Apply *hits*; see `CounterStore.hit`."""
-        if not self._topology.known:
-            return await self._hit_first(hits)
-        places = self._place(hits)
-        counts = []
-        well = True
-        for flight, command, added in places:
-            if flight.failed is None:
-                try:
-                    await flight.landed  # type: ignore[misc]
-                except asyncio.CancelledError:
-                    await _wait_on(flight)
-                except BackendError:
-                    well = False
-                    continue
-            batch = flight.batch
-            if batch.errors or flight.failed is not None:
-                well = False
-            elif well:
-                counts.append(batch.bases[command] + added)
-        return counts if well else await settle(places)
-
-    def submit(self, hits: Sequence[CounterUpdate], waiting: Waiting) -> Sequence[int] | None:
-        """See `Submitting.submit`."""
+    def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
+        """See `CounterStore.submit`."""
         if not self._topology.known:
             if self._topology.down is not None:
                 raise self._topology.down.with_traceback(None)
-            submit_as_task(self._hit_first(hits), waiting)
+            submit_as_task(self._update_first(updates), done)
             return None
-        places = self._place(hits)
+        places = self._place(updates)
         if len(places) == 1:
             flight, command, added = places[0]
             if flight.failed is not None:
                 raise flight.failed.with_traceback(None)
-            flight.waiting.append((((command, added),), waiting))
+            flight.waiting.append((((command, added),), done))
         elif places:
-            Gathering(places, waiting)
+            Gathering(places, done)
         return None if places else ()
 
-    def _place(self, hits: Sequence[CounterUpdate]) -> list[tuple[PendingBatch, int, int]]:
-        """Add *hits* to the batches of their nodes: of each its flight, its command there, and what was added to it."""
+    def _place(self, updates: Sequence[CounterUpdate]) -> list[tuple[PendingBatch, int, int]]:
+        """Add *updates* to the batches of their nodes: of each its flight, its command there, and what was added to it."""
         routes = self._routes
         places = []
-        for hit in hits:
-            node = routes.get(hit[0]) or self._topology.route(hit[0])
+        for update in updates:
+            node = routes.get(update.key) or self._topology.route(update.key)
             if node is None or node.down is not None:
                 places.append((_failed(node), 0, 0))
                 continue
             flight = node.filling
-            command, added = flight.batch.add(hit)
+            command, added = flight.batch.add(update)
             if flight.landed is None:
                 node.schedule(flight)
             places.append((flight, command, added))
@@ -117,21 +95,21 @@ class RedisClusterStore:
     async def ping(self) -> None:
         """Count on a counter of our own at each primary; see `CounterStore.ping`."""
         await self._within_time(self._topology.ready())
-        await self.hit(list(self._pings(self._topology.nodes)))
+        await self.update(list(self._pings(self._topology.nodes)))
 
     async def aclose(self) -> None:
         """Close the connections; calls under way fail."""
         await self._topology.aclose()
 
-    async def _hit_first(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
+    async def _update_first(self, updates: Sequence[CounterUpdate]) -> Sequence[int]:
         """The calls that wait for the topology: it is theirs to connect, too, and all that within the time of one."""
         if self._topology.down is not None:
             raise self._topology.down.with_traceback(None)
-        return await self._within_time(self._ready_and_hit(hits))
+        return await self._within_time(self._ready_and_update(updates))
 
-    async def _ready_and_hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
+    async def _ready_and_update(self, updates: Sequence[CounterUpdate]) -> Sequence[int]:
         await self._topology.ready()
-        return await self.hit(hits)
+        return await self.update(updates)
 
     async def _within_time(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         try:
@@ -191,11 +169,3 @@ def _failed(node: Node | None) -> PendingBatch:
     flight = PendingBatch()
     flight.failed = BackendError("Redis: no node serves the counter's slot") if node is None else node.down
     return flight
-
-
-async def _wait_on(flight: PendingBatch) -> None:
-    """As `PendingBatch.wait_on`; that it failed is seen in the flight."""
-    try:
-        await flight.wait_on()
-    except BackendError:
-        return

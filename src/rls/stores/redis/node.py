@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError, TimedOut
-from rls.stores.base import CounterUpdate
 from rls.stores.redis.connection import NodeConnection
 from rls.stores.redis.endpoint import Endpoint, NodeOptions
 from rls.stores.redis.password import Rotation

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError, CounterRefused
-from rls.stores.base import CounterUpdate, Waiting, kind_of, submit_as_task
+from rls.stores.base import Done, kind_of, submit_as_task
 from rls.stores.redis.batch import Batch
 from rls.stores.redis.error_reply import is_of_counter
 from rls.stores.redis.error_texts import cause
@@ -37,7 +38,7 @@ class PendingBatch:
         self.failed: BackendError | None = None
         self.followed: dict[int, tuple[PendingBatch, int]] = {}
         self.hops: dict[int, int] = {}
-        self.waiting: list[tuple[Sequence[tuple[int, int]], Waiting]] = []
+        self.waiting: list[tuple[Sequence[tuple[int, int]], Done]] = []
         self.gatherings: list[Gathering] = []
         self.due = 0.0
 
@@ -137,7 +138,7 @@ class Gathering:
 
     __slots__ = ("_call", "_left", "_places")
 
-    def __init__(self, places: Sequence[tuple[PendingBatch, int, int]], call: Waiting) -> None:
+    def __init__(self, places: Sequence[tuple[PendingBatch, int, int]], call: Done) -> None:
         self._places = places
         self._call = call
         flights = {id(flight): flight for flight, _, _ in places if flight.failed is None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 
 _NEVER_OVER = 2**62
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterUpdate, Waiting
+from rls.stores.base import CounterStore, Done
 from rls.stores.redis.connecting import RedisEndpoint
 from rls.stores.redis.endpoint import Endpoint, NodeOptions
 from rls.stores.redis.error_reply import ErrorReply
 from rls.stores.redis.error_texts import IN_A_CLUSTER, with_advice
 from rls.stores.redis.node import Node
-from rls.stores.redis.pending_batch import PendingBatch, settle
+from rls.stores.redis.pending_batch import PendingBatch
 from rls.stores.redis.ping import ping
 
 
-class RedisStore:
+class RedisStore(CounterStore):
     """Counters in one Redis node.
 
     Belongs to the loop in which it is first used. The connection is opened by the first call, and opened again in the
@@ -50,51 +50,26 @@ class RedisStore:
         """Whether the node can be used, by its address."""
         return {self._node.endpoint.address: self._node.down is None}
 
-    async def hit(self, hits: Sequence[CounterUpdate]) -> Sequence[int]:
-        """Apply *hits*; see `CounterStore.hit`."""
+    def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
+        """See `CounterStore.submit`."""
         node = self._node
         if node.down is not None:
             raise node.down.with_traceback(None)  # it would grow with every call
-        if not hits:
-            return ()
-        flight = node.filling
-        batch = flight.batch
-        add = batch.add
-        places = []
-        for hit in hits:
-            places.append(add(hit))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
-        try:
-            await (flight.landed or node.schedule(flight))
-        except asyncio.CancelledError:
-            await flight.wait_on()
-        if batch.errors:
-            return await settle([(flight, command, added) for command, added in places])
-        bases = batch.bases
-        counts = []
-        for command, added in places:
-            counts.append(bases[command] + added)
-        return counts
-
-    def submit(self, hits: Sequence[CounterUpdate], waiting: Waiting) -> Sequence[int] | None:
-        """See `Submitting.submit`."""
-        node = self._node
-        if node.down is not None:
-            raise node.down.with_traceback(None)
-        if not hits:
+        if not updates:
             return ()
         flight = node.filling
         add = flight.batch.add
         places = []
-        for hit in hits:
-            places.append(add(hit))  # noqa: PERF401 - as above
+        for update in updates:
+            places.append(add(update))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
         if flight.landed is None:
             node.schedule(flight)
-        flight.waiting.append((places, waiting))
+        flight.waiting.append((places, done))
         return None
 
     async def ping(self) -> None:
         """Count on a counter of our own; see `CounterStore.ping`."""
-        await self.hit([self._ping()])
+        await self.update([self._ping()])
 
     def _ping(self) -> CounterUpdate:
         return ping(self._ping_key, self._options.clock())

@@ -6,8 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError, TimedOut
-from rls.stores.base import CounterUpdate
 from rls.stores.redis.connecting import RedisEndpoint
 from rls.stores.redis.endpoint import NodeOptions
 from rls.stores.redis.first_success import first

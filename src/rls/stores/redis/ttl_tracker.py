@@ -6,7 +6,7 @@ import random
 from collections.abc import Container, Iterable, Mapping
 from itertools import islice
 
-from rls.stores.base import CounterUpdate
+from rls.core.update import CounterUpdate
 from rls.stores.expiring_map import Windows
 from rls.stores.redis.batch import Batch
 from rls.stores.redis.endpoint import NodeOptions

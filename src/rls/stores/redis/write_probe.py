@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterUpdate
 from rls.stores.redis.batch import Batch
 from rls.stores.redis.error_reply import ErrorReply
 from rls.stores.redis.error_texts import cause
