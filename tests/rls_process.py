@@ -46,7 +46,7 @@ class RlsProcess(Process):
         # What is given twice counts once, the last time.
         addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
         variables = [f"{variable}={value}" for variable, value in (env or {}).items()]
-        command = ["env", *variables, *python, *program, "serve", *addresses, "--drain", "0", *options]
+        command = ["env", *variables, *python, *program, "serve", *addresses, "--drain-timeout", "0", *options]
         super().__init__(name, command, folder / f"{name}.log")
         try:
             self.wait_until(lambda: self.addresses, "it listens")

@@ -24,8 +24,9 @@ from rls.settings.values import (
         ("1m30s", 90),
         ("1.5s", 1.5),
         ("0", 0),
-        ("2", 2),
-        ("0.02", 0.02),
+        ("0.0", 0),
+        ("0s", 0),
+        (" 5s ", 5),
         (3, 3),
     ],
 )
@@ -33,9 +34,16 @@ def test_durations(text: object, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "ms", "-1", "-1s", "5 minutes", "1d", "inf", "nan", "1s5", "1e400"])
+@pytest.mark.parametrize("text", ["", "ms", "-1", "-1s", "5 minutes", "1d", "inf", "nan", "1s5", "1e400", "1sec"])
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="a duration such as 10ms"):
+    with pytest.raises(ValueError, match=r"^a duration such as 10ms, 5s or 1m30s$"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["10", "0.02", " 10 "])
+def test_a_duration_without_a_unit_is_asked_back(text: str) -> None:
+    number = text.strip()
+    with pytest.raises(ValueError, match=f"^{number} has no unit, expected {number}ms or {number}s$"):
         parse_duration(text)
 
 
@@ -106,7 +114,7 @@ def test_replicas(text: object, replicas: object) -> None:
     ],
 )
 def test_what_is_no_number_of_replicas(text: str) -> None:
-    with pytest.raises(ValueError, match="a whole number from 1 on, or dns:NAME"):
+    with pytest.raises(ValueError, match="a whole number from 1, or dns:NAME"):
         parse_replicas(text)
 
 

@@ -33,8 +33,8 @@ Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
 """Called once the server answers, with the address of each listener and the rules in force."""
 
 
-def run(settings: Settings, warnings: Sequence[str] = (), started: Started = lambda _, __: None) -> None:
-    """Serve until told to stop; *warnings* are logged first.
+def run(settings: Settings, warnings: Sequence[tuple[str, str]] = (), started: Started = lambda _, __: None) -> None:
+    """Serve until a signal stops it. *warnings*, event and text, are logged first.
 
     Raises:
         SettingsError: It cannot start.
@@ -77,7 +77,7 @@ class App:
         self._tasks = Tasks(self._task_ended)
         self._ended = ""
 
-    async def serve(self, warnings: Sequence[str], started: Started) -> None:
+    async def serve(self, warnings: Sequence[tuple[str, str]], started: Started) -> None:
         """Start, serve until told to stop, drain.
 
         Raises:
@@ -85,15 +85,15 @@ class App:
             Stopped: A part of it ended, so it drained as if told to.
         """
         self._handle_signals()
-        for warning in warnings:
-            self.log.warning("setting_ignored", reason=warning)
+        for event, text in warnings:
+            self.log.warning(event, reason=text)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.engine.aclose)
             if await self._unless_stopped(self._start(stack, started)):
                 await self._stop.wait()
-                self.log.info("draining", seconds=self.settings.drain)
+                self.log.info("draining", seconds=self.settings.drain_timeout)
                 self.readiness.drain()
-                await asyncio.sleep(self.settings.drain)
+                await asyncio.sleep(self.settings.drain_timeout)
                 await self.listeners.grpc.aclose()
         self.log.info("stopped")
         if self._ended:

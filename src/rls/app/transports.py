@@ -49,7 +49,7 @@ def open_transport(
     """The gRPC server that *settings* ask for; see `Calls` for *on_drop* and *on_limit*."""
     calls = _calls(settings, service, health, on_drop, on_limit, sockets)
     limits = Limits(
-        max_streams=settings.max_streams,
+        max_streams=settings.max_concurrent_streams,
         max_connections=settings.max_connections,
         max_concurrency=settings.max_concurrency,
         drain=_FINISH_SECONDS,
@@ -87,7 +87,7 @@ def _calls(
     direct = partial(
         RateLimitHandler,
         service=service,
-        caller_timeout=settings.caller_timeout,
+        caller_timeout=settings.default_deadline,
         unhurried=unhurried,
         shed_answer=shed_answer,
         on_drop=on_drop,
@@ -95,7 +95,7 @@ def _calls(
     return Calls(
         {SHOULD_RATE_LIMIT: service.answer, CHECK: health.check},
         health,
-        caller_timeout=settings.caller_timeout,
+        caller_timeout=settings.default_deadline,
         unhurried=unhurried,
         max_message_bytes=settings.max_message_bytes,
         shed_answer=shed_answer,
@@ -113,7 +113,7 @@ def answers_of(settings: Settings) -> ResponseOptions:
     return ResponseOptions(
         limit_headers=names if settings.limit_response_headers_enabled else None,
         ietf_headers=settings.ietf_headers,
-        refusal_header=settings.refusal_header,
+        limited_by_header=settings.limited_by_header,
         problem_json=settings.problem_json,
         dynamic_metadata=settings.response_dynamic_metadata,
     )

@@ -1,4 +1,4 @@
-"""Kinds of values that settings take, from the text that a user gives. What a parser raises says what it expected."""
+"""Text → values of settings. A parser raises ValueError with what it expected."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ SCHEMES = (
 )
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _DNS_NAME = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|$))+")
@@ -21,8 +22,14 @@ _LONGEST_NAME = 254  # RFC 1035, and the dot at the end
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: token
 
 
+def explained(source: str, given: object, reason: str) -> str:
+    """A mistake in a line: where it is, what was *given*, and the *reason* of a parser, which is what it expected."""
+    quoted = f"'{given}'" if isinstance(given, str) else given
+    return f"{source} is {quoted}: {reason if ', expected ' in reason else f'expected {reason}'}"
+
+
 class BackendUrl:
-    """Where the counters are. Shown without its password; `reveal` gives the whole."""
+    """The URL of a backend. Its text has no password; `reveal` returns all of it."""
 
     __slots__ = ("_url",)
 
@@ -62,20 +69,22 @@ def redacted(url: str) -> str:
 
 
 def parse_duration(value: object) -> float:
-    """Seconds: `10ms`, `5s`, `1m30s`; a plain number is seconds."""
+    """Seconds from a text with units: `10ms`, `5s`, `1m30s`, or `0`. A number in code is seconds.
+
+    Raises:
+        ValueError: It is no duration. A text without a unit is none: `10` looks like milliseconds beside `20ms`.
+    """
     if isinstance(value, int | float):
         seconds = float(value)
     else:
         text = str(value).strip()
-        if _DURATION.fullmatch(text):
-            seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
-        else:
-            try:
-                seconds = float(text)
-            except ValueError:
-                seconds = -1.0
+        if _NUMBER.fullmatch(text) and float(text):
+            raise ValueError(f"{text} has no unit, expected {text}ms or {text}s")
+        if not _NUMBER.fullmatch(text) and not _DURATION.fullmatch(text):
+            raise ValueError("a duration such as 10ms, 5s or 1m30s")
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
     if not 0 <= seconds < math.inf:
-        raise ValueError("a duration such as 10ms, 5s, 1m30s, or a number of seconds")
+        raise ValueError("a duration such as 10ms, 5s or 1m30s")
     return round(seconds, 9)
 
 
@@ -87,7 +96,7 @@ def duration_text(seconds: float) -> str:
 
 
 def parse_address(value: object, default_host: str) -> str:
-    """`HOST:PORT`, `[IPV6]:PORT` or `unix:/path`, as servers bind it; a port alone is taken at *default_host*."""
+    """`HOST:PORT`, `[IPV6]:PORT` or `unix:/path`, as servers bind it; a port alone means *default_host*."""
     expected = ValueError("HOST:PORT, [IPV6]:PORT, PORT or unix:/path")
     text = str(value).strip()
     if text.startswith("unix:"):
@@ -112,6 +121,14 @@ def parse_address(value: object, default_host: str) -> str:
     return f"{host}:{int(port)}"
 
 
+def loopback(address: str) -> str:
+    """*address* as this machine dials it: a wildcard host becomes that of the loopback interface."""
+    for wildcard_host, host in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if address.startswith(wildcard_host):
+            return host + address.removeprefix(wildcard_host)
+    return address
+
+
 def _is_ipv6(text: str) -> bool:
     try:
         IPv6Address(text)
@@ -121,7 +138,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def parse_grpc_address(value: object) -> str:
-    """Where Envoy calls; a port alone is taken on all interfaces."""
+    """The address for gRPC; a port alone means all interfaces."""
     return parse_address(value, "0.0.0.0")  # noqa: S104
 
 
@@ -167,7 +184,7 @@ def parse_backend(value: object) -> BackendUrl:
 
 
 def parse_shared_backend(value: object) -> BackendUrl | None:
-    """As `parse_backend`, but in memory there is no reason for another one."""
+    """As `parse_backend`, but not `memory://`."""
     if value is None:
         return None
     url = parse_backend(value)
@@ -183,7 +200,7 @@ def parse_replicas(value: object) -> int | str:
         return int(text)
     name = text.removeprefix("dns:")
     if name == text or len(name) > _LONGEST_NAME or not _DNS_NAME.fullmatch(name):
-        raise ValueError("a whole number from 1 on, or dns:NAME")
+        raise ValueError("a whole number from 1, or dns:NAME")
     return name
 
 
@@ -201,7 +218,7 @@ def parse_optional_header(value: object) -> str:
 
 
 REPLACED_TRANSPORTS = {"h2corn": "native"}
-"""Transports that are gone, and what is used in their place for one more release."""
+"""Transports that no longer exist → what replaces each, for one more release."""
 
 
 def parse_transport(value: object) -> object:
