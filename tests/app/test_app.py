@@ -105,14 +105,14 @@ def test_sighup_reads_the_rules_again(start) -> None:
     assert limit.requests_per_unit == 100
 
 
-def test_the_garbage_collector_need_not_walk_rules_that_were_loaded_later(tmp_path) -> None:
+async def test_the_garbage_collector_need_not_walk_rules_that_were_loaded_later(tmp_path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(RULES)
     app = App(Settings(config=(path,)))
     thresholds = gc.get_threshold()
     try:
         for _ in range(2):
-            app.loading.apply(load([path]))
+            await app.loading.apply(load([path]))
             root = app.engine.limiter.rules.domains["mesh"].root
             assert all(found is not root for found in gc.get_objects())
     finally:

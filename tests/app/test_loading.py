@@ -354,7 +354,7 @@ async def test_files_that_were_not_looked_at_for_a_while_are_reported(rules, is_
     settings = Settings(config=(rules if is_directory else file,))
     app = App(settings)
     enforcement = app.telemetry.enforcement
-    loading = Loading(settings, app.engine.limiter, enforcement, app.telemetry.events, disk=disk, late_seconds=2.0)
+    loading = Loading(settings, app.engine.rulebook, enforcement, app.telemetry.events, disk=disk, late_seconds=2.0)
     await loading.start()
     task = asyncio.create_task(loading.run())
     try:

@@ -11,16 +11,15 @@ from rls.core.model import Code, Request
 from rls.core.plan import CountingOptions
 from rls.core.rules import RuleSet
 from rls.core.update import CounterUpdate
-from rls.engine.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+from rls.engine.events import BackendFailed, Decided
 from rls.engine.limiter import Limiter
-from rls.errors import BackendError, Diagnostic, NotLoaded, SourceLocation
+from rls.errors import BackendError, NotLoaded
 from rls.stores.base import Done, submit_as_task
 from rls.stores.memory import MemoryStore
 from rls.stores.redis import RedisStore
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 START = 1_700_000_040  # the start of a minute
-PROBLEM = Diagnostic(SourceLocation("rules.yaml", 3, 5), "unknown key")
 
 
 class Clock:
@@ -126,42 +125,19 @@ async def test_a_request_under_way_keeps_its_rules() -> None:
     assert [(status.check.label, status.limit_remaining) for status in new.statuses] == [("new", 2)]
 
 
-async def test_rejected_rules_leave_the_others_in_force() -> None:
-    limiter = Limiter(MemoryStore())
-    rules = limited(1)
-    limiter.load(rules)
-    limiter.reject((PROBLEM,))
-    assert limiter.rules is rules
-    assert list(limiter.problems) == [PROBLEM]
-    limiter.load(rules)
-    assert not limiter.problems
-
-
-async def test_a_rejection_is_no_load() -> None:
-    limiter = Limiter(MemoryStore())
-    limiter.reject((PROBLEM,))
-    assert not limiter.loaded
-
-
 async def test_every_observer_is_told_what_happens() -> None:
     clock = Clock()
     backend = SlowMemory(clock)
     one, other = Events(), Events()
     limiter = Limiter(backend, observers=[one, other], clock=clock)
     rules = limited(1)
-    limiter.load(rules, ("rules.yaml",), (PROBLEM,))
-    clock.now += 1
-    limiter.reject((PROBLEM,))
+    limiter.load(rules)
     under_way = asyncio.create_task(limiter.check(ask()))
     await backend.asked.wait()
     clock.now += 0.25
     backend.go.set()
     decision = await under_way
-    assert one == [
-        RulesLoaded(rules, ("rules.yaml",), (PROBLEM,), START),
-        RulesRejected((PROBLEM,), START + 1),
-        Decided(decision, 0.25),
-    ]
+    assert one == [Decided(decision, 0.25)]
     assert one == other
 
 
@@ -194,7 +170,7 @@ async def test_what_is_not_counted_does_not_need_the_backend() -> None:
     finally:
         await backend.aclose()
     assert decision.code is Code.OK
-    assert [type(event) for event in events] == [RulesLoaded, Decided]
+    assert [type(event) for event in events] == [Decided]
 
 
 async def test_a_server_counts_as_it_is_told() -> None:

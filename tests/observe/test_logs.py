@@ -1,11 +1,14 @@
 import io
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rls.core.plan import Plan
+from rls.core.rules import RuleId
+from rls.engine.changes import Change, Changes, Kind
 from rls.engine.events import BackendFailed, RulesLoaded, RulesRejected
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.logs import EventLog, configure
@@ -81,10 +84,23 @@ def test_what_libraries_log_has_the_same_form() -> None:
 
 def test_rules_that_are_in_force() -> None:
     stream = io.StringIO()
-    rules = rule_set({(Step("a"),): rule("a")})
-    EventLog(configure("info", "json", stream)).rules_loaded(RulesLoaded(rules, ("a.yaml",), (), 1.0))
+    rules = replace(rule_set({(Step("a"),): rule("a")}), revision="8badf00d")
+    changes = Changes(added=1, listed=(Change(Kind.ADDED, RuleId("d", "a", "n", SourceLocation("a.yaml", 3, 5))),))
+    EventLog(configure("info", "json", stream)).rules_loaded(RulesLoaded(rules, ("a.yaml",), (), 1.0, changes))
     assert logged(stream) == [
-        {"level": "info", "event": "rules_loaded", "domains": 1, "rules": 1, "files": ["a.yaml"], "problems": 0}
+        {
+            "level": "info",
+            "event": "rules_loaded",
+            "revision": "8badf00d",
+            "domains": 1,
+            "rules": 1,
+            "added": 1,
+            "changed": 0,
+            "removed": 0,
+            "changes": ["added d a (n) at a.yaml:3"],
+            "files": ["a.yaml"],
+            "problems": 0,
+        }
     ]
 
 

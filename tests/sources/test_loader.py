@@ -38,7 +38,7 @@ async def running(loader):
     """The queue of what *loader* tells."""
     news: asyncio.Queue[LoadResult] = asyncio.Queue()
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(loader.run(news.put_nowait))
+        task = tasks.create_task(loader.run(news.put))
         try:
             yield news
         finally:
@@ -480,7 +480,7 @@ async def test_edits_and_requests_in_any_order_end_with_the_newest_rules(tmp_pat
     paths = [write(tmp_path / f"{name}.yaml", GOOD.format(name, "0")) for name in "abc"]
     loader = Loader([tmp_path], disk=UnevenDisk(), look_seconds=0.01, settle_seconds=0.005)
     applied: list[LoadResult] = [await loader.start()]
-    task = asyncio.create_task(loader.run(applied.append))
+    task = asyncio.create_task(loader.run(taking(applied)))
     try:
         newest = {path.stem: 0 for path in paths}
         for edit in range(1, 60):
@@ -504,6 +504,15 @@ async def test_edits_and_requests_in_any_order_end_with_the_newest_rules(tmp_pat
         assert all(now[name] >= seen[name] for name in seen), "an earlier load overtook a later one"
 
 
+def taking(into: list[LoadResult]):
+    """What puts loads into a list."""
+
+    async def apply(loaded: LoadResult) -> None:
+        into.append(loaded)
+
+    return apply
+
+
 def edits(loaded: LoadResult) -> dict[str, int]:
     """By file, which edit of it is in force."""
     return {name: int(next(iter(domain.root.defaults))) for name, domain in loaded.rules.domains.items()}
@@ -514,7 +523,7 @@ async def test_an_error_from_elsewhere_is_not_taken_for_one_of_loading(tmp_path)
     path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
     disk = ControlledDisk()
     gate = disk.hold(f"stat {path}")
-    task = asyncio.create_task(Loader([path], disk=disk, answer_seconds=60).run(lambda _: None))
+    task = asyncio.create_task(Loader([path], disk=disk, answer_seconds=60).run(taking([])))
     await until(lambda: disk.waiting)
     waited = waits_for(task)
     assert waited is not None

@@ -57,7 +57,7 @@ class App:
         )
         self.engine = Engine(settings, self.telemetry, inspection, self._store_changed)
         limiter, policies = self.engine.limiter, self.engine.policies
-        self.loading = Loading(settings, limiter, enforcement, self.telemetry.events)
+        self.loading = Loading(settings, self.engine.rulebook, enforcement, self.telemetry.events)
         self.service = Service(limiter, answers=answers_of(settings), on_ignored=self.telemetry.events.override_ignored)
         self.health = Health(on_stall=self._stalled)
         self.readiness = Readiness(
@@ -70,7 +70,7 @@ class App:
         )
         self.watching = Watching(settings, self.telemetry, inspection, lambda: self.service.unanswered)
         self.listeners = Listeners(
-            settings, self.telemetry, limiter, self.service, self.health, self.readiness, self.watching
+            settings, self.telemetry, self.engine.rulebook, self.service, self.health, self.readiness, self.watching
         )
         self._show_numbers()
         self._stop = asyncio.Event()

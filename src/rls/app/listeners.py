@@ -11,7 +11,7 @@ from rls.api.service import Service
 from rls.app.telemetry import Telemetry
 from rls.app.transports import Sockets, open_transport
 from rls.app.watching import Watching
-from rls.engine.limiter import Limiter
+from rls.engine.rulebook import Rulebook
 from rls.observe.metrics import CONTENT_TYPE
 from rls.settings import Settings
 from rls.transport.base import Transport
@@ -33,7 +33,7 @@ class Listeners:
         self,
         settings: Settings,
         telemetry: Telemetry,
-        limiter: Limiter,
+        rulebook: Rulebook,
         service: Service,
         health: Health,
         readiness: Readiness,
@@ -46,7 +46,7 @@ class Listeners:
             public = public_app(
                 service,
                 readiness,
-                lambda: limiter.problems,
+                lambda: rulebook.diagnostics,
                 telemetry.metrics.expose,
                 CONTENT_TYPE,
                 json_checks=settings.json_checks,
@@ -54,7 +54,9 @@ class Listeners:
             )
             self.all["http"] = HttpListener(public, settings.http, counted=sockets.http)
         if settings.admin:
-            self.all["admin"] = HttpListener(admin_app(limiter), settings.admin, name="admin", counted=sockets.admin)
+            self.all["admin"] = HttpListener(
+                admin_app(lambda: rulebook.rules), settings.admin, name="admin", counted=sockets.admin
+            )
 
     @property
     def addresses(self) -> Mapping[str, str]:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from rls.app.interpreter import freeze_garbage_collector
 from rls.engine.enforcement import EnforcementState, Reason, State
-from rls.engine.limiter import Limiter
+from rls.engine.layers import Layer
+from rls.engine.rulebook import Rulebook
 from rls.errors import Diagnostic
 from rls.observe.logs import EventLog
 from rls.settings import Settings
@@ -26,7 +27,7 @@ class Loading:
 
     Args:
         settings: Where the rules are, and whether it is meant that there are none.
-        limiter: Gets the rules.
+        rulebook: Gets the rules.
         enforcement: Gets the reasons for which rules are missing.
         log: Gets the warnings.
         disk: Where the files are.
@@ -36,7 +37,7 @@ class Loading:
     def __init__(
         self,
         settings: Settings,
-        limiter: Limiter,
+        rulebook: Rulebook,
         enforcement: EnforcementState,
         log: EventLog,
         *,
@@ -46,7 +47,8 @@ class Loading:
         self._allow_no_rules = settings.allow_no_rules
         self._loader = Loader(settings.config, allow_no_rules=settings.allow_no_rules, disk=disk)
         self._late_seconds = late_seconds
-        self._limiter = limiter
+        self._rulebook = rulebook
+        self._source = rulebook.add_source()
         self._enforcement = enforcement
         self._log = log
 
@@ -56,7 +58,7 @@ class Loading:
         Raises:
             SettingsError: There is nothing at one of the paths.
         """
-        self.apply(await self._loader.start())
+        await self.apply(await self._loader.start())
 
     async def run(self) -> None:
         """Load when files change, and on request; until cancelled."""
@@ -70,14 +72,21 @@ class Loading:
         """Load once more, as soon as possible."""
         self._loader.request()
 
-    def apply(self, loaded: LoadResult) -> None:
+    async def apply(self, loaded: LoadResult) -> None:
         """Put what was read in force, as far as it is good."""
         self._log.rules_warned(loaded.warnings)
-        if loaded.files or not loaded.problems:
-            self._limiter.load(loaded.rules, loaded.files, loaded.problems)
-            freeze_garbage_collector()
-        else:
-            self._limiter.reject(loaded.problems)
+        layer = Layer(
+            loaded.rules,
+            rejected=bool(loaded.problems) and not loaded.files,
+            files=loaded.files,
+            mistakes=loaded.mistakes,
+            lost=loaded.lost,
+            unread=loaded.unread,
+            empty=loaded.empty,
+            warnings=loaded.warnings,
+        )
+        await self._rulebook.publish(self._source, layer)
+        freeze_garbage_collector()
         report = self._enforcement.report
         report(Reason.RULES_INVALID, _summary("mistake", loaded.mistakes))
         report(Reason.RULES_LOST, _summary("path", loaded.lost))
@@ -96,9 +105,8 @@ class Loading:
 
     def _report_none(self, empty: Sequence[Diagnostic]) -> None:
         """Report that no rule is in force, or that paths have none."""
-        limiter, where = self._limiter, _summary("path", empty)
-        some = any(True for domain in limiter.rules.domains.values() for _ in domain.rules())
-        if not limiter.loaded or not (some or self._allow_no_rules):
+        rulebook, where = self._rulebook, _summary("path", empty)
+        if not rulebook.loaded or not (rulebook.rules.size() or self._allow_no_rules):
             text = f"no rule is in force; {where}" if where else "no rule is in force"
             self._enforcement.report(Reason.NO_RULES, text, state=State.OFF)
         else:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from rls.core.decide import Decision, Status
 from rls.core.plan import Plan
 from rls.core.rules import RuleSet
+from rls.engine.changes import Changes
 from rls.errors import Diagnostic
 
 
@@ -34,19 +35,25 @@ class BackendFailed(NamedTuple):
 
 
 class RulesLoaded(NamedTuple):
-    """New rules are in force since *at* (Unix seconds).
+    """New rules are in force.
 
-    *files* names what they were read from; *problems* are the mistakes for which parts of it are not in force.
+    Attributes:
+        rules: All of them, with their revision.
+        files: What they were read from.
+        problems: All that keeps rules from being in force as written.
+        at: Since when, in Unix seconds.
+        changes: What differs from the rules before.
     """
 
     rules: RuleSet
     files: tuple[str, ...]
     problems: tuple[Diagnostic, ...]
     at: float
+    changes: Changes = Changes()
 
 
 class RulesRejected(NamedTuple):
-    """A configuration has mistakes; of the files that hold them, the last good rules stay."""
+    """A source has nothing that can be put in force: the rules before stay. *problems* says why, *at* since when."""
 
     problems: tuple[Diagnostic, ...]
     at: float

@@ -12,12 +12,12 @@ from rls.core.model import Request
 from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import RuleSet
 from rls.core.update import CounterUpdate
-from rls.engine.events import BackendFailed, Decided, Judged, Observer, RulesLoaded, RulesRejected
+from rls.engine.events import BackendFailed, Decided, Judged, Observer
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.prepared import PreparedRequest
 from rls.engine.refunds import Refunds, unspent
 from rls.engine.sliced_decision import SlicedDecision
-from rls.errors import BackendError, Diagnostic, NotLoaded
+from rls.errors import BackendError, NotLoaded
 from rls.stores.base import CounterStore, counts_of
 
 # A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
@@ -29,7 +29,6 @@ class Limiter:
 
     Attributes:
         rules: The rules in force. What was prepared belongs to the rules that it was prepared under.
-        problems: Mistakes that the last load found; empty when all of it is in force.
         loaded: Whether any rules have been loaded.
         planner: Plans under *rules*.
         policies: What decides while the backend fails.
@@ -53,7 +52,6 @@ class Limiter:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.rules = RuleSet()
-        self.problems: tuple[Diagnostic, ...] = ()
         self.loaded = False
         self.counting = counting or CountingOptions()
         self.planner = Planner(self.rules, self.counting)
@@ -67,20 +65,11 @@ class Limiter:
         self._tell_decided = tuple(observer.decided for observer in observers)
         self._clock = clock
 
-    def load(self, rules: RuleSet, files: tuple[str, ...] = (), problems: tuple[Diagnostic, ...] = ()) -> None:
-        """Put *rules* in force, whole; *problems* are the mistakes for which parts of a configuration are missing."""
+    def load(self, rules: RuleSet) -> None:
+        """Put *rules* in force, whole. In a server only the rulebook calls this."""
         self.rules = rules
         self.planner = Planner(rules, self.counting)
-        self.problems = problems
         self.loaded = True
-        for observer in self._observers:
-            observer.rules_loaded(RulesLoaded(rules, files, problems, self._clock()))
-
-    def reject(self, problems: tuple[Diagnostic, ...]) -> None:
-        """Keep the rules in force, and say why."""
-        self.problems = problems
-        for observer in self._observers:
-            observer.rules_rejected(RulesRejected(problems, self._clock()))
 
     def prepare(self, request: Request) -> PreparedRequest:
         """Plan *request* under the rules in force.

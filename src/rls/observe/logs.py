@@ -156,12 +156,17 @@ class EventLog:
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""
         self._list_problems(event.problems)
-        domains = {name: sum(1 for _ in domain.rules()) for name, domain in event.rules.domains.items()}
+        changes = event.changes
         log = self._log.warning if event.problems else self._log.info
         log(
             "rules_loaded",
-            domains=len(domains),
-            rules=sum(domains.values()),
+            revision=event.rules.revision,
+            domains=len(event.rules.domains),
+            rules=event.rules.size(),
+            added=changes.added,
+            changed=changes.changed,
+            removed=changes.removed,
+            changes=[str(change) for change in changes.listed],
             files=list(event.files[:MAX_LISTED]),
             problems=len(event.problems),
             **_more("more_files", event.files),

@@ -147,9 +147,7 @@ class Metrics:
         """New rules are in force."""
         self.rules.load(event.rules)
         self._unmatched = {domain: self._unmatched.get(domain, 0) for domain in event.rules.domains}
-        self._rules_by_domain = {
-            name: sum(1 for _ in domain.rules()) for name, domain in sorted(event.rules.domains.items())
-        }
+        self._rules_by_domain = {name: event.rules.count(name) for name in sorted(event.rules.domains)}
         self._loads["partial" if event.problems else "complete"] += 1
         self._problems = len(event.problems)
         if not event.problems:

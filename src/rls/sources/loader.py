@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -87,10 +87,10 @@ class Loader:
         """Load once more, even if no file seems to have changed. While a load runs, any number of requests are one."""
         self._requested.set()
 
-    async def run(self, apply: Callable[[LoadResult], None]) -> None:
+    async def run(self, apply: Callable[[LoadResult], Awaitable[None]]) -> None:
         """Load on request and when files change; runs until cancelled.
 
-        *apply* is called in the loop's thread with what was requested, and with news, good or bad; `LoadResult.rules` can
+        *apply* is called with what was requested, and with news, good or bad; `LoadResult.rules` can
         always be put in force. Files that were only touched are no news. Only what *apply* raises ends it.
         """
         seen: _Look | None = None
@@ -105,7 +105,7 @@ class Loader:
                 seen = look
                 before, self.loaded = self.loaded, await self._load_again()
                 if requested or _content(self.loaded) != _content(before):
-                    apply(self.loaded)
+                    await apply(self.loaded)
             await self._pause(self._look_seconds)
 
     async def _settled(self, look: _Look) -> _Look:
