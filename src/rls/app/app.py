@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import uvloop
 
 from rls import __version__
+from rls.api.health import Health
 from rls.api.http import admin_app, public_app
 from rls.api.json_token import JsonToken
 from rls.api.readiness import Readiness, wait_for_cause
@@ -21,7 +22,7 @@ from rls.app.loading import Loading
 from rls.app.replicas import Replicas
 from rls.app.stores import open_backend
 from rls.app.supervise import Tasks
-from rls.app.transports import Sockets, answers_of, open_transport
+from rls.app.transports import Sockets, answers_of, handlers_of, open_transport
 from rls.app.watching import Watching
 from rls.core.decide import Modes
 from rls.core.keys import KeyFormat
@@ -39,8 +40,7 @@ from rls.observe.loop_turns import LoopTurns, register_loop_turn_metrics
 from rls.observe.metrics import CONTENT_TYPE, Metrics
 from rls.settings import Settings
 from rls.stores.memory import MemoryStore
-from rls.transport.base import Transport
-from rls.transport.health import Health
+from rls.transport.base import ServerReports, Transport
 from rls.transport.http1.listener import HttpListener
 
 Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
@@ -236,10 +236,10 @@ class App:
             self.log.warning("not_ready", reason="; ".join(texts))
 
     def _grpc(self) -> Transport:
-        watching = self.watching
-        return open_transport(
-            self.settings, self.service, self.health, watching.drops.add, watching.limited, self.sockets
-        )
+        sockets = self.sockets
+        reports = ServerReports(self.watching.drops.add, self.watching.limited, sockets.grpc, sockets.certificate)
+        handlers = handlers_of(self.settings, self.service, self.health)
+        return open_transport(self.settings, handlers, reports)
 
     def _http(self) -> tuple[HttpListener | None, HttpListener | None]:
         """The public and the admin server, where they are asked for."""
