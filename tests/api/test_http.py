@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import json_format
 
 from examples.mesh.http import Answer, ask
+from rls.api.health import Health
 from rls.api.http import JSON_BYTES, admin_app, public_app
 from rls.api.json_checks import read_request, write_response
 from rls.api.json_token import JsonToken
@@ -20,7 +21,6 @@ from rls.engine.limiter import Limiter
 from rls.errors import BackendError, Diagnostic, SettingsError, SourceLocation
 from rls.proto import rls_pb2
 from rls.stores.memory import MemoryStore
-from rls.transport.health import Health
 from rls.transport.http1.listener import HttpListener
 from tests.terminal import HOSTILE, harm
 from tests.tries import Step, rule, rule_set

@@ -18,9 +18,9 @@ import pytest
 
 from examples.mesh.http import Answer
 from examples.mesh.processes import free_port
+from rls.api.health import CHECK
 from rls.app.supervise import Tasks
 from rls.proto.health_pb2 import HealthCheckResponse
-from rls.transport.health import CHECK
 from rls.transport.listen import address_of, close_listener, keep_listening, knock, listen
 from tests.certs import Authority, put
 from tests.rls_process import RlsProcess

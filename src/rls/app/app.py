@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import uvloop
 
 from rls import __version__
+from rls.api.health import Health
 from rls.api.readiness import Readiness, wait_for_cause
 from rls.api.service import Service
 from rls.app.engine import Engine
@@ -27,7 +28,6 @@ from rls.engine.enforcement import Reason, State
 from rls.errors import Stopped
 from rls.settings import Settings
 from rls.stores.redis import Inspection
-from rls.transport.health import Health
 
 Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
 """Called once the server answers, with the address of each listener and the rules in force."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rls.api.health import Health
 from rls.api.http import admin_app, public_app
 from rls.api.json_token import JsonToken
 from rls.api.readiness import Readiness
 from rls.api.service import Service
 from rls.app.telemetry import Telemetry
-from rls.app.transports import Sockets, open_transport
+from rls.app.transports import Sockets, handlers_of, open_transport
 from rls.app.watching import Watching
 from rls.engine.rulebook import Rulebook
 from rls.observe.metrics import CONTENT_TYPE
 from rls.settings import Settings
-from rls.transport.base import Transport
-from rls.transport.health import Health
+from rls.transport.base import ServerReports, Transport
 from rls.transport.http1.listener import HttpListener
 
 NAMES = ("grpc", "http", "admin")
@@ -40,7 +40,8 @@ class Listeners:
         watching: Watching,
     ) -> None:
         sockets = Sockets(telemetry.metrics, telemetry.enforcement)
-        self.grpc: Transport = open_transport(settings, service, health, watching.drops.add, watching.limited, sockets)
+        reports = ServerReports(watching.drops.add, watching.limited, sockets.grpc, sockets.certificate)
+        self.grpc: Transport = open_transport(settings, handlers_of(settings, service, health), reports)
         self.all: dict[str, Transport | HttpListener] = {"grpc": self.grpc}
         if settings.http:
             public = public_app(
