@@ -5,6 +5,7 @@ import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from rls.api.service import SHOULD_RATE_LIMIT
 from rls.transport.base import ServerLimits
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, call_headers, message
@@ -22,7 +23,7 @@ def look_up(address: str) -> tuple[list[str], str]:
 
 
 async def test_reflection_knows_what_is_served(serve):
-    served = await serve(options={"reflection": True})
+    served = await serve({SHOULD_RATE_LIMIT: echo}, options={"reflection": True})
     services, request = await asyncio.to_thread(look_up, served.address)
     assert services == [
         "envoy.service.ratelimit.v3.RateLimitService",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TypeAlias, cast
 from urllib.parse import unquote
@@ -9,8 +10,12 @@ from urllib.parse import unquote
 import grpc
 
 from rls.transport.handler import Call, Metadata, Peer, StreamingCall
+from rls.transport.status import Aborted, StatusCode
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+
+_CANCEL_SECONDS = 0.005
+_LATE_CANCEL_SECONDS = 1.0
 
 
 class GrpcioCall(Call):
@@ -37,14 +42,38 @@ class GrpcioCall(Call):
 class GrpcioStreamingCall(GrpcioCall, StreamingCall):
     """See `StreamingCall`."""
 
+    def __init__(self, path: str, message: bytes, context: Context) -> None:
+        super().__init__(path, message, context)
+        self._sending = asyncio.Lock()  # grpc takes one message at a time
+        self._half_closed = False
+
     async def receive(self) -> bytes | None:
         """See `StreamingCall`."""
-        message: object = await self.context.read()
-        return message if isinstance(message, bytes) else None
+        if self._half_closed:
+            return None
+        try:
+            message: object = await self.context.read()
+        except grpc.aio.BaseError:
+            raise _over() from None
+        if isinstance(message, bytes):
+            return message
+        # grpc says the same of a call that is over, and cancels it a moment later: let it.
+        left = seconds_left(self.context)
+        await asyncio.sleep(_CANCEL_SECONDS if left is None or left > 0 else _LATE_CANCEL_SECONDS)
+        self._half_closed = True
+        return None
 
     async def send(self, message: bytes) -> None:
         """See `StreamingCall`."""
-        await self.context.write(message)
+        async with self._sending:
+            try:
+                await self.context.write(message)
+            except grpc.aio.BaseError:
+                raise _over() from None
+
+
+def _over() -> Aborted:
+    return Aborted(StatusCode.CANCELLED, "the call is over")
 
 
 def seconds_left(context: Context) -> float | None:

@@ -10,7 +10,6 @@ from rls.transport.http2 import Request, Responder
 
 _NOT_CUSTOM = frozenset({b"te", b"content-type", b"content-length"})
 """Fields of HTTP and gRPC, beside those whose names begin with ":" or "grpc-"."""
-_OF_GRPC_BUT_CUSTOM = frozenset({b"grpc-trace-bin", b"grpc-tags-bin"})
 
 
 class NativeCall(Call):
@@ -47,7 +46,7 @@ class NativeCall(Call):
 def decode(fields: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str | bytes]]:
     """The custom metadata among the *fields* of a request. A value that should be base64 and is not is left out."""
     for name, value in fields:
-        if name in _NOT_CUSTOM or name[:1] == b":" or (name[:5] == b"grpc-" and name not in _OF_GRPC_BUT_CUSTOM):
+        if name in _NOT_CUSTOM or name[:1] == b":" or name[:5] == b"grpc-":
             continue
         known = name.decode("latin-1")
         if not name.endswith(b"-bin"):
