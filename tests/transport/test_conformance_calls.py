@@ -3,7 +3,6 @@
 import time
 from pathlib import Path
 
-import grpc
 import pytest
 
 from rls.transport.base import Tls
@@ -11,6 +10,7 @@ from rls.transport.handler import Bidirectional, Call, ServerStreaming, Streamin
 from tests.certs import put
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, message
+from tests.transport.test_conformance_streaming import channel_to
 from tests.transport.test_tls import CA, HOST, calling
 
 ASK, WATCH, CHAT = "/t.S/Ask", "/t.S/Watch", "/t.S/Chat"
@@ -61,7 +61,7 @@ PATHS = pytest.mark.parametrize("path", [ASK, WATCH, CHAT])
 async def test_metadata_is_what_the_caller_sent(serve, seen, path):
     served = await serve(seen.handlers)
     sent = (("x-user", "bob"), ("x-user", "eve"), ("x-data-bin", bytes(range(256))), ("x-empty", ""))
-    async with grpc.aio.insecure_channel(served.address) as channel:
+    async with channel_to(served.address) as channel:
         for _ in range(3):  # the native transport remembers header blocks
             await channel.unary_unary(path)(b"", timeout=30, metadata=sent) if path == ASK else [
                 one async for one in channel.unary_stream(path)(b"", timeout=30, metadata=sent)
@@ -121,7 +121,7 @@ async def test_peer_is_the_callers_address(serve, seen, path, tmp_path):
 
 async def test_peer_on_a_unix_socket(serve, seen, tmp_path):
     served = await serve(seen.handlers, address=f"unix:{tmp_path}/rls.sock")
-    async with grpc.aio.insecure_channel(served.address) as channel:
+    async with channel_to(served.address) as channel:
         await channel.unary_unary(ASK)(b"", timeout=30)
     assert seen.peers == [("unix", frozenset())]
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -53,7 +54,7 @@ async def echo(call) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def channel_to(address: str) -> AsyncIterator[grpc.aio.Channel]:
+async def channel_to(address: str) -> AsyncIterator[Any]:
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
         yield channel
