@@ -11,7 +11,7 @@ from hyperframe.frame import SettingsFrame, WindowUpdateFrame
 
 from rls.errors import BackendError, RequestError
 from rls.transport.base import ServerLimits
-from rls.transport.handler import Bidirectional, ServerStreaming, StreamingCall
+from rls.transport.handler import Bidirectional, Call, ServerStreaming, StreamingCall
 from rls.transport.status import Aborted, StatusCode
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, call_headers, message
@@ -49,7 +49,7 @@ async def count(call: StreamingCall) -> None:
         await call.send(b"%d" % i if not size else bytes(size))
 
 
-async def echo(call) -> bytes:
+async def echo(call: Call) -> bytes:
     return call.message
 
 
