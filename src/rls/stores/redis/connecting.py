@@ -21,14 +21,15 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import SSLConnection
 from redis.exceptions import RedisError
 
+from rls.addresses import join_address
 from rls.errors import BackendError, TimedOut
-from rls.stores.redis.addresses import Address, Preference, connected_socket, resolve, stagger_seconds
 from rls.stores.redis.connection import NodeConnection
 from rls.stores.redis.error_texts import WITH_TLS, WITHOUT_TLS, cause, with_advice
 from rls.stores.redis.first_success import first_success
 from rls.stores.redis.handshake import greet
+from rls.stores.redis.happy_eyeballs import Address, Preference, connected_socket, resolve, stagger_seconds
 from rls.stores.redis.password import PasswordFile
-from rls.stores.redis.url import check, redacted, unusable, without_password_file
+from rls.stores.redis.url import address_of, check, unusable, without_password_file
 
 
 class RedisEndpoint:
@@ -49,7 +50,7 @@ class RedisEndpoint:
 
     def __init__(self, url: str, *, standalone: bool = False) -> None:
         check(url)
-        self.address = redacted(url)
+        self.address = address_of(url)
         plain, password_file = without_password_file(url)
         try:
             pool = ConnectionPool.from_url(plain, protocol=2, maint_notifications_config=None)
@@ -72,7 +73,7 @@ class RedisEndpoint:
         """The endpoint of another node, with the same options."""
         other = copy.copy(self)
         scheme = self.address.partition("://")[0]
-        other.address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        other.address = f"{scheme}://{join_address(host, port)}"
         other.host = host
         other._port, other._preference = port, Preference()  # noqa: SLF001 - its own class
         return other

@@ -11,7 +11,7 @@ from rls.stores.redis.endpoint import Endpoint
 from rls.stores.redis.first_success import first_success
 from rls.stores.redis.password import PasswordFile
 from rls.stores.redis.single import RedisStore
-from rls.stores.redis.url import redacted, sentinel_urls
+from rls.stores.redis.url import address_of, sentinel_urls
 
 
 class SentinelEndpoint:
@@ -26,7 +26,7 @@ class SentinelEndpoint:
     """
 
     def __init__(self, url: str) -> None:
-        self.address = redacted(url)
+        self.address = address_of(url)
         urls = sentinel_urls(url)
         self._sentinels = [RedisEndpoint(one) for one in urls.sentinels]
         self._primary = RedisEndpoint(urls.primary)

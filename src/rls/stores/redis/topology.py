@@ -183,7 +183,8 @@ class Topology:
         addresses = {(one.host, one.port) for one in found}
         for address in addresses:
             if address not in self._nodes:
-                self._nodes[address] = self._importing.pop(address, None) or self._node(address)
+                imported = self._importing.pop(address) if address in self._importing else None
+                self._nodes[address] = imported or self._node(address)
         for lowest, last, host, port in found:
             self._slots[lowest : last + 1] = [self._nodes[host, port]] * (last + 1 - lowest)
         self.routes.clear()

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple, TypeAlias
 
+from rls.addresses import join_address
+
 SocketAddress: TypeAlias = tuple[Any, ...]
 """As `socket.connect` takes it."""
 _LONGEST_STAGGER_SECONDS, _SHORTEST_STAGGER_SECONDS = 0.1, 0.01
@@ -24,7 +26,7 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         host, port = self.address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return join_address(host, port)
 
 
 async def resolve(host: str, port: int) -> Sequence[Address]:
