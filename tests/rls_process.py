@@ -58,7 +58,9 @@ class RlsProcess(Process):
     def addresses(self) -> dict[str, str]:
         """Where it listens; empty until it does."""
         started = re.search(r"^.*\bstarted\b.*$", self.output(), re.MULTILINE)
-        return {} if started is None else dict(re.findall(r"\b(grpc|http|admin)\W{1,4}([\w.:\[\]]+:\d+)", started[0]))
+        return (
+            {} if started is None else dict(re.findall(r"\b(grpc|http|admin)[^\w\[]{1,4}([\w.:\[\]]+:\d+)", started[0]))
+        )
 
     def get(self, path: str, of: str = "http") -> Answer:
         """What its HTTP or its admin address says."""

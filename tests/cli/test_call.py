@@ -189,6 +189,13 @@ def test_a_wrong_call(call, arguments: list[str], expected: str) -> None:
     assert expected in " ".join(result.stderr.split())
 
 
+def test_a_server_on_an_ipv6_address(call, tmp_path) -> None:
+    with RlsProcess(tmp_path, "--grpc", "[::1]:0") as process:
+        address = process.addresses["grpc"]
+        assert address.startswith("[::1]:")
+        assert call("COMPANY", address=address).exit_code == 0
+
+
 def test_mutual_tls(tmp_path) -> None:
     """With a certificate of the client's, and none of the system's authorities."""
     authority = Authority()

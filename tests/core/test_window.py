@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.core.model import LONGEST_WINDOW_SECONDS, Unit
+from rls.core.model import MAX_WINDOW_SECONDS, Unit
 from rls.core.window import seconds_until_reset, window_start
 
 seconds = st.integers(0, 2**40)
-lengths = st.integers(1, LONGEST_WINDOW_SECONDS)
+lengths = st.integers(1, MAX_WINDOW_SECONDS)
 
 
 @given(seconds, lengths)

@@ -28,7 +28,10 @@ _TLS = "TLS"
 
 def call(
     address: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="gRPC address of the server: HOST:PORT, PORT or unix:/path.")
+        str,
+        typer.Argument(
+            metavar="ADDRESS", help="gRPC address of the server: HOST:PORT, [IPV6]:PORT, PORT or unix:/path."
+        ),
     ],
     entries: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Entries of the descriptor, in order.")
@@ -103,7 +106,7 @@ def call(
     except SettingsError as error:
         raise typer.BadParameter(printable(str(error))) from None
     except UnansweredError as error:
-        say(f"rls: no answer from {address}: {error.code}: {explain(error.text, tls=files is not None)}", err=True)
+        say(f"rls: no answer from {target}: {error.code}: {explain(error.text, tls=files is not None)}", err=True)
         raise typer.Exit(UNANSWERED) from None
     if not json:
         print_answers(request, answers)
@@ -155,7 +158,8 @@ def _timeout(text: str) -> float:
 
 def _target(address: str) -> str:
     """*address* as gRPC dials it: a port alone and wildcard hosts mean this machine."""
-    from rls.settings.values import explained, loopback, parse_address  # noqa: PLC0415
+    from rls.addresses import loopback, parse_address  # noqa: PLC0415
+    from rls.settings.values import explained  # noqa: PLC0415
 
     try:
         return loopback(parse_address(address, "127.0.0.1"))

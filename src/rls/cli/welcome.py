@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from rls.addresses import loopback
 from rls.core.rules import RuleSet
 from rls.printable import printable
-from rls.settings.values import loopback
 
 
 def welcome(addresses: Mapping[str, str], rules: RuleSet, *, tls: bool = False) -> str:

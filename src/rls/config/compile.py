@@ -10,8 +10,8 @@ from rls.config.intent import doubts
 from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse
 from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
 from rls.config.scalars import NULL
-from rls.config.schema import DESCRIPTOR, DOCUMENT, MAX_WINDOW_SECONDS, RATE_LIMIT, REPLACED, SHAPES
-from rls.core.model import Entry, RateLimit, Unit
+from rls.config.schema import DESCRIPTOR, DOCUMENT, RATE_LIMIT, REPLACED, SHAPES
+from rls.core.model import MAX_WINDOW_SECONDS, Entry, RateLimit, Unit
 from rls.core.rules import OnBackendError, Rule, TrieNode, Wildcard
 from rls.errors import ConfigError, Diagnostic, SourceLocation
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 from yaml import events
-from yaml._yaml import CParser
 
 from rls.config.syntax import explain
 from rls.errors import ConfigError, Diagnostic, SourceLocation
@@ -78,7 +77,7 @@ class _Composer:
     def __init__(self, file: str, text: bytes) -> None:
         self._file = file
         # Any: the stubs of its events leave open what is always there.
-        self._next: Callable[[], Any] = CParser(text).get_event
+        self._next: Callable[[], Any] = yaml.CBaseLoader(text).get_event
         self._anchors: dict[str, YamlNode] = {}
         self._open: list[YamlSequence | YamlMapping] = []
         self._aliased = 0

@@ -13,7 +13,6 @@ from typing import Any
 from rls.core.model import UINT32_MAX, Unit
 from rls.core.rules import OnBackendError
 
-MAX_WINDOW_SECONDS = 100 * Unit.YEAR.seconds
 SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
 
 

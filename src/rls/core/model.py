@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 UINT32_MAX = 0xFFFF_FFFF
-LONGEST_WINDOW_SECONDS = 100 * 31_536_000
+MAX_WINDOW_SECONDS = 100 * 31_536_000
 """A century: any longer, and a counter's expiry would leave the range of a Redis TTL."""
 
 

@@ -4,7 +4,7 @@ from rls.settings.envoyproxy import left_over
 from rls.settings.read import deprecated, read, unknown_variables
 from rls.settings.renamed import RENAMED, old_flag
 from rls.settings.schema import PREFIX, Flag, Settings, flag, variable
-from rls.settings.values import SCHEMES, BackendUrl, duration_text, redacted
+from rls.settings.values import SCHEMES, BackendUrl, duration_text
 
 __all__ = [
     "PREFIX",
@@ -19,7 +19,6 @@ __all__ = [
     "left_over",
     "old_flag",
     "read",
-    "redacted",
     "unknown_variables",
     "variable",
 ]

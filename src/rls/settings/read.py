@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from rls.addresses import redacted
 from rls.errors import SettingsError
 from rls.settings.renamed import RENAMED, Given
 from rls.settings.schema import PREFIX, Settings, flag, variable
-from rls.settings.values import REPLACED_TRANSPORTS, explained, lowered, redacted
+from rls.settings.values import REPLACED_TRANSPORTS, explained, lowered
 
 # Kubernetes sets these in every container for a Service called `rls` or `rls-…`; they are never settings.
 _KUBERNETES = re.compile(r"RLS_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from ipaddress import IPv6Address
-from urllib.parse import urlsplit
+
+from rls.addresses import hosts_of, parse_address, redacted, split_host, split_url
 
 SCHEMES = (
     *("memory", "redis", "rediss", "unix"),
@@ -16,7 +16,6 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _DNS_NAME = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|$))+")
 _LONGEST_NAME = 254  # RFC 1035, and the dot at the end
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: token
@@ -58,16 +57,6 @@ class BackendUrl:
         return hash(self._url)
 
 
-def redacted(url: str) -> str:
-    """*url* without passwords, however badly it is written."""
-    head, at, tail = url.rpartition("@")
-    if at:
-        scheme, separator, userinfo = head.partition("://")
-        user = userinfo.partition(":")[0] if ":" in userinfo else ""
-        head = f"{scheme}://{user}:***" if separator else "***"
-    return head + at + re.sub(r"(?i)((?:pass|auth|secret|token)\w*)=[^&#]*", r"\1=***", tail)
-
-
 def parse_duration(value: object) -> float:
     """Seconds from a text with units: `10ms`, `5s`, `1m30s`, or `0`. A number in code is seconds.
 
@@ -95,59 +84,17 @@ def duration_text(seconds: float) -> str:
     return f"{seconds / 60:g}m" if seconds and seconds % 60 == 0 else f"{seconds:g}s"
 
 
-def parse_address(value: object, default_host: str) -> str:
-    """`HOST:PORT`, `[IPV6]:PORT` or `unix:/path`, as servers bind it; a port alone means *default_host*."""
-    expected = ValueError("HOST:PORT, [IPV6]:PORT, PORT or unix:/path")
-    text = str(value).strip()
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
-        if not path or path.endswith("/"):
-            raise expected
-        return f"unix:{path}"
-    host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdecimal() or int(port) > 0xFFFF:
-        raise expected
-    bracketed = host.startswith("[") and host.endswith("]")
-    if bracketed or ":" in host:
-        bare = host[1:-1] if bracketed else host
-        if not _is_ipv6(bare):
-            raise expected
-        if not bracketed and _is_ipv6(text):  # ::1:8081 could be an address without a port
-            raise ValueError(f"brackets around the IPv6 address: [{bare}]:{port}")
-        return f"[{bare}]:{int(port)}"
-    host = {"": default_host, "*": "0.0.0.0"}.get(host, host)  # noqa: S104
-    if not _HOST.fullmatch(host):
-        raise expected
-    return f"{host}:{int(port)}"
-
-
-def loopback(address: str) -> str:
-    """*address* as this machine dials it: a wildcard host becomes that of the loopback interface."""
-    for wildcard_host, host in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if address.startswith(wildcard_host):
-            return host + address.removeprefix(wildcard_host)
-    return address
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def parse_grpc_address(value: object) -> str:
     """The address for gRPC; a port alone means all interfaces."""
-    return parse_address(value, "0.0.0.0")  # noqa: S104
+    return parse_address(str(value).strip(), "0.0.0.0")  # noqa: S104
 
 
 def parse_http_address(value: object) -> str:
-    return "" if value in ("", "off") else parse_address(value, "0.0.0.0")  # noqa: S104
+    return "" if value in ("", "off") else parse_address(str(value).strip(), "0.0.0.0")  # noqa: S104
 
 
 def parse_admin_address(value: object) -> str:
-    return "" if value in ("", "off") else parse_address(value, "127.0.0.1")
+    return "" if value in ("", "off") else parse_address(str(value).strip(), "127.0.0.1")
 
 
 def split(value: object, separators: str = ",") -> object:
@@ -175,11 +122,8 @@ def parse_backend(value: object) -> BackendUrl:
             "memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///path, redis+cluster://HOST:PORT,HOST:PORT or "
             "redis+sentinel://HOST:PORT,HOST:PORT/NAME"
         )
-    try:
-        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{host}").port
-    except ValueError:
-        raise ValueError("a port from 0 to 65535 after the host") from None
+    for host in hosts_of(split_url(url)):
+        split_host(host)
     return BackendUrl(url)
 
 

@@ -7,6 +7,7 @@ import asyncio
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
+from rls.addresses import join_address, split_address, unix_path
 from rls.errors import SettingsError
 from rls.transport.base import ServerLimits, ServerPolicy, ServerReports, Tls
 from rls.transport.drain_gate import PAUSE, DrainGate
@@ -14,7 +15,7 @@ from rls.transport.grpcio.aio_server import GrpcServer
 from rls.transport.grpcio.handlers import Handlers
 from rls.transport.grpcio.tls import configuration, newest_credentials
 from rls.transport.handler import ServiceDefinition
-from rls.transport.listen import close_listener, connections_allowed, knock, listen, split_address
+from rls.transport.listen import close_listener, connections_allowed, knock, listen
 from rls.transport.tls import Certificates
 
 _PAUSES, _QUIET = 20, 4
@@ -63,7 +64,7 @@ class GrpcioTransport:
         """Listen and serve."""
         credentials = certificates = None
         if self._tls is not None:
-            if self._address.startswith("unix:"):
+            if unix_path(self._address) is not None:
                 raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
             certificates = Certificates(self._tls, configuration, self._reports.certificate)
             credentials = newest_credentials(certificates, self._tls)
@@ -82,9 +83,9 @@ class GrpcioTransport:
                 port = server.add_secure_port(self._address.encode(), credentials)
         except RuntimeError as error:
             raise SettingsError(f"cannot listen on {self._address}: {error}") from error
-        if not self._address.startswith("unix:"):
+        if unix_path(self._address) is None:
             host, _ = split_address(self._address)
-            self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            self._address = join_address(host, port)
         await server.start()
         self._server = server
         if certificates is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from rls.addresses import unix_path
 from rls.errors import SettingsError
 from rls.transport.base import Closed, ServerLimits, ServerPolicy, ServerReports, Tls
 from rls.transport.handler import ServiceDefinition
@@ -56,7 +57,7 @@ class NativeTransport:
     async def start(self) -> None:
         """Listen and serve."""
         tls, limits = self._tls, self._limits
-        if tls is not None and self._address.startswith("unix:"):
+        if tls is not None and unix_path(self._address) is not None:
             raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
         certificates = None
         if tls is not None:
