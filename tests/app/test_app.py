@@ -19,7 +19,6 @@ from rls.api.service import SHOULD_RATE_LIMIT
 from rls.app.app import App
 from rls.core.model import Request
 from rls.settings import Settings
-from rls.sources.load import load
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RULES, RlsProcess
 from tests.scenario import Response, message_of
@@ -112,7 +111,7 @@ async def test_the_garbage_collector_need_not_walk_rules_that_were_loaded_later(
     thresholds = gc.get_threshold()
     try:
         for _ in range(2):
-            await app.loading.apply(load([path]))
+            await app.loading.start()
             root = app.engine.limiter.rules.domains["mesh"].root
             assert all(found is not root for found in gc.get_objects())
     finally:

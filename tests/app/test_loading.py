@@ -19,7 +19,7 @@ from rls.settings import Settings
 from rls.sources.disk import Disk
 from tests.counters import until
 from tests.rls_process import RULES, RlsProcess
-from tests.sources.test_loader import ConfigMap
+from tests.sources.test_file_source import ConfigMap
 from tests.tries import descriptor, request
 
 REFUSING = "domain: {0}\ndescriptors:\n  - key: k\n    rate_limit: {{unit: hour, requests_per_unit: 0}}\n"

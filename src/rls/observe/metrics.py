@@ -14,9 +14,11 @@ from prometheus_client.metrics_core import Metric
 from rls.core.decide import Status
 from rls.core.model import Code
 from rls.core.plan import Plan
+from rls.core.rules import RuleSet
 from rls.engine.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
 from rls.observe.rule_counters import CountersByRule
 from rls.printable import printable
+from rls.slices import Steps
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -142,6 +144,10 @@ class Metrics:
         for check in event.plan.counted:
             if check.amount > 0:
                 self.rules.find(event.plan.domain, check).hits += check.amount
+
+    def prepare_rules(self, rules: RuleSet) -> Steps[None]:
+        """Rules will be in force (`rulebook.Prepares`)."""
+        return self.rules.prepare(rules)
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""

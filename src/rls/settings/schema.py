@@ -68,12 +68,12 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
-    config: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(parse_paths), Flag(RULES, "PATH", common=True)] = (
-        Field(
-            description=(
-                "Read rules from this file or directory. Repeatable; RLS_CONFIG takes several, "
-                "separated by commas or colons."
-            )
+    config: Annotated[
+        tuple[Path | str, ...], NoDecode, BeforeValidator(parse_paths), Flag(RULES, "PATH", common=True)
+    ] = Field(
+        description=(
+            "Read rules from this file or directory. Repeatable; RLS_CONFIG takes several, "
+            "separated by commas or colons."
         )
     )
     allow_no_rules: Annotated[bool, Flag(RULES)] = Field(False, description="Report ready while no rule is loaded.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from pathlib import Path
 
 from rls.addresses import hosts_of, parse_address, redacted, split_host, split_url
 
@@ -105,11 +106,17 @@ def split(value: object, separators: str = ",") -> object:
 
 
 def parse_paths(value: object) -> object:
-    """Paths, from a list or separated by commas or the system's separator."""
-    paths = split(value, f",{os.pathsep}")
-    if not paths:
+    """Paths, and URLs of other sources of rules, from a list or separated by commas or the system's separator.
+
+    A text with a URL in it is separated by commas only.
+    """
+    separators = "," if isinstance(value, str) and "://" in value else f",{os.pathsep}"
+    places = split(value, separators)
+    if not places:
         raise ValueError("at least one file or directory with rules")
-    return paths
+    if isinstance(places, list | tuple):
+        return tuple(place if "://" in str(place) else Path(place) for place in places)
+    return places
 
 
 def parse_backend(value: object) -> BackendUrl:
