@@ -87,7 +87,9 @@ async def test_greedy_connection_leaves_room_for_others(serve):
 async def test_greedy_connection_whose_calls_differ_gets_its_room_back(serve):
     """After the first of its calls that is shed, `native` does not read the others to their end."""
     handler = Waiting()
-    served = await serve({WAIT: handler, ECHO: echo}, limits=ServerLimits(max_concurrent_streams=1000, max_concurrency=200))
+    served = await serve(
+        {WAIT: handler, ECHO: echo}, limits=ServerLimits(max_concurrent_streams=1000, max_concurrency=200)
+    )
     async with connected(served.address, 1) as (greedy,):
         streams = [greedy.call(WAIT, HELLO, grpc_timeout="30S", x_request_id=f"{i}") for i in range(1000)]
         await until(lambda: served.dropped.count(Dropped.SHED) == 1000 - handler.calls)
