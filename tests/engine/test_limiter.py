@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -11,12 +10,13 @@ from rls.core.model import Code, Request
 from rls.core.plan import CountingOptions
 from rls.core.rules import RuleSet
 from rls.core.update import CounterUpdate
-from rls.engine.events import BackendFailed, Decided
+from rls.engine.events import StoreFailed
 from rls.engine.limiter import Limiter
 from rls.errors import BackendError, NotLoaded
 from rls.stores.base import Done, submit_as_task
 from rls.stores.memory import MemoryStore
 from rls.stores.redis import RedisStore
+from tests.recorded import Events
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 START = 1_700_000_040  # the start of a minute
@@ -30,12 +30,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Events(list[Any]):
-    """All events, in the order in which they were told."""
-
-    decided = judged = backend_failed = rules_loaded = rules_rejected = list.append
 
 
 class SlowMemory(MemoryStore):
@@ -137,7 +131,7 @@ async def test_every_observer_is_told_what_happens() -> None:
     clock.now += 0.25
     backend.go.set()
     decision = await under_way
-    assert one == [Decided(decision, 0.25)]
+    assert [(event.decision, event.seconds) for event in one] == [(decision, 0.25)]
     assert one == other
 
 
@@ -153,10 +147,10 @@ async def test_a_backend_that_fails_is_told_and_raised() -> None:
             await limiter.run(prepared)
     finally:
         await backend.aclose()
-    _, failed = events
-    assert isinstance(failed, BackendFailed)
+    (failed,) = events
+    assert isinstance(failed, StoreFailed)
     assert (failed.plan, failed.reason) == (prepared.plan, str(caught.value))
-    assert failed.seconds >= 0
+    assert failed.request.seconds >= 0
 
 
 async def test_what_is_not_counted_does_not_need_the_backend() -> None:
@@ -170,7 +164,7 @@ async def test_what_is_not_counted_does_not_need_the_backend() -> None:
     finally:
         await backend.aclose()
     assert decision.code is Code.OK
-    assert [type(event) for event in events] == [Decided]
+    assert [event.decision for event in events] == [decision]
 
 
 async def test_a_server_counts_as_it_is_told() -> None:

@@ -17,6 +17,7 @@ from rls.engine.rulebook import Rulebook
 from rls.errors import Diagnostic, SourceLocation
 from rls.stores.memory import MemoryStore
 from tests.counters import until
+from tests.recorded import Events
 from tests.tries import Step, rule, rule_set
 
 MISTAKE = Diagnostic(SourceLocation("rules.yaml", 3, 5), "unknown key")
@@ -24,12 +25,6 @@ MISTAKE = Diagnostic(SourceLocation("rules.yaml", 3, 5), "unknown key")
 
 MANY = rule_set({(Step("k", str(number)),): rule(f"k_{number}", 1) for number in range(20_000)})
 """So many that they take more than one slice."""
-
-
-class Events(list[Any]):
-    """All events, in the order in which they were told."""
-
-    decided = judged = backend_failed = rules_loaded = rules_rejected = list.append
 
 
 def rulebook(*observers: Any, sources: int = 1) -> Rulebook:

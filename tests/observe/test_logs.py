@@ -6,17 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from rls.core.decide import Decision
+from rls.core.model import Code
 from rls.core.plan import Plan
 from rls.core.rules import RuleId
 from rls.engine.changes import Change, Changes, Kind
-from rls.engine.events import BackendFailed, RulesLoaded, RulesRejected
+from rls.engine.events import RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.logs import EventLog, configure
+from tests.recorded import decided
 from tests.terminal import HOSTILE, commands, harm
 from tests.tries import Step, rule, rule_set
 
 PROBLEMS = tuple(Diagnostic(SourceLocation("a.yaml", line, 1), "wrong") for line in (1, 2))
-FAILED = BackendFailed(Plan("mesh", True, (), (), 0), "gone", 0.5)
+PLAN = Plan("mesh", True, (), (), 0)
+FAILED = StoreFailed(decided(Decision(Code.OK, (), PLAN), 0.5), PLAN, "gone")
 
 
 class Terminal(io.StringIO):
@@ -158,7 +162,7 @@ def test_a_failing_backend_is_told_once_a_second() -> None:
     times = iter((0.0, 0.1, 0.9, 1.0, 1.5))
     log = EventLog(configure("info", "json", stream), clock=lambda: next(times))
     for _ in range(5):
-        log.backend_failed(FAILED)
+        log.store_failed(FAILED)
     assert [(entry["event"], entry["reason"], entry["more_since_last"]) for entry in logged(stream)] == [
         ("backend_failed", "gone", 0),
         ("backend_failed", "gone", 2),
@@ -183,7 +187,7 @@ def test_a_backend_that_fails_is_told_by_its_changes_where_policies_answer() -> 
     stream = io.StringIO()
     log = EventLog(configure("info", "json", stream))
     log.backend_changed("gone")
-    log.backend_failed(FAILED._replace(answered=True))
+    log.store_failed(FAILED._replace(answered=True))
     log.backend_changed("")
     assert logged(stream) == [
         {"level": "warning", "event": "backend_lost", "reason": "gone"},

@@ -7,9 +7,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from rls.api.decode import Message
 from rls.api.encode import encode
 from rls.api.service import SHOULD_RATE_LIMIT, Service
 from rls.core.decide import Decision
+from rls.engine.events import RequestContext
 from rls.engine.limiter import PendingCheck
 from rls.transport.base import Dropped
 from rls.transport.handler import Call, Handler, Turn, Unary
@@ -25,12 +27,26 @@ def rate_limit_handlers(service: Service, shed_answer: bytes | None = None) -> d
     """The methods of RateLimitService by path; see `RateLimitHandler`."""
 
     async def answer(call: Call) -> bytes:
-        return await service.answer(call.message)
+        return await service.answer(call.message, _CallContext(call))
 
     def direct(turn: Turn) -> RateLimitHandler:
         return RateLimitHandler(turn, service, shed_answer)
 
     return {SHOULD_RATE_LIMIT: Unary(answer, direct, shed_answer=shed_answer)}
+
+
+class _CallContext(RequestContext):
+    """The request of a call that has a task."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def traceparent(self) -> str | None:
+        """See `RequestContext`."""
+        return self._call.traceparent
 
 
 class RateLimitHandler:
@@ -57,7 +73,7 @@ class RateLimitHandler:
         self._default_deadline = turn.policy.default_deadline
         self._max_service_time = turn.policy.max_service_time
         self._shed_answer = shed_answer
-        self._many = turn.in_task(service.answer_many, shed_answer)
+        self._many = turn.in_task(self._answer_many, shed_answer)
 
     def __call__(self, connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
         """See `DirectHandler`."""
@@ -74,7 +90,8 @@ class RateLimitHandler:
             self.fail(connection, stream_id, error)
             return
         if not isinstance(found, tuple):
-            self._many(connection, stream_id, request, found, now)
+            call = NativeCall(connection, request, message, None if timeout is None else arrived + timeout)
+            self._many(connection, stream_id, request, (found, _CallContext(call)), now)
             return
         prepared, begun = found
         check = _Check(service.limiter, prepared)
@@ -91,6 +108,9 @@ class RateLimitHandler:
             if timeout < self._max_service_time:
                 asyncio.get_running_loop().call_later(timeout, check.expire)
         service.limiter.start(check)
+
+    async def _answer_many(self, asked: tuple[Message, RequestContext]) -> bytes:
+        return await self.service.answer_many(*asked)
 
     def fail(self, connection: Responder, stream_id: int, error: Exception) -> None:
         """End a call with what *error* means."""
@@ -136,6 +156,11 @@ class _Check(PendingCheck):
         """Metadata, peer and trace context of the call, for whoever asks for them."""
         deadline = None if self.deadline == _NEVER else self.deadline
         return NativeCall(self.connection, self.request, self.message, deadline)
+
+    @property
+    def traceparent(self) -> str | None:
+        """See `RequestContext`."""
+        return self.call.traceparent
 
     def decided(self, decision: Decision) -> None:
         """See `PendingCheck`."""

@@ -15,7 +15,7 @@ from rls.core.decide import Status
 from rls.core.model import Code
 from rls.core.plan import Plan
 from rls.core.rules import RuleSet
-from rls.engine.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
+from rls.engine.events import Judged, Observer, RequestContext, RulesLoaded, RulesRejected, StoreFailed
 from rls.observe.rule_counters import CountersByRule
 from rls.printable import printable
 from rls.slices import Steps
@@ -43,7 +43,7 @@ class Durations:
         self.sum += seconds
 
 
-class Metrics:
+class Metrics(Observer):
     """Counts what the limiter tells; an `Observer`.
 
     Args:
@@ -72,12 +72,13 @@ class Metrics:
         """Requests that were decided so far."""
         return self._ok + self._over_limit
 
-    def decided(self, event: Decided) -> None:
+    def decided(self, request: RequestContext) -> None:
         """A request was answered."""
-        (code, statuses, plan, _, shadowed), seconds = event
-        if code is Code.OK:
+        decision = request.decision
+        plan = decision.plan
+        if decision.code is Code.OK:
             self._ok += 1
-            self._shadowed += shadowed
+            self._shadowed += decision.shadowed
         else:
             self._over_limit += 1
         if plan.counted:
@@ -85,9 +86,10 @@ class Metrics:
         else:
             durations = self._uncounted
             self._unknown_domain += not plan.known
+        seconds = request.seconds
         durations.counts[bisect_left(BUCKETS, seconds)] += 1
         durations.sum += seconds
-        self._count(plan, statuses)
+        self._count(plan, decision.statuses)
 
     def judged(self, event: Judged) -> None:
         """A slice of a request was judged."""
@@ -135,12 +137,12 @@ class Metrics:
             if rule is not None and rule.shadow_mode:
                 counters.shadow_mode += status.over_limit
 
-    def backend_failed(self, event: BackendFailed) -> None:
+    def store_failed(self, event: StoreFailed) -> None:
         """A request could not be counted; its hits are, as in the reference."""
         self._backend_errors += 1
         if event.answered:
             return  # the rest is told with its decision
-        self._failed.add(event.seconds)
+        self._failed.add(event.request.seconds)
         for check in event.plan.counted:
             if check.amount > 0:
                 self.rules.find(event.plan.domain, check).hits += check.amount
