@@ -56,11 +56,6 @@ class Rule:
     place: SourceLocation | None = None
 
     @property
-    def unlimited(self) -> bool:
-        """Whether it matches without counting."""
-        return self.limit is None
-
-    @property
     def label(self) -> str:
         """What users know the rule by: its name, else its path."""
         return self.name or self.path

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from rls.core.decide import Decision, Status
+from rls.core.check import Status
+from rls.core.decide import Decision
 from rls.core.plan import Plan
 from rls.core.rules import RuleSet
 from rls.errors import Diagnostic

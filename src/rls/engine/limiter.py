@@ -6,8 +6,10 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from rls.core.decide import Decision, Fallback, Modes, Status, decide
+from rls.core.check import Status
+from rls.core.decide import Decision, Modes, decide
 from rls.core.model import Request
 from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import RuleSet
@@ -134,7 +136,7 @@ class Limiter:
     ) -> Decision:
         """The decision that *counts* come to, which were had for *updates* at *began*; observers are told."""
         decision = decide(prepared.plan, counts, int(began), self.modes)
-        if decision[3] is not None and prepared.plan.refund_over_limit:
+        if decision.limited_by is not None and prepared.plan.refund_over_limit:
             self._give_back(updates, counts, decision.statuses)
         decided = _new(Decided, (decision, self._clock() - began))
         for tell in self._tell_decided:
@@ -181,8 +183,10 @@ class Limiter:
             replaced |= planner.replaced_by(one)
             await asyncio.sleep(0)
         whole = SlicedDecision(self.modes)
+        first = 0
         for one in slices():
-            planned = planner.plan(one, replaced)
+            planned = planner.plan(one, replaced, first)
+            first += len(one.descriptors)
             updates = PreparedRequest(planned).at(int(began))
             counts, decision = await self._judge(planned, updates, began)
             whole.add(updates, counts, decision)
@@ -196,7 +200,7 @@ class Limiter:
             self._give_back(whole.updates, whole.counts, whole.statuses)
         seconds = self._clock() - began
         for observer in self._observers:
-            observer.decided(Decided(decided._replace(statuses=()), seconds))
+            observer.decided(Decided(replace(decided, statuses=()), seconds))
         return decided
 
     async def _judge(
@@ -214,7 +218,7 @@ class Limiter:
 
     def fall_back(
         self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, began: float
-    ) -> Fallback | None:
+    ) -> Decision | None:
         """Decide by policy what could not be counted; None where that is not to be."""
         decision = self._decide_without(plan, updates, error, began)
         if decision is None:
@@ -228,7 +232,7 @@ class Limiter:
 
     def _decide_without(
         self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, began: float
-    ) -> Fallback | None:
+    ) -> Decision | None:
         decision = self.policies.decide(plan, updates, error, int(began), self.modes)
         failed = BackendFailed(plan, str(error), self._clock() - began, answered=decision is not None)
         for observer in self._observers:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
 
+from rls.core.check import Check
 from rls.core.model import to_bytes
-from rls.core.plan import OVERRIDE_LABEL, Check
+from rls.core.plan import OVERRIDE_LABEL
 from rls.core.rules import Rule, RuleSet
 from rls.printable import printable
 
