@@ -8,15 +8,19 @@ import sys
 import uvloop
 
 from rls.api.service import SHOULD_RATE_LIMIT
-from rls.transport.base import Calls, Direct, Limits, Turn
-from rls.transport.health import Health
-from rls.transport.http2 import Request, Responder, UnaryHandler
+from rls.transport.base import ServerLimits
+from rls.transport.handler import Call, DirectHandler, ServiceDefinition, Turn, Unary
+from rls.transport.http2 import Request, Responder
 from rls.transport.native.server import NativeTransport
 
 _ANSWER = b"\x08\x01"  # RateLimitResponse.overall_code: OK
 
 
-def _constant(_: Turn) -> UnaryHandler:
+async def _answer(_: Call) -> bytes:
+    return _ANSWER
+
+
+def _constant(_: Turn) -> DirectHandler:
     def answer(connection: Responder, stream_id: int, *_: Request | bytes | float) -> None:
         connection.respond(stream_id, _ANSWER)
 
@@ -24,10 +28,9 @@ def _constant(_: Turn) -> UnaryHandler:
 
 
 async def main() -> None:
-    direct: dict[bytes, Direct] = {SHOULD_RATE_LIMIT.encode(): _constant}
-    server = NativeTransport(
-        Calls({}, Health(), direct=direct), f"127.0.0.1:{sys.argv[1]}", limits=Limits(max_streams=1_000)
-    )
+    service = ServiceDefinition({SHOULD_RATE_LIMIT: Unary(_answer, _constant)})
+    limits = ServerLimits(max_concurrent_streams=1_000)
+    server = NativeTransport(service, f"127.0.0.1:{sys.argv[1]}", limits=limits)
     await server.start()
     await server.ended()
 

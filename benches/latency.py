@@ -94,7 +94,7 @@ def measure(rate: int, seconds: int, rounds: int) -> None:
         rules = folder / "rules.yaml"
         rules.write_text(RULES)
         redis = stack.enter_context(running(RedisServer(folder, newest_binary())))
-        rls = stack.enter_context(Rls(rules, folder, ("--backend", redis.url, "--drain", "0s")))
+        rls = stack.enter_context(Rls(rules, folder, ("--backend", redis.url, "--drain-timeout", "0s")))
         users = stack.enter_context(UserService(folder))
         endpoints = {TO_RLS: [Endpoint(rls.port)], "inbound|9000||": [Endpoint(users.port)]}
         proxies = {}

@@ -164,7 +164,7 @@ def serve(folder: Path, rules: Path, backend: str, http: int, options: Sequence[
     port = free_port()
     command = [sys.executable, "-m", "rls", "serve", "--config", str(rules), "--backend", backend]
     command += ["--grpc", f"127.0.0.1:{port}", "--http", f"127.0.0.1:{http}"]
-    command += ["--admin", f"127.0.0.1:{free_port()}", "--drain", "0s", *options]
+    command += ["--admin", f"127.0.0.1:{free_port()}", "--drain-timeout", "0s", *options]
     with running(command, port, SERVER_CORE, folder) as process:
         yield process
 

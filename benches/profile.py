@@ -22,7 +22,7 @@ from rls.api.decode import parse, read
 from rls.api.encode import ResponseOptions, encode, heads
 from rls.api.service import Service
 from rls.core.decide import decide
-from rls.engine.events import Decided
+from rls.engine.events import RequestContext
 from rls.engine.limiter import Limiter
 from rls.observe.metrics import Metrics
 from rls.sources.load import load
@@ -80,13 +80,14 @@ def steps() -> dict[str, float]:
     service, asked = Service(limiter), message(CASE.descriptors)
     prepared = limiter.prepare(read(parse(asked)))
     decision = _finish(limiter.run(prepared))
-    begun, answers, modes, decided = heads(prepared.plan), ResponseOptions(), limiter.modes, Decided(decision, 1e-5)
+    begun, answers, modes, context = heads(prepared.plan), ResponseOptions(), limiter.modes, RequestContext()
+    context.decision, context.seconds = decision, 1e-5
     return {
         "parse and plan a message that is not remembered": _time(lambda: limiter.prepare(read(parse(asked)))),
         "count in memory": _time(lambda: _finish(backend.update(prepared.updates))),
         "decide": _time(lambda: decide(prepared.plan, [5], 1_000, modes)),
         "encode": _time(lambda: encode(decision, begun, answers, modes)),
-        "metrics": _time(lambda: metrics.decided(decided)),
+        "metrics": _time(lambda: metrics.decided(context)),
         "all of a remembered message, from bytes to bytes": _time(lambda: _finish(service.answer(asked))),
     }
 

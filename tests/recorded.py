@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from rls.core.decide import Decision
 from rls.core.update import CounterUpdate
-from rls.engine.events import Decided
+from rls.engine.events import Judged, Observer, RequestContext, RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import BackendError
 from rls.stores.base import CounterStore, Done
 
@@ -40,22 +42,40 @@ class Recorded(CounterStore):
         await self.backend.aclose()
 
 
-class Decisions:
+class Events(list[Any], Observer):
+    """All events, in their order."""
+
+    def decided(self, request: RequestContext) -> None:
+        self.append(request)
+
+    def judged(self, event: Judged) -> None:
+        self.append(event)
+
+    def store_failed(self, event: StoreFailed) -> None:
+        self.append(event)
+
+    def rules_loaded(self, event: RulesLoaded) -> None:
+        self.append(event)
+
+    def rules_rejected(self, event: RulesRejected) -> None:
+        self.append(event)
+
+
+class Decisions(Observer):
     """Keeps the last decision: what a response does not show stands there."""
 
     def __init__(self) -> None:
-        self.last: Decided | None = None
+        self.last: RequestContext | None = None
 
     def forget(self) -> None:
         self.last = None
 
-    def decided(self, event: Decided) -> None:
-        self.last = event
+    def decided(self, request: RequestContext) -> None:
+        self.last = request
 
-    def judged(self, event: object) -> None: ...
 
-    def backend_failed(self, event: object) -> None: ...
-
-    def rules_loaded(self, event: object) -> None: ...
-
-    def rules_rejected(self, event: object) -> None: ...
+def decided(decision: Decision, seconds: float = 0.0) -> RequestContext:
+    """The request that a decision was made on."""
+    context = RequestContext()
+    context.began, context.decision, context.seconds = 0.0, decision, seconds
+    return context

@@ -46,7 +46,7 @@ class RlsProcess(Process):
         # What is given twice counts once, the last time.
         addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
         variables = [f"{variable}={value}" for variable, value in (env or {}).items()]
-        command = ["env", *variables, *python, *program, "serve", *addresses, "--drain", "0", *options]
+        command = ["env", *variables, *python, *program, "serve", *addresses, "--drain-timeout", "0", *options]
         super().__init__(name, command, folder / f"{name}.log")
         try:
             self.wait_until(lambda: self.addresses, "it listens")
@@ -58,7 +58,9 @@ class RlsProcess(Process):
     def addresses(self) -> dict[str, str]:
         """Where it listens; empty until it does."""
         started = re.search(r"^.*\bstarted\b.*$", self.output(), re.MULTILINE)
-        return {} if started is None else dict(re.findall(r"\b(grpc|http|admin)\W{1,4}([\w.:\[\]]+:\d+)", started[0]))
+        return (
+            {} if started is None else dict(re.findall(r"\b(grpc|http|admin)[^\w\[]{1,4}([\w.:\[\]]+:\d+)", started[0]))
+        )
 
     def get(self, path: str, of: str = "http") -> Answer:
         """What its HTTP or its admin address says."""

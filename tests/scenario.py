@@ -197,7 +197,7 @@ class Run:
         assert len(found) == len(problems), found
         for text, told in zip(problems, found, strict=True):
             assert text in told
-        self._limiter.load(loaded.rules, loaded.files, loaded.problems)
+        self._limiter.load(loaded.rules)
 
     async def _ask(self, step: Mapping[str, Any], told: str) -> None:
         self._recorded.hits.clear()

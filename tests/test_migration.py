@@ -80,7 +80,7 @@ def test_the_deployment_starts_a_server(monkeypatch: pytest.MonkeyPatch) -> None
     ports = {port["name"]: f"[::]:{port['containerPort']}" for port in container["ports"]}
     assert ports == {"http": settings.http, "grpc": settings.grpc}
     assert settings.key_format == "compat"
-    assert template["terminationGracePeriodSeconds"] > settings.drain + 6
+    assert template["terminationGracePeriodSeconds"] > settings.drain_timeout + 6
 
 
 def test_istios_sample_is_mapped_to_what_the_deployment_sets() -> None:

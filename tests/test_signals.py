@@ -39,7 +39,9 @@ def test_a_signal_to_stop_while_it_starts_ends_it_cleanly(tmp_path: Path, name: 
     rules.write_text(RULES)
     addresses = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", "127.0.0.1:0")]
     command = [sys.executable, "-m", "tests.signalled", name, where, "serve", "--config", str(rules), *addresses]
-    result = subprocess.run([*command, "--drain", "1h"], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [*command, "--drain-timeout", "1h"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (result.returncode, result.stdout) == (0, "")
     (line,) = result.stderr.splitlines()
     assert line.endswith(last)

@@ -20,7 +20,7 @@ from examples.mesh.servers import Rls, UserService
 from examples.tokens import Issuer
 
 RULES = Path(__file__).with_name("rules.yaml")
-OPTIONS = ("--ietf-headers", "--problem-json", "--refusal-header", "x-refused-by", "--drain", "0s")
+OPTIONS = ("--ietf-headers", "--problem-json", "--limited-by-header", "x-refused-by", "--drain-timeout", "0s")
 MINUTE = 60
 ENOUGH_SECONDS = 15
 """What the requests take at most, on a slow machine."""

@@ -1,21 +1,89 @@
-"""Long work that leaves the loop to others in between."""
+"""Long work on the loop, in slices that leave it to others in between.
+
+Work is a generator that yields often: after at most a tenth of a millisecond or so, in practice after some hundred items.
+`run` takes its steps on the loop until a slice is over; `finish` takes all of them at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from heapq import merge
+from itertools import islice
+from typing import Any, TypeAlias, TypeVar
 
-_SECONDS = 0.0005
+SLICE_SECONDS = 0.001
+STEP = 200
+"""Items that one step of sliced work handles."""
+
+T = TypeVar("T")
+
+Steps: TypeAlias = Generator[None, None, T]
+"""Work in steps: yields between them, and returns its result."""
 
 
 class Slices:
-    """Work that gives way after half a millisecond."""
+    """Gives way after a millisecond of work.
 
-    def __init__(self) -> None:
-        self._end = time.monotonic() + _SECONDS
+    Args:
+        eager: Take all of the loop's time but a turn between slices, as while nothing is served yet. Otherwise at most
+            half of it.
+    """
+
+    def __init__(self, *, eager: bool = False) -> None:
+        self._eager = eager
+        self._began = time.monotonic()
 
     async def next(self) -> None:
-        """Let whatever waits have its turn, if it is time."""
-        if time.monotonic() > self._end:
-            await asyncio.sleep(0)
-            self._end = time.monotonic() + _SECONDS
+        """Give way if it is time: for at least one full turn, and for as long as the slice took."""
+        worked = time.monotonic() - self._began
+        if worked >= SLICE_SECONDS:
+            # uvloop's timers count in milliseconds: shorter ones would not wait at all.
+            await asyncio.sleep(0 if self._eager else max(worked, SLICE_SECONDS))
+            self._began = time.monotonic()
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Take all *steps*, and return their result."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            await self.next()
+
+
+async def run(steps: Steps[T], *, eager: bool = False) -> T:
+    """`Slices.run` with slices of its own."""
+    return await Slices(eager=eager).run(steps)
+
+
+def finish(steps: Steps[T]) -> T:
+    """Take all *steps* at once, and return their result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def chunks(items: Iterable[T], size: int = STEP) -> Iterator[list[T]]:
+    """*items* in lists of *size*."""
+    left = iter(items)
+    while chunk := list(islice(left, size)):
+        yield chunk
+
+
+def sort(items: Iterable[T], key: Callable[[T], Any]) -> Steps[list[T]]:
+    """*items* in order, in steps: chunks are sorted, then merged."""
+    runs = []
+    for chunk in chunks(items):
+        runs.append(sorted(chunk, key=key))
+        yield
+    result: list[T] = []
+    for chunk in chunks(merge(*runs, key=key)) if len(runs) > 1 else runs:
+        result += chunk
+        yield
+    return result

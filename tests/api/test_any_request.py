@@ -44,7 +44,7 @@ RULES = rule_set(
     }
 )
 EVERYTHING = ResponseOptions(
-    HeaderNames(), ietf_headers=True, refusal_header="x-refused", problem_json=True, dynamic_metadata=True
+    HeaderNames(), ietf_headers=True, limited_by_header="x-refused", problem_json=True, dynamic_metadata=True
 )
 
 raw = st.binary(max_size=6) | st.sampled_from(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rls.api.decode import SLICE, parse, read, slices
-from rls.core.model import LONGEST_WINDOW_SECONDS, UINT32_MAX, Descriptor, Entry, RateLimit, Request, Unit, to_bytes
+from rls.core.model import MAX_WINDOW_SECONDS, UINT32_MAX, Descriptor, Entry, RateLimit, Request, Unit, to_bytes
 from rls.errors import RequestError
 from rls.proto import raw_pb2, rls_pb2
 
@@ -17,7 +17,7 @@ uint32 = st.integers(0, UINT32_MAX)
 lengths = (
     st.tuples(st.sampled_from(Unit), st.just(1))
     | st.tuples(st.just(Unit.YEAR), st.integers(1, 100))
-    | st.tuples(st.just(Unit.SECOND), st.integers(1, LONGEST_WINDOW_SECONDS))
+    | st.tuples(st.just(Unit.SECOND), st.integers(1, MAX_WINDOW_SECONDS))
 )
 limits = st.tuples(uint32, lengths).map(lambda limit: RateLimit(limit[0], *limit[1]))
 descriptors = st.builds(

@@ -26,7 +26,7 @@ ENFORCED = Modes()
 NO_ENTRIES = Descriptor(())
 NOTHING = ResponseOptions()
 EVERYTHING = ResponseOptions(
-    HeaderNames(), ietf_headers=True, refusal_header="x-refused", problem_json=True, dynamic_metadata=True
+    HeaderNames(), ietf_headers=True, limited_by_header="x-refused", problem_json=True, dynamic_metadata=True
 )
 
 
@@ -122,8 +122,8 @@ def expected(decision: Decision, answers: ResponseOptions, modes: Modes) -> rls_
         rule = limited_by.check.rule_label
         if answers.ietf_headers:
             headers.append(Header("Retry-After", str(limited_by.seconds_until_reset)))
-        if answers.refusal_header:
-            headers.append(Header(answers.refusal_header, percent_encoded(rule)))
+        if answers.limited_by_header:
+            headers.append(Header(answers.limited_by_header, percent_encoded(rule)))
         if answers.problem_json:
             headers.append(Header("Content-Type", "application/problem+json"))
         descriptor = limited_by.check.descriptor.text
@@ -200,7 +200,9 @@ def test_the_code_is_never_unknown(answers: ResponseOptions) -> None:
 
 
 def test_nothing_is_added_to_what_passes_unless_asked_for() -> None:
-    answered = response(decision_on((check(MINUTE), 1)), ResponseOptions(refusal_header="x-refused", problem_json=True))
+    answered = response(
+        decision_on((check(MINUTE), 1)), ResponseOptions(limited_by_header="x-refused", problem_json=True)
+    )
     assert not answered.response_headers_to_add
     assert not answered.raw_body
     assert not answered.HasField("dynamic_metadata")

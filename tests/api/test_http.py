@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import json_format
 
 from examples.mesh.http import Answer, ask
+from rls.api.health import Health
 from rls.api.http import JSON_BYTES, admin_app, public_app
 from rls.api.json_checks import read_request, write_response
 from rls.api.json_token import JsonToken
@@ -20,7 +21,6 @@ from rls.engine.limiter import Limiter
 from rls.errors import BackendError, Diagnostic, SettingsError, SourceLocation
 from rls.proto import rls_pb2
 from rls.stores.memory import MemoryStore
-from rls.transport.health import Health
 from rls.transport.http1.listener import HttpListener
 from tests.terminal import HOSTILE, harm
 from tests.tries import Step, rule, rule_set
@@ -44,6 +44,7 @@ class Served(NamedTuple):
     limiter: Limiter
     readiness: Readiness
     broken: list[BackendError]
+    problems: list[Diagnostic]
 
     async def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
         return await self._ask(self.public, path, method, body)
@@ -61,6 +62,7 @@ async def served() -> AsyncIterator[Served]:
     limiter = Limiter(MemoryStore())
     limiter.load(RULES)
     broken: list[BackendError] = []
+    problems: list[Diagnostic] = []
 
     async def ping() -> None:
         for error in broken:
@@ -72,13 +74,13 @@ async def served() -> AsyncIterator[Served]:
     readiness = Readiness(EnforcementState(lambda: 0.0), health, ping, needs_backend=True)
     await readiness.poll()
     public = HttpListener(
-        public_app(Service(limiter), readiness, lambda: limiter.problems, lambda: METRICS, "text/plain; version=0.0.4"),
+        public_app(Service(limiter), readiness, lambda: problems, lambda: METRICS, "text/plain; version=0.0.4"),
         "127.0.0.1:0",
     )
-    admin = HttpListener(admin_app(limiter), "127.0.0.1:0")
+    admin = HttpListener(admin_app(lambda: limiter.rules), "127.0.0.1:0")
     await public.start()
     await admin.start()
-    yield Served(public, admin, limiter, readiness, broken)
+    yield Served(public, admin, limiter, readiness, broken, problems)
     await public.aclose()
     await admin.aclose()
 
@@ -126,14 +128,14 @@ async def test_it_says_why_it_is_not_ready(served) -> None:
 
 
 async def test_mistakes_in_the_configuration_are_told_and_leave_it_ready(served) -> None:
-    served.limiter.reject((Diagnostic(SourceLocation("a.yaml", 1, 2), "wrong"),))
+    served.problems.append(Diagnostic(SourceLocation("a.yaml", 1, 2), "wrong"))
     answer = await served.ask("/readyz")
     assert answer.status == 200
     assert answer.json() == READY | {"problems": ["a.yaml:1:2: wrong"], "problems_total": 1}
 
 
 async def test_of_many_mistakes_the_first_hundred_are_told(served) -> None:
-    served.limiter.reject(tuple(Diagnostic(SourceLocation("a.yaml", line, 2), "wrong") for line in range(1, 100_001)))
+    served.problems.extend(Diagnostic(SourceLocation("a.yaml", line, 2), "wrong") for line in range(1, 100_001))
     answer = (await served.ask("/readyz")).json()
     assert (len(answer["problems"]), answer["problems_total"]) == (100, 100_000)
 
@@ -222,7 +224,7 @@ async def test_what_shows_state_is_not_public(served) -> None:
 
 async def test_an_address_that_is_taken_is_named(served) -> None:
     with pytest.raises(SettingsError, match=f"cannot listen on {served.public.address}: Address already in use"):
-        await HttpListener(admin_app(served.limiter), served.public.address).start()
+        await HttpListener(admin_app(lambda: served.limiter.rules), served.public.address).start()
 
 
 REFUND = json.dumps(
@@ -385,10 +387,8 @@ async def test_a_large_body_leaves_the_loop_to_others(descriptors: list[object])
 
 async def test_what_people_read_holds_no_text_raw(served) -> None:
     hostile = HOSTILE + "\udcff"
-    served.limiter.load(
-        rule_set({(Step("a", HOSTILE),): rule(HOSTILE, 1, name=HOSTILE, metadata={HOSTILE: HOSTILE})}),
-        problems=(Diagnostic(SourceLocation(f"{hostile}.yaml", 1, 1), hostile),),
-    )
+    served.limiter.load(rule_set({(Step("a", HOSTILE),): rule(HOSTILE, 1, name=HOSTILE, metadata={HOSTILE: HOSTILE})}))
+    served.problems.append(Diagnostic(SourceLocation(f"{hostile}.yaml", 1, 1), hostile))
     served.readiness.enforcement.report(Reason.RULES_INVALID, hostile)
     answers = [await served.ask_admin(path) for path in ("/rlconfig", "/rlconfig?format=json")]
     answers += [

@@ -3,10 +3,10 @@ from contextlib import suppress
 
 import pytest
 
+from rls.api.health import Health
 from rls.api.readiness import Readiness, wait_for_cause
 from rls.engine.enforcement import EnforcementState, Reason, State
 from rls.errors import BackendError, TimedOut
-from rls.transport.health import Health
 from tests.transport.conftest import until
 
 

@@ -18,9 +18,9 @@ import pytest
 
 from examples.mesh.http import Answer
 from examples.mesh.processes import free_port
+from rls.api.health import CHECK
 from rls.app.supervise import Tasks
 from rls.proto.health_pb2 import HealthCheckResponse
-from rls.transport.health import CHECK
 from rls.transport.listen import address_of, close_listener, keep_listening, knock, listen
 from tests.certs import Authority, put
 from tests.rls_process import RlsProcess
@@ -90,7 +90,9 @@ class Readings:
 def test_what_ends_is_told_and_ends_the_service(tmp_path, certificates, how, part, ended, options) -> None:
     ports = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", f"127.0.0.1:{free_port()}")]
     options = [certificates.get(option, option) for option in options]
-    process = RlsProcess(tmp_path, *ports, "--drain", "500ms", *options, program=("-m", "tests.injured", how, part))
+    process = RlsProcess(
+        tmp_path, *ports, "--drain-timeout", "500ms", *options, program=("-m", "tests.injured", how, part)
+    )
     try:
         process.wait_until(lambda: process.get("/readyz").status == 200, "it is ready")
         process.send(signal.SIGUSR1)
@@ -106,7 +108,7 @@ def test_what_ends_is_told_and_ends_the_service(tmp_path, certificates, how, par
 
 
 def test_grpc_health_says_no_as_well(tmp_path) -> None:
-    process = RlsProcess(tmp_path, "--drain", "2s", program=("-m", "tests.injured", "raise", "loading"))
+    process = RlsProcess(tmp_path, "--drain-timeout", "2s", program=("-m", "tests.injured", "raise", "loading"))
     try:
         with grpc.insecure_channel(process.addresses["grpc"]) as channel:
             check: Any = channel.unary_unary(CHECK)
@@ -119,7 +121,7 @@ def test_grpc_health_says_no_as_well(tmp_path) -> None:
 
 
 def test_what_ends_during_the_drain_is_no_error(tmp_path) -> None:
-    process = RlsProcess(tmp_path, "--drain", "2s", program=("-m", "tests.injured", "cancel", "loading"))
+    process = RlsProcess(tmp_path, "--drain-timeout", "2s", program=("-m", "tests.injured", "cancel", "loading"))
     try:
         process.send(signal.SIGTERM)
         process.wait_until(lambda: "draining" in process.output(), "it drains")

@@ -19,7 +19,7 @@ from rls.settings import Settings
 from rls.sources.disk import Disk
 from tests.counters import until
 from tests.rls_process import RULES, RlsProcess
-from tests.sources.test_loader import ConfigMap
+from tests.sources.test_file_source import ConfigMap
 from tests.tries import descriptor, request
 
 REFUSING = "domain: {0}\ndescriptors:\n  - key: k\n    rate_limit: {{unit: hour, requests_per_unit: 0}}\n"
@@ -354,7 +354,7 @@ async def test_files_that_were_not_looked_at_for_a_while_are_reported(rules, is_
     settings = Settings(config=(rules if is_directory else file,))
     app = App(settings)
     enforcement = app.telemetry.enforcement
-    loading = Loading(settings, app.engine.limiter, enforcement, app.telemetry.events, disk=disk, late_seconds=2.0)
+    loading = Loading(settings, app.engine.rulebook, enforcement, app.telemetry.events, disk=disk, late_seconds=2.0)
     await loading.start()
     task = asyncio.create_task(loading.run())
     try:

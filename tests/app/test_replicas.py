@@ -127,7 +127,7 @@ class Server:
         rules = folder / "rules.yaml"
         rules.write_text(TWELVE)
         self._sockets = sockets
-        command: list[str | Path] = [sys.executable, "-m", "rls", "serve", "--config", rules, "--drain", "0"]
+        command: list[str | Path] = [sys.executable, "-m", "rls", "serve", "--config", rules, "--drain-timeout", "0"]
         command += ["--backend", "memory://" if memory else "redis://127.0.0.1:1", "--replicas", "dns:rls.test."]
         command += ["--grpc", f"unix:{self._sockets}/grpc", "--http", f"unix:{self._sockets}/http", "--admin", "off"]
         self.process = network.start(command, silent=silent)

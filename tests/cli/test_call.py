@@ -53,7 +53,7 @@ def test_the_exit_code_tells_ok_from_over_limit(call) -> None:
     assert results[0].stdout.startswith("OK in ")
     assert "2 per year" in results[0].stdout
     assert results[2].stdout.startswith("OVER_LIMIT in ")
-    assert "refused by rule company_id, by its descriptor company_id=" in results[2].stdout
+    assert "limited by rule company_id, at descriptor company_id=" in results[2].stdout
     assert "Retry-After: " in results[2].stdout
     assert '"status": 429' in results[2].stdout
 
@@ -109,8 +109,8 @@ def test_a_limit_is_expected_of_every_descriptor(call, arguments: list[str], cod
 def test_why_there_is_no_limit(call) -> None:
     result = call("--expect-limit", "--json", "--count", "3", "a=b", "--descriptor", "internal=yes")
     assert result.stderr == (
-        "rls: no limit for a=b: there are no rules for the domain mesh, none of them matches, or another rule of the "
-        "request replaces the one that does\nrls: no limit for internal=yes: its rule is `unlimited`\n"
+        "rls: no limit for a=b: no rule of the domain mesh matches, or another rule of the request replaces the one that "
+        "does\nrls: no limit for internal=yes: its rule is `unlimited`\n"
     )
     assert len([json.loads(line) for line in result.stdout.splitlines()]) == 3
 
@@ -124,23 +124,61 @@ def test_counters_are_expected_to_decide(tmp_path, policy: str) -> None:
         plain, expecting = CliRunner().invoke(app, words), CliRunner().invoke(app, [*words, "--expect-limit"])
     assert plain.exit_code == (1 if policy == "deny" else 0)
     assert expecting.exit_code == 4
-    why = f"rls: the counters did not decide, since the backend fails; on_backend_error did: {policy}\n"
+    why = f"rls: the backend is unavailable: on_backend_error decided instead of the counters: {policy}\n"
     assert expecting.stderr == why
 
 
-def test_no_server_is_told_from_a_refusal(call) -> None:
-    result = call("COMPANY", address="127.0.0.1:1")
+def test_an_unknown_domain_is_told_from_an_unmatched_descriptor(call) -> None:
+    """Without --expect-limit too, and no hits are added."""
+    unknown, unmatched = call("a=b", domain="elsewhere"), call("a=b")
+    assert (unknown.exit_code, unmatched.exit_code) == (0, 0)
+    assert unknown.stderr == "rls: no limit for a=b: the server has no rules for the domain elsewhere\n"
+    assert unmatched.stderr.startswith("rls: no limit for a=b: no rule of the domain mesh matches, or ")
+
+
+def test_a_value_with_a_comma(call) -> None:
+    result = call("--descriptor", r"a=b\,c,d=e")
+    assert " ".join(result.stdout.splitlines()[2].split()) == "a=b,c,d=e OK no limit - -"
+    assert len(result.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("host", ["", ":", "0.0.0.0:", "*:"])
+def test_addresses_are_read_as_serve_reads_them(call, server, host: str) -> None:
+    """A port alone and a wildcard mean this machine."""
+    port = server.addresses["grpc"].rpartition(":")[2]
+    assert call("internal=yes", address=f"{host}{port}").exit_code == 0
+
+
+@pytest.mark.parametrize("address", ["localhost", "http://localhost:8081", "::1:8081", "localhost:x"])
+def test_what_is_no_address(call, address: str) -> None:
+    result = call("COMPANY", address=address)
+    assert result.exit_code == 2
+    assert f"ADDRESS is '{address}': expected " in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:1", "no server listens there: connection refused"),
+        ("unix:/none.sock", "no server listens there: no such file"),
+        ("none.invalid:1", "host name not found"),
+    ],
+)
+def test_no_server_is_told_from_over_limit(call, address: str, words: str) -> None:
+    result = call("COMPANY", address=address)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr.startswith("rls: no answer from 127.0.0.1:1: UNAVAILABLE: ")
+    assert result.stderr == f"rls: no answer from {address}: UNAVAILABLE: {words}\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "nothing to ask for: expected KEY=VALUE entries"),
+        ([], "no descriptor: expected KEY=VALUE entries"),
         (["company"], "'company' is not an entry: expected KEY=VALUE"),
         (["=x"], "'=x' is not an entry: expected KEY=VALUE"),
-        (["a=b", "--timeout", "soon"], "a duration such as 10ms"),
+        (["a=b", "--timeout", "1sec"], "--timeout is '1sec': expected a duration such as 10ms, 5s or 1m30s"),
+        (["a=b", "--timeout", "1"], "--timeout is '1': 1 has no unit, expected 1ms or 1s"),
+        (["a=b", "--tls-key", "key.pem"], "--tls-cert and --tls-key need each other"),
         (["a=b", "--domain", ""], "--domain is missing"),
         (["a=b", "--tls-ca", "/none.pem"], "cannot read /none.pem: No such file or directory"),
     ],
@@ -149,6 +187,13 @@ def test_a_wrong_call(call, arguments: list[str], expected: str) -> None:
     result = call(*arguments)
     assert result.exit_code == 2
     assert expected in " ".join(result.stderr.split())
+
+
+def test_a_server_on_an_ipv6_address(call, tmp_path) -> None:
+    with RlsProcess(tmp_path, "--grpc", "[::1]:0") as process:
+        address = process.addresses["grpc"]
+        assert address.startswith("[::1]:")
+        assert call("COMPANY", address=address).exit_code == 0
 
 
 def test_mutual_tls(tmp_path) -> None:
@@ -165,7 +210,64 @@ def test_mutual_tls(tmp_path) -> None:
         words = ["call", process.addresses["grpc"], "--domain", "mesh", "company_id=acme", "--tls-ca", str(ca)]
         words += ["--tls-server-name", "rls.mesh"]
         assert CliRunner().invoke(app, [*words, *client]).exit_code == 0
-        assert CliRunner().invoke(app, words).exit_code == 3
+        without = CliRunner().invoke(app, words)
+        plain = CliRunner().invoke(app, words[:5])
+    assert (without.exit_code, plain.exit_code) == (3, 3)
+    closed = "UNAVAILABLE: the server closed the connection: it may require"
+    assert without.stderr.endswith(f"{closed} a client certificate that it trusts (--tls-cert, --tls-key)\n")
+    assert plain.stderr.endswith(f"{closed} TLS (--tls)\n")
+
+
+def test_errors_of_tls_say_what_to_do(tmp_path) -> None:
+    ours, other = Authority(), Authority()
+    for suffix, pem in zip(("crt", "key"), ours.issue("rls.mesh"), strict=True):
+        (tmp_path / f"server.{suffix}").write_bytes(pem)
+    for name, pem in (("ours.crt", ours.pem), ("other.crt", other.pem), ("bad.crt", b"x")):
+        (tmp_path / name).write_bytes(pem)
+    options = ["--tls-cert", f"{tmp_path}/server.crt", "--tls-key", f"{tmp_path}/server.key"]
+    cases = [
+        ("other.crt", "rls.mesh", "the server's certificate is not trusted: check --tls-ca"),
+        ("ours.crt", "other.mesh", "the server's certificate is for another name: check --tls-server-name"),
+        ("bad.crt", "rls.mesh", "a TLS file cannot be used: check --tls-ca, --tls-cert and --tls-key"),
+    ]
+    with RlsProcess(tmp_path, *options) as secure, RlsProcess(tmp_path, name="plain") as plain:
+        given = [(secure.addresses["grpc"], *case) for case in cases]
+        no_tls = "the server does not speak TLS on this port: leave out --tls and its options"
+        given.append((plain.addresses["grpc"], "ours.crt", "rls.mesh", no_tls))
+        for address, ca, name, expected in given:
+            words = [
+                "call",
+                address,
+                "--domain",
+                "mesh",
+                "a=b",
+                "--tls-ca",
+                f"{tmp_path}/{ca}",
+                "--tls-server-name",
+                name,
+            ]
+            result = CliRunner().invoke(app, words)
+            assert (result.exit_code, result.stderr) == (3, f"rls: no answer from {address}: UNAVAILABLE: {expected}\n")
+
+
+class Silent(grpc.GenericRpcHandler):
+    """Answers OK without statuses, as Limitador does."""
+
+    def service(self, handler_call_details):
+        return grpc.unary_unary_rpc_method_handler(lambda _, __: b"\x08\x01")
+
+
+def test_a_server_that_sends_no_statuses() -> None:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Silent()])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        result = CliRunner().invoke(app, ["call", address, "--domain", "mesh", "a=b", "--expect-limit"])
+    finally:
+        server.stop(None).wait()
+    assert result.exit_code == 4
+    assert result.stdout.endswith("; the server sent no statuses\n")
+    assert result.stderr == "rls: the server sent no statuses, so it is not known whether a limit applied\n"
 
 
 class Hostile(grpc.GenericRpcHandler):
@@ -220,6 +322,6 @@ def test_bytes_that_are_not_utf_8_are_asked_for_and_shown(call) -> None:
     """They are another value than their escaped form."""
     answers = [call(f"company_id={value}") for value in ("latin\udce9", "latin\udce9", "latin\udce9", "latin\\xe9")]
     assert [answer.exit_code for answer in answers] == [0, 0, 1, 0]
-    assert r"by its descriptor company_id=latin\\xe9" in answers[2].stdout
+    assert r"at descriptor company_id=latin\\xe9" in answers[2].stdout
     assert answers[2].stdout.splitlines()[2].startswith(r"company_id=latin\xe9 ")
     assert answers[3].stdout.splitlines()[2].startswith(r"company_id=latin\\xe9 ")

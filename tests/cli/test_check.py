@@ -43,8 +43,8 @@ def test_nothing_to_find() -> None:
     [
         ({}, ":1:1: no rules in this directory, expected files named *.yaml or *.yml"),
         ({"config": GOOD}, "expected files named *.yaml or *.yml; 1 file was skipped: rules/config, expected a name"),
-        ({"a.yaml": "domain: mesh\n"}, ":1:1: there is no rule here, so a server would limit nothing"),
-        ({"a.yaml": "domain: mesh\ndescriptors: [{key: k}]\n"}, "there is no rule here"),
+        ({"a.yaml": "domain: mesh\n"}, ":1:1: no rule found, so a server would limit nothing"),
+        ({"a.yaml": "domain: mesh\ndescriptors: [{key: k}]\n"}, "no rule found"),
     ],
 )
 def test_no_rules_are_an_error(files: dict[str, str], found: str) -> None:

@@ -33,7 +33,7 @@ def test_help_lists_the_commands() -> None:
 
 @pytest.mark.parametrize(
     ("command", "usage"),
-    [("check", "rls check [OPTIONS] {PATH}... "), ("call", "rls call [OPTIONS] {ADDRESS} [KEY=VALUE]... ")],
+    [("check", "rls check [OPTIONS] {PATH}...\n"), ("call", "rls call [OPTIONS] {ADDRESS} [KEY=VALUE]...\n")],
 )
 def test_help_names_arguments_once_and_without_types_of_python(command: str, usage: str) -> None:
     text = rls(command, "--help").stdout

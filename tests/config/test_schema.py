@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rls.config.schema import MAX_WINDOW_SECONDS, SHAPES, FieldType, json_schema
-from rls.core.model import Unit
+from rls.config.schema import SHAPES, FieldType, json_schema
+from rls.core.model import MAX_WINDOW_SECONDS, Unit
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -1,6 +1,6 @@
 import pytest
 
-from rls.core.model import LONGEST_WINDOW_SECONDS, Code, RateLimit, Unit
+from rls.core.model import MAX_WINDOW_SECONDS, Code, RateLimit, Unit
 from rls.proto import rls_pb2
 
 
@@ -17,7 +17,7 @@ def test_codes_have_the_numbers_of_the_protocol() -> None:
 
 @pytest.mark.parametrize(
     ("unit", "multiplier", "seconds"),
-    [(Unit.SECOND, 1, 1), (Unit.MINUTE, 15, 900), (Unit.WEEK, 2, 1_209_600), (Unit.YEAR, 100, LONGEST_WINDOW_SECONDS)],
+    [(Unit.SECOND, 1, 1), (Unit.MINUTE, 15, 900), (Unit.WEEK, 2, 1_209_600), (Unit.YEAR, 100, MAX_WINDOW_SECONDS)],
 )
 def test_a_window_is_as_many_units_long(unit: Unit, multiplier: int, seconds: int) -> None:
     assert RateLimit(1, unit, multiplier).window_seconds == seconds

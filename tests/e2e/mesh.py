@@ -59,7 +59,7 @@ class Mesh:
         *options* may say otherwise.
         """
         self.rules.write_text(rules)
-        usual = ("--drain", "0s", "--max-concurrency", "0")
+        usual = ("--drain-timeout", "0s", "--max-concurrency", "0")
         return self.keep(Rls(self.rules, self.folder, (*usual, *options), name=name, ports=ports))
 
     def start_envoy(

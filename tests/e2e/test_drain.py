@@ -14,7 +14,7 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["native", "grpcio"])
 
 @TRANSPORTS
 def test_one_of_two_servers_goes_without_a_trace(mesh, transport):
-    options = ("--transport", transport, "--drain", "2s")
+    options = ("--transport", transport, "--drain-timeout", "2s")
     going = mesh.start_rls(*options, rules=WIDE, name="going")
     staying = mesh.start_rls(*options, rules=WIDE, name="staying")
     envoy = mesh.start_envoy(going, staying)
@@ -36,7 +36,7 @@ def test_one_of_two_servers_goes_without_a_trace(mesh, transport):
 @TRANSPORTS
 def test_what_the_only_server_has_counted_is_answered(mesh, transport):
     redis = mesh.start_redis()
-    options = ("--transport", transport, "--drain", "200ms", "--backend", redis.url, "--backend-timeout", "5s")
+    options = ("--transport", transport, "--drain-timeout", "200ms", "--backend", redis.url, "--backend-timeout", "5s")
     rls = mesh.start_rls(*options, rules=WIDE)
     envoy = mesh.start_envoy(rls, change=sidecar)
 
@@ -53,7 +53,7 @@ def test_what_the_only_server_has_counted_is_answered(mesh, transport):
 
 @TRANSPORTS
 def test_a_server_that_drains_is_unhealthy_to_envoy_and_still_answers(mesh, transport):
-    rls = mesh.start_rls("--transport", transport, "--drain", "60s")
+    rls = mesh.start_rls("--transport", transport, "--drain-timeout", "60s")
     envoy = mesh.start_envoy(rls)
     wait_for(lambda: envoy.healthy() == 1, "Envoy holds it for healthy")
 

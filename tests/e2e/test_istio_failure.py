@@ -55,7 +55,7 @@ def test_rls_that_comes_back_limits_again(mesh):
 def test_a_rolling_restart_under_load_loses_nothing(mesh):
     """Both pods are replaced: a new one is ready, then the endpoints change, then the old one gets SIGTERM."""
     redis = mesh.start_redis()
-    options = ("--drain", "500ms", "--backend", redis.url, "--backend-timeout", "5s")
+    options = ("--drain-timeout", "500ms", "--backend", redis.url, "--backend-timeout", "5s")
     pods = [mesh.start_rls(*options, rules=WIDE, name=f"old-{n}") for n in range(2)]
     istio = IstioMesh(mesh, pods)
     company = a_company()

@@ -34,7 +34,7 @@ def mesh(tmp_path_factory, issuer, users) -> Iterator[Mesh]:
 
 @pytest.fixture(scope="module")
 def rls(mesh: Mesh) -> Rls:
-    return mesh.start_rls("--ietf-headers", "--problem-json", "--refusal-header", "x-refused-by")
+    return mesh.start_rls("--ietf-headers", "--problem-json", "--limited-by-header", "x-refused-by")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["native", "grpcio"])
 
 
 def test_a_rolling_restart_of_three_servers_loses_no_call(mesh):
-    options = ("--transport", "native", "--drain", "3s", "--max-connection-age", "1s")
+    options = ("--transport", "native", "--drain-timeout", "3s", "--max-connection-age", "1s")
     servers = [mesh.start_rls(*options, rules=WIDE, name=f"old-{number}") for number in range(3)]
     envoy = mesh.start_envoy(*servers)
     wait_for(lambda: envoy.healthy() == 3, "Envoy holds all for healthy")
@@ -26,7 +26,7 @@ def test_a_rolling_restart_of_three_servers_loses_no_call(mesh):
             assert old.metric("rls_requests_total") > 0
             old.send(signal.SIGTERM)
             assert old.wait() == 0
-            last = (*options, "--drain", "0s")
+            last = (*options, "--drain-timeout", "0s")
             new = mesh.start_rls(*last, rules=WIDE, name=f"new-{number}", ports=old.ports)
             wait_for(lambda: envoy.healthy() == 3, "Envoy holds the new one for healthy")
             asked = new.metric("rls_requests_total")

@@ -11,14 +11,15 @@ import pytest
 from rls.core.model import Code
 from rls.core.rules import OnBackendError
 from rls.core.update import CounterUpdate
-from rls.engine.events import BackendFailed, Decided
+from rls.engine.events import StoreFailed
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.limiter import Limiter
 from rls.errors import BackendError, TimedOut
 from rls.stores.base import Done
 from rls.stores.memory import MemoryStore
 from tests.counters import until
-from tests.engine.test_limiter import START, Clock, Events
+from tests.engine.test_limiter import START, Clock
+from tests.recorded import Events
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 
@@ -135,7 +136,9 @@ async def test_what_happened_is_told_in_order(serve) -> None:
     served = serve()
     served.backend.fail = gone
     decision = await served.ask("company")
-    assert served.events == [BackendFailed(decision.plan, "gone", 0, answered=True), Decided(decision, 0)]
+    failed, request = served.events
+    assert failed == StoreFailed(request, decision.plan, "gone", answered=True)
+    assert (request.decision, request.seconds) == (decision, 0)
     served.events.clear()
     with pytest.raises(BackendError):
         await served.ask("strict")

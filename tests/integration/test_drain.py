@@ -101,7 +101,7 @@ async def test_every_call_that_was_sent_before_the_server_said_goodbye_is_answer
     It lets every call in: one that is shed, since the machine is busy, is not lost by the drain.
     """
     with contextlib.ExitStack() as stack:
-        process = RlsProcess(tmp_path, "--drain", "200ms", "--max-concurrency", "0", rules=WIDE)
+        process = RlsProcess(tmp_path, "--drain-timeout", "200ms", "--max-concurrency", "0", rules=WIDE)
         stack.callback(process.kill)
         async with contextlib.AsyncExitStack() as connections:
             address = process.addresses["grpc"]

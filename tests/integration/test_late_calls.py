@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rls.api.health import CHECK
 from rls.api.service import SHOULD_RATE_LIMIT
-from rls.transport.health import CHECK
 from rls.transport.status import StatusCode
 from tests.counters import until
 from tests.redis_server import RedisServer, redis_binary, running

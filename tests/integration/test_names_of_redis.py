@@ -37,7 +37,7 @@ class Server:
         rules = folder / "rules.yaml"
         rules.write_text(RULES)
         self._http = sockets / "http"
-        serve: list[str | Path] = [sys.executable, "-m", "rls", "serve", "--config", rules, "--drain", "0"]
+        serve: list[str | Path] = [sys.executable, "-m", "rls", "serve", "--config", rules, "--drain-timeout", "0"]
         serve += ["--backend", "redis://redis.test.", "--http", f"unix:{self._http}", "--admin", "off"]
         command: list[str | Path] = ["sh", "-c", _BESIDE_REDIS, redis_binary(), folder, *serve]
         self.process: Process = network.start([*command, "--grpc", f"unix:{sockets}/grpc"], silent=silent)

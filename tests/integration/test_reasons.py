@@ -16,10 +16,10 @@ import grpc
 import pytest
 
 from rls.api.client import Client
+from rls.api.health import CHECK
 from rls.api.service import SHOULD_RATE_LIMIT
 from rls.engine.enforcement import Reason
 from rls.proto import health_pb2
-from rls.transport.health import CHECK
 from tests.certs import Authority, put
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer, redis_binary, running

@@ -48,7 +48,7 @@ class Calls:
 def servers(cluster, tmp_path):
     """Patient ones, of patient callers: what is answered may not depend on how busy the machine is."""
     cluster.flush()
-    patience = ("--backend-timeout", "60s", "--caller-timeout", "120s", "--max-concurrency", "0")
+    patience = ("--backend-timeout", "60s", "--default-deadline", "120s", "--max-concurrency", "0")
     with ExitStack() as stack:
         started = []
         for name in ("first", "second"):

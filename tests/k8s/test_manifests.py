@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rls.settings import Settings, not_settings
+from rls.settings import RENAMED, Settings, unknown_variables
 from tests import crds
 from tests.k8s.manifests import (
     COMPONENTS,
@@ -204,7 +204,8 @@ def test_variables_are_settings_that_rls_knows(name: str) -> None:
     rls = next(pod for one, pod in workloads(name) if one["metadata"]["name"] == "rls")
     env = {variable["name"]: variable["value"] for variable in containers(rls)[0]["env"]}
 
-    assert list(not_settings(env)) == []
+    assert list(unknown_variables(env)) == []
+    assert not env.keys() & {f"RLS_{old.upper()}" for old in RENAMED}
     assert all(variable.startswith("RLS_") for variable in env)
     mounts = {mount["mountPath"] for mount in containers(rls)[0]["volumeMounts"]}
     assert env["RLS_CONFIG"] in mounts
@@ -215,7 +216,7 @@ def test_variables_are_settings_that_rls_knows(name: str) -> None:
 
 def test_pods_end_no_sooner_than_rls_has_drained() -> None:
     rls = next(pod for one, pod in workloads("base") if one["metadata"]["name"] == "rls")
-    drain = next(v["value"] for v in containers(rls)[0]["env"] if v["name"] == "RLS_DRAIN")
+    drain = next(v["value"] for v in containers(rls)[0]["env"] if v["name"] == "RLS_DRAIN_TIMEOUT")
     seconds = int(drain.removesuffix("s"))
     proxy = yaml.safe_load(rls["metadata"]["annotations"]["proxy.istio.io/config"])
     sidecar = int(proxy["terminationDrainDuration"].removesuffix("s"))

@@ -22,7 +22,7 @@ from tests.redis_server import newest_binary, redis_binaries
 RULES = Path(__file__).with_name("tour.yaml")
 # Envoy's default of 20 ms, and 10 ms for Redis, may be missed on a busy laptop.
 PATIENCE_SECONDS = 0.25
-_OPTIONS = ("--ietf-headers", "--problem-json", "--refusal-header", "x-refused-by", "--drain", "0s")
+_OPTIONS = ("--ietf-headers", "--problem-json", "--limited-by-header", "x-refused-by", "--drain-timeout", "0s")
 _BACKEND = ("--backend-timeout", "100ms")
 
 

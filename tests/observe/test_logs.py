@@ -1,19 +1,26 @@
 import io
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rls.core.decide import Decision
+from rls.core.model import Code
 from rls.core.plan import Plan
-from rls.engine.events import BackendFailed, RulesLoaded, RulesRejected
+from rls.core.rules import RuleId
+from rls.engine.changes import Change, Changes, Kind
+from rls.engine.events import RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.logs import EventLog, configure
+from tests.recorded import decided
 from tests.terminal import HOSTILE, commands, harm
 from tests.tries import Step, rule, rule_set
 
 PROBLEMS = tuple(Diagnostic(SourceLocation("a.yaml", line, 1), "wrong") for line in (1, 2))
-FAILED = BackendFailed(Plan("mesh", True, (), (), 0), "gone", 0.5)
+PLAN = Plan("mesh", True, (), (), 0)
+FAILED = StoreFailed(decided(Decision(Code.OK, (), PLAN), 0.5), PLAN, "gone")
 
 
 class Terminal(io.StringIO):
@@ -81,10 +88,23 @@ def test_what_libraries_log_has_the_same_form() -> None:
 
 def test_rules_that_are_in_force() -> None:
     stream = io.StringIO()
-    rules = rule_set({(Step("a"),): rule("a")})
-    EventLog(configure("info", "json", stream)).rules_loaded(RulesLoaded(rules, ("a.yaml",), (), 1.0))
+    rules = replace(rule_set({(Step("a"),): rule("a")}), revision="8badf00d")
+    changes = Changes(added=1, listed=(Change(Kind.ADDED, RuleId("d", "a", "n", SourceLocation("a.yaml", 3, 5))),))
+    EventLog(configure("info", "json", stream)).rules_loaded(RulesLoaded(rules, ("a.yaml",), (), 1.0, changes))
     assert logged(stream) == [
-        {"level": "info", "event": "rules_loaded", "domains": 1, "rules": 1, "files": ["a.yaml"], "problems": 0}
+        {
+            "level": "info",
+            "event": "rules_loaded",
+            "revision": "8badf00d",
+            "domains": 1,
+            "rules": 1,
+            "added": 1,
+            "changed": 0,
+            "removed": 0,
+            "changes": ["added d a (n) at a.yaml:3"],
+            "files": ["a.yaml"],
+            "problems": 0,
+        }
     ]
 
 
@@ -142,7 +162,7 @@ def test_a_failing_backend_is_told_once_a_second() -> None:
     times = iter((0.0, 0.1, 0.9, 1.0, 1.5))
     log = EventLog(configure("info", "json", stream), clock=lambda: next(times))
     for _ in range(5):
-        log.backend_failed(FAILED)
+        log.store_failed(FAILED)
     assert [(entry["event"], entry["reason"], entry["more_since_last"]) for entry in logged(stream)] == [
         ("backend_failed", "gone", 0),
         ("backend_failed", "gone", 2),
@@ -167,7 +187,7 @@ def test_a_backend_that_fails_is_told_by_its_changes_where_policies_answer() -> 
     stream = io.StringIO()
     log = EventLog(configure("info", "json", stream))
     log.backend_changed("gone")
-    log.backend_failed(FAILED._replace(answered=True))
+    log.store_failed(FAILED._replace(answered=True))
     log.backend_changed("")
     assert logged(stream) == [
         {"level": "warning", "event": "backend_lost", "reason": "gone"},

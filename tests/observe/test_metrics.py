@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rls.core.decide import Modes, decide
-from rls.core.model import RateLimit, Unit
+from rls.core.decide import Decision, Modes, decide
+from rls.core.model import Code, RateLimit, Unit
 from rls.core.plan import CountingOptions, plan
 from rls.core.rules import RuleSet
-from rls.engine.events import BackendFailed, Decided, RulesLoaded, RulesRejected
+from rls.engine.events import RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.metrics import Metrics
+from tests.recorded import decided
 from tests.redis_server import missing
 from tests.tries import Step, descriptor, request, rule, rule_set
 
@@ -42,7 +43,7 @@ class Watched:
 
     def decided(self, counts: Sequence[int], *descriptors, seconds: float = 0.0003, modes=None, **more) -> None:
         decision = decide(self.planned(*descriptors, **more), counts, 1000, modes or Modes())
-        self.metrics.decided(Decided(decision, seconds))
+        self.metrics.decided(decided(decision, seconds))
 
     def text(self) -> str:
         return b"".join(self.metrics.expose()).decode()
@@ -104,7 +105,7 @@ def test_what_a_failing_backend_could_not_count() -> None:
     """Hits count all the same, as in the reference; they are neither over nor within the limit."""
     watched = Watched()
     plan = watched.planned(descriptor(("a", "x")), descriptor(("a", "y"), is_negative_hits=True))
-    watched.metrics.backend_failed(BackendFailed(plan, "gone", 0.01))
+    watched.metrics.store_failed(StoreFailed(decided(Decision(Code.OK, (), plan), 0.01), plan, "gone"))
     assert watched.of_rule("a") == {"hits": 1}
     assert watched.value("rls_backend_errors_total") == 1
     assert watched.value("rls_backend_duration_seconds_count") == 1
@@ -114,7 +115,7 @@ def test_what_a_policy_answered_is_counted_with_its_decision() -> None:
     """Neither its hits nor its time are counted twice."""
     watched = Watched()
     plan = watched.planned(descriptor(("a", "x")))
-    watched.metrics.backend_failed(BackendFailed(plan, "gone", 0.01, answered=True))
+    watched.metrics.store_failed(StoreFailed(decided(Decision(Code.OK, (), plan), 0.01), plan, "gone", answered=True))
     watched.decided([1], descriptor(("a", "x")))
     assert watched.of_rule("a") == {"hits": 1, "within_limit": 1}
     assert watched.value("rls_backend_errors_total") == 1
@@ -211,7 +212,7 @@ def test_a_check_that_was_planned_before_a_reload_is_still_counted() -> None:
     watched = Watched()
     decision = decide(watched.planned(descriptor(("a", "x"))), [1], 1000, Modes())
     watched.load(RuleSet())
-    watched.metrics.decided(Decided(decision, 0.001))
+    watched.metrics.decided(decided(decision, 0.001))
     assert watched.value("rls_requests_total", code="OK") == 1
 
 

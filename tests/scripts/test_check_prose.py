@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from scripts.check_prose import PHRASES, check, found, lowered, tracked
+from scripts.check_prose import PHRASES, check, found, lowered, pages, tracked
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,20 @@ def test_what_is_read_is_ours():
     assert not [name for name in names if name.startswith(("src/rls/proto/", "requirements/")) or name == "LICENSE"]
 
 
+def test_pages_are_what_users_read():
+    others = {"CHANGELOG.md": "", "src/a.py": "", "benches/results/quick.md": ""}
+    assert pages({"README.md": "a", **others, "docs/adr/README.md": "b"}) == {
+        "README.md": "a",
+        "docs/adr/README.md": "b",
+    }
+
+
 def test_no_advice_has_a_phrase_that_is_to_be_avoided():
-    phrases = tomllib.loads(PHRASES.read_text())["phrases"]
+    table = tomllib.loads(PHRASES.read_text())
+    phrases = table["phrases"] | table["phrases_of_pages"]
     assert check(phrases, {}, {"advice": "\n".join(phrases.values())}) == []
+
+
+def test_no_phrase_is_in_both_parts():
+    table = tomllib.loads(PHRASES.read_text())
+    assert table["phrases"].keys() & table["phrases_of_pages"].keys() == set()

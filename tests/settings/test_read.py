@@ -5,7 +5,7 @@ import pytest
 
 from rls.app.stores import BACKENDS
 from rls.errors import SettingsError
-from rls.settings import SCHEMES, Settings, not_settings, outdated, read, variable
+from rls.settings import RENAMED, SCHEMES, Settings, deprecated, flag, old_flag, read, unknown_variables, variable
 from rls.settings.read import _KUBERNETES
 from rls.transport.grpc_framing import SHORT
 
@@ -13,7 +13,7 @@ from rls.transport.grpc_framing import SHORT
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
     """No variable of the machine's is taken for a setting."""
-    for name in Settings.model_fields:
+    for name in [*Settings.model_fields, *RENAMED]:
         monkeypatch.delenv(variable(name), raising=False)
 
 
@@ -28,35 +28,35 @@ def test_defaults() -> None:
     settings = read({"config": ["rules"]})
     assert (settings.grpc, settings.http, settings.admin) == ("0.0.0.0:8081", "0.0.0.0:8080", "127.0.0.1:6070")
     assert settings.backend.reveal() == "memory://"
-    assert (settings.backend_timeout, settings.caller_timeout, settings.drain) == (0.01, 0.02, 5)
+    assert (settings.backend_timeout, settings.default_deadline, settings.drain_timeout) == (0.01, 0.02, 5)
 
 
 def test_a_transport_that_is_gone_is_replaced_with_a_warning(monkeypatch) -> None:
     flags = {"config": ["rules"], "transport": "H2corn"}
     assert read(flags).transport == "native"
-    assert list(outdated(flags)) == ["--transport is 'h2corn', which is gone: 'native' is used instead"]
+    assert list(deprecated(flags)) == ["--transport is 'h2corn', which no longer exists: 'native' is used instead"]
     monkeypatch.setenv("RLS_TRANSPORT", "h2corn")
     assert read({"config": ["rules"]}).transport == "native"
-    assert list(outdated({})) == ["RLS_TRANSPORT is 'h2corn', which is gone: 'native' is used instead"]
+    assert list(deprecated({})) == ["RLS_TRANSPORT is 'h2corn', which no longer exists: 'native' is used instead"]
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_a_transport_of_today_has_no_warning(transport) -> None:
-    assert list(outdated({"transport": transport})) == []
+    assert list(deprecated({"transport": transport})) == []
     assert read({"config": ["rules"], "transport": transport}).transport == transport
 
 
 def test_flags_win_over_the_environment(monkeypatch) -> None:
-    monkeypatch.setenv("RLS_DRAIN", "1m")
+    monkeypatch.setenv("RLS_DRAIN_TIMEOUT", "1m")
     monkeypatch.setenv("RLS_NEAR_LIMIT_RATIO", "0.5")
-    settings = read({"config": ["rules"], "drain": "3"})
-    assert (settings.drain, settings.near_limit_ratio) == (3, 0.5)
+    settings = read({"config": ["rules"], "drain_timeout": "3s"})
+    assert (settings.drain_timeout, settings.near_limit_ratio) == (3, 0.5)
 
 
 def test_an_empty_variable_is_the_default(monkeypatch) -> None:
     """Manifests set a variable to "" to unset it."""
-    monkeypatch.setenv("RLS_DRAIN", "")
-    assert read({"config": ["rules"]}).drain == 5
+    monkeypatch.setenv("RLS_DRAIN_TIMEOUT", "")
+    assert read({"config": ["rules"]}).drain_timeout == 5
 
 
 def test_lists_in_the_environment(monkeypatch) -> None:
@@ -74,15 +74,17 @@ def test_all_mistakes_at_once(monkeypatch) -> None:
     """Each names the flag or the variable, what was given, and what was expected."""
     monkeypatch.setenv("RLS_GRPC", "nowhere")
     monkeypatch.setenv("RLS_SHADOW_MODE", "maybe")
-    assert mistakes(drain="5 minutes", near_limit_ratio="2", max_streams="many", log_level="loud", tls_key="k") == [
+    assert mistakes(
+        drain_timeout="5 minutes", near_limit_ratio="2", max_concurrent_streams="many", log_level="loud", tls_key="k"
+    ) == [
         "--config (RLS_CONFIG) is missing: expected at least one file or directory with rules",
         "--near-limit-ratio is '2': expected a number less than or equal to 1",
         "RLS_SHADOW_MODE is 'maybe': expected true or false",
         "RLS_GRPC is 'nowhere': expected HOST:PORT, [IPV6]:PORT, PORT or unix:/path",
-        "--max-streams is 'many': expected a whole number",
-        "--drain is '5 minutes': expected a duration such as 10ms, 5s, 1m30s, or a number of seconds",
+        "--max-concurrent-streams is 'many': expected a whole number",
+        "--drain-timeout is '5 minutes': expected a duration such as 10ms, 5s or 1m30s",
         "--log-level is 'loud': expected 'debug', 'info', 'warning' or 'error'",
-        "--tls-key needs --tls-cert (RLS_TLS_CERT) too",
+        "--tls-key also needs --tls-cert (RLS_TLS_CERT)",
     ]
 
 
@@ -105,14 +107,82 @@ def test_secrets_are_not_shown() -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        setattr(read({"config": ["rules"]}), "drain", 1.0)  # noqa: B010 - the type checker knows it, too
+        setattr(read({"config": ["rules"]}), "drain_timeout", 1.0)  # noqa: B010 - the type checker knows it, too
 
 
 def test_a_mistyped_variable_is_told() -> None:
-    environ = {"RLS_DRIAN": "5s", "RLS_QUUX": "1", "PATH": "", "RLS_DRAIN": "5s"}
-    assert list(not_settings(environ)) == [
-        "RLS_DRIAN is not a setting; did you mean RLS_DRAIN?",
+    environ = {"RLS_BACKEN": "redis://h", "RLS_QUUX": "1", "PATH": "", "RLS_BACKEND": "redis://h", "RLS_EMPTY": ""}
+    assert list(unknown_variables(environ)) == [
+        "RLS_BACKEN is not a setting; did you mean RLS_BACKEND?",
         "RLS_QUUX is not a setting",
+    ]
+
+
+def test_a_mistyped_variable_stops_the_start_unless_it_is_allowed(monkeypatch) -> None:
+    monkeypatch.setenv("RLS_BACKEN", "redis://h")
+    assert mistakes(config=["rules"]) == ["RLS_BACKEN is not a setting; did you mean RLS_BACKEND?"]
+    assert mistakes(config=["rules"], allow_unknown_variables="maybe") == [
+        "--allow-unknown-variables is 'maybe': expected true or false",
+        "RLS_BACKEN is not a setting; did you mean RLS_BACKEND?",
+    ]
+    assert read({"config": ["rules"], "allow_unknown_variables": True}).allow_unknown_variables
+    monkeypatch.setenv("RLS_ALLOW_UNKNOWN_VARIABLES", "True")
+    assert read({"config": ["rules"]}).allow_unknown_variables
+
+
+OLD = [
+    ("caller_timeout", "30ms", "default_deadline", 0.03),
+    ("drain", "3s", "drain_timeout", 3),
+    ("max_streams", "7", "max_concurrent_streams", 7),
+    ("refusal_header", "x-limited-by", "limited_by_header", "x-limited-by"),
+    ("charge_refused", "false", "refund_over_limit", True),
+    ("charge_refused", "true", "refund_over_limit", False),
+]
+
+
+@pytest.mark.parametrize(("old", "text", "new", "value"), OLD, ids=str)
+@pytest.mark.parametrize("as_flag", [True, False], ids=["flag", "variable"])
+def test_old_names_are_read_with_a_warning(monkeypatch, old, text, new, value, as_flag) -> None:
+    flags = {"config": ["rules"]}
+    if as_flag:
+        flags[old] = text
+    else:
+        monkeypatch.setenv(variable(old), text)
+    assert getattr(read(flags), new) == value
+    (warning,) = deprecated(flags)
+    names = (old_flag(old), flag(new)) if as_flag else (variable(old), variable(new))
+    opposite = ", which means the opposite" if old == "charge_refused" else ""
+    assert warning == f"{names[0]} is an old name, which the next release will not read: use {names[1]}{opposite}"
+
+
+def test_every_old_name_is_tried() -> None:
+    assert {old for old, *_ in OLD} == RENAMED.keys()
+
+
+def test_an_old_name_beside_its_new_one_is_a_mistake(monkeypatch) -> None:
+    assert mistakes(config=["rules"], drain="1s", drain_timeout="2s") == [
+        "--drain is the old name of --drain-timeout: expected only --drain-timeout"
+    ]
+    monkeypatch.setenv("RLS_CHARGE_REFUSED", "false")
+    monkeypatch.setenv("RLS_REFUND_OVER_LIMIT", "true")
+    assert mistakes(config=["rules"]) == [
+        "RLS_CHARGE_REFUSED is the old name of RLS_REFUND_OVER_LIMIT: expected only RLS_REFUND_OVER_LIMIT"
+    ]
+
+
+def test_a_flag_wins_over_an_old_variable_and_an_old_flag_over_a_variable(monkeypatch) -> None:
+    monkeypatch.setenv("RLS_DRAIN", "1s")
+    assert read({"config": ["rules"], "drain_timeout": "2s"}).drain_timeout == 2
+    monkeypatch.delenv("RLS_DRAIN")
+    monkeypatch.setenv("RLS_DRAIN_TIMEOUT", "1s")
+    assert read({"config": ["rules"], "drain": "2s"}).drain_timeout == 2
+
+
+def test_a_mistake_in_an_old_name_names_it(monkeypatch) -> None:
+    monkeypatch.setenv("RLS_CHARGE_REFUSED", "never")
+    assert mistakes(config=["rules"], drain="10") == [
+        "RLS_CHARGE_REFUSED is 'never': expected true or false",
+        "--drain is '10': 10 has no unit, expected 10ms or 10s",
     ]
 
 
@@ -133,7 +203,7 @@ KUBERNETES = [
 
 def test_what_kubernetes_adds_for_a_service_is_neither_taken_nor_told() -> None:
     """For a Service called `rls`, `rls-grpc` or `rls-config`."""
-    assert list(not_settings(dict.fromkeys(KUBERNETES, "tcp://10.0.0.1:8081"))) == []
+    assert list(unknown_variables(dict.fromkeys(KUBERNETES, "tcp://10.0.0.1:8081"))) == []
 
 
 def test_no_setting_has_a_name_that_kubernetes_may_use() -> None:

@@ -5,9 +5,19 @@ from typing import NamedTuple
 
 import pytest
 
-from rls.transport.base import Calls, CertificateStatus, Connections, Dropped, Limits, Tls, Transport
+from rls.api.health import Health
+from rls.transport.base import (
+    CertificateStatus,
+    Connections,
+    Dropped,
+    ServerLimits,
+    ServerPolicy,
+    ServerReports,
+    Tls,
+    Transport,
+)
 from rls.transport.grpcio.server import GrpcioTransport
-from rls.transport.health import CHECK, Health
+from rls.transport.handler import Handler, ServiceDefinition, Unary
 from rls.transport.native.server import NativeTransport
 
 TRANSPORTS = {"native": NativeTransport, "grpcio": GrpcioTransport}
@@ -51,27 +61,33 @@ async def serve(kind) -> AsyncIterator[Serve]:
     started: list[tuple[Transport, asyncio.Task[None]]] = []
 
     async def start(
-        unary=None,
+        handlers=None,
         *,
         address="127.0.0.1:0",
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         tls: Tls | None = None,
         options=None,
-        **calls,
+        **policy,
     ) -> Served:
+        """*handlers* by path; a coroutine function among them is a unary one."""
         health = Health()
         health.set(serving=True)
         dropped: list[Dropped] = []
-        handlers = {**(unary or {}), CHECK: health.check}
+        service = ServiceDefinition({path: as_handler(one) for path, one in (handlers or {}).items()} | health.handlers)
         # Envoy's 20 ms are over before a busy machine has read all of a call.
-        calls.setdefault("caller_timeout", 10.0)
+        policy.setdefault("default_deadline", 10.0)
         reports = Reports([], [], [], [])
         connections = Connections(reports.refused.append, reports.no_files.append)
         certificate = CertificateStatus(reports.not_loaded.append, reports.expired.append)
-        served = Calls(
-            handlers, health, on_drop=dropped.append, connections=connections, certificate=certificate, **calls
+        transport = TRANSPORTS[kind](
+            service,
+            address,
+            policy=ServerPolicy(**policy),
+            limits=limits,
+            reports=ServerReports(dropped.append, connections=connections, certificate=certificate),
+            tls=tls,
+            **(options or {}),
         )
-        transport = TRANSPORTS[kind](served, address, limits=limits, tls=tls, **(options or {}))
         await transport.start()
         started.append((transport, asyncio.create_task(health.run())))
         return Served(transport, health, dropped, connections, certificate, reports)
@@ -90,3 +106,17 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "the condition did not come to hold"
         await asyncio.sleep(0.005)
+
+
+def as_handler(handler) -> Handler:
+    """*handler*, of a unary method where it does not say."""
+    return Unary(handler) if callable(handler) else handler
+
+
+def direct(make) -> Unary:
+    """A unary handler that the native transport serves without a task, by what *make* makes; no other can serve it."""
+
+    async def without(_call) -> bytes:
+        raise AssertionError("a transport without direct handlers")
+
+    return Unary(without, make)

@@ -3,8 +3,9 @@ import asyncio
 import pytest
 
 from rls.api.client import Answer, Client, ClientTls, UnansweredError
+from rls.api.direct import rate_limit_handlers
 from rls.api.encode import ResponseOptions
-from rls.api.service import SHOULD_RATE_LIMIT, Service
+from rls.api.service import Service
 from rls.core.headers import HeaderNames
 from rls.core.model import UINT32_MAX, Request
 from rls.engine.limiter import Limiter
@@ -21,7 +22,7 @@ async def address(serve) -> str:
     limiter = Limiter(MemoryStore(), clock=lambda: 1000.0)
     limiter.load(RULES)
     answers = ResponseOptions(limit_headers=HeaderNames(), problem_json=True)
-    served = await serve({SHOULD_RATE_LIMIT: Service(limiter, answers=answers).answer})
+    served = await serve(rate_limit_handlers(Service(limiter, answers=answers)))
     return str(served.address)
 
 

@@ -12,20 +12,21 @@ from grpclib.const import Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 
+from rls.api.health import CHECK, WATCH
 from rls.errors import RequestError
 from rls.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from rls.transport.health import CHECK, WATCH
+from rls.transport.handler import Call
 from tests.redis_server import missing
 from tests.transport.raw import message
 
 ECHO, FAIL = "/t/echo", "/t/fail"
 
 
-async def echo(payload: bytes) -> bytes:
-    return payload
+async def echo(call: Call) -> bytes:
+    return call.message
 
 
-async def fail(payload: bytes) -> bytes:
+async def fail(call: Call) -> bytes:
     raise RequestError("100 % falsch: ü")
 
 

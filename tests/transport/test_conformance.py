@@ -9,6 +9,8 @@ from urllib.parse import unquote
 import pytest
 
 from rls.errors import BackendError, RequestError
+from rls.transport.base import ServerLimits
+from rls.transport.handler import Call
 from tests.transport.raw import PREFIX, RawClient, call_headers, message
 
 ECHO = "/t/echo"
@@ -20,8 +22,8 @@ UNANSWERED = "unanswered"
 RESET = "reset"
 
 
-async def echo(payload: bytes) -> bytes:
-    return payload
+async def echo(call: Call) -> bytes:
+    return call.message
 
 
 class Case(NamedTuple):
@@ -89,7 +91,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("malformed", MALFORMED, ids=lambda case: case.name)
 async def test_malformed_call_ends_with_its_status_and_the_connection_goes_on(serve, kind, malformed):
-    served = await serve({ECHO: echo}, max_message_bytes=MAX_BYTES)
+    served = await serve({ECHO: echo}, limits=ServerLimits(max_message_bytes=MAX_BYTES))
     expected = getattr(malformed, kind)
     async with RawClient.connect(served.address) as client:
         stream = client.call(ECHO, *malformed.chunks, **malformed.headers)
@@ -168,7 +170,7 @@ async def test_message_may_come_byte_by_byte(serve):
 @pytest.mark.parametrize("payload", [b"", b"\0", bytes(MAX_BYTES)], ids=["empty", "one byte", "as long as allowed"])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_message_of_any_allowed_length_is_served(serve, payload, encoding):
-    served = await serve({ECHO: echo}, max_message_bytes=MAX_BYTES)
+    served = await serve({ECHO: echo}, limits=ServerLimits(max_message_bytes=MAX_BYTES))
     sent = message(gzip.compress(payload), 1) if encoding == "gzip" else message(payload)
     async with RawClient.connect(served.address) as client:
         response = await client.ask(ECHO, sent, grpc_encoding=encoding)
@@ -213,7 +215,7 @@ class OutOfCoffee(Exception):
 async def test_error_of_the_handler_is_a_status_but_never_unknown(serve, error, status, text):
     """An exception would become an HTTP 500, which is UNKNOWN to gRPC and tells nobody what was wrong."""
 
-    async def fail(payload: bytes) -> bytes:
+    async def fail(call: Call) -> bytes:
         raise error
 
     served = await serve({"/t/fail": fail, ECHO: echo})
@@ -225,7 +227,7 @@ async def test_error_of_the_handler_is_a_status_but_never_unknown(serve, error, 
 
 
 async def test_errors_come_as_trailers_only(serve):
-    async def fail(payload: bytes) -> bytes:
+    async def fail(call: Call) -> bytes:
         raise RequestError("no")
 
     served = await serve({"/t/fail": fail})
@@ -236,7 +238,7 @@ async def test_errors_come_as_trailers_only(serve):
 
 
 async def test_bug_is_logged_with_its_traceback(serve, caplog):
-    async def fail(payload: bytes) -> bytes:
+    async def fail(call: Call) -> bytes:
         raise OutOfCoffee
 
     served = await serve({"/t/fail": fail})

@@ -5,7 +5,8 @@ import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from rls.transport.base import Limits
+from rls.api.service import SHOULD_RATE_LIMIT
+from rls.transport.base import ServerLimits
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, call_headers, message
 from tests.transport.test_lifecycle import ECHO, HELLO, WAIT, Waiting, echo
@@ -22,7 +23,7 @@ def look_up(address: str) -> tuple[list[str], str]:
 
 
 async def test_reflection_knows_what_is_served(serve):
-    served = await serve(options={"reflection": True})
+    served = await serve({SHOULD_RATE_LIMIT: echo}, options={"reflection": True})
     services, request = await asyncio.to_thread(look_up, served.address)
     assert services == [
         "envoy.service.ratelimit.v3.RateLimitService",
@@ -40,7 +41,7 @@ async def test_reflection_can_be_left_out(serve):
 
 
 async def test_connection_of_age_is_told_to_go_away_and_served_until_then(serve):
-    served = await serve({ECHO: echo}, options={"max_connection_age": 0.2, "max_connection_age_grace": 0.2})
+    served = await serve({ECHO: echo}, max_connection_age=0.2, max_connection_age_grace=0.2)
     async with RawClient.connect(served.address) as client:
         assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]
         await asyncio.wait_for(client.closed.wait(), 10)
@@ -116,7 +117,7 @@ async def test_calls_that_it_has_taken_are_answered_when_it_stops(serve, seen):
 async def statuses_at_the_end(serve, seen):
     """Of 96 calls, of which *seen* have come to the handler when the server is stopped."""
     handler = Waiting()
-    served = await serve({WAIT: handler}, limits=Limits(max_streams=1000, drain=10))
+    served = await serve({WAIT: handler}, limits=ServerLimits(max_concurrent_streams=1000), drain_timeout=10)
     async with RawClient.connect(served.address) as client:
         streams = [client.call(WAIT, HELLO, grpc_timeout="10S") for _ in range(96)]
         await until(lambda: handler.calls >= seen, 60)

@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from rls.transport.base import Dropped, Limits
+from rls.transport.base import Dropped, ServerLimits
+from rls.transport.handler import Call
 from rls.transport.incomplete_requests import IncompleteRequests
 from rls.transport.status import Aborted, StatusCode
 from tests.transport.conftest import until
@@ -13,8 +14,8 @@ ECHO = "/t/echo"
 HELLO = message(b"hello")
 
 
-async def echo(payload: bytes) -> bytes:
-    return payload
+async def echo(call: Call) -> bytes:
+    return call.message
 
 
 class Calls:
@@ -82,7 +83,7 @@ async def test_call_that_its_caller_cancels_is_cancelled():
     "sent", [None, HELLO[:3], HELLO[:7]], ids=["headers", "part of the prefix", "part of the message"]
 )
 async def test_half_sent_calls_beyond_the_limit_keep_no_other_from_being_served(serve, kind, sent):
-    served = await serve({ECHO: echo}, limits=Limits(max_concurrency=20))
+    served = await serve({ECHO: echo}, limits=ServerLimits(max_concurrency=20))
     async with RawClient.connect(served.address) as hostile, RawClient.connect(served.address) as client:
         for _ in range(5):
             streams = [hostile.headers(call_headers(ECHO, grpc_timeout="10S")) for _ in range(15)]

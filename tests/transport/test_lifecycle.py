@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from rls.errors import SettingsError
-from rls.transport.base import Dropped, Limits
+from rls.transport.base import Dropped, ServerLimits
+from rls.transport.handler import Call
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, message
 
@@ -22,8 +23,8 @@ OPEN_FILES = Path("/proc/self/fd")
 OK, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 4, 8, 14
 
 
-async def echo(payload: bytes) -> bytes:
-    return payload
+async def echo(call: Call) -> bytes:
+    return call.message
 
 
 class Waiting:
@@ -33,10 +34,10 @@ class Waiting:
         self.calls = 0
         self.go = asyncio.Event()
 
-    async def __call__(self, payload: bytes) -> bytes:
+    async def __call__(self, call: Call) -> bytes:
         self.calls += 1
         await self.go.wait()
-        return payload
+        return call.message
 
 
 @contextlib.asynccontextmanager
@@ -78,11 +79,11 @@ async def test_call_that_waited_too_long_for_those_before_it_is_dropped(serve):
     """Of calls that come together and cost a third of their time each, the last have no time left."""
     handled = 0
 
-    async def costly(message):
+    async def costly(call):
         nonlocal handled
         handled += 1
         time.sleep(0.1)  # noqa: ASYNC251 - work that keeps the loop
-        return message
+        return call.message
 
     served = await serve({WAIT: costly})
     async with RawClient.connect(served.address) as client:
@@ -94,7 +95,7 @@ async def test_call_that_waited_too_long_for_those_before_it_is_dropped(serve):
 
 @OURS
 async def test_caller_without_a_deadline_is_taken_to_have_given_up_after_the_usual_time(serve):
-    served = await serve({ECHO: echo}, caller_timeout=0.02)
+    served = await serve({ECHO: echo}, default_deadline=0.02)
     async with RawClient.connect(served.address) as client:
         stream = client.call(ECHO, HELLO[:3], end=False)
         await asyncio.sleep(0.05)  # the deadline itself is what is waited for
@@ -105,7 +106,7 @@ async def test_caller_without_a_deadline_is_taken_to_have_given_up_after_the_usu
 
 async def test_caller_without_a_deadline_gets_an_answer_however_late(serve):
     handler = Waiting()
-    served = await serve({WAIT: handler}, caller_timeout=0.001)
+    served = await serve({WAIT: handler}, default_deadline=0.001)
     async with RawClient.connect(served.address) as client:
         stream = client.call(WAIT, HELLO, grpc_timeout="10S")
         await until(lambda: handler.calls)
@@ -132,7 +133,7 @@ async def test_answer_that_is_late_is_not_given(serve):
 async def test_caller_that_waits_for_less_than_an_answer_may_take_is_not_waited_for_longer(serve):
     """grpcio ends such calls itself."""
     handler = Waiting()
-    served = await serve({WAIT: handler}, unhurried=10.0)
+    served = await serve({WAIT: handler}, max_service_time=10.0)
     async with RawClient.connect(served.address) as client:
         response = await client.ask(WAIT, HELLO, grpc_timeout="50m")
     assert (response.grpc_status, served.dropped) == (DEADLINE_EXCEEDED, [Dropped.LATE])
@@ -155,7 +156,7 @@ async def test_cancelled_call_takes_no_other_with_it_into_unknown(serve):
     """Calls that await one future: when one is cancelled, so is the future. The others fail, but never as UNKNOWN."""
     shared: list[asyncio.Future[bytes]] = []
 
-    async def wait_together(payload: bytes) -> bytes:
+    async def wait_together(call: Call) -> bytes:
         if not shared:
             shared.append(asyncio.get_running_loop().create_future())
         return await shared[0]
@@ -204,7 +205,7 @@ async def test_calls_at_once_are_all_served(serve):
 @OURS
 async def test_what_is_over_the_concurrency_limit_is_shed(serve):
     handler = Waiting()
-    served = await serve({WAIT: handler}, limits=Limits(max_concurrency=3))
+    served = await serve({WAIT: handler}, limits=ServerLimits(max_concurrency=3))
     async with calling(served.address) as call:
         calls = [asyncio.create_task(call(WAIT)) for _ in range(3)]
         await until(lambda: handler.calls == 3)
@@ -218,7 +219,7 @@ async def test_what_is_over_the_concurrency_limit_is_shed(serve):
 
 async def test_calls_in_flight_are_finished_when_the_server_stops(serve):
     handler = Waiting()
-    served = await serve({WAIT: handler}, limits=Limits(drain=10))
+    served = await serve({WAIT: handler}, drain_timeout=10)
     async with RawClient.connect(served.address) as client:
         streams = [client.call(WAIT, HELLO, grpc_timeout="10S") for _ in range(20)]
         await until(lambda: handler.calls == 20)
@@ -231,7 +232,7 @@ async def test_calls_in_flight_are_finished_when_the_server_stops(serve):
 
 async def test_call_that_outlives_the_drain_ends_as_unavailable(serve):
     handler = Waiting()
-    served = await serve({WAIT: handler}, limits=Limits(drain=0.1))
+    served = await serve({WAIT: handler}, drain_timeout=0.1)
     async with calling(served.address) as call:
         outliving = asyncio.create_task(call(WAIT))
         await until(lambda: handler.calls)

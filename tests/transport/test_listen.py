@@ -3,22 +3,14 @@ import socket
 import pytest
 
 from rls.errors import SettingsError
-from rls.transport.listen import address_of, close_listener, connections_possible, listen, split_address
-
-
-@pytest.mark.parametrize(
-    ("address", "host", "port"),
-    [("127.0.0.1:8081", "127.0.0.1", 8081), ("[::]:8081", "::", 8081), ("localhost:0", "localhost", 0)],
-)
-def test_address_is_host_and_port(address, host, port):
-    assert split_address(address) == (host, port)
+from rls.transport.listen import address_of, close_listener, connections_possible, listen
 
 
 @pytest.mark.parametrize(
     "address", ["", "8081", ":8081", "host", "host:", "host:http", "host:65536", "host:-1", "::1:8081", "[]:1"]
 )
 def test_what_is_no_address_is_refused(address):
-    with pytest.raises(SettingsError, match="expected host:port"):
+    with pytest.raises(SettingsError, match=r"is not an address: expected HOST:PORT, \[IPV6\]:PORT or unix:/path$"):
         listen(address)
 
 

@@ -11,12 +11,13 @@ import ssl
 import grpc
 import pytest
 
-from rls.transport.base import Closed, Dropped, Limits, Tls
+from rls.transport.base import Closed, Dropped, ServerLimits, Tls
+from rls.transport.handler import Unary
 from rls.transport.http2 import Responder
 from rls.transport.native import accept
 from rls.transport.native import connection as connection_module
 from tests.certs import Authority, put
-from tests.transport.conftest import until
+from tests.transport.conftest import direct, until
 from tests.transport.raw import RawClient, message
 from tests.transport.test_lifecycle import Waiting, echo
 from tests.transport.test_tls import CA, HOST, OTHER_CA, calling, status_of, until_shown
@@ -60,7 +61,7 @@ class Keeping:
 
 
 async def test_direct_handler_wins_over_a_coroutine_of_the_same_path(serve):
-    served = await serve({ECHO: echo}, direct={ECHO.encode(): answering(b"direct")})
+    served = await serve({ECHO: Unary(echo, answering(b"direct"))})
     async with RawClient.connect(served.address) as client:
         assert (await client.ask(ECHO, HELLO)).messages == [b"direct"]
 
@@ -76,7 +77,7 @@ async def test_call_whose_reset_came_with_it_is_not_begun(serve):
 
         return handle
 
-    served = await serve(direct={DIRECT.encode(): make})
+    served = await serve({DIRECT: direct(make)})
     async with RawClient.connect(served.address) as client:
         await client.ask(DIRECT, message(b"first"))
         with gathered(client):
@@ -108,7 +109,7 @@ async def test_bug_in_a_direct_handler_ends_one_call(serve, caplog):
 
         return handle
 
-    served = await serve({ECHO: echo}, direct={DIRECT.encode(): make})
+    served = await serve({ECHO: echo, DIRECT: direct(make)})
     async with RawClient.connect(served.address) as client:
         response = await client.ask(DIRECT, HELLO)
         assert (response.grpc_status, response.blocks[-1]["grpc-message"]) == (INTERNAL, "internal error")
@@ -120,8 +121,8 @@ async def test_bug_in_a_direct_handler_ends_one_call(serve, caplog):
 async def test_calls_over_the_limit_are_shed_but_for_the_first_of_a_connection(serve, cut):
     """However the calls came, and whatever is half sent or watched."""
     handler = Keeping()
-    limits = Limits(max_concurrency=4)
-    served = await serve({ECHO: echo}, direct={DIRECT.encode(): handler}, limits=limits)
+    limits = ServerLimits(max_concurrency=4)
+    served = await serve({ECHO: echo, DIRECT: direct(handler)}, limits=limits)
     parts = (HELLO,) if cut is None else (HELLO[:cut], HELLO[cut:])
     async with RawClient.connect(served.address) as client, RawClient.connect(served.address) as other:
         for _ in range(8):
@@ -140,7 +141,7 @@ async def test_calls_over_the_limit_are_shed_but_for_the_first_of_a_connection(s
 
 
 async def test_connections_over_the_limit_are_closed_and_counted(serve):
-    served = await serve({ECHO: echo}, limits=Limits(max_connections=2))
+    served = await serve({ECHO: echo}, limits=ServerLimits(max_connections=2))
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(RawClient.connect(served.address)) for _ in range(2)]
         for client in clients:
@@ -170,7 +171,7 @@ async def test_client_that_takes_no_answers_is_not_read_from_and_given_up(serve,
 
         return handle
 
-    served = await serve(direct={DIRECT.encode(): make}, limits=Limits(max_streams=1000))
+    served = await serve({DIRECT: direct(make)}, limits=ServerLimits(max_concurrent_streams=1000))
     async with RawClient.connect(served.address) as client:
         await client.ask(DIRECT, HELLO)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -186,7 +187,7 @@ async def test_client_that_takes_no_answers_is_not_read_from_and_given_up(serve,
 
 async def test_connection_that_is_too_old_goes_when_its_calls_are_answered(serve):
     handler = Waiting()
-    served = await serve({WAIT: handler}, options={"max_connection_age": 0.5})
+    served = await serve({WAIT: handler}, max_connection_age=0.5)
     async with RawClient.connect(served.address) as client:
         stream = client.call(WAIT, HELLO, grpc_timeout="1M")
         await until(lambda: client.goaway)
@@ -199,8 +200,7 @@ async def test_connection_that_is_too_old_goes_when_its_calls_are_answered(serve
 
 async def test_calls_that_outlive_the_grace_of_an_old_connection_are_cut_off(serve):
     handler = Waiting()
-    options = {"max_connection_age": 0.5, "max_connection_age_grace": 0.5}
-    served = await serve({WAIT: handler}, options=options)
+    served = await serve({WAIT: handler}, max_connection_age=0.5, max_connection_age_grace=0.5)
     async with RawClient.connect(served.address) as client:
         response = await client.response(client.call(WAIT, HELLO, grpc_timeout="1M"))
         assert response.grpc_status == UNAVAILABLE
@@ -234,7 +234,7 @@ async def test_one_connection_with_many_calls_does_not_keep_others_waiting(serve
 
         return handle
 
-    served = await serve(direct={DIRECT.encode(): make}, limits=Limits(max_streams=1000))
+    served = await serve({DIRECT: direct(make)}, limits=ServerLimits(max_concurrent_streams=1000))
     async with RawClient.connect(served.address) as greedy, RawClient.connect(served.address) as other:
         for client in (greedy, other):
             await client.ask(DIRECT, message(b"first"))
@@ -346,7 +346,7 @@ async def test_client_that_sends_on_after_an_error_still_reads_why(serve):
 @pytest.mark.parametrize("count", [4, 16, 64])
 async def test_large_messages_of_one_connection_all_come_whole(serve, count):
     """Their frames take turns, as grpcio sends them."""
-    served = await serve(direct={DIRECT.encode(): sizes_of()})
+    served = await serve({DIRECT: direct(sizes_of())})
     give_time(served)
     async with grpc.aio.insecure_channel(served.address) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(DIRECT)
@@ -359,7 +359,7 @@ async def test_large_messages_of_one_connection_all_come_whole(serve, count):
 
 async def test_messages_that_there_is_no_room_for_are_shed_and_counted(serve):
     """Of all connections together; a call that is whole passes beside them."""
-    served = await serve(direct={DIRECT.encode(): sizes_of()})
+    served = await serve({DIRECT: direct(sizes_of())})
     give_time(served)
     hub = served.transport._hub
     hub.memory._limit = 1_000_000

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from rls.transport.base import Dropped, Limits
-from rls.transport.health import CHECK, WATCH
+from rls.api.health import CHECK, WATCH
+from rls.transport.base import Dropped, ServerLimits
+from rls.transport.handler import Unary
 from tests.transport.conftest import until
 from tests.transport.raw import RawClient, call_headers, message
 from tests.transport.test_lifecycle import Waiting, echo
@@ -23,11 +24,11 @@ def kind(request):
     return request.param
 
 
-async def slow(payload):
+async def slow(call):
     """An answer that takes the loop a millisecond, and waits for it in between."""
     await asyncio.sleep(0)
     time.sleep(0.001)  # noqa: ASYNC251 - the loop is to be late
-    return payload
+    return call.message
 
 
 def slow_at_once(_turn):
@@ -40,8 +41,7 @@ def slow_at_once(_turn):
     return handle
 
 
-DIRECT = {SLOW.encode(): slow_at_once}
-"""For the native transport; grpcio does not know it."""
+SLOWLY = {SLOW: Unary(slow, slow_at_once)}
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +69,9 @@ async def connected(address, count=2):
 
 async def test_greedy_connection_leaves_room_for_others(serve):
     handler = Waiting()
-    served = await serve({WAIT: handler, ECHO: echo}, limits=Limits(max_streams=1000, max_concurrency=200))
+    served = await serve(
+        {WAIT: handler, ECHO: echo}, limits=ServerLimits(max_concurrent_streams=1000, max_concurrency=200)
+    )
     async with connected(served.address) as (greedy, client):
         streams = [greedy.call(WAIT, HELLO, grpc_timeout="30S") for _ in range(1000)]
         await until(lambda: served.dropped.count(Dropped.SHED) == 825)
@@ -85,7 +87,9 @@ async def test_greedy_connection_leaves_room_for_others(serve):
 async def test_greedy_connection_whose_calls_differ_gets_its_room_back(serve):
     """After the first of its calls that is shed, `native` does not read the others to their end."""
     handler = Waiting()
-    served = await serve({WAIT: handler, ECHO: echo}, limits=Limits(max_streams=1000, max_concurrency=200))
+    served = await serve(
+        {WAIT: handler, ECHO: echo}, limits=ServerLimits(max_concurrent_streams=1000, max_concurrency=200)
+    )
     async with connected(served.address, 1) as (greedy,):
         streams = [greedy.call(WAIT, HELLO, grpc_timeout="30S", x_request_id=f"{i}") for i in range(1000)]
         await until(lambda: served.dropped.count(Dropped.SHED) == 1000 - handler.calls)
@@ -100,7 +104,7 @@ async def test_greedy_connection_whose_calls_differ_gets_its_room_back(serve):
 
 
 async def test_calls_with_time_are_not_shed_however_many_wait(serve):
-    served = await serve({SLOW: slow}, direct=DIRECT, limits=Limits(max_streams=1000))
+    served = await serve(SLOWLY, limits=ServerLimits(max_concurrent_streams=1000))
     async with connected(served.address) as clients:
         streams = [(client, client.call(SLOW, HELLO, grpc_timeout="30S")) for _ in range(200) for client in clients]
         statuses = [(await client.response(stream)).grpc_status for client, stream in streams]
@@ -109,7 +113,7 @@ async def test_calls_with_time_are_not_shed_however_many_wait(serve):
 
 
 async def test_call_on_each_of_many_connections_is_served(serve):
-    served = await serve({SLOW: slow}, direct=DIRECT, limits=Limits(max_streams=1000))
+    served = await serve(SLOWLY, limits=ServerLimits(max_concurrent_streams=1000))
     async with connected(served.address, 150) as clients:
         for _ in range(3):
             streams = [(client, client.call(SLOW, HELLO, grpc_timeout="30S")) for client in clients]
@@ -120,7 +124,7 @@ async def test_call_on_each_of_many_connections_is_served(serve):
 
 async def test_calls_without_time_are_shed_where_many_wait(serve):
     """Two seconds of work, for callers that wait for 20 ms. None that sends no deadline ends at one."""
-    served = await serve({SLOW: slow}, direct=DIRECT, limits=Limits(max_streams=1000), caller_timeout=0.02)
+    served = await serve(SLOWLY, limits=ServerLimits(max_concurrent_streams=1000), default_deadline=0.02)
     async with connected(served.address) as clients:
         streams = []
         for _ in range(40):
@@ -137,7 +141,7 @@ async def test_calls_without_time_are_shed_where_many_wait(serve):
     "sent", [b"", HELLO[:3], HELLO[:7]], ids=["headers", "part of the prefix", "part of the message"]
 )
 async def test_watches_and_half_sent_calls_keep_no_call_out_while_the_loop_is_late(serve, sent):
-    served = await serve({ECHO: echo}, limits=Limits(max_concurrency=64))
+    served = await serve({ECHO: echo}, limits=ServerLimits(max_concurrency=64))
     async with connected(served.address) as (hostile, client), late_loop():
         for _ in range(10):
             hostile.call(WATCH, message(b""))
@@ -152,10 +156,12 @@ async def test_watches_and_half_sent_calls_keep_no_call_out_while_the_loop_is_la
 
 
 async def test_connection_that_never_reads_keeps_no_other_out(serve):
-    async def large(_payload):
+    async def large(_call):
         return bytes(60_000)
 
-    served = await serve({ECHO: echo, SLOW: large}, limits=Limits(max_concurrency=64, max_streams=1000))
+    served = await serve(
+        {ECHO: echo, SLOW: large}, limits=ServerLimits(max_concurrency=64, max_concurrent_streams=1000)
+    )
     async with connected(served.address) as (hostile, client):
         await hostile.ask(SLOW, HELLO)
         hostile.writer.transport.pause_reading()
@@ -168,7 +174,7 @@ async def test_connection_that_never_reads_keeps_no_other_out(serve):
 
 
 async def test_burst_of_whole_calls_on_one_connection_is_not_taken_for_half_sent(serve):
-    served = await serve({SLOW: slow}, direct=DIRECT, limits=Limits(max_concurrency=128, max_streams=1000))
+    served = await serve(SLOWLY, limits=ServerLimits(max_concurrency=128, max_concurrent_streams=1000))
     async with connected(served.address, 1) as (client,):
         for _ in range(3):
             streams = [client.call(SLOW, HELLO, grpc_timeout="30S") for _ in range(100)]
@@ -179,7 +185,7 @@ async def test_burst_of_whole_calls_on_one_connection_is_not_taken_for_half_sent
 @pytest.mark.parametrize("answer", [None, DENY, b"\x08\x01"], ids=["error", "deny", "allow"])
 async def test_what_a_shed_call_is_answered_with(serve, answer):
     handler = Waiting()
-    served = await serve({WAIT: handler}, limits=Limits(max_concurrency=2), shed_answer=answer)
+    served = await serve({WAIT: Unary(handler, shed_answer=answer)}, limits=ServerLimits(max_concurrency=2))
     async with connected(served.address, 1) as (client,):
         streams = [client.call(WAIT, HELLO, grpc_timeout="30S") for _ in range(2)]
         await until(lambda: handler.calls == 2)

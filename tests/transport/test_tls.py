@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from rls.errors import SettingsError
-from rls.transport.base import CertificateStatus, Limits, Tls
+from rls.transport.base import CertificateStatus, Tls
+from rls.transport.handler import Call
 from rls.transport.tls import Certificates, expiry_of, make_context
 from tests.certs import Authority, put
 from tests.transport.conftest import until
@@ -24,8 +25,8 @@ CA, OTHER_CA = Authority(), Authority()
 DEADLINE = 10
 
 
-async def echo(payload: bytes) -> bytes:
-    return payload
+async def echo(call: Call) -> bytes:
+    return call.message
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ async def test_client_is_served_by_its_names_where_names_are_asked_for(serve, mt
 
 async def test_new_connections_are_shown_the_changed_certificate_and_calls_of_old_ones_finish(serve, tls, tmp_path):
     handler = Waiting()
-    served = await serve({WAIT: handler, ECHO: echo}, tls=tls, limits=Limits(drain=DEADLINE))
+    served = await serve({WAIT: handler, ECHO: echo}, tls=tls, drain_timeout=DEADLINE)
     first, second = tls.cert.read_bytes(), CA.issue(HOST)
     assert same(await certificate_of(served.address), first)
     async with calling(served.address) as call:

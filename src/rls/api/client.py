@@ -1,4 +1,4 @@
-"""One real check over gRPC, as a caller: what `rls call` sends."""
+"""A client that sends checks over gRPC, for `rls call`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from google.protobuf.wrappers_pb2 import UInt64Value
 from rls.api.service import SHOULD_RATE_LIMIT
 from rls.core.model import Descriptor, RateLimit, Request, Unit, to_bytes
 from rls.errors import RlsError, SettingsError
-from rls.proto import raw_pb2, rls_pb2
+from rls.proto import ratelimit_pb2, raw_pb2, rls_pb2
 
 _UNITS = {int(unit): unit for unit in Unit}
-# Neither a proxy of the environment nor a connection that others share: what is asked is this server.
+# No proxy from the environment and no shared connection: the check must reach this server.
 _OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
 
 
 class UnansweredError(RlsError):
-    """The server gave no answer: `code` is the gRPC status, its text says why."""
+    """No answer from the server: *code* is the gRPC status, *text* says why."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}" if text else code)
         self.code = code
+        self.text = text
 
 
 class DescriptorAnswer(NamedTuple):
@@ -39,7 +40,7 @@ class DescriptorAnswer(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """RateLimitResponse, and the *seconds* it took."""
+    """RateLimitResponse, and the *seconds* until it came."""
 
     code: str
     statuses: Sequence[DescriptorAnswer]
@@ -51,7 +52,7 @@ class Answer(NamedTuple):
 
 
 class ClientTls(NamedTuple):
-    """PEM files: *ca* to trust, the system's where None; *cert* and *key* to show."""
+    """PEM files: authorities to trust (None: the system's), and the certificate to present with its key."""
 
     ca: Path | None = None
     cert: Path | None = None
@@ -83,7 +84,7 @@ class Client:
         self._channel.close()
 
     def check(self, request: Request, *, timeout: float) -> Answer:
-        """Ask once, and wait for *timeout* seconds at most, the time to connect included.
+        """Send one check and wait up to *timeout* seconds, the time to connect included.
 
         Raises:
             UnansweredError: There is no answer.
@@ -93,6 +94,24 @@ class Client:
             descriptors=[_descriptor(descriptor) for descriptor in request.descriptors],
             hits_addend=request.hits_addend,
         )
+        return self._send(message, timeout)
+
+    def knows_domain(self, domain: str, *, timeout: float) -> bool | None:
+        """Whether the server has rules for *domain*; None without an answer. It counts nothing.
+
+        A limit that a request brings holds only in domains that have rules (`rls` and envoyproxy/ratelimit).
+        """
+        limit = ratelimit_pb2.RateLimitDescriptor.RateLimitOverride(requests_per_unit=1, unit="SECOND")
+        entry = raw_pb2.RateLimitDescriptor.Entry(key=b"rls_call_domain", value=b"")
+        probe = raw_pb2.RateLimitDescriptor(entries=[entry], limit=limit, hits_addend=UInt64Value(value=0))
+        message = raw_pb2.RateLimitRequest(domain=to_bytes(domain), descriptors=[probe])
+        try:
+            statuses = self._send(message, timeout).statuses
+        except UnansweredError:
+            return None
+        return statuses[0].limit is not None if statuses else None
+
+    def _send(self, message: raw_pb2.RateLimitRequest, timeout: float) -> Answer:
         began = time.perf_counter()
         try:
             response = self._call(message, timeout=timeout)

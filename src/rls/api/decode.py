@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from rls.core.model import LONGEST_WINDOW_SECONDS, Descriptor, Entry, RateLimit, Request, Unit
+from rls.core.model import MAX_WINDOW_SECONDS, Descriptor, Entry, RateLimit, Request, Unit
 from rls.errors import RequestError
 from rls.proto import ratelimit_pb2, raw_pb2, rls_pb2
 
@@ -109,7 +109,7 @@ def _override(
         ignored(f"descriptors[{number}].limit.unit is {limit.unit}: expected one of {_KNOWN}")
         return None
     multiplier = limit.unit_multiplier.value if limit.HasField("unit_multiplier") else 1
-    longest = LONGEST_WINDOW_SECONDS // unit.seconds
+    longest = MAX_WINDOW_SECONDS // unit.seconds
     if not 1 <= multiplier <= longest:
         ignored(f"descriptors[{number}].limit.unit_multiplier is {multiplier}: expected 1 to {longest}")
         return None

@@ -1,4 +1,4 @@
-"""ShouldRateLimit without a task for each call: the way of nearly all calls (`http2.UnaryHandler`)."""
+"""ShouldRateLimit, and the way of nearly all of its calls: without a task for each (see `DirectHandler`)."""
 
 from __future__ import annotations
 
@@ -7,57 +7,80 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from rls.api.decode import Message
 from rls.api.encode import encode
-from rls.api.service import Service
+from rls.api.service import SHOULD_RATE_LIMIT, Service
 from rls.core.decide import Decision
+from rls.engine.events import RequestContext
 from rls.engine.limiter import PendingCheck
-from rls.transport.base import Dropped, Turn
+from rls.transport.base import Dropped
+from rls.transport.handler import Call, Handler, Turn, Unary
 from rls.transport.http2 import Request, Responder
+from rls.transport.native.call import NativeCall
 from rls.transport.permits import TOO_LATE
 from rls.transport.status import StatusCode, status_of
 
 _LOG = logging.getLogger(__name__)
 
 
+def rate_limit_handlers(service: Service, shed_answer: bytes | None = None) -> dict[str, Handler]:
+    """The methods of RateLimitService by path; see `RateLimitHandler`."""
+
+    async def answer(call: Call) -> bytes:
+        return await service.answer(call.message, _CallContext(call))
+
+    def direct(turn: Turn) -> RateLimitHandler:
+        return RateLimitHandler(turn, service, shed_answer)
+
+    return {SHOULD_RATE_LIMIT: Unary(answer, direct, shed_answer=shed_answer)}
+
+
+class _CallContext(RequestContext):
+    """The request of a call that has a task."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def traceparent(self) -> str | None:
+        """See `RequestContext`."""
+        return self._call.traceparent
+
+
 class RateLimitHandler:
-    """Answers the calls of a connection with *service*.
+    """Answers the calls of a server with *service*.
 
     Args:
         turn: The present turn of the loop.
         service: Knows what messages come to.
-        caller_timeout: Seconds after which a caller without a deadline is taken to have given up.
-        unhurried: Seconds within which every answer is there: a call with a nearer deadline ends at its deadline.
-        shed_answer: What a call is answered with that has waited too long; None for an error.
-        on_drop: Called for every call whose caller did not get its answer.
+        shed_answer: What answers a call that has waited too long; None for an error.
         clock: Seconds, the same as those of the connections.
     """
 
     def __init__(
         self,
         turn: Turn,
-        *,
         service: Service,
-        caller_timeout: float = 0.02,
-        unhurried: float = 0.0,
         shed_answer: bytes | None = None,
-        on_drop: Callable[[Dropped], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.service = service
-        self.on_drop = on_drop
+        self.on_drop = turn.on_drop
         self.clock = clock
         self._turn = turn
-        self._caller_timeout = caller_timeout
-        self._unhurried = unhurried
+        self._default_deadline = turn.policy.default_deadline
+        self._max_service_time = turn.policy.max_service_time
         self._shed_answer = shed_answer
-        self._many = turn.in_task(service.answer_many)
+        self._many = turn.in_task(self._answer_many, shed_answer)
 
     def __call__(self, connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
-        """See `http2.UnaryHandler`."""
+        """See `DirectHandler`."""
         service = self.service
         timeout = request.head.timeout
         arrived = now - self._turn.waited
-        limit = self._caller_timeout if timeout is None else timeout
+        limit = self._default_deadline if timeout is None else timeout
         if self.clock() - arrived > limit * TOO_LATE:
             self._refuse(connection, stream_id, limit)
             return
@@ -67,21 +90,27 @@ class RateLimitHandler:
             self.fail(connection, stream_id, error)
             return
         if not isinstance(found, tuple):
-            self._many(connection, stream_id, request, found, now)
+            call = NativeCall(connection, request, message, None if timeout is None else arrived + timeout)
+            self._many(connection, stream_id, request, (found, _CallContext(call)), now)
             return
         prepared, begun = found
         check = _Check(service.limiter, prepared)
         check.handler = self
         check.connection = connection
         check.stream_id = stream_id
+        check.request = request
+        check.message = message
         check.begun = begun
         if timeout is None:
             check.deadline = _NEVER
         else:
             check.deadline = arrived + timeout
-            if timeout < self._unhurried:
+            if timeout < self._max_service_time:
                 asyncio.get_running_loop().call_later(timeout, check.expire)
         service.limiter.start(check)
+
+    async def _answer_many(self, asked: tuple[Message, RequestContext]) -> bytes:
+        return await self.service.answer_many(*asked)
 
     def fail(self, connection: Responder, stream_id: int, error: Exception) -> None:
         """End a call with what *error* means."""
@@ -112,13 +141,26 @@ _COUNTED = float("-inf")
 class _Check(PendingCheck):
     """One call. Its attributes are set by the handler: a constructor of its own would cost as much as a decision."""
 
-    __slots__ = ("begun", "connection", "deadline", "handler", "stream_id")
+    __slots__ = ("begun", "connection", "deadline", "handler", "message", "request", "stream_id")
 
     begun: Sequence[bytes]
     connection: Responder
     deadline: float
     handler: RateLimitHandler
+    message: bytes
+    request: Request
     stream_id: int
+
+    @property
+    def call(self) -> Call:
+        """Metadata, peer and trace context of the call, for whoever asks for them."""
+        deadline = None if self.deadline == _NEVER else self.deadline
+        return NativeCall(self.connection, self.request, self.message, deadline)
+
+    @property
+    def traceparent(self) -> str | None:
+        """See `RequestContext`."""
+        return self.call.traceparent
 
     def decided(self, decision: Decision) -> None:
         """See `PendingCheck`."""

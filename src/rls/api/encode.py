@@ -43,20 +43,20 @@ class ResponseOptions:
     Attributes:
         limit_headers: Names of the reference's three headers; None for none of them.
         ietf_headers: Add `RateLimit-Policy` and `RateLimit` for every limit that applied, and on a refusal `Retry-After`.
-        refusal_header: On a refusal, name of a header for the label of the rule that refused; "" for none.
+        limited_by_header: On a refusal, name of a header for the label of the rule that refused; "" for none.
         problem_json: On a refusal, an RFC 9457 body.
         dynamic_metadata: The reference's dynamic metadata: the request, and the metadata of the rules that it passed.
     """
 
     limit_headers: HeaderNames | None = None
     ietf_headers: bool = False
-    refusal_header: str = ""
+    limited_by_header: str = ""
     problem_json: bool = False
     dynamic_metadata: bool = False
     plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        adds = self.limit_headers or self.ietf_headers or self.refusal_header or self.problem_json
+        adds = self.limit_headers or self.ietf_headers or self.limited_by_header or self.problem_json
         object.__setattr__(self, "plain", not adds and not self.dynamic_metadata)
 
 
@@ -204,8 +204,8 @@ def _headers(decision: Decision, answers: ResponseOptions, modes: Modes) -> Iter
         return
     if answers.ietf_headers:
         yield Header("Retry-After", str(limited_by.seconds_until_reset))
-    if answers.refusal_header:
-        yield Header(answers.refusal_header, percent_encoded(limited_by.check.rule_label))
+    if answers.limited_by_header:
+        yield Header(answers.limited_by_header, percent_encoded(limited_by.check.rule_label))
     if answers.problem_json:
         yield Header("Content-Type", "application/problem+json")
 

@@ -15,11 +15,10 @@ from starlette.routing import Route
 from rls.api.json_token import JsonToken
 from rls.api.readiness import Readiness
 from rls.api.service import Service
-from rls.core.rules import Rule
-from rls.engine.limiter import Limiter
+from rls.core.rules import Rule, RuleSet
 from rls.errors import Diagnostic
 from rls.printable import json_line, printable
-from rls.slices import Slices
+from rls.slices import Slices, run, sort
 from rls.transport.http1.bounds import App, Bounded
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -107,15 +106,14 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def admin_app(limiter: Limiter) -> App:
-    """What shows state; nothing here changes any, or runs code."""
+def admin_app(rules: Callable[[], RuleSet]) -> App:
+    """What shows state; nothing here changes any, or runs code. *rules* returns those in force."""
 
     async def rlconfig(request: Request) -> Response:
-        rules = [rule for _, domain in sorted(limiter.rules.domains.items()) for rule in domain.rules()]
-        rules.sort(key=lambda rule: (rule.domain, rule.path))
+        found = await run(sort(rules().rules(), key=lambda rule: (rule.domain, rule.path)))
         if request.query_params.get("format") == "json":
-            return StreamingResponse(_unhurried(_as_json(rules)), media_type="application/json")
-        return StreamingResponse(_unhurried(f"{_as_text(rule)}\n".encode() for rule in rules), media_type="text/plain")
+            return StreamingResponse(_unhurried(_as_json(found)), media_type="application/json")
+        return StreamingResponse(_unhurried(f"{_as_text(rule)}\n".encode() for rule in found), media_type="text/plain")
 
     paths: Paths = {"/rlconfig": ("GET", "the rules in force; ?format=json for all of each", rlconfig)}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from rls.api.health import Health
 from rls.engine.enforcement import EnforcementState, Reason, State
 from rls.errors import BackendError, TimedOut
-from rls.transport.health import Health
 
 _POLL_SECONDS = 0.5
 _PING_TIMEOUT = 1.0

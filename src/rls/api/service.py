@@ -15,6 +15,7 @@ from rls.api.plain import read_descriptor, split
 from rls.core.check import Check
 from rls.core.model import Descriptor
 from rls.core.plan import DomainPlanner
+from rls.engine.events import RequestContext
 from rls.engine.limiter import Limiter
 from rls.engine.prepared import PreparedCheck, PreparedRequest
 from rls.errors import BackendError, NotLoaded, RequestError
@@ -75,8 +76,8 @@ class Service:
         self._checks = ClockCache[bytes, _KnownCheck](remembered_bytes * 3 // 8)
         self._rules = limiter.rules
 
-    async def answer(self, message: bytes) -> bytes:
-        """RateLimitResponse for the RateLimitRequest *message*.
+    async def answer(self, message: bytes, request: RequestContext | None = None) -> bytes:
+        """RateLimitResponse for the RateLimitRequest *message*; observers know it by *request*.
 
         Raises:
             RequestError: The message is not one that can be answered.
@@ -89,11 +90,11 @@ class Service:
             if isinstance(found, tuple):
                 prepared, begun = found
                 limiter = self.limiter
-                return encode(await limiter.run(prepared), begun, self.answers, limiter.modes)
+                return encode(await limiter.run(prepared, request), begun, self.answers, limiter.modes)
         except Exception as error:
             self.count_unanswered(error)
             raise
-        return await self.answer_many(found)
+        return await self.answer_many(found, request)
 
     def look_up(self, message: bytes) -> Remembered | Message:
         """What *message* comes to, remembered or found out; or the parsed message, where it has many descriptors.
@@ -168,7 +169,7 @@ class Service:
         reason = next((_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), _BUG)
         self.unanswered[reason] += 1
 
-    async def answer_many(self, parsed: Message) -> bytes:
+    async def answer_many(self, parsed: Message, request: RequestContext | None = None) -> bytes:
         """Answer a request of many descriptors, which `look_up` parsed. One is judged at a time: they are large.
 
         Raises:
@@ -185,6 +186,7 @@ class Service:
                 decision = await limiter.run_slices(
                     lambda: slices(parsed, ignored),
                     lambda judged: encoded.append(encode_statuses(judged.plan, judged.statuses)),
+                    request,
                 )
         except Exception as error:
             self.count_unanswered(error)

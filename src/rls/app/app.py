@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import uvloop
 
 from rls import __version__
+from rls.api.health import Health
 from rls.api.readiness import Readiness, wait_for_cause
 from rls.api.service import Service
 from rls.app.engine import Engine
@@ -27,14 +28,13 @@ from rls.engine.enforcement import Reason, State
 from rls.errors import Stopped
 from rls.settings import Settings
 from rls.stores.redis import Inspection
-from rls.transport.health import Health
 
 Started: TypeAlias = Callable[[Mapping[str, str], RuleSet], None]
 """Called once the server answers, with the address of each listener and the rules in force."""
 
 
-def run(settings: Settings, warnings: Sequence[str] = (), started: Started = lambda _, __: None) -> None:
-    """Serve until told to stop; *warnings* are logged first.
+def run(settings: Settings, warnings: Sequence[tuple[str, str]] = (), started: Started = lambda _, __: None) -> None:
+    """Serve until a signal stops it. *warnings*, event and text, are logged first.
 
     Raises:
         SettingsError: It cannot start.
@@ -57,7 +57,7 @@ class App:
         )
         self.engine = Engine(settings, self.telemetry, inspection, self._store_changed)
         limiter, policies = self.engine.limiter, self.engine.policies
-        self.loading = Loading(settings, limiter, enforcement, self.telemetry.events)
+        self.loading = Loading(settings, self.engine.rulebook, enforcement, self.telemetry.events)
         self.service = Service(limiter, answers=answers_of(settings), on_ignored=self.telemetry.events.override_ignored)
         self.health = Health(on_stall=self._stalled)
         self.readiness = Readiness(
@@ -70,14 +70,14 @@ class App:
         )
         self.watching = Watching(settings, self.telemetry, inspection, lambda: self.service.unanswered)
         self.listeners = Listeners(
-            settings, self.telemetry, limiter, self.service, self.health, self.readiness, self.watching
+            settings, self.telemetry, self.engine.rulebook, self.service, self.health, self.readiness, self.watching
         )
         self._show_numbers()
         self._stop = asyncio.Event()
         self._tasks = Tasks(self._task_ended)
         self._ended = ""
 
-    async def serve(self, warnings: Sequence[str], started: Started) -> None:
+    async def serve(self, warnings: Sequence[tuple[str, str]], started: Started) -> None:
         """Start, serve until told to stop, drain.
 
         Raises:
@@ -85,15 +85,15 @@ class App:
             Stopped: A part of it ended, so it drained as if told to.
         """
         self._handle_signals()
-        for warning in warnings:
-            self.log.warning("setting_ignored", reason=warning)
+        for event, text in warnings:
+            self.log.warning(event, reason=text)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.engine.aclose)
             if await self._unless_stopped(self._start(stack, started)):
                 await self._stop.wait()
-                self.log.info("draining", seconds=self.settings.drain)
+                self.log.info("draining", seconds=self.settings.drain_timeout)
                 self.readiness.drain()
-                await asyncio.sleep(self.settings.drain)
+                await asyncio.sleep(self.settings.drain_timeout)
                 await self.listeners.grpc.aclose()
         self.log.info("stopped")
         if self._ended:

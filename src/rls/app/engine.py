@@ -15,6 +15,7 @@ from rls.engine.enforcement import HOLD_SECONDS, Reason
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.limiter import Limiter
 from rls.engine.refunds import Refunds
+from rls.engine.rulebook import Rulebook
 from rls.observe.failure_policies import register_failure_policy_metrics, register_refund_metrics
 from rls.settings import Settings
 from rls.stores.redis import Inspection
@@ -34,6 +35,7 @@ class Engine:
         replicas: How many servers share the limits.
         policies: Decide while the store fails.
         limiter: Plans, counts and decides.
+        rulebook: Puts rules in force.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Engine:
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=(metrics, telemetry.events),
         )
+        self.rulebook = Rulebook(self.limiter, (metrics, telemetry.events))
         self._report_modes()
         register_failure_policy_metrics(metrics, self.policies, lambda: self.replicas.count)
         register_refund_metrics(metrics, self.limiter.refunds)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rls.api.health import Health
 from rls.api.http import admin_app, public_app
 from rls.api.json_token import JsonToken
 from rls.api.readiness import Readiness
 from rls.api.service import Service
 from rls.app.telemetry import Telemetry
-from rls.app.transports import Sockets, open_transport
+from rls.app.transports import Sockets, handlers_of, open_transport
 from rls.app.watching import Watching
-from rls.engine.limiter import Limiter
+from rls.engine.rulebook import Rulebook
 from rls.observe.metrics import CONTENT_TYPE
 from rls.settings import Settings
-from rls.transport.base import Transport
-from rls.transport.health import Health
+from rls.transport.base import ServerReports, Transport
 from rls.transport.http1.listener import HttpListener
 
 NAMES = ("grpc", "http", "admin")
@@ -33,20 +33,21 @@ class Listeners:
         self,
         settings: Settings,
         telemetry: Telemetry,
-        limiter: Limiter,
+        rulebook: Rulebook,
         service: Service,
         health: Health,
         readiness: Readiness,
         watching: Watching,
     ) -> None:
         sockets = Sockets(telemetry.metrics, telemetry.enforcement)
-        self.grpc: Transport = open_transport(settings, service, health, watching.drops.add, watching.limited, sockets)
+        reports = ServerReports(watching.drops.add, watching.limited, sockets.grpc, sockets.certificate)
+        self.grpc: Transport = open_transport(settings, handlers_of(settings, service, health), reports)
         self.all: dict[str, Transport | HttpListener] = {"grpc": self.grpc}
         if settings.http:
             public = public_app(
                 service,
                 readiness,
-                lambda: limiter.problems,
+                lambda: rulebook.diagnostics,
                 telemetry.metrics.expose,
                 CONTENT_TYPE,
                 json_checks=settings.json_checks,
@@ -54,7 +55,9 @@ class Listeners:
             )
             self.all["http"] = HttpListener(public, settings.http, counted=sockets.http)
         if settings.admin:
-            self.all["admin"] = HttpListener(admin_app(limiter), settings.admin, name="admin", counted=sockets.admin)
+            self.all["admin"] = HttpListener(
+                admin_app(lambda: rulebook.rules), settings.admin, name="admin", counted=sockets.admin
+            )
 
     @property
     def addresses(self) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Rules on their way into force: what the loader reads goes to the limiter, and what is not in force is reported."""
+"""Rules on their way into force: sources publish layers, the rulebook takes them, and what is missing is reported."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
 
 from rls.app.interpreter import freeze_garbage_collector
 from rls.engine.enforcement import EnforcementState, Reason, State
-from rls.engine.limiter import Limiter
+from rls.engine.layers import Layer
+from rls.engine.rulebook import Rulebook
 from rls.errors import Diagnostic
 from rls.observe.logs import EventLog
 from rls.settings import Settings
+from rls.sources.base import RuleSource, open_source
 from rls.sources.disk import Disk
-from rls.sources.load import LoadResult
-from rls.sources.loader import Loader
+from rls.sources.file_source import FileSource
 
-_WATCHES = 20
-"""How often lateness is looked for, in the time that makes a look late."""
+_CHECKS = 20
+"""How often lateness is checked, in the time after which a poll is late."""
 
 
 class Loading:
@@ -26,17 +29,20 @@ class Loading:
 
     Args:
         settings: Where the rules are, and whether it is meant that there are none.
-        limiter: Gets the rules.
+        rulebook: Gets the rules.
         enforcement: Gets the reasons for which rules are missing.
         log: Gets the warnings.
         disk: Where the files are.
-        late_seconds: How old the last look at all files may be. Each file may take seconds, and there may be many.
+        late_seconds: How old the last poll of a source may be. Each file may take seconds, and there may be many.
+
+    Raises:
+        SettingsError: Nothing serves a URL of the settings.
     """
 
     def __init__(
         self,
         settings: Settings,
-        limiter: Limiter,
+        rulebook: Rulebook,
         enforcement: EnforcementState,
         log: EventLog,
         *,
@@ -44,11 +50,16 @@ class Loading:
         late_seconds: float = 60.0,
     ) -> None:
         self._allow_no_rules = settings.allow_no_rules
-        self._loader = Loader(settings.config, allow_no_rules=settings.allow_no_rules, disk=disk)
         self._late_seconds = late_seconds
-        self._limiter = limiter
+        self._rulebook = rulebook
         self._enforcement = enforcement
         self._log = log
+        paths = [place for place in settings.config if isinstance(place, Path)]
+        sources: list[RuleSource] = []
+        if paths:
+            sources.append(FileSource(paths, allow_no_rules=settings.allow_no_rules, disk=disk))
+        sources += (open_source(place) for place in settings.config if isinstance(place, str))
+        self._sources = {rulebook.add_source(): source for source in sources}
 
     async def start(self) -> None:
         """Load for the first time.
@@ -56,49 +67,57 @@ class Loading:
         Raises:
             SettingsError: There is nothing at one of the paths.
         """
-        self.apply(await self._loader.start())
+        for number, source in self._sources.items():
+            await self._publish(number, await source.start())
 
     async def run(self) -> None:
-        """Load when files change, and on request; until cancelled."""
-        watch = asyncio.create_task(self._watch())
-        try:
-            await self._loader.run(self.apply)
-        finally:
-            watch.cancel()
+        """Load when rules change, and on request; until cancelled. Where one source ends, all do."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            for number, source in self._sources.items():
+                tasks.create_task(self._run(number, source))
 
     def request(self) -> None:
         """Load once more, as soon as possible."""
-        self._loader.request()
+        for source in self._sources.values():
+            source.request()
 
-    def apply(self, loaded: LoadResult) -> None:
-        """Put what was read in force, as far as it is good."""
-        self._log.rules_warned(loaded.warnings)
-        if loaded.files or not loaded.problems:
-            self._limiter.load(loaded.rules, loaded.files, loaded.problems)
-            freeze_garbage_collector()
-        else:
-            self._limiter.reject(loaded.problems)
-        report = self._enforcement.report
-        report(Reason.RULES_INVALID, _summary("mistake", loaded.mistakes))
-        report(Reason.RULES_LOST, _summary("path", loaded.lost))
-        report(Reason.RULES_NOT_READ, _summary("path", loaded.unread))
-        self._report_none(loaded.empty)
+    async def _run(self, number: int, source: RuleSource) -> None:
+        async def publish(layer: Layer) -> None:
+            await self._publish(number, layer)
+
+        await source.run(publish)
+        raise RuntimeError(f"the source of rules {type(source).__name__} ended")
+
+    async def _publish(self, number: int, layer: Layer) -> None:
+        """Put a layer in force, as far as it is good."""
+        self._log.rules_warned(layer.warnings)
+        if not await self._rulebook.publish(number, layer):
+            return
+        freeze_garbage_collector()
+        layers = self._rulebook.layers
+        for reason, noun, found in (
+            (Reason.RULES_INVALID, "mistake", [layer.mistakes for layer in layers]),
+            (Reason.RULES_LOST, "path", [layer.lost for layer in layers]),
+            (Reason.RULES_NOT_READ, "path", [layer.unread for layer in layers]),
+        ):
+            self._enforcement.report(reason, _summary(noun, tuple(chain.from_iterable(found))))
+        self._report_none([diagnostic for layer in layers for diagnostic in layer.empty])
 
     async def _watch(self) -> None:
-        """Report while files have not been looked at for too long: nobody knows whether they have changed."""
+        """Report while a source has not been polled for too long: nobody knows whether its rules have changed."""
         while True:
-            looked_at = self._loader.looked_at
-            is_late = time.time() - looked_at > self._late_seconds
-            when = datetime.fromtimestamp(looked_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            polled_at = min(source.polled_at for source in self._sources.values())
+            is_late = time.time() - polled_at > self._late_seconds
+            when = datetime.fromtimestamp(polled_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             text = f"a look at the files of rules has not ended since {when}: changes are not in force"
             self._enforcement.report(Reason.RULES_NOT_LOOKED_AT, text if is_late else "")
-            await asyncio.sleep(self._late_seconds / _WATCHES)
+            await asyncio.sleep(self._late_seconds / _CHECKS)
 
     def _report_none(self, empty: Sequence[Diagnostic]) -> None:
         """Report that no rule is in force, or that paths have none."""
-        limiter, where = self._limiter, _summary("path", empty)
-        some = any(True for domain in limiter.rules.domains.values() for _ in domain.rules())
-        if not limiter.loaded or not (some or self._allow_no_rules):
+        rulebook, where = self._rulebook, _summary("path", empty)
+        if not rulebook.loaded or not (rulebook.rules.size() or self._allow_no_rules):
             text = f"no rule is in force; {where}" if where else "no rule is in force"
             self._enforcement.report(Reason.NO_RULES, text, state=State.OFF)
         else:

@@ -1,21 +1,21 @@
-"""The command `rls`: parses and dispatches. What a command needs is imported when it runs, so that help is quick."""
+"""The command `rls`: parses and dispatches. Each command imports what it needs when it runs, so that help is quick."""
 
 from __future__ import annotations
 
 import platform
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-import typer.core
 import typer.main
 
 from rls.cli.call import call
 from rls.cli.check import check
+from rls.cli.help import Command, Group
 from rls.cli.output import print_all_characters
 
 
-class Commands(typer.core.TyperGroup):
-    """All commands, of which `serve` has its flags made from the settings when it is asked for."""
+class Commands(Group):
+    """All commands. The flags of `serve` are made from the settings when it is asked for."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that *args* name."""
@@ -23,27 +23,14 @@ class Commands(typer.core.TyperGroup):
         if name == "serve":
             from rls.cli.serve import serve_command  # noqa: PLC0415
 
-            command = serve_command()
+            # A shell completes all options, those of --help-all too.
+            command = serve_command(all_options=ctx.resilient_parsing)
         return name, command, rest
-
-
-class Command(typer.core.TyperCommand):
-    """A command whose help shows no Python types for arguments: their names say what is expected."""
-
-    def get_params(self, ctx: Any) -> Any:
-        """Its arguments and options."""
-        params = super().get_params(ctx)
-        for param in params:
-            if isinstance(param, typer.core.TyperArgument):
-                param.display_type_rich = lambda ctx: None  # type: ignore[method-assign]  # noqa: ARG005
-        return params
 
 
 app = typer.Typer(
     cls=Commands,
-    help="The Istio Rate Limiter: answers Envoy's rate limit checks.",
     no_args_is_help=True,
-    add_completion=False,
     # Plain tracebacks: the decorated ones show local variables, and so passwords.
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -51,19 +38,39 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback(epilog="Example: rls serve --config rules.yaml --backend redis://127.0.0.1:6379")
+def rls(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The Istio Rate Limiter: answers Envoy's rate limit checks."""
+
+
 @app.command()
 def serve() -> None:
-    """Answer checks until told to stop."""
+    """Answer rate limit checks until a signal stops the server."""
     raise AssertionError("Commands puts the real one in its place")
 
 
-app.command(cls=Command, no_args_is_help=True)(check)
-app.command(cls=Command, no_args_is_help=True)(call)
+app.command(cls=Command, no_args_is_help=True, epilog="Example: rls check config/")(check)
+app.command(
+    cls=Command,
+    no_args_is_help=True,
+    epilog="Example: rls call 127.0.0.1:8081 --domain mesh company_id=acme",
+)(call)
 
 
-@app.command()
+@app.command(cls=Command, epilog="Example: rls schema > rules.schema.json")
 def schema() -> None:
-    """Print the JSON Schema of the rules, for editors."""
+    """Print the JSON Schema of rules files, for editors."""
     import json  # noqa: PLC0415
 
     from rls.config.schema import json_schema  # noqa: PLC0415
@@ -71,9 +78,9 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
-@app.command()
+@app.command(cls=Command, epilog="Example: rls version")
 def version() -> None:
-    """Print the version."""
+    """Print the version of rls and of Python."""
     from rls import __version__  # noqa: PLC0415
 
     typer.echo(f"rls {__version__} (Python {platform.python_version()})")

@@ -1,4 +1,4 @@
-"""`rls check`: every mistake in the rules, before they go live."""
+"""`rls check`: reports every mistake in rules before they are deployed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 _MAX_ANNOTATIONS = 10
-"""GitHub shows no more of one level for a step, and says nothing of the others."""
+"""Annotations of one level that GitHub shows for a step. It drops the rest silently."""
 
 
 class Format(StrEnum):
-    """How findings are printed."""
+    """Formats of findings."""
 
     TEXT = "text"
     GITHUB = "github"
@@ -31,24 +31,29 @@ class Format(StrEnum):
 
 
 class Target(StrEnum):
-    """A server other than `rls` that is to read the same files."""
+    """Another server that reads the same files."""
 
     ENVOYPROXY = "envoyproxy"
 
 
 def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or directories of rules.")],
-    form: Annotated[Format, typer.Option("--format", help="How findings are printed.")] = Format.TEXT,
-    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or directories with rules.")],
+    form: Annotated[
+        Format, typer.Option("--format", metavar="text|github|json", help="Print findings in this format.")
+    ] = Format.TEXT,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
     target: Annotated[
-        Target | None, typer.Option("--for", help="Also find what envoyproxy/ratelimit refuses or reads otherwise.")
+        Target | None,
+        typer.Option(
+            "--for", metavar="envoyproxy", help="Also report what envoyproxy/ratelimit rejects or reads differently."
+        ),
     ] = None,
 ) -> None:
-    """Find every mistake in rules.
+    """Report every mistake in rules files.
 
-    Prints a line [bold]file:line:column: message[/bold] for each, and a summary on stderr.
+    Prints one line per mistake, FILE:LINE:COLUMN: MESSAGE, and a summary on stderr.
 
-    Exits with 0 where there is none, with 1 where there is, with 2 where it was called wrongly.
+    Exit codes: 0 no mistakes, 1 mistakes, 2 wrong usage.
     """
     from rls.config.envoyproxy import differences  # noqa: PLC0415
     from rls.sources.disk import Disk  # noqa: PLC0415
@@ -62,7 +67,7 @@ def check(
         raise typer.Exit(2)
     loaded = load(paths)
     if not loaded.problems and not _rules(loaded):
-        nothing = "there is no rule here, so a server would limit nothing, expected a `rate_limit`"
+        nothing = "no rule found, so a server would limit nothing, expected a `rate_limit`"
         loaded = replace(loaded, problems=(Diagnostic(SourceLocation(str(paths[0]), 1, 1), nothing),))
     if target is Target.ENVOYPROXY:
         refused, otherwise = differences(loaded.files, Disk().read)
@@ -80,16 +85,16 @@ def check(
 
 
 def _as_text(errors: Iterable[Diagnostic], warnings: Iterable[Diagnostic]) -> Iterable[str]:
-    """In the order of their places."""
+    """In the order of their locations."""
     texts = [(problem.place, str(problem)) for problem in errors]
     texts += [(problem.place, f"{problem.place}: warning: {problem.message}") for problem in warnings]
     return [printable_line(text) for _, text in sorted(texts)]
 
 
 def _as_github(errors: Sequence[Diagnostic], warnings: Sequence[Diagnostic]) -> Iterable[str]:
-    """Workflow commands, which annotate the lines of a pull request; each is one line, so no text begins another.
+    """Workflow commands, which annotate the lines of a pull request. Each is one line, so no text begins another.
 
-    What is more than GitHub shows are plain lines of the log.
+    Findings over GitHub's maximum are plain lines of the log.
     """
     for level, problems in (("error", errors), ("warning", warnings)):
         shown = len(problems) if len(problems) <= _MAX_ANNOTATIONS else _MAX_ANNOTATIONS - 1

@@ -1,45 +1,65 @@
-"""`rls serve`: its flags are the settings, its help is theirs."""
+"""`rls serve`: its flags and its help come from the settings."""
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
-from typing import Annotated, Any, cast, get_args
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import typer
 import typer.main
 from pydantic.fields import FieldInfo
-from rich.markup import escape
 
+from rls.cli.help import Command
 from rls.cli.output import say
 from rls.cli.welcome import welcome
 from rls.core.rules import RuleSet
 from rls.errors import RlsError, SettingsError
-from rls.settings import Flag, Settings, duration_text, flag, left_over, not_settings, outdated, read, variable
+from rls.settings import (
+    RENAMED,
+    Flag,
+    Settings,
+    deprecated,
+    duration_text,
+    flag,
+    left_over,
+    old_flag,
+    read,
+    unknown_variables,
+    variable,
+)
+
+EXAMPLE = """\
+Every option is also an environment variable: --drain-timeout is RLS_DRAIN_TIMEOUT. Options win.
+
+Example: rls serve --config rules.yaml --backend redis://127.0.0.1:6379
+"""
 
 
-def serve_command() -> Any:
-    """The command, with a flag for each setting."""
+def serve_command(*, all_options: bool = False) -> Any:
+    """The command, with a flag for each setting; help shows the common ones, or *all_options*."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    parameters = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+    parameters = [_parameter(name, field, show=all_options) for name, field in Settings.model_fields.items()]
+    parameters += _old_parameters()
+    parameters.append(_help_all())
     _serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     _serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app.command("serve", context_settings={"help_option_names": ["-h", "--help"]})(_serve)
+    options: Any = {"cls": Command, "context_settings": {"help_option_names": ["-h", "--help"]}, "epilog": EXAMPLE}
+    app.command("serve", **options)(_serve)
     return typer.main.get_command(app)
 
 
 def _serve(**flags: Any) -> None:
-    """Answer checks until told to stop.
+    r"""Answer rate limit checks until a signal stops the server.
 
-    Every flag can be given as an environment variable, whose name stands in its help; the flag wins.
-
-    SIGTERM and SIGINT end it, after a drain; SIGHUP reads the rules again. It exits with 1 where it cannot start or a
-    part of it ends, with 2 where a setting cannot be used.
+    \b
+    SIGTERM and SIGINT stop it after --drain-timeout; SIGHUP reloads the rules.
+    Exit codes: 0 stopped by a signal, 1 failed, 2 wrong settings.
     """
     from rls.app.app import run  # noqa: PLC0415
 
-    given = {name: value for name, value in flags.items() if value not in (None, [])}
+    given = {name: _switched(name, value) for name, value in flags.items() if value not in (None, [])}
     try:
         settings = read(given)
     except SettingsError as error:
@@ -51,35 +71,86 @@ def _serve(**flags: Any) -> None:
         if settings.log_format == "text":
             typer.echo(welcome(addresses, rules, tls=settings.tls_cert is not None), nl=False)
 
+    unknown = [*unknown_variables(os.environ), *left_over(os.environ)]
+    warnings = [("setting_deprecated", text) for text in deprecated(given)]
+    warnings += [("unknown_setting", text) for text in unknown]
     try:
-        run(settings, [*not_settings(os.environ), *outdated(given), *left_over(os.environ)], started)
+        run(settings, warnings, started)
     except RlsError as error:
         say(f"rls: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    shown = next(part for part in field.metadata if isinstance(part, Flag))
-    declaration, kind = flag(name), cast("Any", str)
-    metavar = shown.metavar or "|".join(map(str, get_args(field.annotation)))
+def _switched(name: str, value: Any) -> Any:
+    """The value of the setting *name*: False where it is on by default, since its flag turns it off."""
+    new = RENAMED.get(name)
+    on_by_default = new.inverse if new is not None else Settings.model_fields[name].default is True
+    return not value if on_by_default else value
+
+
+def _parameter(name: str, field: FieldInfo, *, show: bool) -> inspect.Parameter:
+    shown = _shown(field)
+    declaration, kind, metavar = flag(name), cast("Any", str), shown.metavar or "|".join(_choices(field))
     if field.annotation is bool:
         declaration, kind, metavar = flag(f"no_{name}") if field.default else flag(name), bool, ""
     elif str(field.annotation).startswith("tuple"):
         kind = list[str]
+    notes = "; ".join(note for note in (_default(field), _variable(name, field) if show else "") if note)
     option = typer.Option(
         declaration,
-        help=f"{_described(field)} [dim]{escape(f'[{_default(field, shown.metavar)}{_variable(name, field)}]')}[/dim]",
+        help=f"{_described(field)} [{notes}]" if notes else _described(field),
         metavar=metavar or None,
-        rich_help_panel=shown.panel,
+        rich_help_panel=shown.panel if show else None,
+        hidden=not (show or shown.common),
         show_default=False,
+        autocompletion=_completion(_choices(field)),
     )
+    return _keyword(name, kind, option)
+
+
+def _old_parameters() -> Iterator[inspect.Parameter]:
+    """The flags of old names, which help does not show."""
+    for old, new in RENAMED.items():
+        kind = bool if Settings.model_fields[new.name].annotation is bool else str
+        yield _keyword(old, kind, typer.Option(old_flag(old), hidden=True))
+
+
+def _help_all() -> inspect.Parameter:
+    def show(ctx: typer.Context, wanted: bool) -> None:
+        if wanted:
+            typer.echo(serve_command(all_options=True).get_help(ctx))
+            raise typer.Exit
+
+    text = "Show all options, with their variables, and exit."
+    option = typer.Option("--help-all", is_eager=True, expose_value=False, callback=show, help=text)
+    return _keyword("help_all", bool, option)
+
+
+def _keyword(name: str, kind: Any, option: Any) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
 
 
+def _shown(field: FieldInfo) -> Flag:
+    return next(part for part in field.metadata if isinstance(part, Flag))
+
+
+def _choices(field: FieldInfo) -> tuple[str, ...]:
+    return get_args(field.annotation) if get_origin(field.annotation) is not None and not _shown(field).metavar else ()
+
+
+def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]] | None:
+    """What a shell completes a value with."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete if choices else None
+
+
 def _described(field: FieldInfo) -> str:
-    """What the flag of *field* does; that of a setting which is on turns it off."""
+    """What the flag of *field* does; the flag of a setting that is on turns it off."""
     text = field.description or ""
     return f"Do not {text[0].lower()}{text[1:]}" if field.default is True else text
 
@@ -89,9 +160,11 @@ def _variable(name: str, field: FieldInfo) -> str:
     return f"{variable(name)}=false" if field.default is True else variable(name)
 
 
-def _default(field: FieldInfo, metavar: str) -> str:
-    """What help says of the default, where there is one to speak of."""
+def _default(field: FieldInfo) -> str:
+    """The default as help shows it; "" for none, for switches and for empty ones."""
     value = field.get_default()
-    if field.is_required() or value in (None, "", (), False, True):
+    if field.is_required():
+        return "required"
+    if value in (None, "", (), False, True):
         return ""
-    return f"default: {duration_text(value) if metavar == 'DURATION' else value}; "
+    return f"default: {duration_text(value) if _shown(field).metavar == 'DURATION' else value}"

@@ -1,4 +1,4 @@
-"""What a server that was started by hand says: where it listens, and what to try."""
+"""What a server prints when it starts: its addresses, and a command to try."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from rls.addresses import loopback
 from rls.core.rules import RuleSet
 from rls.printable import printable
 
 
 def welcome(addresses: Mapping[str, str], rules: RuleSet, *, tls: bool = False) -> str:
-    """Lines that name *addresses*, by what they are for, and a command that asks the one for gRPC."""
+    """Lines with *addresses*, by what they serve, and a command that sends a check to the one for gRPC."""
     listed = "".join(f"  {name:5} {address}\n" for name, address in addresses.items())
     tried = example_call(addresses["grpc"], rules, tls=tls)
     return f"rls listens on\n{listed}" + (f"try\n  {tried}\n" if tried else "")
 
 
 def example_call(address: str, rules: RuleSet, *, tls: bool = False) -> str:
-    """A command that asks the server at *address* for one of *rules*; "" where there is none."""
-    for wildcard_host, loopback in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if address.startswith(wildcard_host):
-            address = loopback + address.removeprefix(wildcard_host)
+    """A command that sends the server at *address* a check for one of *rules*; "" without rules."""
+    address = loopback(address)
     for domain in rules.domains.values():
         if entries := domain.example():
             words = [_program(), "call", address, *(["--tls"] if tls else []), "--domain", domain.name]

@@ -7,17 +7,20 @@ from typing import NamedTuple
 from rls.config import lint
 from rls.config.foreign import foreign
 from rls.config.intent import doubts
-from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse
+from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse_in_steps
 from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
 from rls.config.scalars import NULL
-from rls.config.schema import DESCRIPTOR, DOCUMENT, MAX_WINDOW_SECONDS, RATE_LIMIT, REPLACED, SHAPES
+from rls.config.schema import DESCRIPTOR, DOCUMENT, RATE_LIMIT, REPLACED, SHAPES
 from rls.core.algorithms import ALGORITHMS
-from rls.core.model import FIXED_WINDOW, Entry, RateLimit, Unit
+from rls.core.model import FIXED_WINDOW, MAX_WINDOW_SECONDS, Entry, RateLimit, Unit
 from rls.core.rules import OnBackendError, Rule, TrieNode, Wildcard
 from rls.errors import ConfigError, Diagnostic, SourceLocation
+from rls.slices import Steps, finish
 
 _POLICIES = {str(policy): policy for policy in OnBackendError}
 _UNITS = {unit.name: unit for unit in Unit}
+_STEP = 10
+"""Descriptors of one step."""
 _UNIT_WORDS = SHAPES[RATE_LIMIT].keys["unit"].words
 
 
@@ -49,11 +52,20 @@ class Compiled(NamedTuple):
 
 def compile_file(file: str, text: bytes) -> Compiled:
     """Compile the YAML *text* of *file*."""
+    return finish(compile_in_steps(file, text))
+
+
+def compile_in_steps(file: str, text: bytes) -> Steps[Compiled]:
+    """As `compile_file`; a step takes a few descriptors, half a millisecond or so."""
     compiler = _Compiler(file)
     documents: list[Document] = []
     problems = compiler.reader.problems
     try:
-        documents.extend(compiler.document(node) for node in parse(file, text) if not _is_empty(node))
+        for node in parse_in_steps(file, text):
+            if node is None:
+                yield
+            elif not _is_empty(node):
+                documents.append((yield from compiler.document(node)))
     except ConfigError as error:
         problems.extend(error.problems)
     if not documents and not problems:
@@ -87,7 +99,7 @@ class _Compiler:
         # By domain, so that two documents of one domain are seen to say the same.
         self._tops: dict[str, dict[Entry, SourceLocation]] = {}
 
-    def document(self, node: YamlNode) -> Document:
+    def document(self, node: YamlNode) -> Steps[Document]:
         """The rules of one document."""
         self._named, self._replaced = [], []
         root = TrieNode()
@@ -105,7 +117,7 @@ class _Compiler:
             self.reader.error(fields.get("domain", node), "the document has no `domain`, expected `domain: …`")
         items = fields.value("descriptors")
         if items is not None:
-            self._descriptors(items, root, "", self._tops.setdefault(self._domain, {}))
+            yield from self._descriptors(items, root, "", self._tops.setdefault(self._domain, {}))
         if fields.lacks("descriptors") or (items is not None and not items.items):
             at = fields.get("descriptors", node)
             self.reader.warn(at, "the document has no `descriptors`, so it limits nothing")
@@ -129,11 +141,22 @@ class _Compiler:
                 )
         return found
 
-    def _descriptors(self, items: YamlSequence, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]) -> None:
-        for item in self.reader.mappings("descriptors", items):
-            self._descriptor(item, parent, path, seen)
+    def _descriptors(
+        self, items: YamlSequence, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]
+    ) -> Steps[None]:
+        for number, item in enumerate(self.reader.mappings("descriptors", items)):
+            node, below, children = self._descriptor(item, parent, path, seen)
+            if children is not None:
+                yield from self._descriptors(children, node, below, {})
+                self.reader.warnings += yield from lint.unreachable(node)
+                self.reader.warnings += yield from lint.hidden(node)
+            if number % _STEP == 0:
+                yield
 
-    def _descriptor(self, item: YamlMapping, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]) -> None:
+    def _descriptor(
+        self, item: YamlMapping, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]
+    ) -> tuple[TrieNode, str, YamlSequence | None]:
+        """Compile one descriptor without those below it; returns its node, its path and the list of those below it."""
         fields = self.reader.fields(DESCRIPTOR, item)
         key, value = fields.text("key"), fields.text("value")
         self._doubt("key", fields)
@@ -153,14 +176,11 @@ class _Compiler:
         if limit is not None:
             node.rule = self._rule(fields, limit, path, place_of(node))
         children = fields.value("descriptors")
-        if children is not None:
-            self._descriptors(children, node, path, {})
-            self.reader.warnings.extend(lint.unreachable(node))
-            self.reader.warnings.extend(lint.hidden(node))
         for name, message in lint.idle(
             fields, has_limit=limit is not None, has_children=bool(children and children.items)
         ):
             self.reader.warn(fields[name], message)
+        return node, path, children
 
     def _doubt(self, name: str, fields: Fields) -> None:
         for message in doubts(name, fields.text(name)):

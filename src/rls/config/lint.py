@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from rls.config.reader import Fields, shorten
 from rls.core.model import Unit
 from rls.core.rules import Rule, TrieNode, Wildcard
 from rls.errors import Diagnostic, SourceLocation
+from rls.slices import STEP, Steps
 
 # Comparing wildcards pair by pair is worth it only where somebody wrote them by hand.
 MAX_WILDCARDS = 500
@@ -50,7 +52,7 @@ def idle_in_limit(fields: Fields) -> list[tuple[str, str]]:
     return found
 
 
-def unreachable(parent: TrieNode) -> list[Diagnostic]:
+def unreachable(parent: TrieNode) -> Steps[list[Diagnostic]]:
     """Children of *parent* that no value can reach, because an earlier wildcard takes them all."""
     problems = []
     for key, wildcards in parent.wildcards.items():
@@ -58,6 +60,7 @@ def unreachable(parent: TrieNode) -> list[Diagnostic]:
             earlier = next((other for other, _ in wildcards[:i] if _covers(other, wildcard)), None)
             if earlier is not None and node.place is not None:
                 problems.append(_unreachable(node, earlier.text))
+            yield
         default = parent.defaults.get(key)
         if default is not None and any(wildcard.text.strip("*") == "" for wildcard, _ in wildcards):
             problems.append(_unreachable(default, "*"))
@@ -69,13 +72,15 @@ def _unreachable(node: TrieNode, text: str) -> Diagnostic:
     return Diagnostic(place, f"`{node.text}` is never reached: the wildcard `{text}` takes all of its values")
 
 
-def hidden(parent: TrieNode) -> list[Diagnostic]:
+def hidden(parent: TrieNode) -> Steps[list[Diagnostic]]:
     """Children of *parent* for one value, or for a pattern, that lack what the rest of the values have below them.
 
     The search does not go back from a match: a request of that value is not limited by what is only there.
     """
     problems = []
-    for (key, value), node in parent.exact.items():
+    for number, ((key, value), node) in enumerate(parent.exact.items()):
+        if number % STEP == 0:
+            yield
         if not (node.exact or node.defaults) or node.place is None:
             continue
         wildcards = [] if "*" in value else parent.wildcards.get(key, [])[:MAX_WILDCARDS]
@@ -85,6 +90,8 @@ def hidden(parent: TrieNode) -> list[Diagnostic]:
         if rest is not None and missing:
             there = f"below `{shorten(node.text)}` there is no {missing}, which `{shorten(rest.text)}` has"
             problems.append(Diagnostic(node.place, f"{there}; requests of that value are not limited by it"))
+        if rest is not None:
+            yield
     return problems
 
 
@@ -94,7 +101,7 @@ def _missing(node: TrieNode, rest: TrieNode) -> str:
     for key in rest.defaults:
         if key not in node.defaults and not any(wildcard.text == "*" for wildcard, _ in node.wildcards.get(key, ())):
             return f"`{shorten(key)}`" if key not in keys else f"`{shorten(key)}` for any value"
-    for (key, value), child in list(rest.exact.items())[:MAX_WILDCARDS]:
+    for (key, value), child in islice(rest.exact.items(), MAX_WILDCARDS):
         taken = (key, value) in node.exact or key in node.defaults
         if not taken and not any(
             _covers(wildcard, Wildcard.parse(value)) for wildcard, _ in node.wildcards.get(key, ())
@@ -121,22 +128,27 @@ def _written(flag: bool) -> str:
     return "true" if flag else "false"
 
 
-def replacements(named: Iterable[Rule], replaced: Iterable[tuple[str, SourceLocation]]) -> list[Diagnostic]:
-    """What is odd about `replaces` in one domain."""
-    rules = list(named)
-    by_name: dict[str, list[Rule]] = {}
-    for rule in rules:
+def replacements(named: Sequence[Rule], replaced: Iterable[tuple[str, SourceLocation]]) -> Steps[list[Diagnostic]]:
+    """What is odd about `replaces` in one domain. *named*: its rules that have a name or replace others."""
+    replaced_by: dict[str, set[str]] = {}
+    for number, rule in enumerate(named):
         if rule.name:
-            by_name.setdefault(rule.name, []).append(rule)
-    problems = [
-        Diagnostic(place, f"`replaces` names `{shorten(name)}`, but no rate limit of this domain has that name")
-        for name, place in replaced
-        if name not in by_name
-    ]
-    for rule in rules:
+            replaced_by.setdefault(rule.name, set()).update(rule.replaces)
+        if number % STEP == 0:
+            yield
+    problems = []
+    for number, (name, place) in enumerate(replaced):
+        if name not in replaced_by:
+            message = f"`replaces` names `{shorten(name)}`, but no rate limit of this domain has that name"
+            problems.append(Diagnostic(place, message))
+        if number % STEP == 0:
+            yield
+    for number, rule in enumerate(named):
         for name in sorted(rule.replaces):
             # Of the two, the one whose name comes first tells.
-            if rule.name < name and any(rule.name in other.replaces for other in by_name.get(name, ())) and rule.place:
+            if rule.name < name and rule.name in replaced_by.get(name, ()) and rule.place:
                 both = f"`{shorten(rule.name)}` and `{shorten(name)}`"
                 problems.append(Diagnostic(rule.place, f"{both} replace each other: where both apply, neither counts"))
+        if number % STEP == 0:
+            yield
     return problems

@@ -7,12 +7,11 @@ as long; so only its parser, libyaml, is used, event by event. Scalars get their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 from yaml import events
-from yaml._yaml import CParser
 
 from rls.config.syntax import explain
 from rls.errors import ConfigError, Diagnostic, SourceLocation
@@ -20,6 +19,8 @@ from rls.errors import ConfigError, Diagnostic, SourceLocation
 STR_TAG = "tag:yaml.org,2002:str"
 MAX_DEPTH = 200
 MAX_ALIASED_NODES = 1_000_000
+_STEP = 20
+"""Mappings and lists of one step."""
 
 
 class Scalar(NamedTuple):
@@ -66,6 +67,15 @@ def parse(file: str, text: bytes) -> Iterator[YamlNode]:
     Raises:
         ConfigError: It is no YAML, or nests or repeats without bounds.
     """
+    return (node for node in parse_in_steps(file, text) if node is not None)
+
+
+def parse_in_steps(file: str, text: bytes) -> Iterator[YamlNode | None]:
+    """As `parse`, with None after every few events, so that the caller can do something else.
+
+    Raises:
+        ConfigError: As `parse`.
+    """
     try:
         yield from _Composer(file, text).documents()
     except yaml.YAMLError as error:
@@ -78,21 +88,22 @@ class _Composer:
     def __init__(self, file: str, text: bytes) -> None:
         self._file = file
         # Any: the stubs of its events leave open what is always there.
-        self._next: Callable[[], Any] = CParser(text).get_event
+        self._next: Callable[[], Any] = yaml.CBaseLoader(text).get_event
         self._anchors: dict[str, YamlNode] = {}
         self._open: list[YamlSequence | YamlMapping] = []
         self._aliased = 0
 
-    def documents(self) -> Iterator[YamlNode]:
+    def documents(self) -> Iterator[YamlNode | None]:
         while (event := self._next()) is not None:
             if event.__class__ is events.DocumentStartEvent:
                 self._anchors = {}
-                yield self._document()
+                yield (yield from self._document())
 
-    def _document(self) -> YamlNode:
+    def _document(self) -> Generator[None, None, YamlNode]:
         parent: YamlSequence | YamlMapping = YamlSequence(1, 1)
         key: YamlNode | None = None  # of *parent*, where the value is still to come
         keys: list[YamlNode | None] = []
+        ended = 0
         while True:
             event = self._next()
             kind = event.__class__
@@ -117,6 +128,9 @@ class _Composer:
                 node = parent
                 parent, key = self._open.pop(), keys.pop()
                 self._account(node, parent)
+                ended += 1
+                if ended % _STEP == 0:
+                    yield
             if isinstance(parent, YamlSequence):
                 parent.items.append(node)
             elif key is None:

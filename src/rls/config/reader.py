@@ -113,17 +113,19 @@ class Reader:
             if name in own:
                 self.warn(key_node, f"`{name}` stands here twice, expected once; the last one counts")
             own.add(name)
-            self._check_overridden(name, key, fields)
+            if name in fields:
+                self._check_overridden(name, key, fields)
             value = self._value(name, key, node, fields, overridden=overridden or counts[name] is not node)
             fields[name] = Field(value, key_node.line, key_node.column)
         return fields
 
-    def mappings(self, name: str, items: YamlSequence) -> list[YamlMapping]:
+    def mappings(self, name: str, items: YamlSequence) -> Iterator[YamlMapping]:
         """The items of the list under the key *name*, each of which must be a mapping."""
         for item in items.items:
-            if not isinstance(item, YamlMapping):
+            if isinstance(item, YamlMapping):
+                yield item
+            else:
                 self.error(item, f"an item of `{name}` is {describe(item)}, expected a mapping{_example(name)}")
-        return [item for item in items.items if isinstance(item, YamlMapping)]
 
     def _value(self, name: str, key: FieldSpec, node: YamlNode, fields: Fields, *, overridden: bool) -> Any:
         kind = key.kind

@@ -14,7 +14,6 @@ from rls.core.algorithms import ALGORITHMS
 from rls.core.model import FIXED_WINDOW, UINT32_MAX, Unit
 from rls.core.rules import OnBackendError
 
-MAX_WINDOW_SECONDS = 100 * Unit.YEAR.seconds
 SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
 
 

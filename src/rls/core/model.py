@@ -8,7 +8,7 @@ from typing import NamedTuple
 UINT32_MAX = 0xFFFF_FFFF
 FIXED_WINDOW = "fixed_window"
 """The algorithm of limits that name none."""
-LONGEST_WINDOW_SECONDS = 100 * 31_536_000
+MAX_WINDOW_SECONDS = 100 * 31_536_000
 """A century: any longer, and a counter's expiry would leave the range of a Redis TTL."""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from itertools import chain
+from typing import NamedTuple, TypeAlias
 
 from rls.core.model import Entry, RateLimit
 from rls.errors import SourceLocation
@@ -25,6 +26,36 @@ class OnBackendError(StrEnum):
     ALLOW = "allow"
     DENY = "deny"
     ERROR = "error"
+
+
+class RuleId(NamedTuple):
+    """What a rule is called everywhere: in events, metrics, logs, errors and `/rlconfig`.
+
+    Attributes:
+        domain: Domain of the rule.
+        path: See `Rule.path`; *domain* and *path* name a rule across revisions.
+        name: See `Rule.name`.
+        place: See `Rule.place`.
+    """
+
+    domain: str
+    path: str
+    name: str = ""
+    place: SourceLocation | None = None
+
+    @property
+    def key(self) -> str:
+        """Domain and path as one text: counters with the same key share their rule's part of a bounded store."""
+        return f"{self.domain}|{self.path}"
+
+    @property
+    def where(self) -> str:
+        """`file:line` of its descriptor; "" where the rule comes from no file."""
+        return f"{self.place.file}:{self.place.line}" if self.place else ""
+
+    def __str__(self) -> str:
+        name = f" ({self.name})" if self.name else ""
+        return f"{self.domain} {self.path}{name}" + (f" at {self.where}" if self.place else "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +85,11 @@ class Rule:
     metadata: Metadata | None = None
     on_backend_error: OnBackendError | None = None
     place: SourceLocation | None = None
+
+    @property
+    def id(self) -> RuleId:
+        """What the rule is called."""
+        return RuleId(self.domain, self.path, self.name, self.place)
 
     @property
     def label(self) -> str:
@@ -100,6 +136,7 @@ class TrieNode:
         value_to_metric: Whether the matched value becomes part of the rule's metric label.
         text: `key` or `key_value`, as in `Rule.path`.
         place: Where the descriptor stands; None at the root.
+        digest: Hash of this node and all below it, as `engine.digests` computes it; 0 before.
     """
 
     text: str = ""
@@ -110,6 +147,11 @@ class TrieNode:
     share_threshold: bool = False
     value_to_metric: bool = False
     place: SourceLocation | None = None
+    digest: int = 0
+
+    def children(self) -> Iterator[TrieNode]:
+        """Its children, each once."""
+        return chain(self.exact.values(), self.defaults.values())  # wildcards are among the exact ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,13 +169,16 @@ class Domain:
 
     def rules(self) -> Iterator[Rule]:
         """Every rule, once, parents before their children."""
-        nodes = [self.root]
-        while nodes:
-            node = nodes.pop()
+        # Iterators, not lists: a node may have a hundred thousand children.
+        levels = [iter((self.root,))]
+        while levels:
+            node = next(levels[-1], None)
+            if node is None:
+                levels.pop()
+                continue
             if node.rule is not None:
                 yield node.rule
-            # Wildcards are among the exact ones.
-            nodes += [*reversed(node.defaults.values()), *reversed(node.exact.values())]
+            levels.append(node.children())
 
     def example(self) -> list[Entry]:
         """Entries of a descriptor that leads to one of its rules, with *acme* for any value; none where there is none."""
@@ -152,6 +197,28 @@ def _entries_below(node: TrieNode) -> list[Entry]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleSet:
-    """All domains that are in force at one time."""
+    """All domains that are in force at one time.
+
+    Attributes:
+        domains: By name.
+        revision: Id of what the rules say, from the rulebook: equal on every pod with the same rules. "" before.
+        counts: Number of rules by domain, from the rulebook; empty before.
+    """
 
     domains: Mapping[str, Domain] = field(default_factory=dict)
+    revision: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def rules(self) -> Iterator[Rule]:
+        """Every rule of every domain, once."""
+        for domain in self.domains.values():
+            yield from domain.rules()
+
+    def count(self, domain: str) -> int:
+        """Number of rules in *domain*; walks through them where the rulebook has not counted them."""
+        known = self.counts.get(domain)
+        return sum(1 for _ in self.domains[domain].rules()) if known is None else known
+
+    def size(self) -> int:
+        """Number of rules."""
+        return sum(map(self.count, self.domains))

@@ -1,75 +1,119 @@
-"""What happens in a server, told to whoever observes it: metrics, logs, traces."""
+"""What happens in a server, for whoever observes it: metrics, logs, traces.
+
+Every event of a request has the same `RequestContext`, which has an id and the caller's trace context. Every event of a
+rule has its `RuleId`: the domain, path, name and place that it has everywhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import NamedTuple
 
 from rls.core.check import Status
 from rls.core.decide import Decision
 from rls.core.plan import Plan
 from rls.core.rules import RuleSet
+from rls.engine.changes import Changes
 from rls.errors import Diagnostic
 
+_ids = count(1)
 
-class Decided(NamedTuple):
-    """A request was answered, *seconds* after its plan was ready.
 
-    The *decision* holds the statuses that were not told of before as `Judged`.
+class RequestContext:
+    """One request on its way through the engine.
+
+    Attributes:
+        began: When its plan was ready, in Unix seconds.
+        decision: What it came to; set when `Observer.decided` is called. Of a request that was judged in slices it has the
+            plan of the first slice, and no statuses: `Observer.judged` had them.
+        seconds: From *began* until it was decided, or failed.
     """
 
+    __slots__ = ("_id", "began", "decision", "seconds")
+
+    _id: int
+    began: float
     decision: Decision
     seconds: float
 
+    @property
+    def id(self) -> int:
+        """A number that no other request of this process has. It is given when it is asked for."""
+        try:
+            return self._id
+        except AttributeError:
+            self._id = next(_ids)
+        return self._id
 
-class BackendFailed(NamedTuple):
-    """What was planned for a request could not be counted, and *seconds* were spent on it.
+    @property
+    def traceparent(self) -> str | None:
+        """The caller's trace context (W3C Trace Context), as sent; None without one."""
+        return None
 
-    Where it is *answered* all the same, by policy, a decision follows.
+
+class StoreFailed(NamedTuple):
+    """What was planned for a request could not be counted.
+
+    Attributes:
+        request: The request; its `seconds` are those that were spent.
+        plan: What was planned.
+        reason: Why.
+        answered: Whether a policy answers all the same: a decision follows.
     """
 
+    request: RequestContext
     plan: Plan
     reason: str
-    seconds: float
     answered: bool = False
 
 
-class RulesLoaded(NamedTuple):
-    """New rules are in force since *at* (Unix seconds).
+class Judged(NamedTuple):
+    """A slice of a request of many descriptors was judged. `Observer.decided` says what became of the whole."""
 
-    *files* names what they were read from; *problems* are the mistakes for which parts of it are not in force.
+    request: RequestContext
+    plan: Plan
+    statuses: Sequence[Status]
+
+
+class RulesLoaded(NamedTuple):
+    """New rules are in force.
+
+    Attributes:
+        rules: All of them, with their revision.
+        files: What they were read from.
+        problems: All that keeps rules from being in force as written.
+        at: Since when, in Unix seconds.
+        changes: What differs from the rules before.
     """
 
     rules: RuleSet
     files: tuple[str, ...]
     problems: tuple[Diagnostic, ...]
     at: float
+    changes: Changes = Changes()
 
 
 class RulesRejected(NamedTuple):
-    """A configuration has mistakes; of the files that hold them, the last good rules stay."""
+    """A source has nothing that can be put in force: the rules before stay. *problems* says why, *at* since when."""
 
     problems: tuple[Diagnostic, ...]
     at: float
 
 
-class Judged(NamedTuple):
-    """A slice of a request of many descriptors was judged. What became of the whole is told when it is decided."""
+class Observer:
+    """Hears events, in the loop's thread, as they happen. A subclass overrides what it wants to hear.
 
-    plan: Plan
-    statuses: Sequence[Status]
+    A method must neither block nor raise. A method that is not overridden costs nothing.
+    """
 
-
-class Observer(Protocol):
-    """Is told of events, in the loop's thread, at once: it must not block and must not raise."""
-
-    def decided(self, event: Decided) -> None:
+    def decided(self, request: RequestContext) -> None:
         """A request was answered."""
 
     def judged(self, event: Judged) -> None:
         """A slice of a request was judged."""
 
-    def backend_failed(self, event: BackendFailed) -> None:
+    def store_failed(self, event: StoreFailed) -> None:
         """A request could not be counted."""
 
     def rules_loaded(self, event: RulesLoaded) -> None:
@@ -77,3 +121,12 @@ class Observer(Protocol):
 
     def rules_rejected(self, event: RulesRejected) -> None:
         """A configuration has mistakes."""
+
+
+def methods_of(observers: Sequence[Observer], name: str) -> tuple[Callable[..., None], ...]:
+    """The methods of that *name* of the observers that override it."""
+    return tuple(
+        getattr(observer, name)
+        for observer in observers
+        if getattr(type(observer), name) is not getattr(Observer, name)
+    )

@@ -14,16 +14,13 @@ from rls.core.model import Request
 from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import RuleSet
 from rls.core.update import CounterUpdate
-from rls.engine.events import BackendFailed, Decided, Judged, Observer, RulesLoaded, RulesRejected
+from rls.engine.events import Judged, Observer, RequestContext, StoreFailed, methods_of
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.prepared import PreparedRequest
 from rls.engine.refunds import Refunds, unspent
 from rls.engine.sliced_decision import SlicedDecision
-from rls.errors import BackendError, Diagnostic, NotLoaded
+from rls.errors import BackendError, NotLoaded
 from rls.stores.base import CounterStore, counts_of
-
-# A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
-_new = tuple.__new__
 
 
 class Limiter:
@@ -31,7 +28,6 @@ class Limiter:
 
     Attributes:
         rules: The rules in force. What was prepared belongs to the rules that it was prepared under.
-        problems: Mistakes that the last load found; empty when all of it is in force.
         loaded: Whether any rules have been loaded.
         planner: Plans under *rules*.
         policies: What decides while the backend fails.
@@ -55,7 +51,6 @@ class Limiter:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.rules = RuleSet()
-        self.problems: tuple[Diagnostic, ...] = ()
         self.loaded = False
         self.counting = counting or CountingOptions()
         self.planner = Planner(self.rules, self.counting)
@@ -64,25 +59,16 @@ class Limiter:
         self.refunds = refunds or Refunds(store)
         self._store = store
         self._submit = store.submit  # bound once, for every check
-        self._observers = tuple(observers)
-        # Bound once: this one is told for every check.
-        self._tell_decided = tuple(observer.decided for observer in observers)
+        self._on_decided = methods_of(observers, "decided")
+        self._on_judged = methods_of(observers, "judged")
+        self._on_store_failed = methods_of(observers, "store_failed")
         self._clock = clock
 
-    def load(self, rules: RuleSet, files: tuple[str, ...] = (), problems: tuple[Diagnostic, ...] = ()) -> None:
-        """Put *rules* in force, whole; *problems* are the mistakes for which parts of a configuration are missing."""
+    def load(self, rules: RuleSet) -> None:
+        """Put *rules* in force, whole. In a server only the rulebook calls this."""
         self.rules = rules
         self.planner = Planner(rules, self.counting)
-        self.problems = problems
         self.loaded = True
-        for observer in self._observers:
-            observer.rules_loaded(RulesLoaded(rules, files, problems, self._clock()))
-
-    def reject(self, problems: tuple[Diagnostic, ...]) -> None:
-        """Keep the rules in force, and say why."""
-        self.problems = problems
-        for observer in self._observers:
-            observer.rules_rejected(RulesRejected(problems, self._clock()))
 
     def prepare(self, request: Request) -> PreparedRequest:
         """Plan *request* under the rules in force.
@@ -111,13 +97,14 @@ class Limiter:
         """
         return await self.run(self.prepare(request))
 
-    async def run(self, prepared: PreparedRequest) -> Decision:
-        """Count and decide what was prepared.
+    async def run(self, prepared: PreparedRequest, request: RequestContext | None = None) -> Decision:
+        """Count and decide what was prepared; observers know it by *request*.
 
         Raises:
             BackendError: The counters could not be had, and no policy answers in their place.
         """
-        began = self._clock()
+        request = request or RequestContext()
+        began = request.began = self._clock()
         now = int(began)
         counts: Sequence[int] = ()
         updates = prepared.updates if prepared.since <= now < prepared.until else prepared.at(now)
@@ -125,22 +112,27 @@ class Limiter:
             try:
                 counts = await self._store.update(updates)
             except BackendError as error:
-                fallback = self.fall_back(prepared.plan, updates, error, began)
+                fallback = self.fall_back(request, prepared.plan, updates, error)
                 if fallback is None:
                     raise
                 return fallback
-        return self.conclude(prepared, updates, counts, began)
+        return self.conclude(request, prepared, updates, counts)
 
     def conclude(
-        self, prepared: PreparedRequest, updates: Sequence[CounterUpdate], counts: Sequence[int], began: float
+        self,
+        request: RequestContext,
+        prepared: PreparedRequest,
+        updates: Sequence[CounterUpdate],
+        counts: Sequence[int],
     ) -> Decision:
-        """The decision that *counts* come to, which were had for *updates* at *began*; observers are told."""
-        decision = decide(prepared.plan, counts, int(began), self.modes)
+        """The decision on *request* by *counts*, which came for *updates*; observers hear it."""
+        began = request.began
+        decision = request.decision = decide(prepared.plan, counts, int(began), self.modes)
         if decision.limited_by is not None and prepared.plan.refund_over_limit:
             self._give_back(updates, counts, decision.statuses)
-        decided = _new(Decided, (decision, self._clock() - began))
-        for tell in self._tell_decided:
-            tell(decided)
+        request.seconds = self._clock() - began
+        for on_decided in self._on_decided:
+            on_decided(request)
         return decision
 
     def start(self, check: PendingCheck) -> None:
@@ -162,13 +154,19 @@ class Limiter:
             if counts is not None:
                 check.counted(counts)
 
-    async def run_slices(self, slices: Callable[[], Iterable[Request]], take: Callable[[Judged], None]) -> Decision:
+    async def run_slices(
+        self,
+        slices: Callable[[], Iterable[Request]],
+        take: Callable[[Judged], None],
+        request: RequestContext | None = None,
+    ) -> Decision:
         """Count and decide a request of many descriptors, each slice of it in a turn of the loop of its own.
 
         Args:
             slices: Makes the slices, which have one domain and one addend; called twice, since `replaces` holds for the
                 whole request.
             take: Called with each slice when it is judged.
+            request: What observers know it by.
 
         Returns:
             The decision, with plan and statuses of the first slice only.
@@ -177,7 +175,9 @@ class Limiter:
             NotLoaded: No rules have been loaded yet.
             BackendError: As `run`; slices before the one that failed have been counted.
         """
+        request = request or RequestContext()
         began, planner = self._clock(), self.ready_planner()
+        request.began = began
         replaced: set[str] = set()
         for one in slices():
             replaced |= planner.replaced_by(one)
@@ -188,55 +188,59 @@ class Limiter:
             planned = planner.plan(one, replaced, first)
             first += len(one.descriptors)
             updates = PreparedRequest(planned).at(int(began))
-            counts, decision = await self._judge(planned, updates, began)
+            counts, decision = await self._judge(request, planned, updates)
             whole.add(updates, counts, decision)
-            judged = Judged(planned, decision.statuses)
+            judged = Judged(request, planned, decision.statuses)
             take(judged)
-            for observer in self._observers:
-                observer.judged(judged)
+            for on_judged in self._on_judged:
+                on_judged(judged)
             await asyncio.sleep(0)
         decided = whole.decision()
         if decided.limited_by is not None and decided.plan.refund_over_limit:
             self._give_back(whole.updates, whole.counts, whole.statuses)
-        seconds = self._clock() - began
-        for observer in self._observers:
-            observer.decided(Decided(replace(decided, statuses=()), seconds))
+        self._report(request, replace(decided, statuses=()))
         return decided
 
     async def _judge(
-        self, planned: Plan, updates: Sequence[CounterUpdate], began: float
+        self, request: RequestContext, planned: Plan, updates: Sequence[CounterUpdate]
     ) -> tuple[Sequence[int | None], Decision]:
         """The counts of one slice, and the decision that it comes to by itself."""
         try:
             counts = await self._store.update(updates) if updates else ()
         except BackendError as error:
-            fallback = self._decide_without(planned, updates, error, began)
+            fallback = self._decide_without(request, planned, updates, error)
             if fallback is None:
                 raise
             return counts_of(error, updates), fallback
-        return counts, decide(planned, counts, int(began), self.modes)
+        return counts, decide(planned, counts, int(request.began), self.modes)
 
     def fall_back(
-        self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, began: float
+        self, request: RequestContext, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError
     ) -> Decision | None:
-        """Decide by policy what could not be counted; None where that is not to be."""
-        decision = self._decide_without(plan, updates, error, began)
+        """Decide by policy what could not be counted; None where the policy is not to answer."""
+        decision = self._decide_without(request, plan, updates, error)
         if decision is None:
             return None
-        decided = Decided(decision, self._clock() - began)
-        for observer in self._observers:
-            observer.decided(decided)
+        self._report(request, decision)
         if decision.limited_by is not None and plan.refund_over_limit:
             self._give_back(updates, counts_of(error, updates), decision.statuses)
         return decision
 
+    def _report(self, request: RequestContext, decision: Decision) -> None:
+        """Tell observers of the *decision* on *request*."""
+        request.decision = decision
+        request.seconds = self._clock() - request.began
+        for on_decided in self._on_decided:
+            on_decided(request)
+
     def _decide_without(
-        self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, began: float
+        self, request: RequestContext, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError
     ) -> Decision | None:
-        decision = self.policies.decide(plan, updates, error, int(began), self.modes)
-        failed = BackendFailed(plan, str(error), self._clock() - began, answered=decision is not None)
-        for observer in self._observers:
-            observer.backend_failed(failed)
+        decision = self.policies.decide(plan, updates, error, int(request.began), self.modes)
+        request.seconds = self._clock() - request.began
+        failed = StoreFailed(request, plan, str(error), answered=decision is not None)
+        for on_store_failed in self._on_store_failed:
+            on_store_failed(failed)
         return decision
 
     def _give_back(
@@ -247,20 +251,18 @@ class Limiter:
             self.refunds.give_back(given_back)
 
 
-class PendingCheck(ABC):
+class PendingCheck(RequestContext, ABC):
     """A check that waits for its counts, in place of a task; whoever starts one says what becomes of its decision.
 
     Attributes:
-        began: When it was started, in Unix seconds.
         updates: What is counted for it.
     """
 
-    __slots__ = ("began", "limiter", "prepared", "updates")
+    __slots__ = ("limiter", "prepared", "updates")
 
     def __init__(self, limiter: Limiter, prepared: PreparedRequest) -> None:
         self.limiter = limiter
         self.prepared = prepared
-        self.began = 0.0
         self.updates: Sequence[CounterUpdate] = ()
 
     @abstractmethod
@@ -274,7 +276,7 @@ class PendingCheck(ABC):
     def counted(self, counts: Sequence[int]) -> None:
         """See `Done`."""
         try:
-            decision = self.limiter.conclude(self.prepared, self.updates, counts, self.began)
+            decision = self.limiter.conclude(self, self.prepared, self.updates, counts)
         except Exception as error:  # noqa: BLE001 - it ends this check, and no other of its batch
             self.undecided(error)
         else:
@@ -283,7 +285,7 @@ class PendingCheck(ABC):
     def failed(self, error: BackendError) -> None:
         """See `Done`."""
         try:
-            decision = self.limiter.fall_back(self.prepared.plan, self.updates, error, self.began)
+            decision = self.limiter.fall_back(self, self.prepared.plan, self.updates, error)
         except Exception as bug:  # noqa: BLE001 - as above
             self.undecided(bug)
         else:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from rls.engine.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
+from rls.engine.events import Observer, RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic
 from rls.printable import printable, printable_line
 
@@ -101,7 +101,7 @@ def _traceback(error: BaseException) -> str:
     return "\n".join(f"  {printable_line(line)}" for line in lines)
 
 
-class EventLog:
+class EventLog(Observer):
     """Logs what the limiter tells; an `Observer`. What repeats with every request is logged seldom."""
 
     def __init__(self, log: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -112,13 +112,7 @@ class EventLog:
         self._ignored_at = float("-inf")
         self._unlogged_ignored = 0
 
-    def decided(self, event: Decided) -> None:
-        """A request was answered: nothing to say."""
-
-    def judged(self, event: Judged) -> None:
-        """A slice of a request was judged: nothing to say."""
-
-    def backend_failed(self, event: BackendFailed) -> None:
+    def store_failed(self, event: StoreFailed) -> None:
         """A request could not be counted; where a policy answers it, that the backend is away has been told."""
         if event.answered:
             return
@@ -131,7 +125,7 @@ class EventLog:
             "backend_failed",
             reason=event.reason,
             domain=event.plan.domain,
-            seconds=round(event.seconds, 6),
+            seconds=round(event.request.seconds, 6),
             more_since_last=self._unlogged_failures,
         )
         self._unlogged_failures = 0
@@ -156,12 +150,17 @@ class EventLog:
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""
         self._list_problems(event.problems)
-        domains = {name: sum(1 for _ in domain.rules()) for name, domain in event.rules.domains.items()}
+        changes = event.changes
         log = self._log.warning if event.problems else self._log.info
         log(
             "rules_loaded",
-            domains=len(domains),
-            rules=sum(domains.values()),
+            revision=event.rules.revision,
+            domains=len(event.rules.domains),
+            rules=event.rules.size(),
+            added=changes.added,
+            changed=changes.changed,
+            removed=changes.removed,
+            changes=[str(change) for change in changes.listed],
             files=list(event.files[:MAX_LISTED]),
             problems=len(event.problems),
             **_more("more_files", event.files),

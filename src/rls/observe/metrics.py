@@ -14,9 +14,11 @@ from prometheus_client.metrics_core import Metric
 from rls.core.check import Status
 from rls.core.model import Code
 from rls.core.plan import Plan
-from rls.engine.events import BackendFailed, Decided, Judged, RulesLoaded, RulesRejected
+from rls.core.rules import RuleSet
+from rls.engine.events import Judged, Observer, RequestContext, RulesLoaded, RulesRejected, StoreFailed
 from rls.observe.rule_counters import CountersByRule
 from rls.printable import printable
+from rls.slices import Steps
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -41,7 +43,7 @@ class Durations:
         self.sum += seconds
 
 
-class Metrics:
+class Metrics(Observer):
     """Counts what the limiter tells; an `Observer`.
 
     Args:
@@ -70,9 +72,9 @@ class Metrics:
         """Requests that were decided so far."""
         return self._ok + self._over_limit
 
-    def decided(self, event: Decided) -> None:
+    def decided(self, request: RequestContext) -> None:
         """A request was answered."""
-        decision, seconds = event
+        decision = request.decision
         plan = decision.plan
         if decision.code is Code.OK:
             self._ok += 1
@@ -84,6 +86,7 @@ class Metrics:
         else:
             durations = self._uncounted
             self._unknown_domain += not plan.known
+        seconds = request.seconds
         durations.counts[bisect_left(BUCKETS, seconds)] += 1
         durations.sum += seconds
         self._count(plan, decision.statuses)
@@ -133,23 +136,25 @@ class Metrics:
             if rule is not None and rule.shadow_mode:
                 counters.shadow_mode += status.over_limit
 
-    def backend_failed(self, event: BackendFailed) -> None:
+    def store_failed(self, event: StoreFailed) -> None:
         """A request could not be counted; its hits are, as in the reference."""
         self._backend_errors += 1
         if event.answered:
             return  # the rest is told with its decision
-        self._failed.add(event.seconds)
+        self._failed.add(event.request.seconds)
         for check in event.plan.counted:
             if check.amount > 0:
                 self.rules.find(event.plan.domain, check).hits += check.amount
+
+    def prepare_rules(self, rules: RuleSet) -> Steps[None]:
+        """Rules will be in force (`rulebook.Prepares`)."""
+        return self.rules.prepare(rules)
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""
         self.rules.load(event.rules)
         self._unmatched = {domain: self._unmatched.get(domain, 0) for domain in event.rules.domains}
-        self._rules_by_domain = {
-            name: sum(1 for _ in domain.rules()) for name, domain in sorted(event.rules.domains.items())
-        }
+        self._rules_by_domain = {name: event.rules.count(name) for name in sorted(event.rules.domains)}
         self._loads["partial" if event.problems else "complete"] += 1
         self._problems = len(event.problems)
         if not event.problems:

@@ -6,22 +6,24 @@ checks for longer than a check may take. These numbers are written in pieces, be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from itertools import islice
 
 from rls.core.check import Check
 from rls.core.model import to_bytes
 from rls.core.plan import OVERRIDE_LABEL
 from rls.core.rules import Rule, RuleSet
+from rls.lazy_free import LazyFree
 from rls.printable import printable
+from rls.slices import STEP, Steps, chunks, finish
 
 LONGEST_ZEROS = 10_000
 """With more rules than this, a rule appears with its first hit, not with 0 when it is loaded."""
 LONGEST_LABEL = 256
 """Characters of a label that holds values of requests: the page of all labels is held in memory."""
 OTHER = "…other"
-_LINES_OF_A_PIECE = 1_000
+_LINES_OF_A_PIECE = 100
+_FREE = 1_000
 
 FAMILIES = {
     "hits": "Hits of matched descriptors, those that could not be counted included.",
@@ -45,16 +47,20 @@ class RuleCounters:
 
     Attributes:
         shown: The families in which it appears with 0, too.
+        revision: The last rule set that has its rule; by an object that is no other's.
+        holders: Rules for whose values it counts.
     """
 
     __slots__ = (
         "_labels",
         "domain",
         "hits",
+        "holders",
         "label",
         "near_limit",
         "over_limit",
         "refunds",
+        "revision",
         "shadow_mode",
         "shown",
         "unlimited",
@@ -65,6 +71,8 @@ class RuleCounters:
         self.domain = domain
         self.label = label
         self.shown = _NONE
+        self.revision: object = None
+        self.holders = 0
         self.hits = self.over_limit = self.near_limit = self.within_limit = 0
         self.shadow_mode = self.refunds = self.unlimited = 0
         self._labels = ""
@@ -94,31 +102,65 @@ class CountersByRule:
         self._by_value: dict[tuple[str, str], dict[str, RuleCounters]] = {}
         # All of these by their labels: a value may make a label that another rule has, or its values, and shares its numbers.
         self._of_values: dict[tuple[str, str], RuleCounters] = {}
+        self._by_rule_next: dict[Rule, RuleCounters] = {}
+        self._prepared: RuleSet | None = None
+        self._old = LazyFree()
 
     def load(self, rules: RuleSet) -> None:
-        """Keep the numbers of rules that stay, whose domain and path are the same; begin at 0 for new ones."""
-        in_force = [rule for domain in rules.domains.values() for rule in domain.rules()]
-        show_zeros = len(in_force) <= LONGEST_ZEROS
-        before = self._by_label
-        self._by_label = {key: before[key] for domain in rules.domains if (key := (domain, OVERRIDE_LABEL)) in before}
-        self.by_rule = {}
-        for rule in in_force:
-            key = rule.domain, rule.path
-            counters = self._by_label.get(key)
-            if counters is None:
-                counters = self._by_label[key] = before.get(key) or self._of_values.get(key) or RuleCounters(*key)
-                counters.shown = _NONE
-            # Where every request brings its own label, the one without a value would stay at 0 for ever.
-            if show_zeros and not rule.detailed_metric:
-                families = _UNLIMITED if rule.limit is None else _IN_SHADOW if rule.shadow_mode else _LIMITED
-                counters.shown = counters.shown | families if counters.shown else families
-            self.by_rule[rule] = counters
-        self._by_value = {key: values for key, values in self._by_value.items() if key in self._by_label}
-        self._of_values = {
-            (domain, label): counters
-            for (domain, _), values in self._by_value.items()
-            for label, counters in values.items()
-        }
+        """Put *rules* in force: prepares for them where that was not done."""
+        if self._prepared is not rules:
+            finish(self.prepare(rules))
+        self._old.add(self.by_rule)
+        self.by_rule, self._by_rule_next, self._prepared = self._by_rule_next, {}, None
+        self._old.free(_FREE)
+
+    def prepare(self, rules: RuleSet) -> Steps[None]:
+        """Keep the numbers of rules that stay, whose domain and path are the same; begin at 0 for new ones.
+
+        In steps, between which hits are counted: there is never a second object for one label.
+        """
+        revision = object()
+        self._by_rule_next, self._prepared = {}, None
+        show_zeros = rules.size() <= LONGEST_ZEROS
+        for number, rule in enumerate(rules.rules()):
+            self._prepare_rule(rule, revision, show_zeros=show_zeros)
+            if number % STEP == 0:
+                self._old.free(STEP)
+                yield
+        yield from self._drop_others(rules, revision)
+        self._prepared = rules
+
+    def _prepare_rule(self, rule: Rule, revision: object, *, show_zeros: bool) -> None:
+        key = rule.domain, rule.path
+        counters = self._by_label.get(key)
+        if counters is None:
+            counters = self._by_label[key] = self._of_values.get(key) or RuleCounters(*key)
+        if counters.revision is not revision:
+            counters.revision, counters.shown = revision, _NONE
+        # Where every request brings its own label, the one without a value would stay at 0 for ever.
+        if show_zeros and not rule.detailed_metric:
+            families = _UNLIMITED if rule.limit is None else _IN_SHADOW if rule.shadow_mode else _LIMITED
+            counters.shown = counters.shown | families if counters.shown else families
+        self._by_rule_next[rule] = counters
+
+    def _drop_others(self, rules: RuleSet, revision: object) -> Steps[None]:
+        """Forget the numbers of rules that are gone, and of their values."""
+        for keys in chunks(list(self._by_label)):
+            for domain, label in keys:
+                is_override = label == OVERRIDE_LABEL and domain in rules.domains
+                if not is_override and self._by_label[domain, label].revision is not revision:
+                    del self._by_label[domain, label]
+            yield
+        for key in list(self._by_value):
+            if key in self._by_label:
+                continue
+            domain, _ = key
+            for values in chunks(self._by_value.pop(key).items()):
+                for label, counters in values:
+                    counters.holders -= 1
+                    if not counters.holders:
+                        self._of_values.pop((domain, label), None)
+                yield
 
     def find(self, domain: str, check: Check) -> RuleCounters:
         """The numbers for *check*, which is matched or an override."""
@@ -130,7 +172,10 @@ class CountersByRule:
         counters = values.get(own)
         if counters is None:
             label = own if len(values) < self._values_per_rule else rule.path + OTHER
-            counters = values[label] = self._labelled(domain, label, self._of_values)
+            counters = values.get(label)
+            if counters is None:
+                counters = values[label] = self._labelled(domain, label, self._of_values)
+                counters.holders += 1
         return counters
 
     def _labelled(self, domain: str, label: str, kept: dict[tuple[str, str], RuleCounters]) -> RuleCounters:
@@ -143,19 +188,26 @@ class CountersByRule:
 
     def expose(self) -> Iterator[bytes]:
         """All numbers as Prometheus text, in pieces."""
-        all_counters = list(dict.fromkeys([*self._by_label.values(), *self._of_values.values()]))
+        labelled, of_values = list(self._by_label.values()), list(self._of_values.items())
         for family, documentation in FAMILIES.items():
             name = f"rls_{family}_total"
             yield f"# HELP {name} {documentation}\n# TYPE {name} counter\n".encode()
-            counters_left = iter(all_counters)
-            while some := list(islice(counters_left, _LINES_OF_A_PIECE)):
-                yield "".join(
-                    [
-                        f"{name}{counters.labels} {number}\n"
-                        for counters in some
-                        if (number := getattr(counters, family)) or family in counters.shown
-                    ]
-                ).encode()
+            for some in chunks(labelled, _LINES_OF_A_PIECE):
+                self._old.free(STEP)
+                yield _lines(name, family, some)
+            for values in chunks(of_values, _LINES_OF_A_PIECE):
+                # A value may have made the label of a rule, and shares its numbers, which are written by now.
+                yield _lines(name, family, [one for key, one in values if self._by_label.get(key) is not one])
+
+
+def _lines(name: str, family: str, some: Iterable[RuleCounters]) -> bytes:
+    return "".join(
+        [
+            f"{name}{counters.labels} {number}\n"
+            for counters in some
+            if (number := getattr(counters, family)) or family in counters.shown
+        ]
+    ).encode()
 
 
 def _shortened(label: str) -> str:

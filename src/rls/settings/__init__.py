@@ -1,22 +1,24 @@
-"""What a server is told: flags first, then RLS_* variables, then defaults."""
+"""The settings of a server: flags first, then RLS_* variables, then defaults."""
 
 from rls.settings.envoyproxy import left_over
-from rls.settings.read import flag, not_settings, outdated, read, variable
-from rls.settings.schema import PREFIX, Flag, Settings
-from rls.settings.values import SCHEMES, BackendUrl, duration_text, redacted
+from rls.settings.read import deprecated, read, unknown_variables
+from rls.settings.renamed import RENAMED, old_flag
+from rls.settings.schema import PREFIX, Flag, Settings, flag, variable
+from rls.settings.values import SCHEMES, BackendUrl, duration_text
 
 __all__ = [
     "PREFIX",
+    "RENAMED",
     "SCHEMES",
     "BackendUrl",
     "Flag",
     "Settings",
+    "deprecated",
     "duration_text",
     "flag",
     "left_over",
-    "not_settings",
-    "outdated",
+    "old_flag",
     "read",
-    "redacted",
+    "unknown_variables",
     "variable",
 ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from rls.settings.read import flag, variable
+from rls.settings.schema import flag, variable
 
 _NO_XDS = "no xDS: rules are read from files"
 _NO_MEMCACHED = "no Memcached: the old server reads first and adds later, so its counts let too many requests pass"

@@ -1,4 +1,4 @@
-"""Flags and environment → Settings, or everything that is wrong with them, at once."""
+"""Flags and environment → Settings, or all their mistakes at once."""
 
 from __future__ import annotations
 
@@ -11,87 +11,82 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from rls.addresses import redacted
 from rls.errors import SettingsError
-from rls.settings.schema import PREFIX, Settings
-from rls.settings.values import REPLACED_TRANSPORTS, lowered, redacted
+from rls.settings.renamed import RENAMED, Given
+from rls.settings.schema import PREFIX, Settings, flag, variable
+from rls.settings.values import REPLACED_TRANSPORTS, explained, lowered
 
-# What Kubernetes puts into every container for a Service called `rls` or `rls-…`; never a setting.
+# Kubernetes sets these in every container for a Service called `rls` or `rls-…`; they are never settings.
 _KUBERNETES = re.compile(r"RLS_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)")
-# A setting, and the one without which it means nothing.
+# A setting, and the one without which it has no effect.
 _NEEDS = {"tls_cert": "tls_key", "tls_key": "tls_cert", "tls_client_ca": "tls_cert", "tls_client_san": "tls_client_ca"}
+_SPELLINGS = {"a valid boolean": "true or false", "a valid integer": "a whole number", "a valid number": "a number"}
 
 
 def read(flags: Mapping[str, Any]) -> Settings:
-    """Settings from *flags*, by the names of the settings, and where they say nothing, from the environment.
+    """Settings from *flags*, by the names of settings, and for the rest from the environment. Flags win.
 
     Raises:
-        SettingsError: Something cannot be used; every mistake has its line.
+        SettingsError: A setting cannot be used, or a variable is none; each mistake has its line.
     """
-    mistakes = [*_incomplete(flags)]
+    given = Given(flags, os.environ)
+    mistakes = [*given.mistakes, *_incomplete(given)]
+    if lowered(given.value("allow_unknown_variables")) not in _ON:
+        mistakes += unknown_variables(os.environ)
     try:
-        settings = Settings(**flags)
+        settings = Settings(**given.values)
     except ValidationError as error:
-        mistakes = [_mistake(details, flags) for details in error.errors()] + mistakes
+        mistakes = [_mistake(details, given) for details in error.errors()] + mistakes
     else:
         if not mistakes:
             return settings
     raise SettingsError(*mistakes)
 
 
-def not_settings(environ: Mapping[str, str]) -> Iterator[str]:
-    """A warning for each variable of *environ* that looks like a setting and is none."""
-    known = [variable(name) for name in Settings.model_fields]
+_ON = (True, "1", "true", "t", "yes", "y", "on")  # as pydantic reads a bool
+
+
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """A line for each variable of *environ* that begins like a setting and is none. Empty ones count as not set."""
+    known = [name.upper() for name in Settings.model_fields]
+    old = [name.upper() for name in RENAMED]
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name):
-            close = get_close_matches(name, known, n=1)
-            yield f"{name} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
+        rest = name.removeprefix(PREFIX)
+        if rest != name and environ[name] and rest not in known + old and not _KUBERNETES.fullmatch(name):
+            close = get_close_matches(rest, known, n=1)
+            yield f"{name} is not a setting" + (f"; did you mean {PREFIX}{close[0]}?" if close else "")
 
 
-def outdated(flags: Mapping[str, Any]) -> Iterator[str]:
-    """A warning for each value that is gone and still taken for another."""
-    given = lowered(_given("transport", flags))
-    if given in REPLACED_TRANSPORTS:
-        yield f"{_source('transport', flags)} is '{given}', which is gone: '{REPLACED_TRANSPORTS[given]}' is used instead"
+def deprecated(flags: Mapping[str, Any]) -> Iterator[str]:
+    """A warning for each old name or value of a setting, which one more release reads."""
+    given = Given(flags, os.environ)
+    yield from given.warnings
+    transport = lowered(given.value("transport"))
+    if transport in REPLACED_TRANSPORTS:
+        instead = REPLACED_TRANSPORTS[transport]
+        yield f"{given.source('transport')} is '{transport}', which no longer exists: '{instead}' is used instead"
 
 
-def variable(name: str) -> str:
-    """The environment variable of the setting *name*."""
-    return PREFIX + name.upper()
-
-
-def flag(name: str) -> str:
-    """The flag of the setting *name*."""
-    return "--" + name.replace("_", "-")
-
-
-def _source(name: str, flags: Mapping[str, Any]) -> str:
-    return flag(name) if name in flags else variable(name)
-
-
-def _given(name: str, flags: Mapping[str, Any]) -> Any:
-    return flags[name] if name in flags else os.environ.get(variable(name))
-
-
-def _incomplete(flags: Mapping[str, Any]) -> Iterator[str]:
+def _incomplete(given: Given) -> Iterator[str]:
     for name, needed in _NEEDS.items():
-        if _given(name, flags) and not _given(needed, flags):
-            yield f"{_source(name, flags)} needs {flag(needed)} ({variable(needed)}) too"
+        if given.value(name) and not given.value(needed):
+            yield f"{given.source(name)} also needs {flag(needed)} ({variable(needed)})"
 
 
-def _mistake(details: ErrorDetails, flags: Mapping[str, Any]) -> str:
+def _mistake(details: ErrorDetails, given: Given) -> str:
     name = str(details["loc"][0])
     if details["type"] == "missing":
         return f"{flag(name)} ({variable(name)}) is missing: expected {_expected(name)}"
-    given = _given(name, flags)
+    value = given.value(name)
     shown = (
-        redacted(str(given))
+        redacted(str(value))
         if name in {"backend", "per_second_backend"}
-        else ", ".join(map(str, given))
-        if isinstance(given, list)
-        else given
+        else ", ".join(map(str, value))
+        if isinstance(value, list)
+        else value
     )
-    quoted = f"'{shown}'" if isinstance(shown, str) else shown
-    return f"{_source(name, flags)} is {quoted}: expected {_reason(details)}"
+    return explained(given.source(name), shown, _reason(details))
 
 
 def _expected(name: str) -> str:
@@ -101,10 +96,8 @@ def _expected(name: str) -> str:
 
 
 def _reason(details: ErrorDetails) -> str:
-    """What was expected, from pydantic's words."""
+    """What was expected, from pydantic's words or a parser's."""
     text = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     text = text.partition(", unable to")[0]
-    text = {"a valid boolean": "true or false", "a valid integer": "a whole number", "a valid number": "a number"}.get(
-        text, text
-    )
+    text = _SPELLINGS.get(text, text)
     return f"a number {text}" if text.startswith(("greater", "less")) else text

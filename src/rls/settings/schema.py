@@ -1,4 +1,4 @@
-"""The settings: names, types, defaults and what they are for. Every flag `--some-name` is also `RLS_SOME_NAME`."""
+"""The settings: names, types, defaults and help texts. Every flag `--some-name` is also `RLS_SOME_NAME`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,28 @@ from rls.settings.values import (
 PREFIX = "RLS_"
 
 
+def variable(name: str) -> str:
+    """The environment variable of the setting *name*."""
+    return PREFIX + name.upper()
+
+
+def flag(name: str) -> str:
+    """The flag of the setting *name*."""
+    return "--" + name.replace("_", "-")
+
+
 class Flag(NamedTuple):
-    """How a setting is shown in help: under which heading, and what stands for its value."""
+    """How help shows a setting.
+
+    Attributes:
+        panel: The heading that it stands under.
+        metavar: What stands for its value.
+        common: Whether `--help` shows it; `--help-all` shows every setting.
+    """
 
     panel: str
     metavar: str = ""
+    common: bool = False
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
@@ -45,149 +62,178 @@ LISTENERS, TLS, LIMITS, PROCESS = "Listeners", "TLS", "Limits", "Process"
 
 
 class Settings(BaseSettings):
-    """Everything that a server can be told; read once, never changed. Durations are in seconds."""
+    """All settings of a server; read once, never changed. Durations are in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
-    config: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(parse_paths), Flag(RULES, "PATH")] = Field(
-        description="File or directory of rules; may be repeated (in the environment: separated by commas or colons)."
+    config: Annotated[
+        tuple[Path | str, ...], NoDecode, BeforeValidator(parse_paths), Flag(RULES, "PATH", common=True)
+    ] = Field(
+        description=(
+            "Read rules from this file or directory. Repeatable; RLS_CONFIG takes several, "
+            "separated by commas or colons."
+        )
     )
-    allow_no_rules: Annotated[bool, Flag(RULES)] = Field(
-        False, description="Be ready without any rule. Otherwise a server without rules is not ready."
-    )
+    allow_no_rules: Annotated[bool, Flag(RULES)] = Field(False, description="Report ready while no rule is loaded.")
 
-    backend: Annotated[BackendUrl, PlainValidator(parse_backend), Flag(COUNTING, "URL")] = Field(
+    backend: Annotated[BackendUrl, PlainValidator(parse_backend), Flag(COUNTING, "URL", common=True)] = Field(
         BackendUrl("memory://"),
-        description="Where the counters are: memory://, redis://, redis+cluster://, redis+sentinel:// or unix://.",
+        description=(
+            "Keep counters here: memory:// counts in each process for itself; redis://, "
+            "redis+cluster://, redis+sentinel:// and unix:// share counters."
+        ),
     )
     per_second_backend: Annotated[BackendUrl | None, PlainValidator(parse_shared_backend), Flag(COUNTING, "URL")] = (
-        Field(None, description="Where counters of windows of one second are; where it is not set, with the others.")
+        Field(None, description="Keep counters of one-second windows in this Redis instead of in --backend.")
     )
     backend_timeout: Annotated[Positive, Flag(COUNTING, "DURATION")] = Field(
-        0.010, description="Longest that a call waits for the backend."
+        0.010, description="Wait this long for the backend; then on_backend_error decides."
     )
     key_format: Annotated[Literal["v1", "compat"], BeforeValidator(lowered), Flag(COUNTING)] = Field(
-        "v1", description="How counters are named; compat shares them with envoyproxy/ratelimit."
+        "v1", description="Name counters in this format. compat shares them with envoyproxy/ratelimit."
     )
-    key_prefix: Annotated[str, Flag(COUNTING, "TEXT")] = Field("", description="Put before every counter's name.")
+    key_prefix: Annotated[str, Flag(COUNTING, "TEXT")] = Field(
+        "", description="Begin the name of every counter with this text; empty for none."
+    )
     near_limit_ratio: Annotated[float, Field(gt=0, le=1), Flag(COUNTING, "RATIO")] = Field(
-        0.8, description="Share of a limit above which hits count as near it."
+        0.8, description="Count hits above this share of a limit as near the limit; above 0, up to 1."
     )
     expiration_jitter: Annotated[Duration, Flag(COUNTING, "DURATION")] = Field(
-        300.0, description="Up to this much is added to a counter's life, but never more than its window."
+        300.0,
+        description="Let each counter in Redis expire up to this much later, at random; never later than by its window.",
     )
     on_backend_error: Annotated[
-        Literal["local", "allow", "deny", "error"], BeforeValidator(lowered), Flag(COUNTING)
-    ] = Field("local", description="What decides while the backend fails, for rules that do not say it themselves.")
-    replicas: Annotated[int | str, PlainValidator(parse_replicas), Flag(COUNTING, "COUNT|dns:NAME")] = Field(
-        1,
-        description="Servers that share the limits: how many, or a DNS name with an address for each; while a server "
-        "counts alone, it takes its part.",
+        Literal["local", "allow", "deny", "error"], BeforeValidator(lowered), Flag(COUNTING, common=True)
+    ] = Field(
+        "local",
+        description=(
+            "While the backend fails: count locally, allow, deny, or answer UNAVAILABLE (error). A rule's "
+            "on_backend_error overrides it."
+        ),
+    )
+    replicas: Annotated[int | str, PlainValidator(parse_replicas), Flag(COUNTING, "COUNT|dns:NAME", common=True)] = (
+        Field(
+            1,
+            description=(
+                "Divide limits by this number of servers while the backend fails and each counts "
+                "locally. dns:NAME counts the addresses of NAME."
+            ),
+        )
     )
     refund_over_limit: Annotated[bool, Flag(COUNTING)] = Field(
         False, description="Refund an over-limit request's hits on the limits that it did not exceed."
     )
     over_limit_cache_size: Annotated[CountOrNone, Flag(COUNTING, "COUNT")] = Field(
         100_000,
-        description="Counters over their limit to remember, each for a second before it is asked for again; 0 for none.",
+        description="Remember this many over-limit counters, each for up to 1 s without asking Redis; 0 turns the cache off.",
     )
     memory_counters: Annotated[Count, Flag(COUNTING, "COUNT")] = Field(
-        1_000_000, description="Counters that a pod holds with memory://; about 200 bytes each."
+        1_000_000, description="Hold at most this many counters with memory://, about 200 bytes each."
     )
 
-    shadow_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Answer OK whatever the rules say.")
-    quota_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Treat every rule as if it had quota_mode.")
+    shadow_mode: Annotated[bool, Flag(ANSWERS, common=True)] = Field(
+        False, description="Answer OK to every request; count and report as usual."
+    )
+    quota_mode: Annotated[bool, Flag(ANSWERS)] = Field(False, description="Apply quota_mode to every rule.")
     limit_response_headers_enabled: Annotated[bool, Flag(ANSWERS)] = Field(
-        False, description="Add the limit, what remains and the seconds until the reset as response headers."
+        False, description="Add response headers: limit, remaining requests, seconds until reset."
     )
     limit_limit_header: Annotated[HeaderName, Flag(ANSWERS, "NAME")] = Field(
-        "RateLimit-Limit", description="Header that holds the limit."
+        "RateLimit-Limit", description="Name of the header with the limit."
     )
     limit_remaining_header: Annotated[HeaderName, Flag(ANSWERS, "NAME")] = Field(
-        "RateLimit-Remaining", description="Header that holds what remains."
+        "RateLimit-Remaining", description="Name of the header with the remaining requests."
     )
     limit_reset_header: Annotated[HeaderName, Flag(ANSWERS, "NAME")] = Field(
-        "RateLimit-Reset", description="Header that holds the seconds until the reset."
+        "RateLimit-Reset", description="Name of the header with the seconds until reset."
     )
     ietf_headers: Annotated[bool, Flag(ANSWERS)] = Field(
         False,
-        description="Add RateLimit and RateLimit-Policy for every limit that applied, and Retry-After to refusals.",
+        description="Add RateLimit and RateLimit-Policy for every limit that applied, and Retry-After to over-limit responses.",
     )
-    refusal_header: Annotated[str, PlainValidator(parse_optional_header), Flag(ANSWERS, "NAME")] = Field(
-        "", description="Header that names the rule that refused; none where empty."
+    limited_by_header: Annotated[str, PlainValidator(parse_optional_header), Flag(ANSWERS, "NAME")] = Field(
+        "", description="Name the exceeded rule in this header of over-limit responses; empty for no header."
     )
     problem_json: Annotated[bool, Flag(ANSWERS)] = Field(
-        False, description="Give refused requests an application/problem+json body."
+        False, description="Give over-limit responses an application/problem+json body."
     )
     response_dynamic_metadata: Annotated[bool, Flag(ANSWERS)] = Field(
-        False, description="Return the request and the rules' metadata as dynamic metadata."
+        False, description="Return the request and the metadata of its rules as dynamic metadata."
     )
 
-    grpc: Annotated[str, PlainValidator(parse_grpc_address), Flag(LISTENERS, "ADDRESS")] = Field(
-        "0.0.0.0:8081", description="Where Envoy calls."
+    grpc: Annotated[str, PlainValidator(parse_grpc_address), Flag(LISTENERS, "ADDRESS", common=True)] = Field(
+        "0.0.0.0:8081", description="Listen here for rate limit checks over gRPC."
     )
-    http: Annotated[str, PlainValidator(parse_http_address), Flag(LISTENERS, "ADDRESS")] = Field(
-        "0.0.0.0:8080", description="Health, readiness, metrics and /json; off for none."
+    http: Annotated[str, PlainValidator(parse_http_address), Flag(LISTENERS, "ADDRESS", common=True)] = Field(
+        "0.0.0.0:8080", description="Listen here for probes, metrics and /json; off disables it."
     )
     json_checks: Annotated[bool, Flag(LISTENERS)] = Field(True, description="Answer checks at /json.")
     json_token_file: Annotated[Path | None, Flag(LISTENERS, "FILE")] = Field(
-        None, description="Token that a request to /json must show to give hits back; without it none may."
+        None, description="Refund hits at /json for requests with the token in this file; without it, reject refunds."
     )
-    admin: Annotated[str, PlainValidator(parse_admin_address), Flag(LISTENERS, "ADDRESS")] = Field(
-        "127.0.0.1:6070", description="Everything that shows or changes state; off for none."
+    admin: Annotated[str, PlainValidator(parse_admin_address), Flag(LISTENERS, "ADDRESS", common=True)] = Field(
+        "127.0.0.1:6070", description="Listen here for the admin endpoints; off disables it."
     )
     transport: Annotated[Literal["native", "grpcio"], BeforeValidator(parse_transport), Flag(LISTENERS)] = Field(
-        "native", description="What speaks gRPC."
+        "native", description="Serve gRPC with this implementation."
     )
     reflection: Annotated[bool, Flag(LISTENERS)] = Field(
-        True, description="Answer gRPC server reflection (grpcio only)."
+        True, description="Answer gRPC server reflection; with grpcio only."
     )
     max_connection_age: Annotated[Duration, Flag(LISTENERS, "DURATION")] = Field(
-        0.0, description="Ask clients to reconnect after this long; 0 for never."
+        0.0, description="Ask clients to reconnect after this time; 0 for never."
     )
     max_connection_age_grace: Annotated[Duration, Flag(LISTENERS, "DURATION")] = Field(
-        10.0, description="Calls that still run so long after that are cut off."
+        10.0, description="Close a connection this long after it was asked to reconnect, even if calls still run."
     )
 
-    tls_cert: Annotated[Path | None, Flag(TLS, "FILE")] = Field(None, description="Certificate chain (PEM) for gRPC.")
-    tls_key: Annotated[Path | None, Flag(TLS, "FILE")] = Field(None, description="Its private key (PEM).")
+    tls_cert: Annotated[Path | None, Flag(TLS, "FILE", common=True)] = Field(
+        None, description="Serve gRPC over TLS with this certificate chain (PEM)."
+    )
+    tls_key: Annotated[Path | None, Flag(TLS, "FILE", common=True)] = Field(
+        None, description="Private key of --tls-cert (PEM)."
+    )
     tls_client_ca: Annotated[Path | None, Flag(TLS, "FILE")] = Field(
-        None, description="Clients must show a certificate signed by one of these (PEM)."
+        None, description="Accept only clients with a certificate from these authorities (PEM)."
     )
     tls_client_san: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), Flag(TLS, "NAME")] = Field(
-        (), description="and that names this DNS name or URI (SPIFFE ID); may be repeated."
+        (), description="Accept only client certificates with this DNS or URI SAN, e.g. a SPIFFE ID. Repeatable."
     )
 
     max_concurrency: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
         128,
-        description="Calls that may be in progress at one time; over it, only the first call of a connection is let in. "
-        "0 for no limit.",
+        description="Allow this many calls in progress; above it, only the first call of a connection. 0 for no limit.",
     )
     on_overload: Annotated[Literal["error", "deny", "allow"], BeforeValidator(lowered), Flag(LIMITS)] = Field(
-        "error", description="What a call is answered with that is shed: an error, OVER_LIMIT or OK."
+        "error",
+        description="Answer to calls rejected under overload: UNAVAILABLE (error), OVER_LIMIT (deny) or OK (allow).",
     )
     max_connections: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
-        10_000, description="Connections at one time, as far as the limit on open files allows; 0 for no limit."
+        10_000, description="Allow this many connections, fewer if the open-files limit is lower; 0 for no limit."
     )
-    max_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(
-        1_000, description="Calls at one time on a connection."
+    max_concurrent_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(
+        1_000, description="Allow this many calls in progress on each connection."
     )
-    # Shorter messages are never measured: transport.wire.SHORT.
+    # Shorter messages are never measured: transport.grpc_framing.SHORT.
     max_message_bytes: Annotated[int, Field(ge=1024), Flag(LIMITS, "BYTES")] = Field(
-        1_048_576, description="Size of a request, sent and inflated; at least 1024."
+        1_048_576,
+        description="Reject requests larger than this, before or after decompression; in bytes, at least 1024.",
     )
-    caller_timeout: Annotated[Positive, Flag(LIMITS, "DURATION")] = Field(
-        0.020, description="Deadline of a call that sends none; Envoy's default."
+    default_deadline: Annotated[Positive, Flag(LIMITS, "DURATION")] = Field(
+        0.020, description="Deadline of calls without grpc-timeout. 20ms is Envoy's default."
     )
 
-    drain: Annotated[Duration, Flag(PROCESS, "DURATION")] = Field(
-        5.0, description="How long calls are still served after SIGTERM, so that callers can go elsewhere."
+    drain_timeout: Annotated[Duration, Flag(PROCESS, "DURATION", common=True)] = Field(
+        5.0, description="Keep serving this long after SIGTERM, so that callers can move to other servers."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lowered), Flag(PROCESS)] = Field(
-        "info", description="Least severe messages that are logged."
+    allow_unknown_variables: Annotated[bool, Flag(PROCESS)] = Field(
+        False, description="Start although the environment has RLS_* variables that are no settings; log each one."
     )
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(lowered), Flag(PROCESS)] = Field(
-        "text", description="How messages are logged."
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(lowered), Flag(PROCESS, common=True)
+    ] = Field("info", description="Log messages of this level and above.")
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(lowered), Flag(PROCESS, common=True)] = Field(
+        "text", description="Write log lines as text or as JSON."
     )

@@ -1,12 +1,13 @@
-"""Kinds of values that settings take, from the text that a user gives. What a parser raises says what it expected."""
+"""Text → values of settings. A parser raises ValueError with what it expected."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from ipaddress import IPv6Address
-from urllib.parse import urlsplit
+from pathlib import Path
+
+from rls.addresses import hosts_of, parse_address, redacted, split_host, split_url
 
 SCHEMES = (
     *("memory", "redis", "rediss", "unix"),
@@ -14,15 +15,21 @@ SCHEMES = (
 )
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _DNS_NAME = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|$))+")
 _LONGEST_NAME = 254  # RFC 1035, and the dot at the end
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: token
 
 
+def explained(source: str, given: object, reason: str) -> str:
+    """A mistake in a line: where it is, what was *given*, and the *reason* of a parser, which is what it expected."""
+    quoted = f"'{given}'" if isinstance(given, str) else given
+    return f"{source} is {quoted}: {reason if ', expected ' in reason else f'expected {reason}'}"
+
+
 class BackendUrl:
-    """Where the counters are. Shown without its password; `reveal` gives the whole."""
+    """The URL of a backend. Its text has no password; `reveal` returns all of it."""
 
     __slots__ = ("_url",)
 
@@ -51,31 +58,23 @@ class BackendUrl:
         return hash(self._url)
 
 
-def redacted(url: str) -> str:
-    """*url* without passwords, however badly it is written."""
-    head, at, tail = url.rpartition("@")
-    if at:
-        scheme, separator, userinfo = head.partition("://")
-        user = userinfo.partition(":")[0] if ":" in userinfo else ""
-        head = f"{scheme}://{user}:***" if separator else "***"
-    return head + at + re.sub(r"(?i)((?:pass|auth|secret|token)\w*)=[^&#]*", r"\1=***", tail)
-
-
 def parse_duration(value: object) -> float:
-    """Seconds: `10ms`, `5s`, `1m30s`; a plain number is seconds."""
+    """Seconds from a text with units: `10ms`, `5s`, `1m30s`, or `0`. A number in code is seconds.
+
+    Raises:
+        ValueError: It is no duration. A text without a unit is none: `10` looks like milliseconds beside `20ms`.
+    """
     if isinstance(value, int | float):
         seconds = float(value)
     else:
         text = str(value).strip()
-        if _DURATION.fullmatch(text):
-            seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
-        else:
-            try:
-                seconds = float(text)
-            except ValueError:
-                seconds = -1.0
+        if _NUMBER.fullmatch(text) and float(text):
+            raise ValueError(f"{text} has no unit, expected {text}ms or {text}s")
+        if not _NUMBER.fullmatch(text) and not _DURATION.fullmatch(text):
+            raise ValueError("a duration such as 10ms, 5s or 1m30s")
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
     if not 0 <= seconds < math.inf:
-        raise ValueError("a duration such as 10ms, 5s, 1m30s, or a number of seconds")
+        raise ValueError("a duration such as 10ms, 5s or 1m30s")
     return round(seconds, 9)
 
 
@@ -86,51 +85,17 @@ def duration_text(seconds: float) -> str:
     return f"{seconds / 60:g}m" if seconds and seconds % 60 == 0 else f"{seconds:g}s"
 
 
-def parse_address(value: object, default_host: str) -> str:
-    """`HOST:PORT`, `[IPV6]:PORT` or `unix:/path`, as servers bind it; a port alone is taken at *default_host*."""
-    expected = ValueError("HOST:PORT, [IPV6]:PORT, PORT or unix:/path")
-    text = str(value).strip()
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
-        if not path or path.endswith("/"):
-            raise expected
-        return f"unix:{path}"
-    host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdecimal() or int(port) > 0xFFFF:
-        raise expected
-    bracketed = host.startswith("[") and host.endswith("]")
-    if bracketed or ":" in host:
-        bare = host[1:-1] if bracketed else host
-        if not _is_ipv6(bare):
-            raise expected
-        if not bracketed and _is_ipv6(text):  # ::1:8081 could be an address without a port
-            raise ValueError(f"brackets around the IPv6 address: [{bare}]:{port}")
-        return f"[{bare}]:{int(port)}"
-    host = {"": default_host, "*": "0.0.0.0"}.get(host, host)  # noqa: S104
-    if not _HOST.fullmatch(host):
-        raise expected
-    return f"{host}:{int(port)}"
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def parse_grpc_address(value: object) -> str:
-    """Where Envoy calls; a port alone is taken on all interfaces."""
-    return parse_address(value, "0.0.0.0")  # noqa: S104
+    """The address for gRPC; a port alone means all interfaces."""
+    return parse_address(str(value).strip(), "0.0.0.0")  # noqa: S104
 
 
 def parse_http_address(value: object) -> str:
-    return "" if value in ("", "off") else parse_address(value, "0.0.0.0")  # noqa: S104
+    return "" if value in ("", "off") else parse_address(str(value).strip(), "0.0.0.0")  # noqa: S104
 
 
 def parse_admin_address(value: object) -> str:
-    return "" if value in ("", "off") else parse_address(value, "127.0.0.1")
+    return "" if value in ("", "off") else parse_address(str(value).strip(), "127.0.0.1")
 
 
 def split(value: object, separators: str = ",") -> object:
@@ -141,11 +106,17 @@ def split(value: object, separators: str = ",") -> object:
 
 
 def parse_paths(value: object) -> object:
-    """Paths, from a list or separated by commas or the system's separator."""
-    paths = split(value, f",{os.pathsep}")
-    if not paths:
+    """Paths, and URLs of other sources of rules, from a list or separated by commas or the system's separator.
+
+    A text with a URL in it is separated by commas only.
+    """
+    separators = "," if isinstance(value, str) and "://" in value else f",{os.pathsep}"
+    places = split(value, separators)
+    if not places:
         raise ValueError("at least one file or directory with rules")
-    return paths
+    if isinstance(places, list | tuple):
+        return tuple(place if "://" in str(place) else Path(place) for place in places)
+    return places
 
 
 def parse_backend(value: object) -> BackendUrl:
@@ -158,16 +129,13 @@ def parse_backend(value: object) -> BackendUrl:
             "memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///path, redis+cluster://HOST:PORT,HOST:PORT or "
             "redis+sentinel://HOST:PORT,HOST:PORT/NAME"
         )
-    try:
-        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{host}").port
-    except ValueError:
-        raise ValueError("a port from 0 to 65535 after the host") from None
+    for host in hosts_of(split_url(url)):
+        split_host(host)
     return BackendUrl(url)
 
 
 def parse_shared_backend(value: object) -> BackendUrl | None:
-    """As `parse_backend`, but in memory there is no reason for another one."""
+    """As `parse_backend`, but not `memory://`."""
     if value is None:
         return None
     url = parse_backend(value)
@@ -183,7 +151,7 @@ def parse_replicas(value: object) -> int | str:
         return int(text)
     name = text.removeprefix("dns:")
     if name == text or len(name) > _LONGEST_NAME or not _DNS_NAME.fullmatch(name):
-        raise ValueError("a whole number from 1 on, or dns:NAME")
+        raise ValueError("a whole number from 1, or dns:NAME")
     return name
 
 
@@ -201,7 +169,7 @@ def parse_optional_header(value: object) -> str:
 
 
 REPLACED_TRANSPORTS = {"h2corn": "native"}
-"""Transports that are gone, and what is used in their place for one more release."""
+"""Transports that no longer exist → what replaces each, for one more release."""
 
 
 def parse_transport(value: object) -> object:

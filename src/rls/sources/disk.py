@@ -39,7 +39,7 @@ class Disk:
         for chunk in self.chunks(path):
             size += len(chunk)
             if size > MAX_FILE_BYTES:
-                raise OSError(errno.EFBIG, f"it is larger than {MAX_FILE_BYTES // 1024**2} MiB")
+                raise too_large()
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -57,6 +57,11 @@ class Disk:
                 yield chunk
         finally:
             os.close(descriptor)
+
+
+def too_large() -> OSError:
+    """What is raised for a file of more than `MAX_FILE_BYTES`."""
+    return OSError(errno.EFBIG, f"it is larger than {MAX_FILE_BYTES // 1024**2} MiB")
 
 
 def kind_of(status: os.stat_result) -> str:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from rls.config import lint
-from rls.config.compile import Document, compile_file, duplicate, place_of
-from rls.core.rules import Domain, RuleSet, TrieNode
+from rls.config.compile import Compiled, Document, compile_file, duplicate, place_of
+from rls.core.rules import RuleSet, TrieNode
 from rls.errors import Diagnostic, SourceLocation
+from rls.slices import Steps, chunks, finish, sort
+from rls.sources.conflicts import Clash, DomainDocuments, DomainResult, finish_domain, merge_all, sorted_clashes
+from rls.sources.contents import Content, read_contents
 from rls.sources.disk import Disk
 from rls.sources.paths import FileSet, below, find, unreadable
 
 MAX_MESSAGE = 500
-"""Characters of a problem's message; of a longer one the middle is left out."""
+"""Characters of a diagnostic's message; of a longer one the middle is left out."""
 
 
-class Source(NamedTuple):
+class GoodFile(NamedTuple):
     """The last good contents of a file."""
 
     digest: bytes
@@ -36,37 +38,37 @@ class LoadResult:
     Attributes:
         rules: The rules to put in force, whole.
         files: The files that they were read from, in the order in which they are merged.
-        problems: All that keeps rules from being in force as written, by place: mistakes, *lost*, *unread* and *empty*.
+        problems: All that keeps rules from being in force as written, by place: *mistakes*, *lost*, *unread* and *empty*.
             Where it can, *rules* has the last good contents.
+        mistakes: What is wrong in files.
         lost: Paths that had rules and have none now.
         unread: What cannot be read.
         empty: Paths without rules.
         warnings: What is accepted, but surely not meant, by place.
-        sources: The last good contents of each of *files*.
-        digests: A hash of what each file held, good or bad; None where it could not be read.
+        good: The last good contents of each of *files*.
+        contents: What each file held, good or bad.
+        compiled: What each file came to that is bad, or whose rules were taken back.
+        domains: How each domain was merged.
     """
 
     rules: RuleSet = field(default_factory=RuleSet)
     files: tuple[str, ...] = ()
     problems: tuple[Diagnostic, ...] = ()
+    mistakes: tuple[Diagnostic, ...] = ()
     lost: tuple[Diagnostic, ...] = ()
     unread: tuple[Diagnostic, ...] = ()
     empty: tuple[Diagnostic, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
-    sources: Mapping[str, Source] = field(default_factory=dict)
-    digests: Mapping[str, bytes | None] = field(default_factory=dict)
-
-    @property
-    def mistakes(self) -> tuple[Diagnostic, ...]:
-        """The problems that stand in files."""
-        others = {*self.lost, *self.unread, *self.empty}
-        return tuple(problem for problem in self.problems if problem not in others)
+    good: Mapping[str, GoodFile] = field(default_factory=dict)
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    compiled: Mapping[str, Compiled] = field(default_factory=dict)
+    domains: Mapping[str, DomainResult] = field(default_factory=dict)
 
 
 def load(
     paths: Sequence[Path], previous: LoadResult | None = None, *, allow_no_rules: bool = False, disk: Disk | None = None
 ) -> LoadResult:
-    """Read the rules of *paths*, files and directories, and check all of it.
+    """Read the rules of *paths*, files and directories, and check all of it. At once: a server uses `FileSource`.
 
     Documents of one domain are merged: paths in their order, files of a directory by name; `find` says which. Where a
     file is bad, or a path is missing altogether, its last good rules are taken from *previous*. A path without rules is a
@@ -75,30 +77,15 @@ def load(
     previous = previous or LoadResult()
     disk = disk or Disk()
     found = find(paths, previous.files, disk)
-    contents = {file: _read(file, previous, disk) for file in found.files if file not in found.kept}
-    if allow_no_rules:
-        found.warnings += found.empty
-        found.empty.clear()
+    contents = read_contents(found, previous.contents, disk)
     with _collector_paused():
-        return _Load(previous, found, contents).run(paths)
+        compiled = {file: compile_file(file, b"".join(pieces)) for file, pieces in to_compile(contents)}
+        return finish(combine(paths, previous, found, contents, compiled, allow_no_rules=allow_no_rules))
 
 
-class _Content(NamedTuple):
-    """What a file holds: its *text* where it is not what was good last, or why it cannot be read."""
-
-    digest: bytes | None
-    text: bytes | None = None
-    error: OSError | None = None
-
-
-def _read(file: str, previous: LoadResult, disk: Disk) -> _Content:
-    try:
-        text = disk.read(file)
-    except OSError as error:
-        return _Content(None, error=error)
-    digest = hashlib.sha256(text).digest()
-    last = previous.sources.get(file)
-    return _Content(digest, None if last is not None and last.digest == digest else text)
+def to_compile(contents: Mapping[str, Content]) -> list[tuple[str, tuple[bytes, ...]]]:
+    """The files that hold something new, and what they hold."""
+    return [(file, content.pieces) for file, content in contents.items() if content.pieces is not None]
 
 
 @contextmanager
@@ -113,153 +100,178 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-class _Clash(NamedTuple):
-    """A descriptor that stands in two files."""
+def combine(
+    paths: Sequence[Path],
+    previous: LoadResult,
+    found: FileSet,
+    contents: Mapping[str, Content],
+    compiled: Mapping[str, Compiled],
+    *,
+    allow_no_rules: bool = False,
+) -> Steps[LoadResult]:
+    """Put together what was *compiled* from new contents, and what is known of *previous* ones."""
+    if allow_no_rules:
+        found.warnings += found.empty
+        found.empty.clear()
+    return (yield from _Combination(previous, found, contents, compiled).run(paths))
 
-    earlier: TrieNode
-    later: TrieNode
 
-
-class _Load:
-    def __init__(self, previous: LoadResult, found: FileSet, contents: Mapping[str, _Content]) -> None:
+class _Combination:
+    def __init__(
+        self,
+        previous: LoadResult,
+        found: FileSet,
+        contents: Mapping[str, Content],
+        compiled: Mapping[str, Compiled],
+    ) -> None:
         self._previous = previous
         self._found = found
         self._contents = contents
-        self._problems: list[Diagnostic] = []
-        self._warnings = list(found.warnings)
-        self._sources: dict[str, Source] = {}
+        self._new = compiled
+        self._compiled: dict[str, Compiled] = {}
+        self._mistakes: list[Iterable[Diagnostic]] = []
+        self._warnings: list[Iterable[Diagnostic]] = [found.warnings]
+        self._good: dict[str, GoodFile] = {}
+        self._merged: Mapping[str, DomainDocuments] = {name: one.merged for name, one in previous.domains.items()}
 
-    def run(self, paths: Sequence[Path]) -> LoadResult:
+    def run(self, paths: Sequence[Path]) -> Steps[LoadResult]:
         for file in self._found.files:
             if file in self._found.kept:
-                self._sources[file] = self._previous.sources[file]
+                self._good[file] = self._previous.good[file]
             else:
                 self._take(file, self._contents[file])
+            yield
         for path in paths:
-            self._keep_all_or_none(str(path))
-        self._settle()
-        domains = self._domains()
+            yield from self._keep_all_or_none(str(path))
+        yield from self._resolve_conflicts()
+        domains = yield from self._domains()
         found = self._found
-        lost = found.lost + [problem for problem, files in found.emptied if any(map(self._sources.__contains__, files))]
+        lost = found.lost + [problem for problem, files in found.emptied if any(map(self._good.__contains__, files))]
+        mistakes = yield from _by_place(chain.from_iterable(self._mistakes))
         return LoadResult(
-            rules=RuleSet(domains),
-            files=tuple(self._sources),
-            problems=_by_place([*self._problems, *lost, *found.unread, *found.empty]),
-            lost=_by_place(lost),
-            unread=_by_place(found.unread),
-            empty=_by_place(found.empty),
-            warnings=_by_place(self._warnings),
-            sources=self._sources,
-            digests={file: content.digest for file, content in self._contents.items()},
+            rules=RuleSet({name: one.domain for name, one in domains.items()}),
+            files=tuple(self._good),
+            problems=(yield from _by_place(chain(mistakes, lost, found.unread, found.empty))),
+            mistakes=mistakes,
+            lost=(yield from _by_place(lost)),
+            unread=(yield from _by_place(found.unread)),
+            empty=(yield from _by_place(found.empty)),
+            warnings=(yield from _by_place(chain.from_iterable(self._warnings))),
+            good=self._good,
+            contents={file: content._replace(pieces=None) for file, content in self._contents.items()},
+            compiled={file: compiled for file, compiled in self._compiled.items() if not self._is_good(file)},
+            domains=domains,
         )
 
-    def _take(self, file: str, content: _Content) -> None:
-        last = self._previous.sources.get(file)
+    def _take(self, file: str, content: Content) -> None:
+        last = self._previous.good.get(file)
         if content.error is not None:
             self._found.unread.append(unreadable(file, content.error))
-        elif content.digest is not None and content.text is not None:
-            compiled = compile_file(file, content.text)
-            self._problems.extend(compiled.problems)
-            self._warnings.extend(compiled.warnings)
+        elif last is not None and content.digest == last.digest:
+            self._warnings.append(last.warnings)
+        elif content.digest is not None:
+            compiled = self._new.get(file) or self._previous.compiled[file]
+            self._mistakes.append(compiled.problems)
+            self._warnings.append(compiled.warnings)
+            self._compiled[file] = compiled
             if not compiled.problems:
-                last = Source(content.digest, compiled.documents, compiled.warnings)
-        elif last is not None:
-            self._warnings.extend(last.warnings)
+                last = GoodFile(content.digest, compiled.documents, compiled.warnings)
         if last is not None:
-            self._sources[file] = last
+            self._good[file] = last
 
-    def _keep_all_or_none(self, path: str) -> None:
+    def _keep_all_or_none(self, path: str) -> Steps[None]:
         """Keep the last files of a path where none of those that took their place is good: they may be the same, renamed."""
-        here = [file for file in self._found.files if below(path, file)]
-        last = {file: source for file, source in self._previous.sources.items() if below(path, file)}
-        if here and last and not any(file in self._sources for file in here):
-            self._sources.update(last)
+        here, last = False, {}
+        for chunk in chunks(self._found.files):
+            found = [file for file in chunk if below(path, file)]
+            if any(file in self._good for file in found):
+                return
+            here = here or bool(found)
+            yield
+        for files in chunks(self._previous.good.items()):
+            last.update({file: good for file, good in files if below(path, file)})
+            yield
+        if here and last:
+            self._good.update(last)
             message = "none of the files here is good; the last good rules stay"
             self._found.lost.append(Diagnostic(SourceLocation(path, 1, 1), message))
 
-    def _settle(self) -> None:
-        """Take back files, one by one, until none says what another says too; all that do are told."""
-        clashes = self._clashes()
+    def _resolve_conflicts(self) -> Steps[None]:
+        """Take back files, one by one, until no descriptor stands in two of them; each clash is a mistake."""
+        clashes = yield from self._clashes()
         if moved := self._moved(clashes):
             for file in moved:
-                del self._sources[file]
-            clashes = self._clashes()
+                del self._good[file]
+            clashes = yield from self._clashes()
+        duplicates = []
         for clash in clashes:
             at, other = (clash.later, clash.earlier) if self._blamed(clash) == _file(clash.later) else clash
-            self._problems.append(duplicate(at, place_of(other)))
+            duplicates.append(duplicate(at, place_of(other)))
+        self._mistakes.append(duplicates)
         while clashes:
             file = self._blamed(clashes[0])
-            last = self._previous.sources.get(file)
-            if last is None or self._sources[file] is last:
-                del self._sources[file]
+            last = self._previous.good.get(file)
+            if last is None or self._good[file] is last:
+                del self._good[file]
             else:
-                self._sources[file] = last
-            clashes = self._clashes()
+                self._good[file] = last
+            clashes = yield from self._clashes()
 
-    def _moved(self, clashes: Sequence[_Clash]) -> set[str]:
+    def _moved(self, clashes: Sequence[Clash]) -> set[str]:
         """Files of emptied directories that another file took the rules of."""
         emptied = {file for _, files in self._found.emptied for file in files}
         return {file for clash in clashes for file in map(_file, clash) if file in emptied}
 
-    def _blamed(self, clash: _Clash) -> str:
+    def _blamed(self, clash: Clash) -> str:
         """The file that brought the clash about: the one that changed, of two the later."""
         earlier, later = _file(clash.earlier), _file(clash.later)
         return later if self._changed(later) or not self._changed(earlier) else earlier
 
     def _changed(self, file: str) -> bool:
-        return self._sources[file] is not self._previous.sources.get(file)
+        return self._good[file] is not self._previous.good.get(file)
 
-    def _clashes(self) -> list[_Clash]:
-        clashes = []
-        for documents in self._by_domain().values():
-            exact: dict[tuple[str, str], TrieNode] = {}
-            defaults: dict[str, TrieNode] = {}
-            for document in documents:
-                root = document.root
-                clashes += [_Clash(exact[entry], root.exact[entry]) for entry in exact.keys() & root.exact.keys()]
-                clashes += [_Clash(defaults[key], root.defaults[key]) for key in defaults.keys() & root.defaults.keys()]
-                if len(documents) > 1:
-                    exact.update(root.exact)
-                    defaults.update(root.defaults)
-        return sorted(clashes, key=lambda clash: (place_of(clash.later), place_of(clash.earlier)))
+    def _is_good(self, file: str) -> bool:
+        """Whether what *file* holds now is in force."""
+        good = self._good.get(file)
+        return good is not None and good.digest == self._contents[file].digest
 
-    def _by_domain(self) -> dict[str, list[Document]]:
-        domains: dict[str, list[Document]] = {}
-        for source in self._sources.values():
-            for document in source.documents:
-                domains.setdefault(document.domain, []).append(document)
-        return domains
+    def _clashes(self) -> Steps[list[Clash]]:
+        by_domain: dict[str, list[Document]] = {}
+        for good in self._good.values():
+            for document in good.documents:
+                by_domain.setdefault(document.domain, []).append(document)
+            yield
+        self._merged = yield from merge_all(by_domain, self._merged)
+        return sorted_clashes(self._merged)
 
-    def _domains(self) -> dict[str, Domain]:
+    def _domains(self) -> Steps[dict[str, DomainResult]]:
         domains = {}
-        for name, documents in self._by_domain().items():
-            root = documents[0].root if len(documents) == 1 else _merged([document.root for document in documents])
-            said = [one.refund_over_limit for one in documents if one.refund_over_limit is not None]
-            self._warnings += lint.contradictions("refund_over_limit", said)
-            domains[name] = Domain(name, root, said[0][0] if said else None)
-            self._warnings += lint.unreachable(root) + lint.hidden(root)
-            named = [rule for document in documents for rule in document.named]
-            self._warnings += lint.replacements(named, [at for document in documents for at in document.replaced])
+        for name, merged in self._merged.items():
+            known = self._previous.domains.get(name)
+            if known is not None and known.merged is merged:
+                domains[name] = known
+            else:
+                domains[name] = yield from finish_domain(name, merged)
+            self._warnings.append(domains[name].warnings)
+            yield
         return domains
-
-
-def _merged(roots: list[TrieNode]) -> TrieNode:
-    merged = TrieNode()
-    for root in roots:
-        merged.exact.update(root.exact)
-        merged.defaults.update(root.defaults)
-        for key, wildcards in root.wildcards.items():
-            merged.wildcards.setdefault(key, []).extend(wildcards)
-    return merged
 
 
 def _file(node: TrieNode) -> str:
     return place_of(node).file
 
 
-def _by_place(problems: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """*problems* in their order; what an alias repeats is told once."""
-    return tuple(sorted(map(_bounded, set(problems))))
+def _by_place(diagnostics: Iterable[Diagnostic]) -> Steps[tuple[Diagnostic, ...]]:
+    """*diagnostics* in the order of their places; what an alias repeats is told once."""
+    unique: dict[Diagnostic, None] = {}
+    for chunk in chunks(diagnostics):
+        unique.update(dict.fromkeys(map(_bounded, chunk)))
+        yield
+    return tuple((yield from sort(unique, key=_itself)))
+
+
+def _itself(diagnostic: Diagnostic) -> Diagnostic:
+    return diagnostic
 
 
 def _bounded(problem: Diagnostic) -> Diagnostic:

@@ -19,7 +19,7 @@ MAX_DEPTH = 16
 MAX_ENTRIES = 20_000
 _NAMED = 3
 
-Look: TypeAlias = tuple[int, ...]
+Fingerprint: TypeAlias = tuple[int, ...]
 """What stat says of a file; equal where nothing was written in between. Empty where there was no answer."""
 
 _Identity: TypeAlias = tuple[int, int]
@@ -46,7 +46,7 @@ class FileSet:
         warnings: What is passed over.
     """
 
-    files: dict[str, Look] = field(default_factory=dict)
+    files: dict[str, Fingerprint] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
     emptied: list[EmptiedDirectory] = field(default_factory=list)
     lost: list[Diagnostic] = field(default_factory=list)
@@ -175,8 +175,13 @@ class _Search:
         if first != path:
             self._pass_over(path, f"is the same file as {first}")
             return
-        look = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        self.found.files[path] = look
+        self.found.files[path] = (
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
 
     def _unknown(self, path: str, error: OSError) -> bool:
         """Take a path whose kind is not known, because of *error*."""

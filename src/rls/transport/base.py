@@ -1,44 +1,15 @@
-"""What every transport takes and offers."""
+"""What every transport takes and offers, beside the handlers (see `handler`)."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
-from rls.transport.health import Health
-from rls.transport.http2 import Request, Responder, UnaryHandler
 from rls.transport.status import Aborted, StatusCode
-
-
-class Turn:
-    """The present turn of the loop.
-
-    Attributes:
-        waited: Seconds that what is being read has waited for what was read before it.
-        in_task: Makes a handler that serves each call in a task, which is cancelled when its caller is gone. Set by the
-            server.
-    """
-
-    __slots__ = ("in_task", "waited")
-
-    in_task: Callable[[AnyHandler], AnyUnaryHandler]
-
-    def __init__(self) -> None:
-        self.waited = 0.0
-
-
-Direct: TypeAlias = Callable[[Turn], UnaryHandler]
-"""Makes a handler that needs no task, for a server whose turns of the loop are these."""
-Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
-"""Answers one message with one; raises RlsError or Aborted."""
-AnyHandler: TypeAlias = Callable[[Any], Awaitable[bytes]]
-"""As `Handler`, of a message or of what became of it."""
-AnyUnaryHandler: TypeAlias = Callable[[Responder, int, Request, Any, float], None]
-"""As `http2.UnaryHandler`, of a message or of what became of it."""
 
 
 class Dropped(StrEnum):
@@ -58,7 +29,7 @@ class Dropped(StrEnum):
 
 
 class Shed(Aborted):
-    """Ends a call that there is no room or time for; its caller gets `Calls.shed_answer` if there is one."""
+    """Ends a call that there is no room or time for; its caller gets the handler's `shed_answer` if there is one."""
 
     def __init__(self, text: str, why: Dropped = Dropped.SHED) -> None:
         super().__init__(StatusCode.RESOURCE_EXHAUSTED, text)
@@ -145,55 +116,59 @@ class CertificateStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
-    """What a transport serves.
+class ServerPolicy:
+    """How long a server waits.
 
     Attributes:
-        unary: Handlers by path.
-        direct: Handlers by path that need no task; the native transport prefers them to those of `unary`. The other
-            transports do not know them, so each path is in `unary` as well.
-        health: The state that gRPC health checks are told.
-        caller_timeout: Seconds after which a caller without a deadline is taken to have given up.
-        unhurried: Seconds within which every answer is there: a caller that waits for less is not waited for longer.
-        max_message_bytes: Bytes of a message, sent and inflated; at least `wire.SHORT`.
-        shed_answer: The message that answers a call which is shed or was queued for too long; None for an error.
-        on_drop: Is told of every call that was dropped.
-        on_limit: Is told how many calls may be in progress, at first and whenever that changes.
-        connections: Where the transport counts its connections.
-        certificate: Where it reports on its certificate.
+        default_deadline: Seconds that a caller without a deadline is assumed to wait.
+        max_service_time: Seconds in which every answer comes. A call with a nearer deadline is watched by a timer of its
+            own; the others are answered anyway.
+        max_connection_age: Seconds after which a connection is told to go away, ±10 %, so that clients spread over new pods;
+            0 for never.
+        max_connection_age_grace: Seconds that its calls in flight then have; 0 for as long as they take.
+        drain_timeout: Seconds that calls in flight have to finish when the server stops.
     """
 
-    unary: Mapping[str, Handler]
-    health: Health
-    caller_timeout: float = 0.02
-    unhurried: float = 0.0
-    max_message_bytes: int = 1_048_576
-    shed_answer: bytes | None = None
-    on_drop: Callable[[Dropped], None] = lambda _: None
-    on_limit: Callable[[int], None] = lambda _: None
-    direct: Mapping[bytes, Direct] = field(default_factory=dict)
-    connections: Connections = field(default_factory=Connections)
-    certificate: CertificateStatus = field(default_factory=CertificateStatus)
+    default_deadline: float = 0.02
+    max_service_time: float = 0.0
+    max_connection_age: float = 0.0
+    max_connection_age_grace: float = 0.0
+    drain_timeout: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How much of a transport clients can take.
+class ServerLimits:
+    """How much of a server clients can take. Streaming calls are bounded by their methods (see `handler`).
 
     Attributes:
-        max_streams: Calls in flight on one connection.
-        max_connections: Connections; what is over is closed. 0 for no limit.
-        max_concurrency: Calls that may be in progress. Others are shed, but for the first call of each connection.
-            `Permits` lowers the number while calls wait for the CPU. 0 for no limit.
-        max_watches: Health.Watch calls.
-        drain: Seconds that calls in flight have to finish when the server stops.
+        max_concurrent_streams: Calls in flight on one connection.
+        max_connections: Connections; further ones are closed. 0 for no limit.
+        max_concurrency: Unary calls in progress. Others are shed, except the first call of each connection. `Permits` lowers
+            the number while calls wait for the CPU. 0 for no limit.
+        max_message_bytes: Bytes of a message that is received, as sent and inflated; at least `grpc_framing.SHORT`.
     """
 
-    max_streams: int = 100
+    max_concurrent_streams: int = 100
     max_connections: int = 10_000
     max_concurrency: int = 0
-    max_watches: int = 16
-    drain: float = 5.0
+    max_message_bytes: int = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReports:
+    """Where a server reports what happens.
+
+    Attributes:
+        on_drop: Called for every unary call that was dropped.
+        on_limit: Called with how many unary calls may be in progress, at first and whenever that changes.
+        connections: Where it counts its connections.
+        certificate: Where it reports on its certificate.
+    """
+
+    on_drop: Callable[[Dropped], None] = lambda _: None
+    on_limit: Callable[[int], None] = lambda _: None
+    connections: Connections = field(default_factory=Connections)
+    certificate: CertificateStatus = field(default_factory=CertificateStatus)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The moment in which a server says that it takes no more calls."""
+"""Holds answers back while clients hear that the server drains."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class DrainGate:
     GOAWAY on its way, it is lost, and with it, as the connection is reset, maybe answers that are on their way back.
 
     Attributes:
-        held: What an answer has to wait for; None, nearly always, if for nothing.
+        closed: What an answer has to wait for; None, nearly always, if the gate is open.
     """
 
     def __init__(self) -> None:
-        self.held: asyncio.Future[None] | None = None
+        self.closed: asyncio.Future[None] | None = None
 
-    def hold(self) -> None:
+    def close(self) -> None:
         """Hold answers back from now on."""
-        self.held = asyncio.get_running_loop().create_future()
+        self.closed = asyncio.get_running_loop().create_future()
 
-    def release(self) -> None:
+    def open(self) -> None:
         """Let them go."""
-        held, self.held = self.held, None
-        if held is not None:
-            held.set_result(None)
+        closed, self.closed = self.closed, None
+        if closed is not None:
+            closed.set_result(None)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rls.addresses import join_address, loopback, split_address, unix_address, unix_path
 from rls.errors import SettingsError
 
 NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -23,7 +24,6 @@ NO_FILES_SECONDS = 0.1
 """Pause before accept is tried again after one of `NO_FILES`."""
 LOST = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
 """Errors of accept after which the socket does not listen any more."""
-_UNIX = "unix:"
 _BACKLOG = 4096
 _OTHER_FILES = 1024
 _KNOCK_SECONDS = 1.0
@@ -32,19 +32,23 @@ _TIMES_LOST = 2
 
 
 def listen(address: str) -> socket.socket:
-    """Bind *address*, `host:port`, `[v6]:port` or `unix:path`, and listen; `[::]` takes IPv4 as well.
+    """Bind *address*, `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`, and listen; `[::]` takes IPv4 as well.
 
     Raises:
         SettingsError: It is taken, unusable, or not an address.
     """
     try:
-        if address.startswith(_UNIX):
-            return _listen_unix(address.removeprefix(_UNIX))
+        path = unix_path(address)
+        if path is not None:
+            return _listen_unix(path)
         host, port = split_address(address)
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listener = socket.create_server(
             (host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6()
         )
+    except ValueError:
+        expected = "HOST:PORT, [IPV6]:PORT or unix:/path"
+        raise SettingsError(f"{address!r} is not an address: expected {expected}") from None
     except OSError as error:
         # socket.create_server adds the address to the text in its own way.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
@@ -53,29 +57,13 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host, without the brackets of IPv6, and port.
-
-    Raises:
-        SettingsError: *address* is neither `host:port` nor `[v6]:port`.
-    """
-    host, _, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        raise SettingsError(f"{address!r} is not an address: expected host:port, [v6]:port or unix:/path")
-    return host, int(port)
-
-
 def address_of(listener: socket.socket) -> str:
     """Where *listener* listens, as `listen` takes it."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
-        return f"{_UNIX}{os.fsdecode(name)}"
+        return unix_address(os.fsdecode(name))
     host, port = name[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join_address(host, port)
 
 
 def close_listener(listener: socket.socket) -> None:
@@ -134,7 +122,8 @@ async def keep_listening(listener: socket.socket) -> None:
         OSError: Nobody listens any more.
     """
     address = address_of(listener)
-    path = Path(address.removeprefix(_UNIX)) if address.startswith(_UNIX) else None
+    on_disk = unix_path(address)
+    path = None if on_disk is None else Path(on_disk)
     found, lost = _identity(listener, path), 0
     while lost < _TIMES_LOST:
         await asyncio.sleep(_KNOCK_SECONDS)
@@ -201,10 +190,10 @@ def _identity(listener: socket.socket, path: Path | None) -> tuple[int, ...]:
 
 def _reached_at(address: str) -> tuple[socket.AddressFamily, Any]:
     """Where a server on *address* is reached from here."""
-    if address.startswith(_UNIX):
-        return socket.AF_UNIX, address.removeprefix(_UNIX)
-    host, port = split_address(address)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    path = unix_path(address)
+    if path is not None:
+        return socket.AF_UNIX, path
+    host, port = split_address(loopback(address))
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     return found[0], found[4]
 

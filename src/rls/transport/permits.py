@@ -1,15 +1,17 @@
-"""Which calls are let in. A call that is not is shed: answered at once, before its message is looked at.
+"""Which calls are admitted. A unary call without a permit is shed: answered at once, before its message is looked at.
 
 A call is shed only if it could not be answered in its own time, or if its connection has more than its share of the calls in
-progress. Half-sent calls and streams have bounds of their own, so they take nothing from the calls that are whole.
+progress. Half-sent calls and streaming calls have bounds of their own, so they take nothing from the calls that are whole.
 The transport counts; there is no loop and no socket in here.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+
+from rls.transport.status import Aborted, StatusCode
 
 WAIT = 0.2
 """The part of its time that a call may be expected to wait for its turn. The rest is for its answer, its ways there and back,
@@ -126,3 +128,33 @@ class Permits:
             self.rate = max(self._rates)
             self._since = now
             self._begun = 0
+
+
+class StreamPermits:
+    """Bounds the calls of one streaming method, and how many of them one connection has: see `has_room`.
+
+    Args:
+        max_calls: At one time.
+    """
+
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._by_connection = Counter[object]()
+
+    def acquire(self, connection: object) -> None:
+        """Take a permit for a call of *connection*.
+
+        Raises:
+            Aborted: RESOURCE_EXHAUSTED.
+        """
+        held = self._by_connection
+        if not has_room(self._max_calls, held.total(), held[connection], len(held) or 1):
+            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, f"more than {self._max_calls} calls of this method")
+        held[connection] += 1
+
+    def release(self, connection: object) -> None:
+        """Give a permit back."""
+        held = self._by_connection
+        held[connection] -= 1
+        if not held[connection]:
+            del held[connection]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import IntEnum
 
 from rls.errors import BackendError, NotLoaded, RequestError
@@ -40,6 +41,10 @@ _CODES = {
 
 def status_of(error: BaseException) -> tuple[StatusCode, str]:
     """Code and message for a call whose handler raised *error*. The text of a bug stays in the log."""
+    if isinstance(error, Aborted):
+        return error.code, error.text
+    if isinstance(error, asyncio.CancelledError):
+        return StatusCode.UNAVAILABLE, "the call was cancelled"
     for kind in type(error).__mro__:
         if code := _CODES.get(kind):
             return code, str(error)

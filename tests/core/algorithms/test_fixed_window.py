@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rls.core.algorithms.fixed_window import seconds_until_reset, window_start
-from rls.core.model import LONGEST_WINDOW_SECONDS, Unit
+from rls.core.model import MAX_WINDOW_SECONDS, Unit
 
 seconds = st.integers(0, 2**40)
-lengths = st.integers(1, LONGEST_WINDOW_SECONDS)
+lengths = st.integers(1, MAX_WINDOW_SECONDS)
 
 
 @given(seconds, lengths)

@@ -102,7 +102,7 @@ class Report:
     @staticmethod
     def head() -> str:
         names = (
-            *("fault", "decided in 20 ms", "decided or told so in 20 ms", "errors"),
+            *("fault", "decided in 20 ms", "decided or error in 20 ms", "errors"),
             *("hits lost", "over-admitted", "until exact again"),
         )
         return f"| {' | '.join(names)} |\n|{'---|' * len(names)}"

@@ -25,8 +25,8 @@ def packed(batch: Batch, *known: bytes) -> list[list[bytes]]:
     return commands
 
 
-def counts(batch: Batch, places: Sequence[tuple[int, int]]) -> list[int]:
-    return [batch.bases[command] + added for command, added in places]
+def counts(batch: Batch, tickets: Sequence[tuple[int, int]]) -> list[int]:
+    return [batch.offsets[command] + added for command, added in tickets]
 
 
 def test_a_counter_gets_its_ttl_before_its_first_hit() -> None:
@@ -46,32 +46,32 @@ def packed_again(*hits: CounterUpdate) -> list[list[bytes]]:
 
 def test_equal_counters_are_one_command() -> None:
     batch = Batch()
-    places = [batch.add(hit(amount, key)) for amount, key in ((1, b"a"), (1, b"b"), (2, b"a"), (0, b"a"), (1, b"a"))]
+    tickets = [batch.add(hit(amount, key)) for amount, key in ((1, b"a"), (1, b"b"), (2, b"a"), (0, b"a"), (1, b"a"))]
     assert packed(batch, b"a", b"b") == [[b"INCRBY", b"a", b"4"], [b"INCRBY", b"b", b"1"]]
-    batch.settle([14, 7])
-    assert counts(batch, places) == [11, 7, 13, 13, 14]
+    batch.parse_replies([14, 7])
+    assert counts(batch, tickets) == [11, 7, 13, 13, 14]
 
 
 def test_only_looking_is_a_get() -> None:
     """Of a counter that is not there it makes none."""
     batch = Batch()
-    places = [batch.add(hit(0, b"a")), batch.add(hit(0, b"a")), batch.add(hit(0, b"b"))]
+    tickets = [batch.add(hit(0, b"a")), batch.add(hit(0, b"a")), batch.add(hit(0, b"b"))]
     assert packed(batch) == [[b"GET", b"a"], [b"GET", b"b"]]
-    batch.settle([b"5", None])
-    assert counts(batch, places) == [5, 5, 0]
-    assert not batch.fresh
-    assert not batch.orphans
+    batch.parse_replies([b"5", None])
+    assert counts(batch, tickets) == [5, 5, 0]
+    assert not batch.ttl_set
+    assert not batch.missing_ttl
 
 
 def test_giving_back_is_not_merged() -> None:
     """It stops at 0, so what comes after it is counted after it."""
     batch = Batch()
-    places = [batch.add(hit(amount)) for amount in (3, -5, -1, 2, 1)]
+    tickets = [batch.add(hit(amount)) for amount in (3, -5, -1, 2, 1)]
     commands = packed(batch, b"k")
     assert [command[0] for command in commands] == [b"INCRBY", b"EVAL", b"EVAL", b"INCRBY"]
     assert [command[2:] for command in commands[1:3]] == [[b"1", b"k", b"5"], [b"1", b"k", b"1"]]
-    batch.settle([3, 0, 0, 3])
-    assert counts(batch, places) == [3, 0, 0, 2, 3]
+    batch.parse_replies([3, 0, 0, 3])
+    assert counts(batch, tickets) == [3, 0, 0, 2, 3]
 
 
 def test_what_was_given_a_ttl_is_told() -> None:
@@ -79,9 +79,9 @@ def test_what_was_given_a_ttl_is_told() -> None:
     batch.add(hit(1, b"new"))
     batch.add(hit(1, b"known"))
     packed(batch, b"known")
-    batch.settle([b"OK", 1, 2])
-    assert batch.fresh == [hit(1, b"new")]
-    assert not batch.orphans
+    batch.parse_replies([b"OK", 1, 2])
+    assert batch.ttl_set == [hit(1, b"new")]
+    assert not batch.missing_ttl
 
 
 def test_a_counter_that_starts_over_is_told() -> None:
@@ -90,10 +90,10 @@ def test_a_counter_that_starts_over_is_told() -> None:
     for key in (b"lost", b"lost", b"there", b"new"):
         batch.add(hit(1, key))
     packed(batch, b"lost", b"there")
-    batch.settle([2, 5, b"OK", 1])
-    assert batch.orphans == [hit(1, b"lost")]
+    batch.parse_replies([2, 5, b"OK", 1])
+    assert batch.missing_ttl == [hit(1, b"lost")]
     after = Batch()
-    after.expire(batch.orphans[0])
+    after.add_expire(batch.missing_ttl[0])
     assert packed(after) == [[b"EXPIRE", b"lost", b"61"]]
 
 
@@ -111,9 +111,9 @@ def test_an_error_is_that_of_its_command(replies: list[Any], failed: dict[int, s
     batch = Batch()
     new, looked_at = batch.add(hit(1, b"new")), batch.add(hit(0, b"looked at"))
     packed(batch)
-    batch.settle(replies)
+    batch.parse_replies(replies)
     assert {command: str(error) for command, error in batch.errors.items()} == failed
-    assert bool(batch.fresh) == (0 not in failed)
+    assert bool(batch.ttl_set) == (0 not in failed)
     if 0 not in failed:
         assert counts(batch, [new]) == [1]
     if 1 not in failed:
@@ -125,22 +125,22 @@ def test_a_counter_that_was_counted_although_its_ttl_was_refused_is_told() -> No
     batch = Batch()
     place = batch.add(hit(3))
     packed(batch)
-    batch.settle([hiredis.ReplyError("OOM"), 3])
+    batch.parse_replies([hiredis.ReplyError("OOM"), 3])
     assert counts(batch, [place]) == [3]
     assert not batch.errors
-    assert batch.orphans == [hit(3)]
-    assert not batch.fresh
+    assert batch.missing_ttl == [hit(3)]
+    assert not batch.ttl_set
 
 
 def test_what_was_refused_is_sent_again_as_it_was() -> None:
     """To another node, behind ASKING where that one does not own the slot yet; it is not merged with what is there."""
     batch = Batch()
-    places = [batch.add(hit(amount)) for amount in (1, 2, -1, 0)]
-    batch.expire(hit(1, b"e"))
+    tickets = [batch.add(hit(amount)) for amount in (1, 2, -1, 0)]
+    batch.add_expire(hit(1, b"e"))
     packed(batch, b"k")
     other = Batch()
     other.add(hit(5))
-    moved = [other.again(batch, command, asking=command != 3) for command in range(4)]
+    moved = [other.resend(batch, command, asking=command != 3) for command in range(4)]
     assert [command[0] for command in packed(other)] == [
         *(b"SET", b"INCRBY"),
         *(b"ASKING", b"SET", b"ASKING", b"INCRBY"),
@@ -148,8 +148,8 @@ def test_what_was_refused_is_sent_again_as_it_was() -> None:
         *(b"ASKING", b"GET"),
         b"EXPIRE",
     ]
-    other.settle([b"OK", 6, b"OK", None, b"OK", 12, b"OK", 11, b"OK", b"11", 1])
-    assert [other.bases[moved[command]] + added for command, added in places] == [10, 12, 11, 11]
+    other.parse_replies([b"OK", 6, b"OK", None, b"OK", 12, b"OK", 11, b"OK", b"11", 1])
+    assert [other.offsets[moved[command]] + added for command, added in tickets] == [10, 12, 11, 11]
 
 
 class Redis:
@@ -187,11 +187,11 @@ def test_counts_are_as_if_hits_came_one_by_one(
         naive[one.key] = max(0, naive.get(one.key, 0) + one.amount)
         expected.append(naive[one.key])
     batch = Batch()
-    places = [batch.add(one) for one in hits]
+    tickets = [batch.add(one) for one in hits]
     commands = packed(batch, *known)
     redis = Redis(dict(before))
-    batch.settle([redis.run(command) for command in commands])
-    assert counts(batch, places) == expected
+    batch.parse_replies([redis.run(command) for command in commands])
+    assert counts(batch, tickets) == expected
     if all(one.amount >= 0 for one in hits):
         counting = [command[1] for command in commands if command[0] != b"SET"]
         assert len(counting) == len(set(counting))

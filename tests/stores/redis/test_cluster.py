@@ -89,8 +89,8 @@ async def test_a_node_gets_one_write_however_many_counters(cluster: RedisCluster
     hits = [hit() for _ in range(30)]
     call = asyncio.create_task(backend.update(hits))
     await asyncio.sleep(0)
-    flights = [node._in_flight or node.filling for node in backend._topology.nodes]
-    assert [flight.landed is not None and not flight.landed.done() for flight in flights] == [True] * 3
+    flights = [node.sender.in_flight or node.sender.next_batch for node in backend._topology.nodes]
+    assert [flight.done is not None and not flight.done.done() for flight in flights] == [True] * 3
     assert sum(len(flight.batch) for flight in flights) == 30
     assert list(await call) == [1] * 30
 

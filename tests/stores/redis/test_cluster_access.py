@@ -81,7 +81,7 @@ async def test_tls_a_user_with_few_rights_and_a_password_that_changes(
     for server in guarded.servers:
         with guarded.client(server) as client:
             client.client_kill_filter(user="rls")
-    await until(lambda: any(node.down for node in backend._topology.nodes))
+    await until(lambda: any(node.error for node in backend._topology.nodes))
     await until_works(lambda: backend.update(hits))
     await backend.aclose()
 

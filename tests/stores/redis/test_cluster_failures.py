@@ -112,7 +112,7 @@ async def test_a_replica_takes_over(own_cluster: RedisCluster, open_backend: Ope
     with own_cluster.client(killed) as client:
         assert client.wait(1, 5000) == 1
     killed.kill()
-    await until(lambda: any(node.down for node in backend._topology.nodes))
+    await until(lambda: any(node.error for node in backend._topology.nodes))
     with pytest.raises(BackendError) as caught:
         await backend.update([lost, *(one for _, one in others)])
     assert [count is None for count in caught.value.counts] == [True, False, False]
@@ -129,7 +129,7 @@ async def test_a_cluster_that_dies_is_found_again(own_cluster: RedisCluster, ope
     await until_works(lambda: backend.update(hits))
     for server in own_cluster.servers:
         server.kill()
-    await until(lambda: all(node.down for node in backend._topology.nodes))
+    await until(lambda: all(node.error for node in backend._topology.nodes))
     with pytest.raises(BackendError) as caught:
         await backend.update(hits)
     assert list(caught.value.counts) == []
@@ -233,7 +233,7 @@ async def test_slots_that_nobody_serves_are_told(own_cluster: RedisCluster, open
     while not (await is_down() and await cannot_be_reached()):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
-    await until(lambda: sum("CLUSTERDOWN" in str(node.down) for node in backend._topology.nodes) == 2)
+    await until(lambda: sum("CLUSTERDOWN" in str(node.error) for node in backend._topology.nodes) == 2)
     for hits_of_one in ([lost], [other]):
         with pytest.raises(BackendError):
             await backend.update(hits_of_one)

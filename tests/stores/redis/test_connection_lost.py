@@ -31,7 +31,7 @@ async def test_a_redis_that_forgot_its_counters_makes_each_with_its_ttl(
     one, other = hit(), hit()
     await backend.update([one, other])
     own_server.kill()
-    await until(lambda: backend._node.down is not None)
+    await until(lambda: backend._node.error is not None)
     own_server.start()
     await until_works(backend.ping)
     before = commands(own_server)
@@ -52,11 +52,11 @@ async def test_however_often_the_connection_is_lost_one_task_looks_at_the_passwo
         client.execute_command("ACL", "SETUSER", "rls", "on", ">secret", "~*", "+@all")
         backend = connect(f"redis://rls@127.0.0.1:{own_server.port}?password_file={file}")
         await backend.ping()
-        seen = {None, backend._node._connection}
+        seen = {None, backend._node.sender.connection}
         for _ in range(3):
             client.client_kill_filter(user="rls")
-            await until(lambda: backend._node._connection not in seen)
-            seen.add(backend._node._connection)
+            await until(lambda: backend._node.sender.connection not in seen and backend._node.error is None)
+            seen.add(backend._node.sender.connection)
             await until_works(backend.ping)
         await until(lambda: pollers() == 1)
     await backend.aclose()

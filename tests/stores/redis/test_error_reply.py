@@ -39,7 +39,7 @@ def test_what_a_refusal_says(text: str, refusal: ErrorReply) -> None:
 )
 def test_what_is_made_of_a_refusal(kind: str, redirection: bool, passing: bool, not_the_primary: bool) -> None:
     refusal = ErrorReply(kind)
-    assert (refusal.is_redirection, refusal.is_passing, refusal.is_not_the_primary) == (
+    assert (refusal.is_redirection, refusal.is_temporary, refusal.is_not_the_primary) == (
         redirection,
         passing,
         not_the_primary,

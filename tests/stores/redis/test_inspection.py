@@ -45,12 +45,12 @@ class Inspected:
     async def skews(self, wrong_by: float, round_trip: float = 0.0) -> str:
         """What a look reports."""
         self.clock.wrong_by, self.clock.round_trip = wrong_by, round_trip
-        await self.inspection.look()
+        await self.inspection.query_all()
         return self.skew[-1]
 
     async def evicts(self) -> str:
         """What a look reports."""
-        await self.inspection.look()
+        await self.inspection.query_all()
         return self.evictions[-1]
 
 

@@ -42,7 +42,7 @@ async def test_replies_that_came_while_another_handler_kept_the_loop_are_read_fi
     one = hit()
     own_server.suspend()
     call = asyncio.create_task(backend.update([one]))
-    await until(lambda: backend._node._in_flight is not None)
+    await until(lambda: backend._node.sender.in_flight is not None)
 
     def keep_the_loop() -> None:
         own_server.resume()
@@ -54,7 +54,7 @@ async def test_replies_that_came_while_another_handler_kept_the_loop_are_read_fi
 
     in_a_handler(keep_the_loop)
     assert list(await call) == [1]
-    assert backend._node.down is None
+    assert backend._node.error is None
 
 
 async def test_a_batch_that_waited_has_half_of_the_time_once_it_is_sent(
@@ -65,12 +65,12 @@ async def test_a_batch_that_waited_has_half_of_the_time_once_it_is_sent(
     await until_works(backend.ping)
     own_server.suspend()
     sent = asyncio.create_task(backend.update([hit()]))
-    await until(lambda: backend._node._in_flight is not None)
-    flight = backend._node.filling
+    await until(lambda: backend._node.sender.in_flight is not None)
+    flight = backend._node.sender.next_batch
     waiting = asyncio.create_task(backend.update([hit()]))
-    await until(lambda: flight.landed is not None)
+    await until(lambda: flight.done is not None)
     now = asyncio.get_running_loop().time()
-    flight.due = now  # as if it had come `PATIENT` seconds ago
+    flight.deadline = now  # as if it had come `PATIENT` seconds ago
     own_server.resume()
     assert list(await sent) + list(await waiting) == [1, 1]
-    assert now + PATIENT / 2 <= flight.due <= asyncio.get_running_loop().time() + PATIENT / 2
+    assert now + PATIENT / 2 <= flight.deadline <= asyncio.get_running_loop().time() + PATIENT / 2

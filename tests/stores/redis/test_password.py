@@ -43,15 +43,15 @@ async def test_a_rotated_password_is_used(guarded: RedisServer, connect: Connect
     backend = connect(f"redis://rls@127.0.0.1:{guarded.port}?password_file={file}")
     one = hit()
     assert list(await backend.update([one])) == [1]
-    connection = backend._node._connection
+    connection = backend._node.sender.connection
     with guarded.client() as client:
         change(client, NEW)
         file.write_text(NEW)
         await until(lambda: last_command(guarded) == ["auth"])
         assert list(await backend.update([one])) == [2]
-        assert backend._node._connection is connection
+        assert backend._node.sender.connection is connection
         client.client_kill_filter(user="rls")
-    await until(lambda: backend._node._connection not in {None, connection})
+    await until(lambda: backend._node.sender.connection not in {None, connection})
     assert list(await backend.update([one])) == [3]
 
 

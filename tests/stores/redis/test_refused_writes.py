@@ -207,7 +207,7 @@ async def test_a_password_that_was_changed_under_an_open_connection(own_server: 
         client.execute_command("ACL", "SETUSER", "rls", "resetpass", ">new")
         await backend.ping()
         client.client_kill_filter(user="rls")
-        await until(lambda: "WRONGPASS" in str(backend._node.down))
+        await until(lambda: "WRONGPASS" in str(backend._node.error))
         with pytest.raises(BackendError, match="WRONGPASS"):
             await backend.ping()
         client.execute_command("ACL", "SETUSER", "rls", "resetpass", ">old")

@@ -172,9 +172,9 @@ async def test_counters_expire_after_the_connection_was_lost(
     backend, hits = connect(server.url), [hit(1) for _ in range(5)]
     await backend.update(hits)
     redis.flushall()
-    lost = backend._node._connection
+    lost = backend._node.sender.connection
     redis.client_kill_filter(_type="normal", skipme=True)
-    await until(lambda: backend._node._connection not in {None, lost})
+    await until(lambda: backend._node.sender.connection not in {None, lost})
     assert list(await backend.update(hits)) == [1] * 5
     assert_all_expire(redis, hits)
 
@@ -193,7 +193,7 @@ async def test_windows_that_ended_are_forgotten(server: RedisServer, connect: Co
         await backend.update([hit(1, window=1) for _ in range(10)])
         now += 10
     await backend.update([hit(0)])
-    assert len(backend._node._lifetimes) == 0
+    assert len(backend._node._ttl_tracker) == 0
 
 
 async def test_what_redis_refuses_fails_only_those_who_asked(

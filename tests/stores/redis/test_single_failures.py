@@ -46,7 +46,7 @@ async def test_calls_of_all_batches_fail_together(own_server: RedisServer, conne
     own_server.suspend()
     try:
         sent = asyncio.create_task(backend.update([hit()]))
-        await until(lambda: backend._node._in_flight is not None)
+        await until(lambda: backend._node.sender.in_flight is not None)
         waiting = asyncio.create_task(backend.update([hit()]))
         done, _ = await asyncio.wait([sent, waiting], timeout=HANGING, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(0)
@@ -62,7 +62,7 @@ async def test_a_redis_that_dies_is_noticed_at_once_and_found_again(own_server: 
     one = hit()
     assert list(await backend.update([one])) == [1]
     own_server.kill()
-    await until(lambda: backend._node.down is not None)
+    await until(lambda: backend._node.error is not None)
     with pytest.raises(BackendError, match=r"^Redis at redis://127\.0\.0\.1:[0-9]+: "):
         await backend.update([one])
     own_server.start()
@@ -78,7 +78,7 @@ async def test_calls_in_flight_fail_when_redis_dies(own_server: RedisServer, con
     await backend.ping()
     own_server.suspend()
     calls = [asyncio.create_task(backend.update([hit()])) for _ in range(10)]
-    await until(lambda: backend._node._in_flight is not None)
+    await until(lambda: backend._node.sender.in_flight is not None)
     own_server.kill()
     done, pending = await asyncio.wait(calls, timeout=HANGING)
     assert not pending
@@ -90,11 +90,11 @@ async def test_a_connection_that_is_cut_is_opened_again(own_server: RedisServer,
     one = hit()
     await backend.update([one])
     with own_server.client() as client:
-        seen = {None, backend._node._connection}
+        seen = {None, backend._node.sender.connection}
         for n in range(2, 5):
             client.client_kill_filter(_type="normal", skipme=True)
-            await until(lambda: backend._node._connection not in seen)
-            seen.add(backend._node._connection)
+            await until(lambda: backend._node.sender.connection not in seen)
+            seen.add(backend._node.sender.connection)
             assert list(await backend.update([one])) == [n]
 
 
@@ -172,7 +172,7 @@ async def test_closing_ends_calls_and_connections(own_server: RedisServer, conne
     if state == "connecting":
         await until(lambda: backend._node._reconnect.is_under_way)
     elif state == "waiting":
-        await until(lambda: backend._node._in_flight is not None)
+        await until(lambda: backend._node.sender.in_flight is not None)
     else:
         await asyncio.wait([call], timeout=PATIENT)
     async with asyncio.timeout(HANGING):
@@ -190,7 +190,7 @@ async def test_replies_that_come_too_late_end_the_failing(own_server: RedisServe
     one = hit()
     await until_works(lambda: backend.update([one]))
     (before,) = await backend.update([one])
-    connection = backend._node._connection
+    connection = backend._node.sender.connection
     own_server.suspend()
     try:
         with pytest.raises(BackendError, match="no answer within 50 ms"):
@@ -198,7 +198,7 @@ async def test_replies_that_come_too_late_end_the_failing(own_server: RedisServe
     finally:
         own_server.resume()
     await until_works(backend.ping)
-    assert backend._node._connection is connection
+    assert backend._node.sender.connection is connection
     assert list(await backend.update([one])) == [before + 2]
 
 
@@ -208,7 +208,7 @@ async def test_a_loop_that_stood_still_does_not_blame_redis(own_server: RedisSer
     await until_works(backend.ping)
     call = asyncio.create_task(backend.update([hit()]))
     await asyncio.sleep(0)
-    backend._node._send()
+    backend._node.sender.flush()
     time.sleep(0.5)  # noqa: ASYNC251 - the loop is to stand still
     assert list(await call) == [1]
 
@@ -221,7 +221,7 @@ async def test_time_that_the_loop_takes_before_it_sends_is_not_taken_from_redis(
     await until_works(backend.ping)
     call = asyncio.create_task(backend.update([hit()]))
     await asyncio.sleep(0)
-    assert backend._node._in_flight is None
+    assert backend._node.sender.in_flight is None
     time.sleep(2.0)  # noqa: ASYNC251 - the loop is to stand still
     own_server.suspend()
     asyncio.get_running_loop().call_later(1.2, own_server.resume)
@@ -273,10 +273,10 @@ async def test_a_call_that_waited_behind_another_batch_waits_no_longer(
     await until_works(backend.ping)
     own_server.suspend()
     sent = asyncio.create_task(backend.update([hit()]))
-    await until(lambda: backend._node._in_flight is not None)
-    flight = backend._node.filling
+    await until(lambda: backend._node.sender.in_flight is not None)
+    flight = backend._node.sender.next_batch
     waiting = asyncio.create_task(backend.update([hit()]))
     await asyncio.sleep(0)
-    assert flight.due <= asyncio.get_running_loop().time() + 0.4
+    assert flight.deadline <= asyncio.get_running_loop().time() + 0.4
     own_server.resume()
     await asyncio.wait([sent, waiting])

@@ -34,10 +34,10 @@ def test_a_node_whose_host_is_not_told_is_where_it_was_asked(primary: list[objec
     ("reply", "reason"),
     [
         ([], "has no slots yet"),
-        (b"OK", "replied what it should not"),
-        (None, "replied what it should not"),
-        ([[1, 2]], "replied what it should not"),
-        ([[1, 2, [b"host"]]], "replied what it should not"),
+        (b"OK", "unexpected reply to CLUSTER SLOTS"),
+        (None, "unexpected reply to CLUSTER SLOTS"),
+        ([[1, 2]], "unexpected reply to CLUSTER SLOTS"),
+        ([[1, 2, [b"host"]]], "unexpected reply to CLUSTER SLOTS"),
     ],
 )
 def test_what_tells_of_no_slots_is_an_error(reply: object, reason: str) -> None:

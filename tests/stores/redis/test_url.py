@@ -1,7 +1,7 @@
 import pytest
 
 from rls.errors import SettingsError
-from rls.stores.redis.url import check, check_cluster, node_urls, redacted, sentinel_urls
+from rls.stores.redis.url import address_of, check, check_cluster, node_urls, sentinel_urls
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ from rls.stores.redis.url import check, check_cluster, node_urls, redacted, sent
     ],
 )
 def test_addresses_are_shown_without_secrets(url: str, shown: str) -> None:
-    assert redacted(url) == shown
+    assert address_of(url) == shown
 
 
 @pytest.mark.parametrize("url", ["redis://:sec/ret@cache", "redis://:sec?ret@cache", "redis://:sec#ret@cache"])
 def test_a_password_that_ought_to_be_escaped_is_not_shown(url: str) -> None:
-    assert "sec" not in redacted(url)
-    assert "ret" not in redacted(url)
+    assert "sec" not in address_of(url)
+    assert "ret" not in address_of(url)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,7 @@ def test_addresses_that_cannot_be_used(url: str, reason: str) -> None:
             "rediss+cluster://u:p%40@[::1]:2,a:1/?client_name=x",
             [f"rediss://u:p%40@{host}?client_name=x" for host in ("[::1]:2", "a:1")],
         ),
+        ("redis+cluster://a:1,[::1]:2,[::2]", ["redis://a:1", "redis://[::1]:2", "redis://[::2]"]),
     ],
 )
 def test_the_nodes_of_a_cluster(url: str, urls: list[str]) -> None:
@@ -101,6 +102,14 @@ def test_what_a_url_of_sentinels_means() -> None:
     )
 
 
+def test_sentinels_at_ipv6_addresses() -> None:
+    """Without a port, too: theirs is 26379."""
+    sentinels = sentinel_urls("redis+sentinel://a:1,[::1],[::2]:2/main").sentinels
+    assert sentinels == ["redis://a:1", "redis://[::1]:26379", "redis://[::2]:2"]
+    with pytest.raises(SettingsError, match=r"expected brackets around the IPv6 address: \[::1\]$"):
+        sentinel_urls("redis+sentinel://a:1,::1/main")
+
+
 @pytest.mark.parametrize("path", ["", "/", "/a/b"])
 def test_sentinels_must_be_told_a_name(path: str) -> None:
     with pytest.raises(SettingsError, match=r"there is no name of a primary, expected redis\+sentinel://HOST:PORT,"):
@@ -114,6 +123,8 @@ def test_sentinels_must_be_told_a_name(path: str) -> None:
         ("redis+cluster://a?db=1", "a cluster has no databases"),
         ("redis+cluster://a,b?pasword=secret", "unknown option pasword, did you mean password?"),
         ("redis+cluster://a,,b", "there is no host"),
+        ("redis+cluster://a:1,::1", "expected brackets around the IPv6 address: [::1]"),
+        ("redis+cluster://a:1,b:x", "expected a port from 0 to 65535 after the host"),
     ],
 )
 def test_clusters_that_cannot_be_used(url: str, reason: str) -> None:

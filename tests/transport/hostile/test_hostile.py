@@ -48,7 +48,7 @@ def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     rules = folder / "rules.yaml"
     rules.write_text(RULES)
-    with Rls(rules, folder, ["--transport", request.param, "--drain", "0s"], name=request.param) as server:
+    with Rls(rules, folder, ["--transport", request.param, "--drain-timeout", "0s"], name=request.param) as server:
         with Probe(f"127.0.0.1:{server.port}"):
             pass
         BEFORE[server.name] = memory(server.pid, "VmRSS")

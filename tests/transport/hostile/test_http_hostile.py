@@ -35,7 +35,7 @@ BEFORE: dict[int, int] = {}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    process = RlsProcess(tmp_path_factory.mktemp("hostile"), "--drain", "0s", rules=MANY_RULES)
+    process = RlsProcess(tmp_path_factory.mktemp("hostile"), "--drain-timeout", "0s", rules=MANY_RULES)
     with HttpProbe(process.addresses["http"]), Probe(process.addresses["grpc"]):
         assert process.get("/metrics").status == 200
     BEFORE[process.pid] = memory(process.pid, "VmRSS")

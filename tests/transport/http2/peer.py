@@ -130,6 +130,9 @@ class Echo(Receiver):
         if not self.quiet:
             self.connection.finish(self.stream_id)
 
+    def sendable(self) -> None:
+        pass
+
     def lost(self) -> None:
         self.was_lost += 1
 

@@ -27,6 +27,9 @@ class Echo(Receiver):
     def end(self, now: float) -> None:
         self.connection.finish(self.stream_id)
 
+    def sendable(self) -> None:
+        pass
+
     def lost(self) -> None:
         pass
 

@@ -13,8 +13,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from rls.transport.base import Calls, Limits, Tls
-from rls.transport.health import Health
+from rls.transport.base import ServerLimits, Tls
+from rls.transport.handler import Call, ServiceDefinition, Unary
 from rls.transport.native.server import NativeTransport
 from tests.certs import Authority, put
 
@@ -42,7 +42,8 @@ async def test_h2spec(tmp_path, secure):
     put(tmp_path, *Authority().issue("localhost"))
     tls = Tls(tmp_path / "tls.crt", tmp_path / "tls.key") if secure else None
     # So few streams that those which wait for a window fit into what may wait.
-    transport = NativeTransport(Calls({PATH: echo}, Health()), "127.0.0.1:0", limits=Limits(max_streams=100), tls=tls)
+    limits = ServerLimits(max_concurrent_streams=100)
+    transport = NativeTransport(ServiceDefinition({PATH: Unary(echo)}), "127.0.0.1:0", limits=limits, tls=tls)
     await transport.start()
     try:
         port = transport.address.rpartition(":")[2]
@@ -60,5 +61,5 @@ async def test_h2spec(tmp_path, secure):
     assert failed == set(EXPECTED), ran.stdout
 
 
-async def echo(payload: bytes) -> bytes:
-    return payload
+async def echo(call: Call) -> bytes:
+    return call.message

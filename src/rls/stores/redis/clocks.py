@@ -1,4 +1,4 @@
-"""How far the clocks of nodes are from ours. Windows are cut by our clock, and pods share nothing else that has one."""
+"""How far the clocks of nodes are from ours. Windows follow our clock; the nodes' are the only ones that all pods can read."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from rls.stores.redis.handshake import packed
 from rls.stores.redis.node import Node
 
 SKEWED_SECONDS = 1.0
-"""The shortest window: beyond this, two clocks are never in the same one for long."""
+"""The shortest window: two clocks that differ by more are never in the same one for long."""
 _TIME = packed("TIME")
 
 
 class Clocks:
-    """Compares clocks.
+    """Compares the clocks of nodes with ours.
 
     Args:
-        on_skew: Gets a text that names the clocks which differ by more than a second, and "" when none does any more.
+        on_skew: Called with a text that names the clocks that differ by more than a second; "" when none does any more.
         clock: Our own, in Unix seconds.
 
     Attributes:
-        ahead: By how many seconds each node's clock is ahead of ours, by its address; as far as that is known.
+        ahead: Seconds by which the clock of a node is ahead of ours, by its address, where known.
     """
 
     def __init__(self, on_skew: Callable[[str], None], clock: Callable[[], float]) -> None:
@@ -30,36 +30,36 @@ class Clocks:
         self._clock = clock
         self._skewed: dict[str, float] = {}
 
-    async def ask(self, node: Node) -> None:
-        """Ask *node* for its time.
+    async def query(self, node: Node) -> None:
+        """Read the clock of *node*.
 
         Raises:
-            BackendError: It does not say.
+            BackendError: It gave no time.
         """
         address = node.endpoint.address
-        asked = self._clock()
-        reply = await node.ask(_TIME)
-        answered = self._clock()
-        if not isinstance(reply, list):  # two bytes are two numbers, too
+        sent_at = self._clock()
+        reply = await node.query(_TIME)
+        received_at = self._clock()
+        if not isinstance(reply, list):  # two bytes would unpack as two numbers
             raise BackendError(f"Redis at {address}: no time in {reply!r}")
         seconds, microseconds = reply
-        # When it read its clock is not known: some time between the question and the answer.
-        ahead = int(seconds) + int(microseconds) / 1e6 - (asked + answered) / 2
-        certain = abs(ahead) - (answered - asked) / 2
+        # The node read its clock at some time between the command and the reply.
+        ahead = int(seconds) + int(microseconds) / 1e6 - (sent_at + received_at) / 2
+        certain = abs(ahead) - (received_at - sent_at) / 2
         self.ahead[address] = ahead
         before = self._skewed.get(address)
         if certain <= SKEWED_SECONDS * (1 if before is None else 0.5):
             self._skewed.pop(address, None)
-        elif before is None or abs(ahead - before) >= SKEWED_SECONDS:  # a text that changes is a line in the log
+        elif before is None or abs(ahead - before) >= SKEWED_SECONDS:  # each change of the text is a line in the log
             self._skewed[address] = ahead
 
     def forget(self, address: str) -> None:
-        """Nothing is known of the node at *address*."""
+        """Forget the node at *address*."""
         self.ahead.pop(address, None)
         self._skewed.pop(address, None)
 
     def report(self, addresses: Collection[str]) -> None:
-        """Report what was found of the nodes at *addresses*, and forget all others."""
+        """Report what was found at *addresses*, and forget all other nodes."""
         for address in self.ahead.keys() - addresses:
             self.forget(address)
         self._on_skew("; ".join(_text(address, ahead) for address, ahead in sorted(self._skewed.items())))

@@ -12,22 +12,22 @@ from rls.errors import BackendError
 
 
 class NodeConnection(asyncio.Protocol):
-    """A connection that is open. One write is under way at a time.
+    """A connection. One write is under way at a time.
 
     Args:
         address: Where it leads, for messages.
 
     Attributes:
         has_answered: Whether there has been a reply, of whatever kind.
-        on_lost: Called once, with the reason, when the connection is gone.
-        on_refused: Called when whoever is at its end turns out to be of no use; see `leave`.
+        on_disconnect: Called once, with the reason, when the connection is gone.
+        on_abandon: Called when the node at its end is of no use; see `abandon`.
     """
 
     def __init__(self, address: str) -> None:
-        self.on_lost: Callable[[BackendError], None] | None = None
-        self.on_refused: Callable[[], None] = lambda: None
+        self.on_disconnect: Callable[[BackendError], None] | None = None
+        self.on_abandon: Callable[[], None] = lambda: None
         self.has_answered = False
-        self._lost: BackendError | None = None
+        self._error: BackendError | None = None  # why it is gone
         self._address = address
         self._transport: asyncio.WriteTransport | None = None
         self._reader = hiredis.Reader()
@@ -42,57 +42,55 @@ class NodeConnection(asyncio.Protocol):
         assert self._transport is not None
         self._transport.write(commands)
 
-    async def ask(self, commands: bytes, expected: int) -> list[Any]:
+    async def query(self, commands: bytes, expected: int) -> list[Any]:
         """The replies to packed *commands*, an error reply as an exception; for a connection that nobody else uses yet.
 
         Raises:
             BackendError: The connection is gone.
         """
-        replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
-        def lost(error: BackendError) -> None:
-            if not replies.done():
-                replies.set_exception(error)
+        def on_disconnect(error: BackendError) -> None:
+            if not future.done():
+                future.set_exception(error)
 
-        def landed(found: list[Any]) -> None:
-            if not replies.done():
-                replies.set_result(found)
+        def on_replies(replies: list[Any]) -> None:
+            if not future.done():
+                future.set_result(replies)
 
-        self.on_lost = lost
-        if self._lost is not None:
-            raise self._lost
-        self.send(commands, expected, landed)
-        return await replies
+        self.hand_over(on_disconnect)
+        self.send(commands, expected, on_replies)
+        return await future
 
-    def hand_over(self, on_lost: Callable[[BackendError], None]) -> None:
-        """From now on *on_lost* is called when it is gone.
+    def hand_over(self, on_disconnect: Callable[[BackendError], None]) -> None:
+        """From now on *on_disconnect* is called when the connection is gone.
 
         Raises:
             BackendError: It is gone already.
         """
-        if self._lost is not None:
-            raise self._lost
-        self.on_lost = on_lost
+        if self._error is not None:
+            raise self._error
+        self.on_disconnect = on_disconnect
 
-    def leave(self, reason: str) -> None:
-        """Give the connection up for *reason*: the next one is to lead elsewhere, where its name has other addresses."""
-        self.on_refused()
-        self.lose(reason)
+    def abandon(self, reason: str) -> None:
+        """Disconnect for *reason*, and let the next connection lead elsewhere, if the name has other addresses."""
+        self.on_abandon()
+        self.disconnect(reason)
 
-    def lose(self, reason: str) -> None:
-        """Give the connection up."""
-        on_lost, self.on_lost = self.on_lost, None
+    def disconnect(self, reason: str) -> None:
+        """Close the connection for *reason*."""
+        on_disconnect, self.on_disconnect = self.on_disconnect, None
         self._on_replies = None
         if self._transport is not None:
             self._transport.abort()
-        if self._lost is None:
-            self._lost = BackendError(f"Redis at {self._address}: {reason}")
-        if on_lost is not None:
-            on_lost(self._lost)
+        if self._error is None:
+            self._error = BackendError(f"Redis at {self._address}: {reason}")
+        if on_disconnect is not None:
+            on_disconnect(self._error)
 
     def close(self) -> None:
         """Close the connection; nothing is called any more."""
-        self.on_lost = self._on_replies = None
+        self.on_disconnect = self._on_replies = None
         if self._transport is not None:
             self._transport.close()
 
@@ -109,7 +107,7 @@ class NodeConnection(asyncio.Protocol):
             while (reply := reader.gets()) is not False:
                 replies.append(reply)
         except hiredis.ProtocolError as error:
-            self.lose(f"sent what is not RESP: {error}")
+            self.disconnect(f"sent what is not RESP: {error}")
             return
         self.has_answered = self.has_answered or bool(replies)
         if len(replies) >= self._expected and self._on_replies is not None:
@@ -120,4 +118,4 @@ class NodeConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         said = next((f": {reply}" for reply in self._replies if isinstance(reply, Exception)), "")
-        self.lose((f"connection lost: {error}" if error else "connection closed by the server") + said)
+        self.disconnect((f"connection lost: {error}" if error else "connection closed by the server") + said)

@@ -1,4 +1,4 @@
-"""What a node is told: where it is, and what all nodes of a backend have in common."""
+"""Where a node is, and the options of all nodes of a store."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ class Endpoint(Protocol):
 
     @property
     def host(self) -> str:
-        """Its host, where it has one."""
+        """Its host; empty if it has none."""
 
     @property
     def password_file(self) -> PasswordFile | None:
-        """The file with its password, where there is one."""
+        """The file with its password, if there is one."""
 
-    async def connect(self, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
-        """Open a connection; *on_lost* is called once when it is gone.
+    async def connect(self, timeout_seconds: float, on_disconnect: Callable[[BackendError], None]) -> NodeConnection:
+        """Open a connection; *on_disconnect* is called once when it is gone.
 
         Raises:
-            BackendError: It could not be had within *timeout_seconds*.
+            BackendError: It could not be opened within *timeout_seconds*.
         """
 
 
 class NodeOptions(NamedTuple):
-    """What all nodes of a backend have in common.
+    """The options of all nodes of a store.
 
     Attributes:
-        timeout_seconds: A call waits no longer than this, the time to connect included.
-        connect_timeout_seconds: An attempt to connect, and a connection that does not answer, is given up after this.
-        jitter_seconds: Counters live up to this long after their window, at most one window's length; spread, so that
-            Redis does not expire them all at once.
-        known_counters: How many counters to remember that have their TTL. One that was forgotten costs a SET again.
+        timeout_seconds: The longest that a call waits, the time to connect included.
+        connect_timeout_seconds: An attempt to connect fails after this; a connection that does not answer is closed.
+        jitter_seconds: Counters live up to this long after their window, and at most one window longer; at random, so that
+            Redis does not expire all at once.
+        known_counters: How many counters with a TTL to remember. A counter that is forgotten costs another SET.
         clock: Unix seconds.
-        on_ttl_refused: Called with a node's address and what it says, where it refuses commands that give counters their
-            TTL; with "" when it refuses none any more.
+        on_ttl_refused: Called with a node's address and a text when the node refuses commands that set TTLs; with "" as the
+            text when it refuses none any more.
     """
 
     timeout_seconds: float = 0.01

@@ -1,23 +1,23 @@
-"""What a node answers instead of a count: it is alive, and has not executed the command."""
+"""Error replies: the node is alive, and has not executed the command."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# A replica; one that has lost its primary; a node that wants a password by now.
+# A replica; one that has lost its primary; a node that requires a password by now.
 _NOT_THE_PRIMARY = frozenset({"READONLY", "MASTERDOWN", "NOAUTH"})
-_FOR_GOOD = frozenset({"NOPERM", "ERR"})
+_PERMANENT = frozenset({"NOPERM", "ERR"})
 _OF_COUNTER = ("WRONGTYPE", "ERR value is not an integer", "ERR increment or decrement would overflow")
-_PASSING = frozenset({"LOADING", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "NOAUTH", "BUSY", "TRYAGAIN", "NOREPLICAS"})
+_TEMPORARY = frozenset({"LOADING", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "NOAUTH", "BUSY", "TRYAGAIN", "NOREPLICAS"})
 
 
 class ErrorReply(NamedTuple):
-    """An error reply, taken apart.
+    """An error reply, parsed.
 
     Attributes:
         kind: Its first word.
-        slot: Of MOVED and ASK: the slot that is elsewhere.
-        host: Of MOVED and ASK: where it is; empty where that is the host of the node that answered.
+        slot: Of MOVED and ASK: the slot that another node serves.
+        host: Of MOVED and ASK: the host of that node; empty if it is the host of the node that replied.
         port: Of MOVED and ASK.
     """
 
@@ -28,7 +28,7 @@ class ErrorReply(NamedTuple):
 
     @classmethod
     def of(cls, error: Exception) -> ErrorReply:
-        """Take *error* apart: `MOVED 3999 127.0.0.1:6381`, `ASK 3999 :6381`, `LOADING …`."""
+        """Parse *error*: `MOVED 3999 127.0.0.1:6381`, `ASK 3999 :6381`, `LOADING …`."""
         words = str(error).split()
         kind = words[0] if words else ""
         if kind not in {"MOVED", "ASK"}:
@@ -41,30 +41,30 @@ class ErrorReply(NamedTuple):
 
     @property
     def is_redirection(self) -> bool:
-        """Whether it says where the command would be executed."""
+        """Whether it names the node that would execute the command."""
         return self.kind in {"MOVED", "ASK"}
 
     @property
-    def is_passing(self) -> bool:
-        """Whether the same command may be executed a little later."""
-        return self.kind in _PASSING
+    def is_temporary(self) -> bool:
+        """Whether the same command may succeed a little later."""
+        return self.kind in _TEMPORARY
 
     @property
-    def is_for_good(self) -> bool:
-        """Whether it needs somebody to change the rights of our user, or the commands that the server has."""
-        return self.kind in _FOR_GOOD
+    def is_permanent(self) -> bool:
+        """Whether only a change of our user's rights, or of the server's commands, ends it."""
+        return self.kind in _PERMANENT
 
     @property
     def is_not_the_primary(self) -> bool:
-        """Whether another connection may be answered where this one is not."""
+        """Whether another connection to the same name may lead to a node that executes the command."""
         return self.kind in _NOT_THE_PRIMARY
 
 
 def is_of_counter(error: Exception, amount: int) -> bool:
-    """Whether *error*, the answer to a hit of *amount*, is about its counter alone: others of the node can be counted.
+    """Whether *error*, the reply to an update by *amount*, is about its counter alone: others of the node can be counted.
 
-    The key holds no number, or our user lacks a right that counting does not need: GET to look, EVAL to give back.
+    The key does not hold a number, or our user lacks a right that counting does not need: GET to read, EVAL to refund.
     """
-    if isinstance(error, ValueError):  # a GET of what is no number
+    if isinstance(error, ValueError):  # the reply to a GET, and not a number
         return True
-    return str(error).startswith(_OF_COUNTER) or (amount <= 0 and ErrorReply.of(error).is_for_good)
+    return str(error).startswith(_OF_COUNTER) or (amount <= 0 and ErrorReply.of(error).is_permanent)

@@ -1,4 +1,4 @@
-"""What Redis said → one sentence with the cause and, where the URL of the backend is at fault, what to change in it."""
+"""An error of Redis → one sentence with the cause and, if the URL of the backend is wrong, what to change in it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _REMEDIES = (
 
 
 def cause(address: str, said: object) -> str:
-    """What the node at *address* *said*, and what to do about it where that is clear."""
+    """What the node at *address* *said*, and what to do about it if that is clear."""
     text = str(said).strip()
     advice = next((advice for pattern, advice in _REMEDIES if re.search(pattern, text, re.IGNORECASE)), "")
     return with_advice(f"Redis at {address}: {text}" if address else f"Redis: {text}", advice)
 
 
 def with_advice(text: str, advice: str) -> str:
-    """*text* and then *advice*, where there is any."""
+    """*text* and then *advice*, if there is any."""
     return f"{text.rstrip('.')}; {advice}" if advice else text

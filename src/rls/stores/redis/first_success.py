@@ -1,4 +1,4 @@
-"""The first answer of several questions."""
+"""The first success of several attempts."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from typing import Any, TypeVar
 from rls.errors import BackendError
 from rls.stores.base import kind_of
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
-async def first(
-    questions: Iterable[Coroutine[Any, Any, _Answer]],
+async def first_success(
+    attempts: Iterable[Coroutine[Any, Any, _Result]],
     *,
     stagger_seconds: float = 0.0,
-    discard: Callable[[_Answer], None] = lambda _: None,
-) -> _Answer:
-    """Ask in the given order until there is an answer; then give the other questions up.
+    discard: Callable[[_Result], None] = lambda _: None,
+) -> _Result:
+    """Start the attempts in the given order until one succeeds; then cancel the others.
 
     Args:
-        questions: What to ask.
-        stagger_seconds: Pause before the next question is asked as well; a question that fails ends the pause. With 0, all
-            are asked at once.
-        discard: Called with each answer that came too late.
+        attempts: What to try.
+        stagger_seconds: Pause before the next attempt starts beside those under way; an attempt that fails ends the pause.
+            With 0, all start at once.
+        discard: Called with each result that came too late.
 
     Raises:
         BackendError: All failed; its text has each of their texts once.
     """
-    waiting = list(questions)
-    asked: list[asyncio.Task[_Answer]] = []
-    answer: asyncio.Task[_Answer] | None = None
+    waiting = list(attempts)
+    started: list[asyncio.Task[_Result]] = []
+    winner: asyncio.Task[_Result] | None = None
 
     try:
-        while answer is None:
+        while winner is None:
             if waiting:
-                asked.append(asyncio.create_task(waiting.pop(0)))
+                started.append(asyncio.create_task(waiting.pop(0)))
                 if waiting and not stagger_seconds:
                     continue
-            under_way = [task for task in asked if not task.done()]
+            under_way = [task for task in started if not task.done()]
             if under_way:
                 pause = stagger_seconds if waiting else None
                 await asyncio.wait(under_way, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            answer = next((task for task in asked if task.done() and task.exception() is None), None)
-            if answer is None and not waiting and all(task.done() for task in asked):
-                raise _failure([task.exception() for task in asked])
-        return answer.result()
+            winner = next((task for task in started if task.done() and task.exception() is None), None)
+            if winner is None and not waiting and all(task.done() for task in started):
+                raise _failure([task.exception() for task in started])
+        return winner.result()
     finally:
-        for question in waiting:
-            question.close()
-        for task in asked:
-            if task is not answer:
+        for attempt in waiting:
+            attempt.close()
+        for task in started:
+            if task is not winner:
                 task.add_done_callback(lambda late: _discard(late, discard))
                 task.cancel()
 
@@ -60,12 +60,12 @@ def _failure(errors: list[BaseException | None]) -> BackendError:
     # In one order: the same failures are the same text, whatever was tried first.
     texts = sorted({str(error) for error in errors})
     kind = kind_of([error for error in errors if isinstance(error, BackendError)])
-    error = kind("; ".join(texts) or "there is nobody to ask")
+    error = kind("; ".join(texts) or "there is no address to try")
     error.__cause__ = next(iter(errors), None)
     return error
 
 
-def _discard(task: asyncio.Task[_Answer], discard: Callable[[_Answer], None]) -> None:
-    # asyncio complains of errors that nobody looked at.
+def _discard(task: asyncio.Task[_Result], discard: Callable[[_Result], None]) -> None:
+    # asyncio logs exceptions that were never retrieved.
     if not task.cancelled() and task.exception() is None:
         discard(task.result())

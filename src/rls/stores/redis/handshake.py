@@ -1,4 +1,4 @@
-"""What is said first on a connection: who we are, which database, and what Redis may call us."""
+"""The first commands on a connection: authenticate, select the database, and name the connection."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ async def greet(
     database: int,
     name: str,
     *,
-    alone: bool = False,
+    standalone: bool = False,
 ) -> None:
-    """Authenticate and select, in one round trip; a name is a nicety, and is not missed where it is refused.
+    """Authenticate, select and name the connection in one round trip; the name is dropped if Redis refuses it.
 
     Args:
-        connection: Nobody else uses it yet.
+        connection: One that nobody else uses yet.
         address: For messages.
         credentials: User and password, a password alone, or nothing.
-        database: Its number; 0 needs no selecting.
-        name: What CLIENT LIST of Redis shows; "" for none, and for no question that is not needed.
-        alone: Whether to ask if it is a node of a cluster of several, which is refused.
+        database: Its number; 0 needs no SELECT.
+        name: The name in CLIENT LIST; "" for none, and for no command that is not needed.
+        standalone: Whether to reject a node of a cluster that has several primaries.
 
     Raises:
-        BackendError: Redis refuses what is needed, or the connection is gone.
+        BackendError: Redis refuses a command that is needed, or the connection is gone.
     """
     greeting = []
     if credentials:
@@ -41,28 +41,28 @@ async def greet(
         greeting.append((f"SELECT {database}", ("SELECT", str(database))))
     if name:
         greeting.append(("", ("CLIENT", "SETNAME", name)))
-        if alone:
+        if standalone:
             greeting.append(("", ("CLUSTER", "SLOTS")))
     if not greeting:
         return None
-    replies = await connection.ask(b"".join(packed(*words) for _, words in greeting), len(greeting))
+    replies = await connection.query(b"".join(packed(*words) for _, words in greeting), len(greeting))
     for (needed, _), reply in zip(greeting, replies, strict=True):
         if not isinstance(reply, Exception):
             continue
         if needed == "AUTH" and len(credentials) > 1 and "wrong number of arguments" in str(reply):
-            # Before Redis 6 there are no users.
-            return await greet(connection, address, credentials[1:], database, name, alone=alone)
+            # Redis before 6 has no users.
+            return await greet(connection, address, credentials[1:], database, name, standalone=standalone)
         if needed:
             raise BackendError(cause(address, f"{needed} was refused: {reply}"))
         if ErrorReply.of(reply).kind == "NOAUTH":
             raise BackendError(cause(address, reply))
-    if alone and name and _is_one_of_several(replies[-1]):
+    if standalone and name and _is_one_of_several(replies[-1]):
         raise BackendError(cause(address, IN_A_CLUSTER))
     return None
 
 
 def _is_one_of_several(reply: Any) -> bool:
-    """Whether *reply*, to CLUSTER SLOTS, names several primaries. Where there is no cluster it is an error."""
+    """Whether *reply*, to CLUSTER SLOTS, names several primaries. It is an error reply where there is no cluster."""
     try:
         return len({(one.host, one.port) for one in ranges(reply, "")}) > 1
     except BackendError:

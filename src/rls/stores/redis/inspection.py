@@ -1,7 +1,7 @@
-"""What nodes say of themselves that makes limits weaker: a clock that differs from ours, and counters that are evicted.
+"""Facts about nodes that make limits weaker: a clock that differs from ours, and counters that are evicted.
 
-It costs each node three commands every 30 seconds, which go out with the next write. A user may lack the right to `TIME` or
-`INFO`, and some services have no `INFO`: then nothing is known, and nothing is reported.
+Each node gets three commands every 30 seconds, with the next write. Where our user lacks the right to `TIME` or `INFO`, or the
+service has no `INFO`, nothing is known and nothing is reported.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rls.stores.redis.clocks import Clocks
 from rls.stores.redis.evictions import Evictions
 from rls.stores.redis.node import Node
 
-LOOK_SECONDS = 30.0
+INTERVAL_SECONDS = 30.0
 
 
 class Inspected(Protocol):
-    """A backend in Redis."""
+    """A store in Redis."""
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -28,11 +28,11 @@ class Inspected(Protocol):
 
 
 class Inspection:
-    """Asks all nodes in turn, every 30 seconds.
+    """Queries all nodes in turn, every 30 seconds.
 
     Args:
-        on_skew: Called after each look with the nodes whose clocks differ from ours; "" where none does.
-        on_evictions: Called after each look with the nodes that evict counters, or are about to; "" where none does.
+        on_skew: Called after each round with the nodes whose clocks differ from ours; "" where none does.
+        on_evictions: Called after each round with the nodes that evict counters or will soon; "" where none does.
         clock: Unix seconds.
     """
 
@@ -45,31 +45,31 @@ class Inspection:
     ) -> None:
         self.clocks = Clocks(on_skew, clock)
         self._evictions = Evictions(on_evictions)
-        self._backends: list[Inspected] = []
+        self._stores: list[Inspected] = []
 
-    def add(self, backends: Iterable[Inspected]) -> None:
-        """Ask the nodes of these *backends*, too."""
-        self._backends += backends
+    def add(self, stores: Iterable[Inspected]) -> None:
+        """Query the nodes of these *stores*, too."""
+        self._stores += stores
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Query until cancelled."""
         while True:
-            await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            await self.query_all()
+            await asyncio.sleep(INTERVAL_SECONDS)
 
-    async def look(self) -> None:
-        """Ask each node that answers once, and report."""
-        for question in (self.clocks, self._evictions):
-            asked = [node for backend in self._backends for node in backend.nodes]
-            for node in asked:
+    async def query_all(self) -> None:
+        """Query each node once, and report."""
+        for inspector in (self.clocks, self._evictions):
+            nodes = [node for store in self._stores for node in store.nodes]
+            for node in nodes:
                 try:
-                    await question.ask(node)
+                    await inspector.query(node)
                 except (
                     BackendError,
                     LookupError,
                     ValueError,
                     TypeError,
                     AttributeError,
-                ):  # a proxy may answer something else
-                    question.forget(node.endpoint.address)
-            question.report({node.endpoint.address for node in asked})
+                ):  # a proxy may reply anything
+                    inspector.forget(node.endpoint.address)
+            inspector.report({node.endpoint.address for node in nodes})

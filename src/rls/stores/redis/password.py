@@ -1,4 +1,4 @@
-"""A password that stands in a file, as secrets do that are rotated."""
+"""A password in a file, as secrets are that rotate."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from rls.errors import BackendError
 from rls.stores.redis.handshake import packed
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 class PasswordFile:
     """Credentials whose password is read whenever a connection is opened.
 
     Args:
-        path: Of a file that holds the password, and at most a line's end behind it.
-        username: An ACL user; none for the default user.
+        path: Of a file that holds the password, and at most an end of line behind it.
+        username: An ACL user; None for the default user.
     """
 
     def __init__(self, path: str, username: str | None) -> None:
@@ -28,7 +28,7 @@ class PasswordFile:
         """The password as it is now.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The file cannot be read.
         """
         with open(self._path, encoding="utf-8") as file:  # noqa: PTH123 - opened for each connection, so kept cheap
             return file.read().rstrip("\r\n")
@@ -37,33 +37,34 @@ class PasswordFile:
         """User and password, or the password alone.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The file cannot be read.
         """
         password = self.read()
         return (self._username, password) if self._username else (password,)
 
     def auth(self) -> bytes:
-        """The command that authenticates with the password as it is now.
+        """The packed command that authenticates with the password as it is now.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The file cannot be read.
         """
         return packed("AUTH", *self.get_credentials())
 
 
-class Rotation:
-    """Authenticates anew, over the connection that *ask* asks, whenever the password in *file* changes.
+class PasswordRotation:
+    """Authenticates again, over the open connection, whenever the password in *file* changes.
 
-    Where the new one is refused the old one goes on to hold, and it is tried again: Redis may learn of it later than we.
+    If Redis refuses the new password, the connection stays authenticated by the old one, and the new one is tried again:
+    Redis may learn of it later than this process.
 
     Args:
         file: None where there is nothing to do.
-        ask: Sends a command, and returns its reply.
+        query: Sends a packed command, and returns its reply.
     """
 
-    def __init__(self, file: PasswordFile | None, ask: Callable[[bytes], Awaitable[Any]]) -> None:
+    def __init__(self, file: PasswordFile | None, query: Callable[[bytes], Awaitable[Any]]) -> None:
         self._file = file
-        self._ask = ask
+        self._query = query
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -85,8 +86,8 @@ class Rotation:
                 auth = file.auth()
                 if auth != known:
                     if known:
-                        await self._ask(auth)
+                        await self._query(auth)
                     known = auth
             except (BackendError, OSError, UnicodeError):
                 pass
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""A batch on its way: what its calls wait for, and how they get their counts."""
+"""A batch on its way: which calls wait for it, and how they get their counts."""
 
 from __future__ import annotations
 
@@ -17,66 +17,77 @@ _WOKEN_AT_ONCE = 64
 
 
 class PendingBatch:
-    """A batch, and the future that all of its calls wait for; None until there is a call.
+    """A batch, and the calls that wait for it.
 
     Attributes:
         address: Of its node, for messages.
-        failed: Why its counts could not be had.
-        followed: Where the commands went that were refused here and sent again: a flight, and the command in its batch.
-        hops: How often commands of it had been refused and sent again before, by command; 0 where there is none.
-        waiting: Calls without a task, each with the commands of its hits and what was added to them.
-        gatherings: Calls without a task that wait for other flights, too.
-        due: When its first call has waited long enough, by the loop's clock; 0 where its time begins when it is sent.
+        done: The future of its calls, from the first call on; its result is None, or it raises `failed`.
+        failed: Why there are no counts.
+        redirects: Where commands went that were refused here and sent again: another batch, and the command in it.
+        redirects_followed: By command, how often it had been sent again before; no entry stands for 0.
+        waiting: Calls without a task, each with its tickets.
+        gatherings: Calls without a task that wait for other batches, too.
+        deadline: When its first call has waited long enough, by the loop's clock; 0 if its time begins when it is sent.
     """
 
-    __slots__ = ("address", "batch", "due", "failed", "followed", "gatherings", "hops", "landed", "waiting")
+    __slots__ = (
+        "address",
+        "batch",
+        "deadline",
+        "done",
+        "failed",
+        "gatherings",
+        "redirects",
+        "redirects_followed",
+        "waiting",
+    )
 
     def __init__(self, address: str = "") -> None:
         self.address = address
         self.batch = Batch()
-        self.landed: asyncio.Future[None] | None = None
+        self.done: asyncio.Future[None] | None = None
         self.failed: BackendError | None = None
-        self.followed: dict[int, tuple[PendingBatch, int]] = {}
-        self.hops: dict[int, int] = {}
+        self.redirects: dict[int, tuple[PendingBatch, int]] = {}
+        self.redirects_followed: dict[int, int] = {}
         self.waiting: list[tuple[Sequence[tuple[int, int]], Done]] = []
         self.gatherings: list[Gathering] = []
-        self.due = 0.0
+        self.deadline = 0.0
 
     def uncancelled(self) -> asyncio.Future[None]:
-        """Its future, anew where a call took it along when it was cancelled."""
-        landed = self.landed
-        assert landed is not None
-        if landed.cancelled():
-            landed = self.landed = landed.get_loop().create_future()
-        return landed
+        """The future `done`; a new one if a call was cancelled and took the future along."""
+        done = self.done
+        assert done is not None
+        if done.cancelled():
+            done = self.done = done.get_loop().create_future()
+        return done
 
     def fail(self, error: BackendError) -> None:
-        """Let its calls know that their counts could not be had; nothing where they know already."""
-        if self.landed is not None and self.failed is None:
+        """Fail its calls with *error*, unless they have failed before."""
+        if self.done is not None and self.failed is None:
             self.failed = error
-            landed = self.uncancelled()
-            landed.set_exception(error)
-            landed.exception()  # a call that was cancelled meanwhile does not look at it
+            done = self.uncancelled()
+            done.set_exception(error)
+            done.exception()  # mark it as seen: all calls may have been cancelled
             waiting, self.waiting = self.waiting, []
             for _, call in waiting:
                 call.failed(error)
             self._tell_gatherings()
 
     def wake(self) -> None:
-        """It has landed, without a failure: give the calls without a task their counts, some in each turn of the loop."""
+        """All replies are parsed: give the calls without a task their counts, some in each turn of the loop."""
         waiting = self.waiting
         later = waiting[_WOKEN_AT_ONCE:]
         self.waiting = later
-        bases = self.batch.bases
-        well = not self.batch.errors
-        for places, call in waiting[:_WOKEN_AT_ONCE] if later else waiting:
-            if well:
+        offsets = self.batch.offsets
+        no_errors = not self.batch.errors
+        for tickets, call in waiting[:_WOKEN_AT_ONCE] if later else waiting:
+            if no_errors:
                 counts = []
-                for command, added in places:
-                    counts.append(bases[command] + added)
+                for command, added in tickets:
+                    counts.append(offsets[command] + added)
                 call.counted(counts)
             else:
-                submit_as_task(settle([(self, command, added) for command, added in places]), call)
+                submit_as_task(gather_counts([(self, command, added) for command, added in tickets]), call)
         if later:
             asyncio.get_running_loop().call_soon(self.wake)
         self._tell_gatherings()
@@ -84,15 +95,15 @@ class PendingBatch:
     def _tell_gatherings(self) -> None:
         gatherings, self.gatherings = self.gatherings, []
         for gathering in gatherings:
-            gathering.landed()
+            gathering.batch_done()
 
     def ttls_refused(self) -> Iterator[CounterUpdate]:
-        """Hits whose counters were to get a TTL for its own sake, and did not; without those that were sent again."""
+        """Updates whose counters an EXPIRE was to give a TTL, and did not; without those that were sent again."""
         batch = self.batch
-        return (batch.hit(n) for n in batch.errors if batch.is_expire(n) and n not in self.followed)
+        return (batch.update(n) for n in batch.errors if batch.is_expire(n) and n not in self.redirects)
 
     async def wait_on(self) -> None:
-        """Wait on where another call of the batch was cancelled: that cancelled the future that all of them wait for."""
+        """Go on waiting after another call of the batch was cancelled: that cancelled the future of all of them."""
         while True:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -100,87 +111,87 @@ class PendingBatch:
             with contextlib.suppress(asyncio.CancelledError):
                 return await self.uncancelled()
 
-    async def base(self, command: int) -> int:
-        """What is added to a hit's `added` to get the count after it, wherever its *command* went.
+    async def offset(self, command: int) -> int:
+        """What to add to an update's `added` to get its count, wherever its *command* was sent.
 
         Raises:
-            BackendError: It was refused, or its flight failed.
+            BackendError: Redis refused the command, or its batch failed.
         """
-        flight = self
-        while command in flight.followed:
-            flight, command = flight.followed[command]
-            if flight.failed is None:
+        pending = self
+        while command in pending.redirects:
+            pending, command = pending.redirects[command]
+            if pending.failed is None:
                 try:
-                    async with asyncio.timeout_at(self.due):
-                        await flight.wait_on()
+                    async with asyncio.timeout_at(self.deadline):
+                        await pending.wait_on()
                 except TimeoutError:
                     text = "Redis: no answer in time from the node that has the counter now"
                     raise BackendError(text, in_doubt=True) from None
-        if flight.failed is not None:
-            raise flight.failed.with_traceback(None)
-        error = flight.batch.errors.get(command)
+        if pending.failed is not None:
+            raise pending.failed.with_traceback(None)
+        error = pending.batch.errors.get(command)
         if error is not None:
-            hit = flight.batch.hit(command)
-            if not is_of_counter(error, hit.amount):
-                raise BackendError(cause(flight.address, error)) from error
-            key = hit.key.decode(errors="surrogateescape")
-            raise CounterRefused(f"{cause(flight.address, error)}; the key is {key}") from error
-        return flight.batch.bases[command]
+            update = pending.batch.update(command)
+            if not is_of_counter(error, update.amount):
+                raise BackendError(cause(pending.address, error)) from error
+            key = update.key.decode(errors="surrogateescape")
+            raise CounterRefused(f"{cause(pending.address, error)}; the key is {key}") from error
+        return pending.batch.offsets[command]
 
 
 class Gathering:
-    """A call without a task whose hits went to several flights.
+    """A call without a task whose updates went to several batches.
 
     Args:
-        places: Of each hit its flight, its command there, and what was added to it.
+        tickets: For each update its batch, its command there, and what was added to it.
         call: What waits for the counts.
     """
 
-    __slots__ = ("_call", "_left", "_places")
+    __slots__ = ("_batches_left", "_call", "_tickets")
 
-    def __init__(self, places: Sequence[tuple[PendingBatch, int, int]], call: Done) -> None:
-        self._places = places
+    def __init__(self, tickets: Sequence[tuple[PendingBatch, int, int]], call: Done) -> None:
+        self._tickets = tickets
         self._call = call
-        flights = {id(flight): flight for flight, _, _ in places if flight.failed is None}
-        self._left = len(flights)
-        for flight in flights.values():
-            flight.gatherings.append(self)
-        if not flights:
+        batches = {id(pending): pending for pending, _, _ in tickets if pending.failed is None}
+        self._batches_left = len(batches)
+        for pending in batches.values():
+            pending.gatherings.append(self)
+        if not batches:
             self._finish()
 
-    def landed(self) -> None:
-        """One of the flights has landed, or failed."""
-        self._left -= 1
-        if not self._left:
+    def batch_done(self) -> None:
+        """The replies of one of the batches are parsed, or it has failed."""
+        self._batches_left -= 1
+        if not self._batches_left:
             self._finish()
 
     def _finish(self) -> None:
         counts = []
-        for flight, command, added in self._places:
-            if flight.failed is not None or flight.batch.errors:
-                submit_as_task(settle(self._places), self._call)
+        for pending, command, added in self._tickets:
+            if pending.failed is not None or pending.batch.errors:
+                submit_as_task(gather_counts(self._tickets), self._call)
                 return
-            counts.append(flight.batch.bases[command] + added)
+            counts.append(pending.batch.offsets[command] + added)
         self._call.counted(counts)
 
 
-async def settle(places: Sequence[tuple[PendingBatch, int, int]]) -> Sequence[int]:
-    """The counts at *places*, flight by command and what was added, where some of them failed or went elsewhere.
+async def gather_counts(tickets: Sequence[tuple[PendingBatch, int, int]]) -> Sequence[int]:
+    """The counts of *tickets* (batch, command, added) where some failed or were redirected.
 
     Raises:
-        CounterRefused: Redis refuses some of the counters, and those only.
-        BackendError: Some could not be had.
+        CounterRefused: Redis refuses some of the counters, and no others.
+        BackendError: There are no counts for some of them.
     """
     counts: list[int | None] = []
     errors: list[BackendError] = []
-    for flight, command, added in places:
+    for pending, command, added in tickets:
         try:
-            counts.append(await flight.base(command) + added)
+            counts.append(await pending.offset(command) + added)
         except BackendError as failed:
             counts.append(None)
             errors.append(failed)
     if not errors:
         return [count for count in counts if count is not None]
-    had = len(errors) < len(counts)
+    some = len(errors) < len(counts)
     in_doubt = any(error.in_doubt for error in errors)
-    raise kind_of(errors)(str(errors[0]), counts=counts if had else (), in_doubt=in_doubt) from errors[0]
+    raise kind_of(errors)(str(errors[0]), counts=counts if some else (), in_doubt=in_doubt) from errors[0]

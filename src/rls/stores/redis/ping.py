@@ -1,18 +1,18 @@
-"""The write that tells whether counting works."""
+"""The write that shows whether a node counts."""
 
 from __future__ import annotations
 
 from rls.core.update import CounterUpdate
 
-_NEVER_OVER = 2**62
+_NO_LIMIT = 2**62
 
 
 def ping(key: bytes, now: float) -> CounterUpdate:
-    """A hit on a counter that is nobody's, and new every second: so a TTL is given each time, as to any counter.
+    """A hit on a counter of no rule that is new every second, so that its TTL is set as that of any counter.
 
     Args:
-        key: What its name begins with.
+        key: The prefix of its key.
         now: Unix seconds.
     """
     second = int(now)
-    return CounterUpdate(b"%b|1|%d" % (key, second), 1, _NEVER_OVER, second + 1, 1)
+    return CounterUpdate(b"%b|1|%d" % (key, second), 1, _NO_LIMIT, second + 1, 1)

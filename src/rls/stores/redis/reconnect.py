@@ -1,4 +1,4 @@
-"""Connecting in the background, again and again until it works."""
+"""Connecting in the background, again and again until it succeeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Reconnect:
         endpoint: Where to connect to.
         options: Of its node.
         on_open: Called with each connection that is open.
-        on_lost: Called with the reason when a connection is gone that was open.
+        on_disconnect: Called with the reason when a connection is gone that was open.
         on_failed: Called with the reason when an attempt has failed; the next one follows.
     """
 
@@ -30,13 +30,13 @@ class Reconnect:
         options: NodeOptions,
         *,
         on_open: Callable[[NodeConnection], None],
-        on_lost: Callable[[BackendError], None],
+        on_disconnect: Callable[[BackendError], None],
         on_failed: Callable[[BackendError], None],
     ) -> None:
         self._endpoint = endpoint
         self._options = options
         self._on_open = on_open
-        self._on_lost = on_lost
+        self._on_disconnect = on_disconnect
         self._on_failed = on_failed
         self._attempts = 0
         self._task: asyncio.Task[None] | None = None
@@ -51,8 +51,8 @@ class Reconnect:
         if not self.is_under_way:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def all_is_well(self) -> None:
-        """The next attempt needs no pause before it."""
+    def reset(self) -> None:
+        """The node is well: the next attempt needs no pause before it."""
         self._attempts = 0
 
     def stop(self) -> None:
@@ -71,7 +71,7 @@ class Reconnect:
                 await asyncio.sleep(RECONNECT_SECONDS[min(self._attempts, len(RECONNECT_SECONDS)) - 1])
             self._attempts += 1
             try:
-                connection = await self._endpoint.connect(self._options.connect_timeout_seconds, self._on_lost)
+                connection = await self._endpoint.connect(self._options.connect_timeout_seconds, self._on_disconnect)
             except BackendError as error:
                 self._on_failed(error.with_traceback(None))  # it is kept for long
             else:

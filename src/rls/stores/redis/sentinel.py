@@ -1,4 +1,4 @@
-"""Counters in the Redis node that Redis Sentinel says is the primary."""
+"""Counters in the primary that Redis Sentinel names."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ from rls.errors import BackendError
 from rls.stores.redis.connecting import RedisEndpoint
 from rls.stores.redis.connection import NodeConnection
 from rls.stores.redis.endpoint import Endpoint
-from rls.stores.redis.first_success import first
+from rls.stores.redis.first_success import first_success
 from rls.stores.redis.password import PasswordFile
 from rls.stores.redis.single import RedisStore
-from rls.stores.redis.url import redacted, sentinel_urls
+from rls.stores.redis.url import address_of, sentinel_urls
 
 
 class SentinelEndpoint:
-    """Where the sentinels say the primary is, asked for each connection: a failover is followed by connecting again.
+    """The primary, at the address that the sentinels name. They are queried for each connection, so it follows a failover.
 
     Args:
-        url: `redis+sentinel://host:port,host:port/NAME`, with the name that the sentinels know the primary by. User,
-            password and other options are those of the primary; `sentinel_username` and `sentinel_password` the others.
+        url: `redis+sentinel://host:port,host:port/NAME`, with the sentinels' name of the primary. User, password and other
+            options are those of the primary; `sentinel_username` and `sentinel_password` are those of the sentinels.
 
     Raises:
-        SettingsError: No connection to *url* can be had, whatever there is.
+        SettingsError: *url* is wrong, whatever is at its address.
     """
 
     def __init__(self, url: str) -> None:
-        self.address = redacted(url)
+        self.address = address_of(url)
         urls = sentinel_urls(url)
         self._sentinels = [RedisEndpoint(one) for one in urls.sentinels]
         self._primary = RedisEndpoint(urls.primary)
         self._name = urls.name
         name = urls.name.encode()
-        self._question = b"*3\r\n$8\r\nSENTINEL\r\n$23\r\nGET-MASTER-ADDR-BY-NAME\r\n$%d\r\n%b\r\n" % (len(name), name)
+        self._query_primary = b"*3\r\n$8\r\nSENTINEL\r\n$23\r\nGET-MASTER-ADDR-BY-NAME\r\n$%d\r\n%b\r\n" % (
+            len(name),
+            name,
+        )
 
     @property
     def host(self) -> str:
-        """Whatever the sentinels say next."""
+        """Unknown: the sentinels name it for each connection."""
         return ""
 
     @property
@@ -44,13 +47,13 @@ class SentinelEndpoint:
         """That of the primary."""
         return self._primary.password_file
 
-    async def connect(self, timeout_seconds: float, on_lost: Callable[[BackendError], None]) -> NodeConnection:
+    async def connect(self, timeout_seconds: float, on_disconnect: Callable[[BackendError], None]) -> NodeConnection:
         """Open a connection to the primary; see `Endpoint.connect`."""
-        primary = await first(self._ask(sentinel, timeout_seconds) for sentinel in self._sentinels)
-        return await primary.connect(timeout_seconds, on_lost)
+        primary = await first_success(self._find(sentinel, timeout_seconds) for sentinel in self._sentinels)
+        return await primary.connect(timeout_seconds, on_disconnect)
 
-    async def _ask(self, sentinel: RedisEndpoint, timeout_seconds: float) -> RedisEndpoint:
-        reply = await sentinel.ask(self._question, timeout_seconds)
+    async def _find(self, sentinel: RedisEndpoint, timeout_seconds: float) -> RedisEndpoint:
+        reply = await sentinel.query(self._query_primary, timeout_seconds)
         if not reply:
             raise BackendError(f"Redis Sentinel at {sentinel.address} knows no primary called {self._name}")
         host, port = reply
@@ -58,7 +61,7 @@ class SentinelEndpoint:
 
 
 class RedisSentinelStore(RedisStore):
-    """As `RedisStore`, where Redis Sentinel says who the primary is; see `SentinelEndpoint` for its URL."""
+    """As `RedisStore`, in the primary that Redis Sentinel names; see `SentinelEndpoint` for its URL."""
 
     def _endpoint(self, url: str) -> Endpoint:
         return SentinelEndpoint(url)

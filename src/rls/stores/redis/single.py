@@ -20,25 +20,28 @@ from rls.stores.redis.ping import ping
 class RedisStore(CounterStore):
     """Counters in one Redis node.
 
-    Belongs to the loop in which it is first used. The connection is opened by the first call, and opened again in the
-    background when it is lost; while there is none, calls fail at once instead of waiting.
+    Belongs to the loop in which it is first used. The first call connects, and waits for that. A lost connection is opened
+    again in the background; until then calls fail at once.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py reads it.
-        key_prefix: What the keys of all counters begin with; Redis must allow no others to our user.
+        key_prefix: The prefix of all keys; the ACL of our user may be limited to it.
         options: See `NodeOptions`.
 
     Raises:
-        SettingsError: No connection to *url* can be had, whatever there is.
+        SettingsError: *url* is wrong, whatever is at its address.
     """
 
     def __init__(self, url: str, *, key_prefix: str = "", **options: Any) -> None:
         self._options = NodeOptions(**options)
         self._ping_key = f"{key_prefix}r1|ping".encode()
-        self._node = Node(self._endpoint(url), self._options, ping=lambda _: self._ping(), on_refusals=_see_to_refusals)
+        self._node = Node(
+            self._endpoint(url), self._options, ping=lambda _: self._ping(), on_error_replies=_on_error_replies
+        )
+        self._sender = self._node.sender
 
     def _endpoint(self, url: str) -> Endpoint:
-        return RedisEndpoint(url, alone=True)
+        return RedisEndpoint(url, standalone=True)
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -48,27 +51,27 @@ class RedisStore(CounterStore):
     @property
     def up(self) -> Mapping[str, bool]:
         """Whether the node can be used, by its address."""
-        return {self._node.endpoint.address: self._node.down is None}
+        return {self._node.endpoint.address: self._node.error is None}
 
     def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
         """See `CounterStore.submit`."""
-        node = self._node
-        if node.down is not None:
-            raise node.down.with_traceback(None)  # it would grow with every call
+        error = self._node.error
+        if error is not None:
+            raise error.with_traceback(None)  # it would grow with every call
         if not updates:
             return ()
-        flight = node.filling
-        add = flight.batch.add
-        places = []
+        pending = self._sender.next_batch
+        add = pending.batch.add
+        tickets = []
         for update in updates:
-            places.append(add(update))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
-        if flight.landed is None:
-            node.schedule(flight)
-        flight.waiting.append((places, done))
+            tickets.append(add(update))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
+        if pending.done is None:
+            self._sender.schedule()
+        pending.waiting.append((tickets, done))
         return None
 
     async def ping(self) -> None:
-        """Count on a counter of our own; see `CounterStore.ping`."""
+        """Write to a counter of no rule; see `CounterStore.ping`."""
         await self.update([self._ping()])
 
     def _ping(self) -> CounterUpdate:
@@ -79,15 +82,15 @@ class RedisStore(CounterStore):
         await self._node.aclose()
 
 
-def _see_to_refusals(node: Node, flight: PendingBatch) -> None:
-    """Where a replica refuses, another connection may lead to the primary; a node of a cluster refuses what others serve."""
-    errors = flight.batch.errors
-    refused = {command: ErrorReply.of(error) for command, error in errors.items()}
-    for command, refusal in refused.items():
-        if refusal.is_redirection:
+def _on_error_replies(node: Node, pending: PendingBatch) -> None:
+    """Name the cause: a node of a cluster refuses the slots of others. Leave a replica: its name may lead to the primary."""
+    errors = pending.batch.errors
+    replies = {command: ErrorReply.of(error) for command, error in errors.items()}
+    for command, reply in replies.items():
+        if reply.is_redirection:
             errors[command] = BackendError(IN_A_CLUSTER)
-        elif refusal.kind == "CLUSTERDOWN":
+        elif reply.kind == "CLUSTERDOWN":
             errors[command] = BackendError(with_advice(str(errors[command]), IN_A_CLUSTER))
-    left = next((command for command, refusal in refused.items() if refusal.is_not_the_primary), None)
-    if left is not None:
-        node.leave(str(errors[left]))
+    not_primary = next((command for command, reply in replies.items() if reply.is_not_the_primary), None)
+    if not_primary is not None:
+        node.disconnect(str(errors[not_primary]))

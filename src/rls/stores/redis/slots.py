@@ -1,4 +1,4 @@
-"""Hash slots of Redis Cluster: which one a key belongs to, and who is said to serve them. No I/O."""
+"""Hash slots of Redis Cluster: the slot of a key, and the primaries that serve the slots. No I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Range(NamedTuple):
 
 
 def slot_of(key: bytes) -> int:
-    """The slot of *key*: of what stands in its first braces, where something does."""
+    """The slot of *key*; of its hash tag, the text in its first braces, where there is one."""
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)
@@ -32,19 +32,19 @@ def slot_of(key: bytes) -> int:
 
 
 def ranges(reply: Any, asked: str) -> list[Range]:
-    """What CLUSTER SLOTS replied.
+    """The reply to CLUSTER SLOTS, parsed.
 
     Args:
         reply: As hiredis reads it.
-        asked: The host that replied. It stands for a node whose own host is not told, as Redis Cluster has it.
+        asked: The host that replied. Redis Cluster leaves out the host of a node that is this one.
 
     Raises:
-        BackendError: It is something else, or nobody serves any slot.
+        BackendError: It is something else, or it has no slots.
     """
     try:
         found = list(_ranges(reply, asked))
     except (TypeError, ValueError, IndexError, AttributeError) as error:
-        raise BackendError(f"Redis at {asked}: CLUSTER SLOTS replied what it should not: {error}") from error
+        raise BackendError(f"Redis at {asked}: unexpected reply to CLUSTER SLOTS: {error}") from error
     if not found:
         raise BackendError(f"Redis at {asked}: the cluster has no slots yet")
     return found
@@ -53,11 +53,11 @@ def ranges(reply: Any, asked: str) -> list[Range]:
 def _ranges(reply: Any, asked: str) -> Iterator[Range]:
     for first, last, primary, *_ in reply:
         port = int(primary[1])
-        told = primary[0] or b""
-        # cluster-preferred-endpoint-type hostname, and there is none: "?", and the address may stand in the metadata.
-        if told == b"?":
-            told = _metadata(primary).get(b"ip", b"")
-        yield Range(int(first), int(last), told.decode() or asked, port)
+        host = primary[0] or b""
+        # With cluster-preferred-endpoint-type hostname, "?" stands for none; the address may be in the metadata.
+        if host == b"?":
+            host = _metadata(primary).get(b"ip", b"")
+        yield Range(int(first), int(last), host.decode() or asked, port)
 
 
 def _metadata(node: Any) -> dict[bytes, bytes]:

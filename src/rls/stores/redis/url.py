@@ -1,4 +1,4 @@
-"""Addresses of Redis."""
+"""URLs of Redis."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
+from rls.addresses import hosts_of, split_host, split_url
 from rls.errors import SettingsError
 
 _OPTIONS = ("client_name", "db", "password", "password_file", "username")
 _FILES = ("password_file", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
-# Those of redis-py that change how a connection is opened. It has more, which would be read and do nothing here.
+# Those of redis-py that change how a connection is opened. Its others would be accepted and do nothing here.
 OPTIONS = {
     "redis": (*_OPTIONS, "socket_keepalive"),
     "rediss": (
@@ -21,28 +22,27 @@ OPTIONS = {
     ),
     "unix": _OPTIONS,
 }
-"""What may stand behind the `?`, by scheme."""
-
+"""What may follow the `?`, by scheme."""
 
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 _SENTINEL_PORT = 26379
 
 
-def redacted(url: str) -> str:
-    """*url* without user, password and query, fit for messages."""
-    parts = urlsplit(url)
+def address_of(url: str) -> str:
+    """The address in *url*, for messages: without user, password and options."""
+    parts = split_url(url)
     if _ambiguous(parts):
         return f"{parts.scheme}://***"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def check(url: str) -> None:
-    """Find what redis-py would pass over, or only stumble upon when it connects.
+    """Find mistakes that redis-py ignores, or only finds when it connects.
 
     Raises:
-        SettingsError: There is such a thing.
+        SettingsError: *url* has one.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     known = OPTIONS[parts.scheme]
     for name, value in options.items():
@@ -54,25 +54,26 @@ def check(url: str) -> None:
         if not parts.path:
             raise unusable(url, "there is no path, expected unix:///path")
         return
-    if not parts.hostname:
+    try:
+        host, _ = split_host(hosts_of(parts)[0])
+    except ValueError as error:
+        raise unusable(url, f"expected {error}") from None
+    if not host:
         raise unusable(url, f"there is no host, expected {parts.scheme}://HOST:PORT/DB")
     if not re.fullmatch(r"/?|/\d+", unquote(parts.path)):
         raise unusable(url, "the path is no number of a database, expected HOST:PORT/DB")
 
 
 def node_urls(url: str) -> list[str]:
-    """One URL for each of the nodes that *url*, of several, names: `redis+cluster://a,b` → `redis://a`, `redis://b`."""
-    parts = urlsplit(url)
-    userinfo, at, hosts = parts.netloc.rpartition("@")
+    """One URL for each node that *url* names: `redis+cluster://a,b` → `redis://a`, `redis://b`."""
+    parts = split_url(url)
+    userinfo, at, _ = parts.netloc.rpartition("@")
     scheme = parts.scheme.partition("+")[0]
-    return [
-        parts._replace(scheme=scheme, netloc=f"{userinfo}{at}{host.strip()}", path="").geturl()
-        for host in hosts.split(",")
-    ]
+    return [parts._replace(scheme=scheme, netloc=f"{userinfo}{at}{host}", path="").geturl() for host in hosts_of(parts)]
 
 
 class SentinelUrls(NamedTuple):
-    """What a URL of sentinels means: where they are, how the primary is reached, and what they call it."""
+    """What a URL of sentinels means: their URLs, the options of the primary as a URL, and the name of the primary."""
 
     sentinels: list[str]
     primary: str
@@ -80,12 +81,12 @@ class SentinelUrls(NamedTuple):
 
 
 def sentinel_urls(url: str) -> SentinelUrls:
-    """Take `redis+sentinel://user:password@a,b/NAME?db=1&sentinel_password=…` apart.
+    """Parse `redis+sentinel://user:password@a,b/NAME?db=1&sentinel_password=…`.
 
     Raises:
-        SettingsError: It names no primary.
+        SettingsError: It has no name of a primary, or what should be a host is none.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     name = unquote(parts.path).strip("/")
     if not name or "/" in name:
         raise unusable(url, f"there is no name of a primary, expected {parts.scheme}://HOST:PORT,HOST:PORT/NAME")
@@ -93,15 +94,13 @@ def sentinel_urls(url: str) -> SentinelUrls:
     own = [one for one in options if one[0] not in _SENTINEL_OPTIONS]
     of_tls = [one for one in options if one[0].startswith("ssl_")]
     credentials = [(key.removeprefix("sentinel_"), value) for key, value in options if key in _SENTINEL_OPTIONS]
-    hosts = parts.netloc.rpartition("@")[2]
-    hosts = ",".join(host if _has_port(host) else f"{host}:{_SENTINEL_PORT}" for host in hosts.split(","))
-    sentinels = parts._replace(netloc=hosts, query=urlencode([*of_tls, *credentials])).geturl()
+    try:
+        hosts = [host if split_host(host)[1] is not None else f"{host}:{_SENTINEL_PORT}" for host in hosts_of(parts)]
+    except ValueError as error:
+        raise unusable(url, f"expected {error}") from None
+    sentinels = parts._replace(netloc=",".join(hosts), query=urlencode([*of_tls, *credentials])).geturl()
     primary = node_urls(parts._replace(query=urlencode(own)).geturl())[0]
     return SentinelUrls(node_urls(sentinels), primary, name)
-
-
-def _has_port(host: str) -> bool:
-    return bool(re.search(r":\d+$", host)) and (not host.startswith("[") or "]:" in host)
 
 
 def check_cluster(url: str) -> None:
@@ -110,7 +109,7 @@ def check_cluster(url: str) -> None:
     Raises:
         SettingsError: See there.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if unquote(parts.path) not in {"", "/", "/0"} or "db" in dict(parse_qsl(parts.query)):
         raise unusable(url, f"a cluster has no databases, expected {parts.scheme}://HOST:PORT,HOST:PORT")
     for one in node_urls(url):
@@ -118,8 +117,8 @@ def check_cluster(url: str) -> None:
 
 
 def without_password_file(url: str) -> tuple[str, str | None]:
-    """*url* without the one option that redis-py does not know, and what it was set to."""
-    parts = urlsplit(url)
+    """*url* without the one option that redis-py does not know, and the value of that option."""
+    parts = split_url(url)
     options = parse_qsl(parts.query, keep_blank_values=True)
     file = dict(options).get("password_file")
     if file is None:
@@ -128,15 +127,15 @@ def without_password_file(url: str) -> tuple[str, str | None]:
 
 
 def unusable(url: str, reason: str) -> SettingsError:
-    """The error for a *url* that cannot be used, whatever there is at its end."""
+    """The error for a *url* that is wrong, whatever is at its address."""
     hint = ""
-    if _ambiguous(urlsplit(url)):
+    if _ambiguous(split_url(url)):
         hint = "; in a user or password, write / as %2F, ? as %3F, # as %23 and @ as %40"
-    return SettingsError(f"the backend {redacted(url)} cannot be used: {reason}{hint}")
+    return SettingsError(f"the backend {address_of(url)} cannot be used: {reason}{hint}")
 
 
 def _ambiguous(parts: SplitResult) -> bool:
-    """Whether there may be a password that ought to be escaped: then what looks like host and path are parts of it."""
+    """Whether *parts* may be those of a password that is not escaped: what looks like a host or a path may belong to it."""
     return "@" in f"{parts.path}{parts.query}{parts.fragment}"
 
 

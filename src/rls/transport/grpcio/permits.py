@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from rls.transport.base import Calls, Shed
+from rls.transport.base import Shed
 from rls.transport.lateness import Lateness
 from rls.transport.permits import Permits
 
@@ -15,16 +15,19 @@ class Gate:
     """Counts the calls that Python knows of, but for those that are half sent.
 
     Args:
-        calls: Say how long a caller waits that sends no deadline.
+        default_deadline: Seconds that a caller without a deadline is assumed to wait.
         limit: Calls in progress; 0 for no limit.
-        half_sent: How many calls are counted here whose message does not come.
+        incomplete: How many calls are counted here whose message does not come.
+        on_limit: See `Permits`.
     """
 
-    def __init__(self, calls: Calls, limit: int, half_sent: Callable[[], int]) -> None:
-        self._permits = Permits(limit, calls.caller_timeout, on_limit=calls.on_limit)
+    def __init__(
+        self, default_deadline: float, limit: int, incomplete: Callable[[], int], on_limit: Callable[[int], None]
+    ) -> None:
+        self._permits = Permits(limit, default_deadline, on_limit=on_limit)
         self._lateness = Lateness(self._looked)
-        self._caller_timeout = calls.caller_timeout
-        self._half_sent = half_sent
+        self._default_deadline = default_deadline
+        self._incomplete = incomplete
         self._held = 0
         self._by_client = Counter[str]()
         self._answered = 0
@@ -41,8 +44,8 @@ class Gate:
             Shed: It would be one too many, or come too late.
         """
         mine, clients = self._by_client.get(client, 0), len(self._by_client) or 1
-        seconds = self._caller_timeout if seconds is None else seconds
-        if not self._permits.allow(mine, max(0, self._held - self._half_sent()), clients, seconds):
+        seconds = self._default_deadline if seconds is None else seconds
+        if not self._permits.allow(mine, max(0, self._held - self._incomplete()), clients, seconds):
             raise Shed("too many calls are in progress")
 
     @contextlib.contextmanager

@@ -172,11 +172,13 @@ class Connection(H11Protocol):
             self._close()
             return
         super().on_response_complete()
-        self._unset_keepalive_if_required()  # the time is taken here
         self._enter(Phase.IDLE)
         self._settle()
         if self._unfed:
             self._owner.feed_soon(self)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Do nothing: `SECONDS_IDLE` is kept here."""
 
     def _settle(self) -> None:
         """Enter the phase that h11 is in."""

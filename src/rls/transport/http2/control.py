@@ -179,7 +179,7 @@ class Control(Outgoing):
         stream.send_window += increment
         if stream.send_window > MAX_WINDOW:
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes a stream's window overflow")
-        if stream.waiting:
+        if stream_id in self._blocked:
             self._pump(stream)
 
     def _is_idle(self, stream_id: int) -> bool:

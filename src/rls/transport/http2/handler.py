@@ -19,12 +19,21 @@ class Receiver(Protocol):
     def end(self, now: float) -> None:
         """The client has sent all of its messages."""
 
+    def sendable(self) -> None:
+        """There is room for what `Responder.send_part` has left."""
+
     def lost(self) -> None:
         """The call is over without `finish` or `fail`: reset, timed out, or its connection is gone."""
 
 
 class Responder(Protocol):
-    """The connection as handlers see it. Every method is safe at any time: of a call that is over, it says so."""
+    """The connection as handlers see it. Every method is safe at any time: of a call that is over, it says so.
+
+    Attributes:
+        peer: What the shell says of the client.
+    """
+
+    peer: object
 
     def respond(self, stream_id: int, message: bytes) -> bool:
         """Answer a unary call with OK. False where the call is over: its caller is gone."""
@@ -34,6 +43,17 @@ class Responder(Protocol):
 
     def send_message(self, stream_id: int, message: bytes) -> bool:
         """One message of a streaming call. False where the call is over, or has just been ended: see `Limits`."""
+
+    def send_part(self, stream_id: int, part: bytes | memoryview) -> int:
+        """Send of *part*, some bytes of length-prefixed messages of a streaming call, what the client's windows allow.
+
+        Returns:
+            How many bytes were sent; where they are not all, `Receiver.sendable` tells when to send the rest, which a client
+            must take within `Limits.answer_seconds`. -1 where the call is over.
+        """
+
+    def keep(self, stream_id: int, change: int) -> None:
+        """So many more bytes of a streaming call's messages wait for its handler, or fewer: its window is less by that."""
 
     def finish(self, stream_id: int) -> bool:
         """End a streaming call with OK. False where it is over."""

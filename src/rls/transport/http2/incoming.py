@@ -18,7 +18,7 @@ from rls.transport.http2.frames import DEFAULT_WINDOW, MAX_WINDOW, window_update
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.limits import STREAM_BYTES, Limits
 from rls.transport.http2.memory import Memory
-from rls.transport.http2.stream import Stream
+from rls.transport.http2.stream import Stream, StreamState
 from rls.transport.status import StatusCode
 
 _SLACK: Final = 16_384
@@ -56,6 +56,17 @@ class Incoming(Control):
             return False
         self._shed(stream)
         return True
+
+    def keep(self, stream_id: int, change: int) -> None:
+        """See `Responder`."""
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.state is not StreamState.OPEN:
+            return
+        stream.kept += change
+        if change < 0:
+            # The rest of a message could not come before.
+            stream.granted_at = self._now
+            self._replenish(stream)
 
     def _hold(self, stream: Stream) -> None:
         """Note what *stream* holds by now. It may be over afterwards, as may other calls."""
@@ -130,7 +141,7 @@ class Incoming(Control):
             left = stream.granted - stream.held
             whole, low = left + _SLACK, left
         else:
-            whole = DEFAULT_WINDOW - stream.held
+            whole = DEFAULT_WINDOW - stream.held - stream.kept
             low = (whole + 1) // 2
         if window < low:
             increment = min(whole, MAX_WINDOW) - window

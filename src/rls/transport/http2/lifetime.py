@@ -111,7 +111,7 @@ class Lifetime(Requests):
             if stream.state is StreamState.OPEN and stream.trailers is None:
                 reader = stream.reader
                 began = stream.began if stream.receiver is None or reader is None else reader.since
-                if began is not None:
+                if began is not None and not stream.kept:
                     overdue = self._no_room if stream.id in self._in_line else self._no_message
                     yield max(began, stream.granted_at) + limits.message_seconds, partial(overdue, stream)
         for stream_id, since in self._blocked.items():

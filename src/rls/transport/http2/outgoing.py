@@ -36,6 +36,7 @@ class Outgoing:
         state: See `ConnectionState`.
         error: Why the connection was closed by us: code and text. None where nothing was wrong.
         wake: Told, with the connection, when there is something to send and `receive` is not under way.
+        peer: What the shell says of the client, for handlers.
     """
 
     def __init__(self, limits: Limits, now: float, wake: Callable[[Any], None] | None) -> None:
@@ -47,6 +48,7 @@ class Outgoing:
         self.state = ConnectionState.PREFACE
         self.error: tuple[ErrorCode, str] | None = None
         self.wake = wake or nobody
+        self.peer: object = None
         self._limits = limits
         self._now = now
         # Within `receive`; and whether it has to return.
@@ -122,6 +124,27 @@ class Outgoing:
         """See `Responder`."""
         stream = self._unanswered(stream_id)
         return stream is not None and self._send(stream, message, None)
+
+    def send_part(self, stream_id: int, part: bytes | memoryview) -> int:
+        """See `Responder`."""
+        stream = self._unanswered(stream_id)
+        if stream is None:
+            return -1
+        if not stream.answered:
+            stream.answered = True
+            self._headers(stream_id, responses.HEADERS, _END_HEADERS)
+        sent = 0
+        while sent < len(part):
+            size = min(len(part) - sent, stream.send_window, self._send_window, self._peer_max_frame)
+            if size <= 0:
+                self._blocked.setdefault(stream_id, self._now)
+                return sent
+            self._write(frame(FrameType.DATA, 0, stream_id, bytes(part[sent : sent + size])))
+            stream.send_window -= size
+            self._send_window -= size
+            sent += size
+        self._blocked.pop(stream_id, None)
+        return sent
 
     def finish(self, stream_id: int) -> bool:
         """See `Responder`."""
@@ -205,6 +228,11 @@ class Outgoing:
     def _pump(self, stream: Stream) -> None:
         """Send of an answer what windows allow; end the stream where that is all."""
         waiting = stream.waiting
+        if not waiting and stream.trailers is None:
+            # What waits is with the handler. The time to take all of it goes on.
+            if stream.receiver is not None:
+                self._tell(stream, stream.receiver.sendable)
+            return
         while waiting:
             size = min(len(waiting), stream.send_window, self._send_window, self._peer_max_frame)
             if size <= 0:
@@ -276,6 +304,19 @@ class Outgoing:
                 stream.receiver.lost()
             except Exception:  # noqa: BLE001 - it is over anyway
                 _LOG.exception("a handler failed when its call was lost")
+
+    def _tell(self, stream: Stream, what: Callable[..., None], *args: object) -> None:
+        """Call the receiver of a stream that is still there."""
+        if not stream.lost:
+            try:
+                what(*args)
+            except Exception:  # noqa: BLE001 - it ends one call
+                self._handler_failed(stream.id)
+
+    def _handler_failed(self, stream_id: int) -> None:
+        """An exception in a handler ends its call, and nothing else."""
+        _LOG.exception("a handler failed")
+        self._abort(stream_id, StatusCode.INTERNAL, "internal error")
 
     def _ignore(self, stream_id: int) -> None:
         """Frames that are still on their way for this stream are no error."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -16,10 +15,9 @@ from rls.transport.http2.memory import Memory
 from rls.transport.http2.messages import StreamingReader, UnaryReader
 from rls.transport.http2.request import Head
 from rls.transport.http2.stream import Stream, StreamState
-from rls.transport.status import Aborted, StatusCode
+from rls.transport.status import Aborted
 
 T = TypeVar("T")
-_LOG = logging.getLogger(__name__)
 
 _END_STREAM = int(Flag.END_STREAM)
 _END_HEADERS = int(Flag.END_HEADERS)
@@ -152,19 +150,6 @@ class Requests(Incoming):
             request.head.unary(self, stream.id, request, message, self._now)
         except Exception:  # noqa: BLE001 - it ends one call
             self._handler_failed(stream.id)
-
-    def _tell(self, stream: Stream, what: Callable[..., None], *args: object) -> None:
-        """Call the receiver of a stream that is still there."""
-        if not stream.lost:
-            try:
-                what(*args)
-            except Exception:  # noqa: BLE001 - it ends one call
-                self._handler_failed(stream.id)
-
-    def _handler_failed(self, stream_id: int) -> None:
-        """An exception in a handler ends its call, and nothing else."""
-        _LOG.exception("a handler failed")
-        self._abort(stream_id, StatusCode.INTERNAL, "internal error")
 
     # HEADERS and CONTINUATION (sections 6.2 and 6.10)
 

@@ -45,8 +45,9 @@ class Stream:
         receive_window: Bytes of DATA that the client may still send.
         send_window: Bytes of DATA that we may still send; below 0 after the client has lowered its window (6.9.2).
         held: Bytes of its message that is not whole.
+        kept: Bytes of messages that are whole, but wait for the handler of a streaming call.
         granted: Bytes of that message where the client has been given a window for all of it, else 0.
-        granted_at: When it was.
+        granted_at: When it was, or when a window was given back that had been held back.
         content_length: Bytes of content that are promised (8.1.1); None where nothing is.
         received: Bytes of content so far.
         handed_over: Whether this is a unary call that is whole and has a handler, which has not answered.
@@ -58,7 +59,7 @@ class Stream:
     """
 
     __slots__ = (
-        "answered", "began", "content_length", "granted", "granted_at", "handed_over", "held", "id", "lost", "reader",
+        "answered", "began", "content_length", "granted", "granted_at", "handed_over", "held", "id", "kept", "lost", "reader",
         "receive_window", "received", "receiver", "request", "send_window", "state", "trailers", "waiting",
     )  # fmt: skip
 
@@ -71,7 +72,7 @@ class Stream:
         self.reader: UnaryReader | StreamingReader | None = None
         self.receive_window = receive_window
         self.send_window = send_window
-        self.held = self.granted = 0
+        self.held = self.kept = self.granted = 0
         self.granted_at = began
         self.content_length: int | None = None
         self.received = 0

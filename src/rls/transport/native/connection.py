@@ -6,9 +6,11 @@ import asyncio
 import logging
 import ssl
 import time
+from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 from rls.transport.base import Closed
+from rls.transport.handler import Peer
 from rls.transport.http2 import Connection, ConnectionState, ErrorCode
 from rls.transport.status import StatusCode
 from rls.transport.tls import names_of, speaks_http2
@@ -35,6 +37,19 @@ LONGEST_TURN = 0.002
 clock = time.monotonic
 
 
+class _State(Enum):
+    """What becomes of what is read.
+
+    READY: it is handled at once. DEFERRED: some waits for the next turn of the loop. BEHIND: the core has more to do with
+    what it has got, so nothing is read. LINGERING: it is thrown away; all is said, and the client is to close.
+    """
+
+    READY = auto()
+    DEFERRED = auto()
+    BEHIND = auto()
+    LINGERING = auto()
+
+
 class NativeConnection(asyncio.Protocol):
     """The shell of one connection.
 
@@ -46,8 +61,8 @@ class NativeConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_behind", "_busy", "_cut_at", "_discarded", "_hub", "_in_turn", "_linger_until", "_reading", "_transport",
-        "_unread", "_unread_since", "age_at", "connection", "context", "stalled_since",
+        "_cut_at", "_discarded", "_hub", "_in_turn", "_linger_until", "_reading", "_state", "_transport", "_unread",
+        "_unread_since", "age_at", "connection", "context", "stalled_since",
     )  # fmt: skip
 
     connection: Connection
@@ -58,16 +73,14 @@ class NativeConnection(asyncio.Protocol):
         self.age_at = self._cut_at = float("inf")
         self.stalled_since: float | None = None
         self._hub = hub
+        self._state = _State.READY
         self._reading = True
-        # There is more to do with what has been read, from `_unread_since` on.
-        self._busy = False
-        # What that is: bytes that the core holds, which reads nothing meanwhile, or bytes that it has not been given.
-        self._behind = False
+        # Bytes that the core has not been given; and since when some wait, there or in the core.
         self._unread = b""
         self._unread_since = 0.0
         # Whether all that comes up is sent when the core has read.
         self._in_turn = False
-        self._linger_until: float | None = None
+        self._linger_until = 0.0
         self._discarded = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,6 +92,7 @@ class NativeConnection(asyncio.Protocol):
         allowed = tls is None or hub.names is None or hub.names.allow(names_of(tls))
         routes = hub.routes if allowed else hub.refusing_routes
         self.connection = Connection(routes, hub.limits, now, self._wake, hub.memory)
+        self.connection.peer = peer_of(transport, tls)
         self.age_at = hub.add(self, now)
         if tls is not None and not speaks_http2(tls):
             hub.closed[Closed.NO_ALPN] += 1
@@ -96,46 +110,49 @@ class NativeConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._linger_until is not None:
+        if self._state is _State.LINGERING:
             self._discard(data)
             return
         now = clock()
         began = self._hub.turn_began
         waited = now - began if began else self._hub.begin_turn(now)
-        if self._busy or waited > LONGEST_TURN:
-            if not self._busy:
-                self._unread_since = now
-            self._unread += data
-            self._more()
-        else:
+        if self._state is _State.READY and waited <= LONGEST_TURN:
             self._receive(data, now, waited)
+            return
+        if self._state is _State.READY:
+            self._state = _State.DEFERRED
+            self._unread_since = now
+        self._unread += data
+        self._go_on_later()
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self.stalled_since = clock()
+        self._hub.streams.stall(self.connection)
         self._read_or_not()
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self.stalled_since = None
-        if self._busy:
+        self._hub.streams.resume(self.connection)
+        if self._state in (_State.DEFERRED, _State.BEHIND):
             self._hub.go_on_later(self)
         self._read_or_not()
 
     def go_on(self, now: float) -> None:
         """Take another turn with what has been read."""
-        if self._linger_until is None and self.stalled_since is None:
+        if self._state is not _State.LINGERING and self.stalled_since is None:
             data, self._unread = self._unread, b""
             self._receive(data, now, now - self._unread_since)
 
     def flush(self) -> None:
         """Send what has come up outside of `go_on` and `data_received`."""
-        if self._linger_until is None:
+        if self._state is not _State.LINGERING:
             self._send()
 
     def tick(self, now: float) -> None:
         """Do what is overdue."""
-        if self._linger_until is not None:
+        if self._state is _State.LINGERING:
             if now > self._linger_until:
                 self._transport.abort()
         elif self.stalled_since is not None and now - self.stalled_since > SLOW_SECONDS:
@@ -150,20 +167,20 @@ class NativeConnection(asyncio.Protocol):
                 self.connection.drain(now)
             self.connection.tick(now)
             if self.connection.state is ConnectionState.DRAINING:
-                self._hub.watches.end(self.connection)
+                self._hub.streams.end(self.connection)
             self._hub.tasks.sweep(self.connection)
             self._send()
 
     def drain(self, now: float) -> None:
         """Let it go, once its calls have been answered."""
-        if self._linger_until is None:
+        if self._state is not _State.LINGERING:
             self.connection.drain(now)
-            self._hub.watches.end(self.connection)
+            self._hub.streams.end(self.connection)
             self._send()
 
     def cut(self) -> None:
         """Let it go at once: its calls had their time."""
-        if self._linger_until is None:
+        if self._state is not _State.LINGERING:
             for stream_id in [*self.connection.calls, *self.connection.streams]:
                 self.connection.fail(stream_id, StatusCode.UNAVAILABLE, "the server is shutting down")
             self.connection.terminate(ErrorCode.NO_ERROR, "shutting down")
@@ -180,23 +197,25 @@ class NativeConnection(asyncio.Protocol):
         hub.gate.begin(connection)
         hub.turn.waited = waited
         self._in_turn = True
-        self._behind = connection.receive(data, now, waited)
+        behind = connection.receive(data, now, waited)
         hub.starts.begin(connection)
         if hub.tasks.running:
             hub.tasks.sweep(connection)
         self._in_turn = False
         self._send()
-        if self._behind:
-            if not self._busy:
+        if self._state is _State.LINGERING:
+            return
+        if behind:
+            if self._state is _State.READY:
                 self._unread_since = now - waited
-            self._more()
-        elif self._busy:
-            self._busy = False
+            self._state = _State.BEHIND
+            self._go_on_later()
+        elif self._state is not _State.READY:
+            self._state = _State.READY
             self._read_or_not()
 
-    def _more(self) -> None:
+    def _go_on_later(self) -> None:
         """Go on in the next turn of the loop."""
-        self._busy = True
         self._hub.go_on_later(self)
         self._read_or_not()
 
@@ -216,7 +235,7 @@ class NativeConnection(asyncio.Protocol):
             self._hub.flush_later(self)
 
     def _read_or_not(self) -> None:
-        reads = not self._behind and self.stalled_since is None and len(self._unread) < HIGH_WATER
+        reads = self._state is not _State.BEHIND and self.stalled_since is None and len(self._unread) < HIGH_WATER
         if reads is not self._reading and not self._transport.is_closing():
             self._reading = reads
             if reads:
@@ -230,11 +249,11 @@ class NativeConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """All is said: end our side, and wait for the client to end its own."""
-        if self._linger_until is not None or self._transport.is_closing():
+        if self._state is _State.LINGERING or self._transport.is_closing():
             return
+        self._state = _State.LINGERING
         self._linger_until = clock() + LINGER_SECONDS
         self._unread = b""
-        self._busy = self._behind = False
         if self.connection.error is not None:
             code, text = self.connection.error
             self._hub.closed[Closed.CLIENT_ERROR] += 1
@@ -252,3 +271,14 @@ class NativeConnection(asyncio.Protocol):
         self._discarded += len(data)
         if self._discarded > LINGER_BYTES:
             self._transport.abort()
+
+
+def peer_of(transport: asyncio.BaseTransport, tls: ssl.SSLObject | None) -> Peer:
+    """The client at the other end."""
+    address = transport.get_extra_info("peername")
+    if not isinstance(address, tuple):
+        shown = "unix"
+    else:
+        host, port = address[:2]
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Peer(shown, tuple if tls is None else lambda: names_of(tls))

@@ -8,15 +8,18 @@ import random
 import ssl
 from collections.abc import Callable
 
-from rls.transport.base import Calls, Dropped, Limits, Turn
+from rls.transport.base import Dropped, ServerLimits, ServerPolicy, ServerReports
 from rls.transport.client_names import SanAllowlist
+from rls.transport.handler import ServiceDefinition, Turn
 from rls.transport.http2 import Limits as ConnectionLimits
 from rls.transport.http2 import Memory
 from rls.transport.lateness import Lateness
-from rls.transport.native.calls import Starts, TaskCalls, make_routes, refuse_all
 from rls.transport.native.connection import LONGEST_TURN, NativeConnection, clock
 from rls.transport.native.permits import Gate
-from rls.transport.native.watches import NativeWatches
+from rls.transport.native.routes import make_routes, refuse_all
+from rls.transport.native.starts import Starts
+from rls.transport.native.streams import StreamCalls
+from rls.transport.native.task_calls import TaskCalls
 from rls.transport.permits import Permits
 
 _LOG = logging.getLogger(__name__)
@@ -33,8 +36,7 @@ class Hub:
     """Connections and what they share.
 
     Args:
-        age: Seconds after which a connection is drained, ±10 %; 0 for never.
-        grace: Seconds that its calls in flight then have; 0 for as long as they take.
+        client_san: See `Tls`.
 
     Attributes:
         closed: Connections that were closed for another reason than their client's wish, by reason.
@@ -43,27 +45,33 @@ class Hub:
     """
 
     def __init__(
-        self, calls: Calls, limits: Limits, *, client_san: tuple[str, ...] = (), age: float = 0, grace: float = 0
+        self,
+        service: ServiceDefinition,
+        policy: ServerPolicy,
+        limits: ServerLimits,
+        reports: ServerReports,
+        client_san: tuple[str, ...] = (),
     ) -> None:
-        self.turn = Turn()
-        self.tasks = TaskCalls(calls, self.turn, clock)
+        on_drop = reports.on_drop
+        self.turn = Turn(policy, on_drop)
+        self.tasks = TaskCalls(self.turn, clock)
         self.turn.in_task = self.tasks.handler
-        self.watches = NativeWatches(calls.health, limits.max_watches)
-        self.permits = Permits(limits.max_concurrency, calls.caller_timeout, on_limit=calls.on_limit, clock=clock)
-        self.gate = Gate(self.permits, self.turn, calls)
-        self.starts = Starts(self.turn, calls.on_drop, clock)
+        self.streams = StreamCalls(self.turn, limits.max_message_bytes, clock)
+        self.permits = Permits(limits.max_concurrency, policy.default_deadline, on_limit=reports.on_limit, clock=clock)
+        self.gate = Gate(self.permits, self.turn)
+        self.starts = Starts(self.turn, clock)
         self._lateness = Lateness(lambda _: self.gate.in_progress > 0, clock=clock)
-        self.routes = make_routes(calls, self.tasks, self.watches, self.gate, self.turn, self.starts)
+        self.routes = make_routes(service, self.tasks, self.streams, self.gate, self.turn, self.starts)
         self.refusing_routes = refuse_all(self.routes)
         self.names = SanAllowlist(client_san) if client_san else None
         self.limits = ConnectionLimits(
-            max_message_bytes=calls.max_message_bytes, max_concurrent_streams=limits.max_streams
+            max_message_bytes=limits.max_message_bytes, max_concurrent_streams=limits.max_concurrent_streams
         )
-        self.memory = Memory(self.limits.held_bytes_of_all, lambda: calls.on_drop(Dropped.SHED))
-        self.grace = grace
-        self.closed = calls.connections.closed
+        self.memory = Memory(self.limits.held_bytes_of_all, lambda: on_drop(Dropped.SHED))
+        self.grace = policy.max_connection_age_grace
+        self.closed = reports.connections.closed
         self.draining = False
-        self._age = age
+        self._age = policy.max_connection_age
         self._connections: dict[NativeConnection, None] = {}
         self._coming: set[NativeConnection] = set()
         self._left = asyncio.Event()
@@ -100,6 +108,7 @@ class Hub:
         for known in (self._connections, self._unsent, self._unfinished):
             known.pop(connection, None)
         self.tasks.sweep(connection.connection)
+        self.streams.forget(connection.connection)
         self.gate.forget(connection.connection)
         self._left.set()
 
@@ -132,7 +141,7 @@ class Hub:
     async def drain(self, seconds: float) -> None:
         """Let calls in flight finish, but no longer than that, and close all connections."""
         self.draining = True
-        self.watches.close()
+        self.streams.close()
         self._ticking.cancel()
         self._to_tick.clear()
         self._tick()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from rls.transport.base import Calls, Dropped, Turn
+from rls.transport.base import Dropped
+from rls.transport.handler import Turn
 from rls.transport.http2 import Connection, Request, Responder, UnaryHandler
 from rls.transport.permits import Permits
 from rls.transport.status import StatusCode
@@ -14,26 +15,24 @@ _NONE = -1.0
 
 
 class Gate:
-    """Counts the unary calls that are handed over and not answered; those that are half sent, and streams, are not among them.
+    """Counts the unary calls that are whole and not answered: neither those that are half sent, nor streaming ones.
 
     Connections are counted when they have read or written. A call is refused before its message is looked at.
 
     Args:
         permits: Says which are let in.
-        turn: Of the loop.
-        calls: Say how long a caller waits that sends no deadline, and what a call is answered with that is shed.
+        turn: Of the loop; knows how long callers wait.
 
     Attributes:
         in_progress: Calls in progress, as last counted.
     """
 
-    def __init__(self, permits: Permits, turn: Turn, calls: Calls) -> None:
+    def __init__(self, permits: Permits, turn: Turn) -> None:
         self.in_progress = 0
         self._permits = permits
         self._turn = turn
-        self._caller_timeout = calls.caller_timeout
-        self._on_drop = calls.on_drop
-        self._shed_answer = calls.shed_answer
+        self._default_deadline = turn.policy.default_deadline
+        self._on_drop = turn.on_drop
         # Of connections that have any.
         self._counted: dict[Connection, int] = {}
         # While a connection reads: what else is in progress; and with which grpc-timeout a call was refused, as all the
@@ -67,9 +66,16 @@ class Gate:
         """*connection* is gone."""
         self.in_progress -= self._counted.pop(connection, 0)
 
-    def gate(self, handler: UnaryHandler) -> UnaryHandler:
-        """*handler*, for calls that there is a permit for."""
+    def gate(self, handler: UnaryHandler, shed_answer: bytes | None) -> UnaryHandler:
+        """*handler* for the calls that have a permit; the others get *shed_answer*, or an error where it is None."""
         permits, free = self._permits, self._permits.free
+
+        def shed(connection: Responder, stream_id: int, _request: Request, _message: bytes, _now: float) -> None:
+            self._on_drop(Dropped.SHED)
+            if shed_answer is None:
+                connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+            else:
+                connection.respond(stream_id, shed_answer)
 
         def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
             calls = cast("Connection", connection).calls
@@ -81,25 +87,18 @@ class Gate:
                 known = cast("Connection", connection)
                 timeout = request.head.timeout
                 if self._refuses(known, total - 1, timeout, mine=_in_progress(known) - 1):
-                    known.reject_alike(request, self._shed)
-                    self._shed(connection, stream_id, request, message, now)
+                    known.reject_alike(request, shed)
+                    shed(connection, stream_id, request, message, now)
                     return
             handler(connection, stream_id, request, message, now)
 
         return gated
 
-    def _shed(self, connection: Responder, stream_id: int, _request: Request, _message: bytes, _now: float) -> None:
-        self._on_drop(Dropped.SHED)
-        if self._shed_answer is None:
-            connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
-        else:
-            connection.respond(stream_id, self._shed_answer)
-
     def _refuses(self, connection: Connection, total: int, timeout: float | None, *, mine: int) -> bool:
         """Whether there is no permit for one more call, beside *mine* of its connection and *total* in all."""
         if timeout == self._refused:
             return True
-        seconds = (self._caller_timeout if timeout is None else timeout) - self._turn.waited
+        seconds = (self._default_deadline if timeout is None else timeout) - self._turn.waited
         if self._permits.allow(mine, total, len(self._counted) or 1, seconds):
             return False
         self._refused = timeout

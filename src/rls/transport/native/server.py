@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from rls.addresses import unix_path
 from rls.errors import SettingsError
-from rls.transport.base import Calls, Closed, Limits, Tls
+from rls.transport.base import Closed, ServerLimits, ServerPolicy, ServerReports, Tls
+from rls.transport.handler import ServiceDefinition
 from rls.transport.listen import address_of, close_listener, connections_allowed, keep_listening, listen
 from rls.transport.native.accept import Acceptor
 from rls.transport.native.hub import Hub
@@ -23,29 +25,24 @@ _REASONS = (
 
 
 class NativeTransport:
-    """The transport (see `Transport`) of *calls* on *address*.
-
-    Args:
-        max_connection_age: Seconds after which a connection is told to go away, ±10 %, so that clients spread over new
-            pods; 0 for never.
-        max_connection_age_grace: Seconds that its calls in flight then have; 0 for as long as they take.
-    """
+    """Serves *service* on *address*: see `Transport`."""
 
     def __init__(
         self,
-        calls: Calls,
+        service: ServiceDefinition,
         address: str,
         *,
-        limits: Limits | None = None,
+        policy: ServerPolicy | None = None,
+        limits: ServerLimits | None = None,
+        reports: ServerReports | None = None,
         tls: Tls | None = None,
-        max_connection_age: float = 0,
-        max_connection_age_grace: float = 0,
     ) -> None:
-        self._calls = calls
+        self._service = service
         self._address = address
-        self._limits = limits or Limits()
+        self._policy = policy or ServerPolicy()
+        self._limits = limits or ServerLimits()
+        self._reports = reports or ServerReports()
         self._tls = tls
-        self._age = (max_connection_age, max_connection_age_grace)
         self._listener: socket.socket | None = None
         self._hub: Hub | None = None
         self._acceptor: Acceptor | None = None
@@ -60,17 +57,16 @@ class NativeTransport:
     async def start(self) -> None:
         """Listen and serve."""
         tls, limits = self._tls, self._limits
-        if tls is not None and self._address.startswith("unix:"):
+        if tls is not None and unix_path(self._address) is not None:
             raise SettingsError(f"cannot serve TLS on {self._address}: only on TCP")
         certificates = None
         if tls is not None:
-            certificates = Certificates(tls, lambda _, context: context, self._calls.certificate, self._renew)
+            certificates = Certificates(tls, lambda _, context: context, self._reports.certificate, self._renew)
         self._listener = listen(self._address)
         self._address = address_of(self._listener)
-        age, grace = self._age
         client_san = () if tls is None else tls.client_san
-        hub = self._hub = Hub(self._calls, limits, client_san=client_san, age=age, grace=grace)
-        connections = self._calls.connections
+        hub = self._hub = Hub(self._service, self._policy, limits, self._reports, client_san)
+        connections = self._reports.connections
         bound = connections_allowed(limits.max_connections)
         self._acceptor = Acceptor(
             self._listener,
@@ -120,4 +116,4 @@ class NativeTransport:
         if self._listener is not None:
             close_listener(self._listener)
         if self._hub is not None:
-            await self._hub.drain(self._limits.drain)
+            await self._hub.drain(self._policy.drain_timeout)

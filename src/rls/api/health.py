@@ -1,14 +1,15 @@
-"""gRPC health checking (grpc/health/v1/health.proto) that tells the truth about the loop that it runs in."""
+"""gRPC health checking (grpc/health/v1/health.proto), which also notices when the event loop stands still."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
 from rls.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from rls.transport.handler import Call, Handler, ServerStreaming, StreamingCall, Unary
 from rls.transport.status import Aborted, StatusCode
 
 CHECK = "/grpc.health.v1.Health/Check"
@@ -16,17 +17,19 @@ WATCH = "/grpc.health.v1.Health/Watch"
 SERVICES = frozenset({"", "ratelimit"})
 _BEAT = 0.25
 _STALL = 1.0
+_MAX_WATCHES = 18
+"""At one time: 16 of one connection, and two more that are kept for others."""
 
 
 class Health:
-    """Whether the service can be relied upon: it was told so, and its loop has turned within the last second.
+    """Whether the service is serving: it was set so, and its loop has turned within the last second.
 
     A loop that is stuck answers nothing. The first answers after a stall still say NOT_SERVING, whatever runs first:
     SERVING takes two beats less than a second apart.
 
     Args:
         clock: Seconds.
-        on_stall: Called with each beat but the first: seconds that the loop stood still, 0 where it did not.
+        on_stall: Called with each beat but the first: seconds that the loop stood still, 0 if it did not.
     """
 
     def __init__(
@@ -39,8 +42,14 @@ class Health:
         self._beat_at = float("-inf")
         self._announced = False
         self._changed = asyncio.Event()
-        self.on_change: list[Callable[[], None]] = []
-        """Called whenever `serving` has changed."""
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """Check and Watch, by path."""
+        return {
+            CHECK: Unary(self.check, needs_permit=False),
+            WATCH: ServerStreaming(self.watch, max_calls=_MAX_WATCHES),
+        }
 
     @property
     def serving(self) -> bool:
@@ -75,38 +84,30 @@ class Health:
             self.beat()
             await asyncio.sleep(_BEAT)
 
-    async def check(self, message: bytes) -> bytes:
-        """Health.Check, for transports that await their handlers."""
-        return self.answer(message)
-
-    def answer(self, message: bytes) -> bytes:
+    async def check(self, call: Call) -> bytes:
         """Health.Check.
 
         Raises:
-            Aborted: NOT_FOUND for a service that is not ours, INVALID_ARGUMENT for a message that is none.
+            Aborted: NOT_FOUND for an unknown service, INVALID_ARGUMENT for a malformed message.
         """
-        if _service(message) not in SERVICES:
+        if _service(call.message) not in SERVICES:
             raise Aborted(StatusCode.NOT_FOUND, "unknown service")
         return _RESPONSES[self.serving]
 
-    def state_of(self, message: bytes) -> bytes:
-        """What Health.Watch tells of the service that *message* names.
+    async def watch(self, call: StreamingCall) -> None:
+        """Health.Watch: sends the state, and then every change.
 
         Raises:
-            Aborted: INVALID_ARGUMENT for a message that is none.
+            Aborted: INVALID_ARGUMENT for a malformed message.
         """
-        return _RESPONSES[self.serving] if _service(message) in SERVICES else _SERVICE_UNKNOWN
-
-    async def watch(self, message: bytes) -> AsyncGenerator[bytes, None]:
-        """Health.Watch: the state now and after each change, until closed."""
-        known = _service(message) in SERVICES
-        last = None
+        known = _service(call.message) in SERVICES
+        sent = None
         while True:
             changed = self._changed
             response = _RESPONSES[self.serving] if known else _SERVICE_UNKNOWN
-            if response is not last:
-                last = response
-                yield response
+            if response is not sent:
+                await call.send(response)
+                sent = response
             await changed.wait()
 
     def _announce(self) -> None:
@@ -115,53 +116,6 @@ class Health:
             self._announced = serving
             self._changed.set()
             self._changed = asyncio.Event()
-            for told in tuple(self.on_change):
-                told()
-
-
-class Watches:
-    """The Health.Watch calls of one server: bounded in number, and ended when it drains.
-
-    Each holds one of the server's calls in flight for as long as its client likes.
-    """
-
-    def __init__(self, health: Health, at_most: int) -> None:
-        self._health = health
-        self._at_most = at_most
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._closed = False
-
-    async def stream(self, message: bytes) -> AsyncGenerator[bytes, None]:
-        """One watch, in the task of its call.
-
-        Raises:
-            Aborted: RESOURCE_EXHAUSTED where there are too many, UNAVAILABLE when the server drains.
-        """
-        if len(self._tasks) >= self._at_most:
-            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, f"more than {self._at_most} watches")
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            self._refuse_when_closed()
-            async for response in self._health.watch(message):
-                yield response
-        except asyncio.CancelledError:
-            if self._closed and task.uncancel() == 0:
-                self._refuse_when_closed()
-            raise
-        finally:
-            self._tasks.discard(task)
-
-    def close(self) -> None:
-        """End all watches, and all to come."""
-        self._closed = True
-        for task in self._tasks:
-            task.cancel()
-
-    def _refuse_when_closed(self) -> None:
-        if self._closed:
-            raise Aborted(StatusCode.UNAVAILABLE, "the server is shutting down")
 
 
 def _service(message: bytes) -> str:

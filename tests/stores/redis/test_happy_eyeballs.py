@@ -16,9 +16,8 @@ import pytest
 
 from examples.mesh.processes import free_port
 from rls.errors import BackendError
-from rls.stores.redis import RedisClusterStore, RedisSentinelStore, RedisStore
-from rls.stores.redis import addresses as addresses_module
-from rls.stores.redis.addresses import Address, Preference, look_up, stagger_seconds
+from rls.stores.redis import RedisClusterStore, RedisSentinelStore, RedisStore, happy_eyeballs
+from rls.stores.redis.happy_eyeballs import Address, Preference, resolve, stagger_seconds
 from tests.counters import PATIENT, hit, until_works
 from tests.redis_cluster import RedisCluster
 from tests.redis_sentinel import Sentinels
@@ -39,12 +38,12 @@ def v4(port: int) -> Address:
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Address]]:
     """What names resolve to, whatever the port; others as usual."""
     known: dict[str, list[Address]] = {}
-    ask = addresses_module._ask_resolver
+    ask = happy_eyeballs._query_resolver
 
     async def answer(host: str, port: int) -> list[Address]:
         return known[host] if host in known else await ask(host, port)
 
-    monkeypatch.setattr(addresses_module, "_ask_resolver", answer)
+    monkeypatch.setattr(happy_eyeballs, "_query_resolver", answer)
     return known
 
 
@@ -185,7 +184,7 @@ async def test_a_resolver_that_hangs_is_not_asked_again_and_again(
         await answers.wait()
         return [v4(server.port)]
 
-    monkeypatch.setattr(addresses_module, "_ask_resolver", hang)
+    monkeypatch.setattr(happy_eyeballs, "_query_resolver", hang)
     backend = connect(f"redis://{NAME}", timeout_seconds=0.05, connect_timeout_seconds=0.05)
     deadline = time.monotonic() + 1.0
     with pytest.raises(BackendError, match=r"no connection within 50 ms"):
@@ -213,14 +212,14 @@ async def test_a_real_name(server: RedisServer) -> None:
 
 
 async def test_addresses_are_never_asked_for() -> None:
-    assert list(await look_up("127.0.0.1", 7)) == [Address(V4, ("127.0.0.1", 7))]
-    assert [str(address) for address in await look_up("::1", 7)] == ["[::1]:7"]
+    assert list(await resolve("127.0.0.1", 7)) == [Address(V4, ("127.0.0.1", 7))]
+    assert [str(address) for address in await resolve("::1", 7)] == ["[::1]:7"]
 
 
 def test_families_take_turns() -> None:
     """RFC 8305, section 4; what the resolver says twice is tried once."""
     found = [(V6, 1, 6, "", ("a",)), (V6, 1, 6, "", ("b",)), (V4, 1, 6, "", ("c",)), (V6, 1, 6, "", ("a",))]
-    assert [one.address for one in addresses_module._in_turn(found)] == [("a",), ("c",), ("b",)]
+    assert [one.address for one in happy_eyeballs._in_turn(found)] == [("a",), ("c",), ("b",)]
 
 
 @pytest.mark.parametrize(("addresses", "seconds", "pause"), [(1, 0.5, 0.1), (4, 0.5, 0.0625), (1000, 0.5, 0.01)])
@@ -232,8 +231,8 @@ def test_what_was_left_is_tried_last() -> None:
     one, two, three = (v4(port) for port in (1, 2, 3))
     preference = Preference()
     assert preference.order([one, two, three]) == [one, two, three]
-    preference.leave(one)
-    preference.leave(two)
+    preference.abandon(one)
+    preference.abandon(two)
     assert preference.order([one, two, three]) == [three, one, two]
-    preference.leave(three)
+    preference.abandon(three)
     assert preference.order([one, two, three]) == [one, two, three]

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from rls.engine.layers import Layer
 from rls.errors import SettingsError
 from rls.sources.disk import Disk
-from rls.sources.load import LoadResult, load
-from rls.sources.loader import Loader
+from rls.sources.file_source import FileSource
+from rls.sources.load import load
 from rls.sources.watchdog import MAX_HUNG
 from tests.injured import waits_for
 
@@ -26,19 +27,19 @@ GOOD = "domain: {0}\ndescriptors: [{{key: {1}}}]\n"
 
 
 @asynccontextmanager
-async def watching(*paths, loaded=None, look_seconds=0.2):
+async def watching(*paths, loaded=None, poll_seconds=0.2):
     """The queue of what a loader of *paths* tells."""
     loaded = loaded or load(paths)
-    async with running(Loader(paths, loaded=loaded, look_seconds=look_seconds)) as news:
+    async with running(FileSource(paths, loaded=loaded, poll_seconds=poll_seconds)) as news:
         yield news
 
 
 @asynccontextmanager
 async def running(loader):
     """The queue of what *loader* tells."""
-    news: asyncio.Queue[LoadResult] = asyncio.Queue()
+    news: asyncio.Queue[Layer] = asyncio.Queue()
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(loader.run(news.put_nowait))
+        task = tasks.create_task(loader.run(news.put))
         try:
             yield news
         finally:
@@ -164,11 +165,11 @@ async def test_a_bad_file_is_news_and_keeps_its_last_good_rules(tmp_path):
         write(path, "domain: one\ndescriptors: [{ky: a}]\n")
         bad = await told(news)
         assert keys(bad) == {"a"}
-        assert bad.problems
+        assert bad.diagnostics
         write(path, GOOD.format("one", "a"))
         repaired = await told(news)
         assert keys(repaired) == {"a"}
-        assert not repaired.problems
+        assert not repaired.diagnostics
 
 
 async def test_what_changed_before_it_began_is_news(tmp_path):
@@ -187,11 +188,11 @@ async def test_a_directory_that_is_replaced_is_still_watched(tmp_path):
     write(directory / "a.yaml", GOOD.format("one", "a"))
     async with watching(directory) as news:
         shutil.rmtree(directory)
-        gone = await told_until(news, lambda loaded: any("No such file" in str(p) for p in loaded.problems))
+        gone = await told_until(news, lambda loaded: any("No such file" in str(p) for p in loaded.diagnostics))
         assert keys(gone) <= {"a"}
         directory.mkdir()
         write(directory / "a.yaml", GOOD.format("one", "b"))
-        await told_until(news, lambda loaded: keys(loaded) == {"b"} and not loaded.problems)
+        await told_until(news, lambda loaded: keys(loaded) == {"b"} and not loaded.diagnostics)
         write(directory / "a.yaml", GOOD.format("one", "c"))
         await told_until(news, lambda loaded: keys(loaded) == {"c"})
 
@@ -205,7 +206,7 @@ async def test_a_directory_that_was_moved_away_keeps_its_rules(tmp_path):
         directory.rename(tmp_path / "elsewhere")
         gone = await told(news)
         assert keys(gone) == {"a"}
-        assert [str(problem) for problem in gone.problems] == [
+        assert [str(problem) for problem in gone.diagnostics] == [
             f"{directory}:1:1: cannot be read (No such file or directory), expected rules in YAML; its last good rules stay"
         ]
 
@@ -216,7 +217,7 @@ async def test_a_path_that_comes_later_is_loaded(tmp_path):
     async with watching(directory / "a.yaml") as news:
         directory.mkdir()
         write(directory / "a.yaml", GOOD.format("one", "a"))
-        await told_until(news, lambda loaded: keys(loaded) == {"a"} and not loaded.problems)
+        await told_until(news, lambda loaded: keys(loaded) == {"a"} and not loaded.diagnostics)
 
 
 async def test_what_is_skipped_is_news(tmp_path):
@@ -237,16 +238,17 @@ async def test_a_bug_in_loading_is_told_and_does_not_end_the_watch(tmp_path, mon
     path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
     loaded = load([path])
 
-    def fail(paths, previous, **options):
+    def fail(paths, previous, *rest, **options):
+        yield
         raise ZeroDivisionError("bug")
 
     async with watching(path, loaded=loaded) as news:
         with monkeypatch.context() as patch:
-            patch.setattr(import_module("rls.sources.loader"), "load", fail)
+            patch.setattr(import_module("rls.sources.file_source"), "combine", fail)
             write(path, GOOD.format("one", "b"))
             failed = await told(news)
             assert keys(failed) == {"a"}
-            assert "ZeroDivisionError('bug')" in str(failed.problems[0])
+            assert "ZeroDivisionError('bug')" in str(failed.diagnostics[0])
         write(path, GOOD.format("one", "c"))
         assert keys(await told(news)) == {"c"}
 
@@ -254,7 +256,7 @@ async def test_a_bug_in_loading_is_told_and_does_not_end_the_watch(tmp_path, mon
 async def test_a_lack_of_threads_is_told_and_does_not_end_the_watch(tmp_path, monkeypatch):
     """A pod may have a bound on them."""
     path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
-    loader = Loader([path], look_seconds=0.05)
+    loader = FileSource([path], poll_seconds=0.05)
     await loader.start()
     async with running(loader) as news:
         with monkeypatch.context() as patch:
@@ -265,9 +267,9 @@ async def test_a_lack_of_threads_is_told_and_does_not_end_the_watch(tmp_path, mo
             patch.setattr(threading.Thread, "start", fail)
             failed = await told(news)
             assert keys(failed) == {"a"}
-            assert "can't start new thread" in str(failed.problems[0])
+            assert "can't start new thread" in str(failed.diagnostics[0])
         write(path, GOOD.format("one", "b"))
-        await told_until(news, lambda loaded: keys(loaded) == {"b"} and not loaded.problems)
+        await told_until(news, lambda loaded: keys(loaded) == {"b"} and not loaded.diagnostics)
 
 
 class ControlledDisk(Disk):
@@ -311,7 +313,7 @@ async def until(condition) -> None:
 async def test_a_request_loads_even_if_nothing_changed(tmp_path):
     """Whoever sends SIGHUP wants to see that the rules were read."""
     write(tmp_path / "a.yaml", GOOD.format("one", "a"))
-    loader = Loader([tmp_path], look_seconds=60)
+    loader = FileSource([tmp_path], poll_seconds=60)
     await loader.start()
     async with running(loader) as news:
         for _ in range(2):
@@ -323,7 +325,7 @@ async def test_a_change_that_stat_does_not_show_is_loaded_on_request(tmp_path):
     """Some volumes keep the times of files; so does whoever sets them."""
     path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
     os.utime(path, (1, 1))
-    loader = Loader([tmp_path], look_seconds=60)
+    loader = FileSource([tmp_path], poll_seconds=60)
     await loader.start()
     async with running(loader) as news:
         loader.request()
@@ -338,7 +340,7 @@ async def test_requests_that_come_while_a_load_runs_make_one_more(tmp_path):
     """The load that runs may have read the file before it was written, so its rules must not be the last."""
     path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
     disk = ControlledDisk()
-    loader = Loader([path], disk=disk, answer_seconds=60, look_seconds=60, settle_seconds=0.001)
+    loader = FileSource([path], disk=disk, answer_seconds=60, poll_seconds=60, quiet_seconds=0.001)
     await loader.start()
     async with running(loader) as news:
         loader.request()
@@ -362,7 +364,7 @@ async def test_a_file_that_does_not_answer_keeps_its_rules_and_holds_up_no_other
     slow = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
     other = write(tmp_path / "b.yaml", GOOD.format("two", "b"))
     disk = ControlledDisk()
-    loader = Loader([tmp_path], disk=disk, answer_seconds=0.5, look_seconds=0.05)
+    loader = FileSource([tmp_path], disk=disk, answer_seconds=0.5, poll_seconds=0.05)
     await loader.start()
     async with running(loader) as news:
         gate = disk.hold(slow)
@@ -385,7 +387,7 @@ async def test_a_file_that_does_not_answer_keeps_its_rules_and_holds_up_no_other
         await told_until(news, lambda loaded: still_hangs(loaded, "a", "d"))
         assert disk.waiting[str(slow)] == 1, "one thread hangs, not one for each load"
         gate.set()
-        await told_until(news, lambda loaded: keys(loaded) == {"A", "d"} and not loaded.problems)
+        await told_until(news, lambda loaded: keys(loaded) == {"A", "d"} and not loaded.diagnostics)
 
 
 @pytest.mark.parametrize("asked", ["{}", "stat {}"])
@@ -397,7 +399,7 @@ async def test_a_directory_that_does_not_answer_keeps_its_rules(tmp_path, asked)
     path = write(slow / "a.yaml", GOOD.format("one", "a"))
     write(other / "b.yaml", GOOD.format("two", "b"))
     disk = ControlledDisk()
-    loader = Loader([slow, other], disk=disk, answer_seconds=0.5, look_seconds=0.05)
+    loader = FileSource([slow, other], disk=disk, answer_seconds=0.5, poll_seconds=0.05)
     await loader.start()
     async with running(loader) as news:
         gate = disk.hold(asked.format(slow))
@@ -410,25 +412,25 @@ async def test_a_directory_that_does_not_answer_keeps_its_rules(tmp_path, asked)
             ),
         )
         gate.set()
-        await told_until(news, lambda loaded: keys(loaded) == {"A", "c"} and not loaded.problems)
+        await told_until(news, lambda loaded: keys(loaded) == {"A", "c"} and not loaded.diagnostics)
 
 
 async def test_a_volume_of_many_files_holds_a_bounded_number_of_threads(tmp_path):
     """It answers to its directory, but to no file."""
     paths = [write(tmp_path / f"{n:02}.yaml", GOOD.format(n, "a")) for n in range(3 * MAX_HUNG)]
     disk = ControlledDisk()
-    loader = Loader([tmp_path], disk=disk, answer_seconds=0.05, look_seconds=0.05)
+    loader = FileSource([tmp_path], disk=disk, answer_seconds=0.05, poll_seconds=0.05)
     await loader.start()
     async with running(loader) as news:
         gates = [disk.hold(path) for path in paths]
         loader.request()
         hung = await told(news)
         assert len(hung.rules.domains) == len(paths)
-        assert hung.problems == hung.unread
+        assert hung.diagnostics == hung.unread
         assert 1 <= sum(disk.waiting.values()) <= MAX_HUNG
         for gate in gates:
             gate.set()
-        await told_until(news, lambda loaded: not loaded.problems)
+        await told_until(news, lambda loaded: not loaded.diagnostics)
 
 
 async def test_it_starts_though_a_volume_does_not_answer(tmp_path):
@@ -437,7 +439,7 @@ async def test_it_starts_though_a_volume_does_not_answer(tmp_path):
     other = write(tmp_path / "b.yaml", GOOD.format("two", "b"))
     disk = ControlledDisk()
     gates = [disk.hold(f"stat {slow}"), disk.hold(slow)]
-    loaded = await Loader([slow, other], disk=disk, answer_seconds=2).start()
+    loaded = await FileSource([slow, other], disk=disk, answer_seconds=2).start()
     assert keys(loaded) == {"b"}
     assert [problem.place.file for problem in loaded.unread] == [str(slow)]
     for gate in gates:
@@ -455,15 +457,15 @@ async def test_what_is_slow_but_answers_is_read(tmp_path):
                     yield bytes([byte])
 
     path = write(tmp_path / "a.yaml", GOOD.format("one", "a") + "#" * 200)
-    loaded = await Loader([path], disk=SlowDisk(), answer_seconds=1.5).start()
+    loaded = await FileSource([path], disk=SlowDisk(), answer_seconds=1.5).start()
     assert keys(loaded) == {"a"}
-    assert not loaded.problems
+    assert not loaded.diagnostics
 
 
 async def test_a_path_that_is_not_there_at_the_start(tmp_path):
     for path in (tmp_path / "none", write(tmp_path / "file", "") / "none"):
         with pytest.raises(SettingsError, match=f"no such file or directory: {path}, expected rules in YAML"):
-            await Loader([tmp_path, path]).start()
+            await FileSource([tmp_path, path]).start()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -478,9 +480,9 @@ async def test_edits_and_requests_in_any_order_end_with_the_newest_rules(tmp_pat
                 yield chunk
 
     paths = [write(tmp_path / f"{name}.yaml", GOOD.format(name, "0")) for name in "abc"]
-    loader = Loader([tmp_path], disk=UnevenDisk(), look_seconds=0.01, settle_seconds=0.005)
-    applied: list[LoadResult] = [await loader.start()]
-    task = asyncio.create_task(loader.run(applied.append))
+    loader = FileSource([tmp_path], disk=UnevenDisk(), poll_seconds=0.01, quiet_seconds=0.005)
+    applied: list[Layer] = [await loader.start()]
+    task = asyncio.create_task(loader.run(taking(applied)))
     try:
         newest = {path.stem: 0 for path in paths}
         for edit in range(1, 60):
@@ -504,7 +506,16 @@ async def test_edits_and_requests_in_any_order_end_with_the_newest_rules(tmp_pat
         assert all(now[name] >= seen[name] for name in seen), "an earlier load overtook a later one"
 
 
-def edits(loaded: LoadResult) -> dict[str, int]:
+def taking(into: list[Layer]):
+    """What puts loads into a list."""
+
+    async def apply(loaded: Layer) -> None:
+        into.append(loaded)
+
+    return apply
+
+
+def edits(loaded: Layer) -> dict[str, int]:
     """By file, which edit of it is in force."""
     return {name: int(next(iter(domain.root.defaults))) for name, domain in loaded.rules.domains.items()}
 
@@ -514,7 +525,7 @@ async def test_an_error_from_elsewhere_is_not_taken_for_one_of_loading(tmp_path)
     path = write(tmp_path / "a.yaml", GOOD.format("one", "a"))
     disk = ControlledDisk()
     gate = disk.hold(f"stat {path}")
-    task = asyncio.create_task(Loader([path], disk=disk, answer_seconds=60).run(lambda _: None))
+    task = asyncio.create_task(FileSource([path], disk=disk, answer_seconds=60).run(taking([])))
     await until(lambda: disk.waiting)
     waited = waits_for(task)
     assert waited is not None

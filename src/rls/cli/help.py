@@ -1,0 +1,63 @@
+"""The help pages: plain text in 80 columns, values by what they mean, never a type of Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer.core
+
+_WIDEST = 28
+"""Columns of an option's names; the text of a longer one begins on the next line."""
+
+
+class Command(typer.core.TyperCommand):
+    """A command that prints its help as described above."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        _write_page(self, ctx, formatter, {})
+
+
+class Group(typer.core.TyperGroup):
+    """A group of commands that prints its help as described above."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        _write_page(self, ctx, formatter, commands)
+
+
+def _write_page(command: Any, ctx: Any, formatter: Any, commands: dict[str, Any]) -> None:
+    formatter.write(f"{command.get_usage(ctx)}\n")
+    formatter.write_paragraph()
+    formatter.write_text(command.help)
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for param in command.get_params(ctx):
+        if not getattr(param, "hidden", False):
+            is_argument = isinstance(param, typer.core.TyperArgument)
+            panel = param.rich_help_panel or ("Arguments" if is_argument else "Options")
+            panels.setdefault(panel, []).append((_names(param), " ".join(_texts(param))))
+    for panel, rows in panels.items():
+        with formatter.section(panel):
+            formatter.write_dl(rows, col_max=_WIDEST)
+    if commands:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.help.partition("\n")[0]) for name, one in commands.items()])
+    if command.epilog:
+        formatter.write_paragraph()
+        formatter.write_text(command.epilog)
+
+
+def _names(param: Any) -> str:
+    """`-d, --domain NAME`, or of an argument `KEY=VALUE...`."""
+    if isinstance(param, typer.core.TyperArgument):
+        return f"{param.metavar}{'...' if param.nargs != 1 else ''}"
+    names = ", ".join(sorted(param.opts, key=len))
+    return names if param.is_flag else f"{names} {param.metavar}"
+
+
+def _texts(param: Any) -> Iterator[str]:
+    yield param.help or ""
+    if isinstance(param, typer.core.TyperOption) and param.show_default and param.default:
+        yield f"[default: {param.default}]"

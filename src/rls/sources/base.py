@@ -1,0 +1,68 @@
+"""The port of rule sources, and how sources from elsewhere are found."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
+from typing import Protocol, TypeAlias
+
+from rls.engine.layers import Layer
+from rls.errors import SettingsError
+
+GROUP = "rls.sources"
+
+Publish: TypeAlias = Callable[[Layer], Awaitable[object]]
+"""Takes a layer; done when it is in force, rejected, or dropped for a later one."""
+
+
+class RuleSource(Protocol):
+    """Offers layers of rules: each is all that the source says at one time, with its revision and its diagnostics.
+
+    All methods run on the loop. Work in Python that takes longer than a millisecond goes through `rls.slices`, or into
+    another process. What a source cannot read or understand is a diagnostic of its layer, never an exception; a layer
+    of which nothing can be used is `rejected`.
+
+    A distribution adds a source by an entry point in the group `rls.sources`. The name of the entry point is the scheme
+    of the URLs in `--config` that it serves (`http` for `http://rules.example/all`), and it refers to a callable that takes
+    the URL and returns a `RuleSource`. Plain paths are files. The layers of files lie below those of URLs, and these lie in
+    the order in which `--config` gives them: a later layer overrides rules of an earlier one, and adds others.
+
+    Attributes:
+        polled_at: When the source last knew that its layer was the newest, in Unix seconds; 0 before it did. A source
+            for which this is too old makes the state `degraded`. A source that is told of changes returns the time of
+            now as long as it is connected.
+    """
+
+    @property
+    def polled_at(self) -> float: ...
+
+    async def start(self) -> Layer:
+        """The first layer; called once, before `run`. A source that cannot be had is a layer that is rejected.
+
+        Raises:
+            SettingsError: The settings name what is not there, so that the server must not start.
+        """
+
+    async def run(self, publish: Publish) -> None:
+        """Publish a layer for each change, and for each request; until cancelled.
+
+        An exception ends the server: it is a bug.
+        """
+
+    def request(self) -> None:
+        """Read all again and publish it, though nothing seems to have changed (SIGHUP). Returns at once."""
+
+
+def open_source(url: str) -> RuleSource:
+    """The source that serves *url*.
+
+    Raises:
+        SettingsError: No distribution that is installed serves its scheme.
+    """
+    scheme = url.partition("://")[0]
+    found = entry_points(group=GROUP, name=scheme)
+    if not found:
+        known = ", ".join(sorted({f"{point.name}://" for point in entry_points(group=GROUP)})) or "none"
+        raise SettingsError(f"no source of rules serves {scheme}:// (installed: {known}), expected a path")
+    source: RuleSource = next(iter(found)).load()(url)
+    return source

@@ -1,0 +1,157 @@
+"""Compiled files on their way from one process to another, in frames that take little time to read.
+
+A frame is a value in the format of `marshal`, which both processes read and write in C. A trie is sent node by node,
+parents first, and built anew: to unpickle it would hold up the loop for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, TypeAlias
+
+from rls.config.compile import Compiled, Document
+from rls.core.model import Entry, RateLimit, Unit
+from rls.core.rules import OnBackendError, Rule, TrieNode, Wildcard
+from rls.errors import Diagnostic, SourceLocation
+from rls.slices import chunks
+
+Frame: TypeAlias = tuple[str, Any]
+"""What it is (`document`, `nodes`, `problems`, `warnings`, `end`), and what it holds."""
+
+_FRAME_ITEMS = 100
+_NONE: dict[Any, Any] = {}
+"""The children of nodes that have none: most nodes do."""
+
+
+def frames_of(compiled: Compiled) -> Iterator[Frame]:
+    """All that *compiled* says, one frame after the other; the last one is `end`."""
+    for kind, diagnostics in (("problems", compiled.problems), ("warnings", compiled.warnings)):
+        for some in chunks(((one.place[1:], one.message) for one in diagnostics), _FRAME_ITEMS):
+            yield kind, some
+    for document in compiled.documents:
+        refund = document.refund_over_limit
+        replaced = [(name, place[1:]) for name, place in document.replaced]
+        yield "document", (document.domain, replaced, None if refund is None else (refund[0], refund[1][1:]))
+        for nodes in chunks(_flattened(document.root), _FRAME_ITEMS):
+            yield "nodes", nodes
+    yield "end", None
+
+
+def _flattened(root: TrieNode) -> Iterator[tuple[Any, ...]]:
+    levels = [_children(root)]
+    while levels:
+        found = next(levels[-1], None)
+        if found is None:
+            levels.pop()
+            continue
+        (key, value), node = found
+        place = node.place or SourceLocation("", 1, 1)
+        flags = node.share_threshold, node.value_to_metric
+        rule = None if node.rule is None else _said(node.rule)
+        yield len(levels) - 1, key, value, place.line, place.column, flags, node.digest, rule
+        if node.exact or node.defaults:
+            levels.append(_children(node))
+
+
+def _children(node: TrieNode) -> Iterator[tuple[tuple[str, str], TrieNode]]:
+    return chain(node.exact.items(), (((key, ""), child) for key, child in node.defaults.items()))
+
+
+def _said(rule: Rule) -> tuple[Any, ...]:
+    limit = (
+        None if rule.limit is None else (rule.limit.requests_per_unit, int(rule.limit.unit), rule.limit.unit_multiplier)
+    )
+    policy = None if rule.on_backend_error is None else rule.on_backend_error.value
+    modes = rule.shadow_mode, rule.quota_mode, rule.detailed_metric
+    return limit, rule.name, tuple(rule.replaces), modes, rule.metadata, policy
+
+
+class Receiver:
+    """Builds what `frames_of` took apart.
+
+    Args:
+        file: Where all of it stands.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._diagnostics: dict[str, list[Diagnostic]] = {"problems": [], "warnings": []}
+        self._builders: list[_DocumentBuilder] = []
+        self.ended = False
+        """Whether all frames have been taken."""
+
+    def take(self, frame: Frame) -> None:
+        """Take the next frame; a fraction of a millisecond."""
+        kind, held = frame
+        if kind == "nodes":
+            self._builders[-1].add(held)
+        elif kind == "document":
+            self._builders.append(_DocumentBuilder(self._file, *held))
+        elif kind == "end":
+            self.ended = True
+        else:
+            found = (Diagnostic(SourceLocation(self._file, *place), message) for place, message in held)
+            self._diagnostics[kind].extend(found)
+
+    def compiled(self) -> Compiled:
+        """All of it; only after the last frame."""
+        documents = tuple(builder.document() for builder in self._builders)
+        return Compiled(documents, tuple(self._diagnostics["problems"]), tuple(self._diagnostics["warnings"]))
+
+
+class _DocumentBuilder:
+    def __init__(self, file: str, domain: str, replaced: Iterable[Any], refund: Any) -> None:
+        self._file = file
+        self._domain = domain
+        self._replaced = tuple((name, SourceLocation(file, *place)) for name, place in replaced)
+        self._refund = None if refund is None else (refund[0], SourceLocation(file, *refund[1]))
+        self._named: list[Rule] = []
+        self._nodes = [TrieNode()]
+        self._paths = [""]
+
+    def document(self) -> Document:
+        return Document(self._domain, self._nodes[0], tuple(self._named), self._replaced, self._refund)
+
+    def add(self, nodes: Iterable[tuple[Any, ...]]) -> None:
+        ancestors, paths = self._nodes, self._paths
+        for depth, key, value, line, column, (share, value_to_metric), digest, said in nodes:
+            del ancestors[depth + 1 :], paths[depth + 1 :]
+            parent, above = ancestors[depth], paths[depth]
+            text = f"{key}_{value}" if value else key
+            path = f"{above}.{text}" if above else text
+            place = SourceLocation(self._file, line, column)
+            rule = None if said is None else self._rule(path, place, *said)
+            node = TrieNode(text, _NONE, _NONE, _NONE, rule, share, value_to_metric, place, digest)
+            _add(parent, sys.intern(key), value, node)
+            ancestors.append(node)
+            paths.append(path)
+
+    def _rule(self, path: str, place: SourceLocation, *said: Any) -> Rule:
+        counted, name, replaces, (shadow, quota, detailed), metadata, policy = said
+        limit = None if counted is None else RateLimit(counted[0], Unit(counted[1]), counted[2], name)
+        names = frozenset(replaces) if replaces else _NO_NAMES
+        decides = None if policy is None else OnBackendError(policy)
+        rule = Rule(self._domain, path, limit, name, names, shadow, quota, detailed, metadata, decides, place)
+        if name or replaces:
+            self._named.append(rule)
+        return rule
+
+
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+def _add(parent: TrieNode, key: str, value: str, node: TrieNode) -> None:
+    if not value:
+        if parent.defaults is _NONE:
+            parent.defaults = {}
+        parent.defaults[key] = node
+        return
+    if parent.exact is _NONE:
+        parent.exact = {}
+    parent.exact[Entry(key, value)] = node
+    if "*" in value:
+        if parent.wildcards is _NONE:
+            parent.wildcards = {}
+        parent.wildcards.setdefault(key, []).append((Wildcard.parse(value), node))

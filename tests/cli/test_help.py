@@ -1,0 +1,60 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from rls import __version__
+from rls.cli import app
+
+COMMANDS = ["serve", "check", "call", "schema", "version"]
+PAGES = [[], *([command] for command in COMMANDS)]
+
+
+def page(*arguments: str) -> str:
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*arguments, "--help"])
+    assert result.exit_code == 0
+    return result.stdout
+
+
+@pytest.mark.parametrize("arguments", PAGES, ids=" ".join)
+def test_help_fits_a_screen_and_ends_with_an_example(arguments: list[str]) -> None:
+    """The example names the command."""
+    lines = page(*arguments).splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].startswith(f"Example: {' '.join(['rls', *arguments])}")
+
+
+@pytest.mark.parametrize("arguments", [*PAGES, ["serve", "--help-all"]], ids=" ".join)
+def test_help_shows_values_and_neither_types_nor_markup(arguments: list[str]) -> None:
+    text = page(*arguments)
+    assert [word for word in ("<", "bool", "None", "[bold]", "[dim]", "TEXT]") if word in text] == []
+
+
+def test_version_is_an_option_too() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"rls {__version__} (Python 3.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("rls ", COMMANDS),
+        ("rls serve --on-b", ["--on-backend-error"]),
+        ("rls serve --refund", ["--refund-over-limit"]),
+        ("rls serve --on-backend-error ", ["local", "allow", "deny", "error"]),
+        ("rls serve --drain", ["--drain-timeout"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_choices(typed: str, expected: list[str]) -> None:
+    """As the script does that --install-completion installs."""
+    variables = {"_RLS_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1)}
+    code = "from rls.cli import main; main()"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout.split() == expected

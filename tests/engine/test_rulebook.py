@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rls.core.match import match
+from rls.core.model import Entry
+from rls.core.rules import Domain, OnBackendError, RuleSet, TrieNode
+from rls.engine.changes import MAX_LISTED
+from rls.engine.events import RulesLoaded, RulesRejected
+from rls.engine.layers import Layer
+from rls.engine.limiter import Limiter
+from rls.engine.rulebook import Rulebook
+from rls.errors import Diagnostic, SourceLocation
+from rls.stores.memory import MemoryStore
+from tests.counters import until
+from tests.recorded import Events
+from tests.tries import Step, rule, rule_set
+
+MISTAKE = Diagnostic(SourceLocation("rules.yaml", 3, 5), "unknown key")
+
+
+MANY = rule_set({(Step("k", str(number)),): rule(f"k_{number}", 1) for number in range(20_000)})
+"""So many that they take more than one slice."""
+
+
+def rulebook(*observers: Any, sources: int = 1) -> Rulebook:
+    made = Rulebook(Limiter(MemoryStore()), observers, clock=lambda: 7.0)
+    for _ in range(sources):
+        made.add_source()
+    return made
+
+
+def limits(**requests: int | None) -> RuleSet:
+    """Rules of one level, by their keys."""
+    return rule_set({(Step(key),): rule(key, number) for key, number in requests.items()})
+
+
+def limit_of(rules: RuleSet, *entries: tuple[str, str]) -> int | None:
+    found = match(rules.domains["domain"], tuple(Entry(*entry) for entry in entries))
+    return found.rule.limit.requests_per_unit if found and found.rule.limit else None
+
+
+async def revision_of(*layers: RuleSet) -> str:
+    book = rulebook(sources=len(layers))
+    for number, rules in enumerate(layers):
+        await book.publish(number, Layer(rules))
+    return book.revision
+
+
+async def test_a_layer_is_put_in_force_and_told() -> None:
+    events = Events()
+    book = rulebook(events)
+    assert (book.loaded, book.revision, book.loaded_at) == (False, "", 0)
+    await book.publish(0, Layer(limits(a=1, b=2), files=("a.yaml",), mistakes=(MISTAKE,)))
+    assert (book.loaded, book.loaded_at, book.diagnostics) == (True, 7.0, (MISTAKE,))
+    (event,) = events
+    assert event == RulesLoaded(book.rules, ("a.yaml",), (MISTAKE,), 7.0, book.changes)
+    assert event.rules.counts == {"domain": 2}
+    assert (event.changes.added, event.changes.changed, event.changes.removed) == (2, 0, 0)
+
+
+async def test_a_rejected_layer_leaves_the_last_good_one_in_force() -> None:
+    events = Events()
+    book = rulebook(events)
+    await book.publish(0, Layer(rejected=True, mistakes=(MISTAKE,)))
+    assert not book.loaded
+    await book.publish(0, Layer(limits(a=1)))
+    before = book.rules
+    await book.publish(0, Layer(rejected=True, mistakes=(MISTAKE,)))
+    assert book.rules is before
+    assert book.diagnostics == (MISTAKE,)
+    assert [event for event in events if isinstance(event, RulesRejected)] == [RulesRejected((MISTAKE,), 7.0)] * 2
+    await book.publish(0, Layer(limits(a=1)))
+    assert not book.diagnostics
+
+
+async def test_what_changed_is_told_by_rule() -> None:
+    book = rulebook()
+    await book.publish(0, Layer(limits(a=1, b=1, c=1)))
+    await book.publish(0, Layer(limits(b=1, c=2, d=1)))
+    assert str(book.changes) == "1 added, 1 changed, 1 removed: removed domain a, changed domain c, added domain d"
+    assert book.rules.counts == {"domain": 3}
+    await book.publish(0, Layer(limits(d=1, c=2, b=1)))
+    assert str(book.changes) == "no rule changed"
+
+
+async def test_of_many_changes_the_first_are_named_and_all_are_counted() -> None:
+    book = rulebook()
+    await book.publish(0, Layer(limits(**{f"k{number}": 1 for number in range(1_000)})))
+    assert book.changes.added == 1_000
+    assert len(book.changes.listed) == MAX_LISTED
+    assert str(book.changes).endswith(f", and {1_000 - MAX_LISTED} more")
+
+
+async def test_rules_below_others_are_compared_too() -> None:
+    def rules(deepest: int) -> RuleSet:
+        return rule_set({(Step("a", "x"),): rule("a_x", 1), (Step("a", "x"), Step("b")): rule("a_x.b", deepest)})
+
+    book = rulebook()
+    await book.publish(0, Layer(rules(1)))
+    await book.publish(0, Layer(rules(2)))
+    assert [str(change) for change in book.changes.listed] == ["changed domain a_x.b"]
+    await book.publish(0, Layer(RuleSet()))
+    assert book.changes.removed == 2
+
+
+async def test_a_revision_is_a_hash_of_what_the_rules_say() -> None:
+    """Whatever the order, the place and the objects."""
+    one = await revision_of(limits(a=1, b=2))
+    assert len(one) == 12
+    assert int(one, 16)
+    assert await revision_of(limits(b=2, a=1)) == one
+    moved = limits(a=1, b=2)
+    for node in moved.domains["domain"].root.children():
+        node.place = SourceLocation("elsewhere.yaml", 9, 9)
+    assert await revision_of(moved) == one
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        limits(a=1),
+        limits(a=1, c=2),
+        limits(a=1, b=3),
+        limits(a=1, b=None),
+        rule_set({(Step("a"),): rule("a", 1), (Step("b"),): rule("b", 2, name="n")}),
+        rule_set({(Step("a"),): rule("a", 1), (Step("b"),): rule("b", 2, shadow_mode=True)}),
+        rule_set({(Step("a"),): rule("a", 1), (Step("b"),): rule("b", 2, replaces=["n"])}),
+        rule_set({(Step("a"),): rule("a", 1), (Step("b"),): rule("b", 2, metadata={"k": 1})}),
+        rule_set({(Step("a"),): rule("a", 1), (Step("b"),): rule("b", 2, on_backend_error=OnBackendError.DENY)}),
+        rule_set({(Step("a"),): rule("a", 1), (Step("b"),): rule("b", 2), (Step("c"),): None}),
+    ],
+)
+async def test_whatever_the_rules_say_is_in_the_revision(other: RuleSet) -> None:
+    assert await revision_of(other) != await revision_of(limits(a=1, b=2))
+
+
+async def test_the_order_of_wildcards_is_in_the_revision() -> None:
+    """The first that matches wins."""
+
+    def rules(*values: str) -> RuleSet:
+        return rule_set({(Step("k", value),): rule(f"k_{value}", 1) for value in values})
+
+    assert await revision_of(rules("a*", "*b")) != await revision_of(rules("*b", "a*"))
+    assert await revision_of(rules("a", "b")) == await revision_of(rules("b", "a"))
+
+
+async def test_what_a_domain_says_is_in_the_revision() -> None:
+    charging, refunding = (RuleSet({"d": Domain("d", TrieNode(), said)}) for said in (True, False))
+    assert await revision_of(charging) != await revision_of(refunding)
+
+
+async def test_a_later_layer_adds_and_overrides() -> None:
+    below = rule_set(
+        {
+            (Step("a"),): rule("a", 1),
+            (Step("a"), Step("b")): rule("a.b", 2),
+            (Step("k", "x*"),): rule("k_x*", 3),
+            (Step("other"),): rule("other", 4),
+        }
+    )
+    above = rule_set(
+        {
+            (Step("a"),): rule("a", 10),
+            (Step("k", "x*"),): rule("k_x*", 30),
+            (Step("k", "*"),): rule("k_*", 31),
+            (Step("new"),): rule("new", 50),
+        }
+    )
+    book = rulebook(sources=2)
+    await book.publish(0, Layer(below))
+    await book.publish(1, Layer(above))
+    rules = book.rules
+    found = [
+        limit_of(rules, ("a", "1")),
+        limit_of(rules, ("a", "1"), ("b", "1")),
+        limit_of(rules, ("k", "xy")),
+        limit_of(rules, ("k", "y")),
+        limit_of(rules, ("other", "1")),
+        limit_of(rules, ("new", "1")),
+    ]
+    assert found == [10, 2, 30, 31, 4, 50]
+    assert rules.counts == {"domain": 6}
+    assert limit_of(below, ("a", "1")) == 1, "a layer is read-only"
+    await book.publish(1, Layer(RuleSet()))
+    assert limit_of(book.rules, ("a", "1")) == 1
+    assert book.revision == await revision_of(below)
+
+
+async def test_a_rejected_layer_does_not_touch_those_of_other_sources() -> None:
+    book = rulebook(sources=2)
+    await book.publish(0, Layer(limits(a=1)))
+    await book.publish(1, Layer(limits(b=2)))
+    await book.publish(1, Layer(rejected=True, mistakes=(MISTAKE,)))
+    await book.publish(0, Layer(limits(a=3)))
+    assert [limit_of(book.rules, (key, "1")) for key in "ab"] == [3, 2]
+    assert book.diagnostics == (MISTAKE,)
+
+
+async def test_an_earlier_load_never_overtakes_a_later_one() -> None:
+    """Not even one that takes long, and is published when the later one has been put in force, or is on its way."""
+    book = rulebook()
+    slow = asyncio.create_task(book.publish(0, Layer(MANY, generation=1)))
+    await asyncio.sleep(0)
+    done = [
+        await asyncio.create_task(book.publish(0, Layer(limits(a=3), generation=3))),
+        await book.publish(0, Layer(limits(a=2), generation=2)),
+        await slow,
+    ]
+    assert done == [True, False, True]
+    assert limit_of(book.rules, ("a", "1")) == 3
+
+
+async def test_a_load_that_waits_is_dropped_for_a_later_one() -> None:
+    layers = [MANY, *(limits(a=number) for number in range(2, 6))]
+    book = rulebook()
+    loads = [asyncio.create_task(book.publish(0, Layer(rules, generation=n))) for n, rules in enumerate(layers, 1)]
+    assert await asyncio.gather(*loads) == [True, False, False, False, True]
+    assert limit_of(book.rules, ("a", "1")) == 5
+
+
+async def test_observers_prepare_in_steps_before_rules_are_in_force() -> None:
+    seen: list[object] = []
+
+    class Preparing(Events):
+        def prepare_rules(self, rules: RuleSet):
+            for step in range(3):
+                seen.append((step, rules.size(), book.loaded))
+                yield
+
+    events = Preparing()
+    book = rulebook(events)
+    await book.publish(0, Layer(limits(a=1)))
+    assert seen == [(step, 1, False) for step in range(3)]
+    assert len(events) == 1
+
+
+async def test_old_rules_are_freed_but_what_others_use() -> None:
+    """A request keeps the rules that it began with, and rules in force share what did not change."""
+    book = rulebook()
+    shared = rule_set({(Step("s"),): rule("s", 1)}, "shared").domains["shared"]
+    first = rule_set({(Step("k", str(n)), Step("x")): rule(f"k_{n}.x", 1) for n in range(50)})
+    await book.publish(0, Layer(replace(first, domains={**first.domains, "shared": shared})))
+    root = first.domains["domain"].root
+    children = root.exact
+    planner = book._limiter.planner
+    del first
+    await book.publish(0, Layer(RuleSet({"shared": shared})))
+    await asyncio.sleep(0.05)
+    assert len(children) == 50
+    assert len(book._old_rules) == 1, "not the domain that stayed"
+    del planner, root
+    await until(lambda: not children)
+    assert limit_of(RuleSet({"domain": book.rules.domains["shared"]}), ("s", "1")) == 1
+    await until(lambda: not len(book._old_rules))
