@@ -16,7 +16,8 @@ from google.protobuf import json_format
 
 from rls.api.encode import ResponseOptions
 from rls.api.service import Service
-from rls.core.decide import Modes, Status
+from rls.core.check import Status
+from rls.core.decide import Modes
 from rls.core.headers import HeaderNames
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, Unit

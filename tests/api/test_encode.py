@@ -1,6 +1,7 @@
 import json
 import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from google.protobuf import json_format
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rls.api.encode import ResponseOptions, encode, heads, message, varint
+from rls.core.check import Check
 from rls.core.decide import Decision, Modes, decide
 from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Descriptor, Entry, RateLimit, Unit
-from rls.core.plan import Check, Plan
+from rls.core.plan import Plan
 from rls.core.rules import Rule
 from rls.printable import percent_encoded, printable
 from rls.proto import rls_pb2
@@ -83,7 +85,7 @@ def check(rule: Rule | None, descriptor: Descriptor = NO_ENTRIES, override: Rate
 
 
 def decision_on(*asked: tuple[Check, int], modes: Modes = ENFORCED, hits_addend: int = 0) -> Decision:
-    checks = tuple(check for check, _ in asked)
+    checks = tuple(replace(check, index=index) for index, (check, _) in enumerate(asked))
     counted = tuple(check for check in checks if check.limit is not None)
     counts = [count for check, count in asked if check.limit is not None]
     return decide(Plan("domain", True, checks, counted, hits_addend), counts, NOW, modes)

@@ -103,7 +103,6 @@ def test_unlimited_has_no_limit():
     """What it says of a limit beside is passed over, as in the reference."""
     found = rules("- {key: k, rate_limit: {unlimited: y, unit: none, requests_per_unit: 5, name: free}}")
     assert found["k"].limit is None
-    assert found["k"].unlimited
     assert found["k"].name == "free"
 
 

@@ -138,5 +138,5 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
 
 def test_only_three_keys_are_ours_alone() -> None:
     ours = {name for shape in SHAPES.values() for name, key in shape.keys.items() if not key.replaced_by}
-    assert ours - KEYS == {"unit_multiplier", "on_backend_error", "refund_over_limit"}
+    assert ours - KEYS == {"algorithm", "unit_multiplier", "on_backend_error", "refund_over_limit"}
     assert ours >= KEYS

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.core.decide import Decision, Modes, Status, decide, is_quota, judge
+from rls.core.algorithms.fixed_window import judge
+from rls.core.check import Check, Status
+from rls.core.decide import Decision, Modes, decide, is_quota
 from rls.core.model import UINT32_MAX, Code, Descriptor, RateLimit, Unit
-from rls.core.plan import Check, Plan
+from rls.core.plan import Plan
 from rls.core.rules import Rule
 from tests.tries import rule
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.core.decide import Decision, Modes, Status
+from rls.core.check import Check, Status
+from rls.core.decide import Decision, Modes
 from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.model import UINT32_MAX, Code, Descriptor, RateLimit, Unit
-from rls.core.plan import Check, Plan
+from rls.core.plan import Plan
 from rls.core.rules import Rule
 from tests.tries import rule
 

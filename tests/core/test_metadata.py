@@ -1,14 +1,16 @@
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.core.decide import Decision, Status
+from rls.core.check import Check, Status
+from rls.core.decide import Decision
 from rls.core.metadata import merge, request_metadata
 from rls.core.model import UINT32_MAX, Code, Descriptor, RateLimit, Unit
-from rls.core.plan import Check, Plan
+from rls.core.plan import Plan
 from rls.core.rules import Rule
 from tests.tries import descriptor, rule
 
@@ -16,7 +18,7 @@ LIMIT = RateLimit(10, Unit.MINUTE)
 
 
 def described(*statuses: Status, hits_addend: int = 0) -> Any:
-    checks = tuple(status.check for status in statuses)
+    checks = tuple(replace(status.check, index=index) for index, status in enumerate(statuses))
     return request_metadata(Decision(Code.OK, statuses, Plan("domain", True, checks, checks, hits_addend)))
 
 

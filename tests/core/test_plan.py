@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rls.core.check import Check
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, RateLimit, Unit
-from rls.core.plan import OVERRIDE_LABEL, Check, CountingOptions, Plan, near_limit, plan
+from rls.core.plan import OVERRIDE_LABEL, CountingOptions, Plan, near_limit, plan
 from rls.core.rules import Domain, Rule, RuleSet, TrieNode
 from tests.tries import Step, descriptor, request, rule, rule_set
 
@@ -77,7 +78,7 @@ def test_an_unknown_domain_counts_nothing() -> None:
     asked = request(descriptor(("company", "x")), descriptor(limit=RateLimit(1, Unit.DAY)), domain="elsewhere")
     found = plan(asked, RULES, CountingOptions())
     assert not found.known
-    assert found.checks == tuple(Check(descriptor) for descriptor in asked.descriptors)
+    assert found.checks == tuple(Check(descriptor, index=index) for index, descriptor in enumerate(asked.descriptors))
     assert found.counted == ()
 
 
@@ -172,7 +173,9 @@ def replacing(**replaces: tuple[str, ...]) -> RuleSet:
 def counted_of(rules: RuleSet, *keys: str) -> list[str]:
     found = planned(*(descriptor((key, "x")) for key in keys), rules=rules)
     assert [check.descriptor.entries[0].key for check in found.checks] == list(keys)
-    assert all(check == Check(check.descriptor) for check in found.checks if check not in found.counted)
+    assert [check.index for check in found.checks] == list(range(len(keys)))
+    rest = [check for check in found.checks if check not in found.counted]
+    assert rest == [Check(check.descriptor, index=check.index) for check in rest]
     return [check.descriptor.entries[0].key for check in found.counted]
 
 

@@ -59,12 +59,6 @@ def test_a_rule_is_known_by_its_name_or_else_its_path():
     assert Rule("d", "a.b", limit, name="n").label == "n"
 
 
-def test_unlimited_is_to_have_no_limit():
-    """A limit of 0 is one."""
-    assert Rule("d", "a", None).unlimited
-    assert not Rule("d", "a", RateLimit(0, Unit.SECOND)).unlimited
-
-
 def test_a_rule_is_itself_and_no_other():
     """Two that say the same are two: a reload must not mix them up."""
     assert Rule("d", "a", None) != Rule("d", "a", None)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rls.config.schema import SHAPES
 from tests.differential.cases import DOMAINS, KEYS, Draw, rarely, siblings
 
-OWN = {"charge_refused", "refund_over_limit", "on_backend_error", "unit_multiplier"}
+OWN = {"algorithm", "charge_refused", "refund_over_limit", "on_backend_error", "unit_multiplier"}
 WORDS = sorted({word for shape in SHAPES.values() for word in shape.keys} - OWN)
 KEYS_UNLIKE_ANY = (
     *("Key", "UNIT", "limit", "rate-limit", "request_per_unit", "shadowmode", "5", "1.5", "true", "~", "''", "a b"),

@@ -1,6 +1,6 @@
 import pytest
 
-from rls.core.plan import Check
+from rls.core.check import Check
 from rls.core.rules import Rule, RuleSet
 from rls.observe.rule_counters import CountersByRule, escaped
 from tests.tries import Step, descriptor, rule, rule_set

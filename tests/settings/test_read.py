@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from rls.app.stores import BACKENDS
+from rls.app.stores import IN_REDIS
 from rls.errors import SettingsError
-from rls.settings import RENAMED, SCHEMES, Settings, deprecated, flag, old_flag, read, unknown_variables, variable
+from rls.settings import RENAMED, Settings, deprecated, flag, old_flag, read, unknown_variables, variable
 from rls.settings.read import _KUBERNETES
+from rls.stores import schemes
 from rls.transport.grpc_framing import SHORT
 
 
@@ -211,4 +212,4 @@ def test_no_setting_has_a_name_that_kubernetes_may_use() -> None:
 
 
 def test_every_backend_that_can_be_named_can_be_built() -> None:
-    assert set(BACKENDS) == set(SCHEMES)
+    assert {schemes.MEMORY, *IN_REDIS} == set(schemes.OWN)

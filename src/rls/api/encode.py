@@ -13,11 +13,12 @@ from functools import lru_cache
 from struct import Struct
 
 from rls.api.clock_cache import ClockCache
-from rls.core.decide import Decision, Fallback, Modes, Status
+from rls.core.check import Check, Status
+from rls.core.decide import Decision, Modes, tightest
 from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.metadata import request_metadata
-from rls.core.model import UINT32_MAX, Code, RateLimit
-from rls.core.plan import Check, Plan
+from rls.core.model import UINT32_MAX, Code, Descriptor, RateLimit
+from rls.core.plan import Plan
 from rls.core.rules import Metadata, MetadataValue
 from rls.printable import percent_encoded, printable
 from rls.transport.grpc_framing import SHORT
@@ -26,7 +27,7 @@ _DOUBLE = Struct("<d")
 _VARINTS = tuple(bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(1 << 14))
 _CONTINUED = tuple(bytes([n & 0x7F | 0x80, n >> 7 | 0x80]) for n in range(1 << 14))
 # Bounded in bytes: how long descriptors are is up to clients.
-_REFUSALS = ClockCache[Check, bytes](8 << 20)
+_REFUSALS = ClockCache[tuple[str, Descriptor], bytes](8 << 20)
 _OVERALL = {code: bytes([0x08, code]) for code in Code}
 
 ALLOW_ALL = _OVERALL[Code.OK]
@@ -78,9 +79,12 @@ def encode(decision: Decision, heads: Sequence[bytes], answers: ResponseOptions,
     A refusal says in its dynamic metadata which rule refused: `rule`, `descriptor` and `seconds_until_reset`; an answer
     without all counts says which policies decided: `on_backend_error`.
     """
-    parts = [_OVERALL[decision[0]]]
-    _add_statuses(parts, decision[1], heads)
-    if decision[3] is None and answers.plain and decision.__class__ is Decision:
+    parts = [_OVERALL[decision.code]]
+    statuses = decision.statuses
+    if decision.plan.several:
+        statuses, heads = _one_each(statuses)
+    _add_statuses(parts, statuses, heads)
+    if decision.limited_by is None and answers.plain and not decision.policies:
         return b"".join(parts)
     return b"".join(parts) + _rest(decision, answers, modes)
 
@@ -90,26 +94,35 @@ def encode_slices(decision: Decision, slices: Iterable[bytes], answers: Response
     return _OVERALL[decision.code] + b"".join(slices) + _rest(decision, answers, modes)
 
 
-def encode_statuses(statuses: Sequence[Status], heads: Sequence[bytes]) -> bytes:
-    """RateLimitResponse.statuses for *statuses*, on whose plan *heads* were made."""
+def encode_statuses(plan: Plan, statuses: Sequence[Status]) -> bytes:
+    """RateLimitResponse.statuses for *statuses*, which *plan* came to: one for each descriptor."""
+    begun: Sequence[bytes] = heads(plan)
+    if plan.several:
+        statuses, begun = _one_each(statuses)
     parts: list[bytes] = []
-    _add_statuses(parts, statuses, heads)
+    _add_statuses(parts, statuses, begun)
     return b"".join(parts)
+
+
+def _one_each(statuses: Sequence[Status]) -> tuple[list[Status], list[bytes]]:
+    """The tightest status of each descriptor (rls.proto has one for each), and its head."""
+    found = tightest(statuses)
+    return found, [head_of(status.check) for status in found]
 
 
 def _add_statuses(parts: list[bytes], statuses: Sequence[Status], heads: Sequence[bytes]) -> None:
     # Flat, since it runs for every check: a call costs as much as all that is done here to a status.
     for status, head in zip(statuses, heads):  # noqa: B905 - strict costs half as much again
-        limit, remaining = status[2], status[3]
+        limit, remaining = status.limit, status.limit_remaining
         if limit is None:
             encoded = _UNCOUNTED[remaining]
             parts += (_STATUS[len(encoded)], encoded)
             continue
-        reset = _duration(status[4])
+        reset = _duration(status.seconds_until_reset)
         if remaining:
             begun, left = head, _VARINTS[remaining] if remaining < 1 << 14 else varint(remaining)
         else:
-            begun, left = _used_up(status[0], limit), b""
+            begun, left = _used_up(status.code, limit), b""
         length = len(begun) + len(left) + len(reset)
         parts += (_STATUS[length] if length < SHORT else b"\x12" + varint(length), begun, left, reset)
 
@@ -118,10 +131,8 @@ def _rest(decision: Decision, answers: ResponseOptions, modes: Modes) -> bytes:
     """RateLimitResponse after its statuses: headers, body, dynamic metadata."""
     limited_by = decision.limited_by
     parts = [message(3, _header(header)) for header in _headers(decision, answers, modes)]
-    fallback = decision if isinstance(decision, Fallback) else None
     if limited_by is not None and answers.problem_json:
-        denied = fallback is not None and fallback.denied
-        parts.append(message(5, _denied(limited_by) if denied else _problem(limited_by)))
+        parts.append(message(5, _denied(limited_by) if decision.denied else _problem(limited_by)))
     metadata = b""
     if answers.dynamic_metadata:
         metadata = _struct_fields(request_metadata(decision))
@@ -129,8 +140,8 @@ def _rest(decision: Decision, answers: ResponseOptions, modes: Modes) -> bytes:
         metadata += _refusal(limited_by.check) + _map_entry(
             "seconds_until_reset", b"\x11" + _DOUBLE.pack(limited_by.seconds_until_reset)
         )
-    if fallback is not None:
-        metadata += _struct_fields({"on_backend_error": ",".join(sorted(fallback.policies))})
+    if decision.policies:
+        metadata += _struct_fields({"on_backend_error": ",".join(sorted(decision.policies))})
     if metadata:
         parts.append(message(6, metadata))
     return b"".join(parts)
@@ -205,11 +216,12 @@ def _header(header: Header) -> bytes:
 
 def _refusal(check: Check) -> bytes:
     """The part of a refusal's metadata that does not change with time."""
-    encoded = _REFUSALS.get(check)
+    key = check.rule_label, check.descriptor
+    encoded = _REFUSALS.get(key)
     if encoded is None:
         encoded = _struct_fields({"rule": printable(check.rule_label), "descriptor": printable(check.descriptor.text)})
-        # Beside the bytes, the check is kept, which holds the same text twice: in its descriptor and in its key.
-        _REFUSALS.put(check, encoded, 3 * len(encoded) + 1000)
+        # Beside the bytes, the descriptor is kept, which holds the same text.
+        _REFUSALS.put(key, encoded, 3 * len(encoded) + 1000)
     return encoded
 
 

@@ -12,8 +12,9 @@ from rls.api.decode import SLICE, Message, parse, read, slices
 from rls.api.encode import ResponseOptions, encode, encode_slices, encode_statuses, head_of, heads
 from rls.api.json_checks import read_request, write_response
 from rls.api.plain import read_descriptor, split
+from rls.core.check import Check
 from rls.core.model import Descriptor
-from rls.core.plan import Check, DomainPlanner
+from rls.core.plan import DomainPlanner
 from rls.engine.events import RequestContext
 from rls.engine.limiter import Limiter
 from rls.engine.prepared import PreparedCheck, PreparedRequest
@@ -134,18 +135,18 @@ class Service:
         # A message of one descriptor is remembered whole; an addend of the request makes other checks.
         shared = len(sent) > 1 and not addend
         checks, counted, begun = [], [], []
-        for one in sent:
+        for index, one in enumerate(sent):
             key = head + one
             known = self._checks.get(key) if shared else None
             if known is None:
                 descriptor = read_descriptor(one)
                 if descriptor is None:
                     return None
-                known = _known_check(descriptor, domain, addend)
+                known = _known_check(descriptor, domain, addend, index)
                 if shared:
                     self._checks.put(key, known, 1_100 + 4 * len(one))
             check, prepared, begins = known
-            checks.append(check)
+            checks.append(check if check.index == index else check.at(index))
             begun.append(begins)
             if prepared is not None:
                 counted.append(prepared)
@@ -184,7 +185,7 @@ class Service:
             async with self._one_at_a_time:
                 decision = await limiter.run_slices(
                     lambda: slices(parsed, ignored),
-                    lambda judged: encoded.append(encode_statuses(judged.statuses, heads(judged.plan))),
+                    lambda judged: encoded.append(encode_statuses(judged.plan, judged.statuses)),
                     request,
                 )
         except Exception as error:
@@ -220,13 +221,13 @@ class Service:
         return 429 if over else 200, await write_response(response)
 
 
-def _known_check(descriptor: Descriptor, domain: DomainPlanner | None, addend: int) -> _KnownCheck:
+def _known_check(descriptor: Descriptor, domain: DomainPlanner | None, addend: int, index: int) -> _KnownCheck:
     if domain is None:
-        return Check(descriptor), None, b""
-    check = domain.check(descriptor, addend)
+        return Check(descriptor, index=index), None, b""
+    check = domain.check(descriptor, addend, index)
     if check.limit is None:
         return check, None, b""
-    return check, PreparedCheck(check, domain.name, refund_over_limit=domain.refund_over_limit), head_of(check)
+    return check, PreparedCheck(check), head_of(check)
 
 
 def _json_error(text: str) -> bytes:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 from rls.engine.enforcement import Reporter
 from rls.observe.metrics import Metrics
 from rls.settings import BackendUrl, Settings
+from rls.stores import schemes
 from rls.stores.base import CounterStore
 from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.per_second import PerSecondStore
 from rls.stores.redis import Inspection, RedisClusterStore, RedisSentinelStore, RedisStore
+from rls.stores.schemes import StoreOptions
 
 
 def open_backend(
@@ -27,11 +28,10 @@ def open_backend(
         inspection: Asks the nodes of Redis.
     """
     refusals = TtlRefusals(report_ttl_refused)
-    backend = BACKENDS[settings.backend.scheme](settings.backend, settings, metrics, refusals)
+    backend = _open(settings.backend, settings, metrics, refusals)
     opened = [backend]
     if settings.per_second_backend is not None:
-        scheme = settings.per_second_backend.scheme
-        per_second = BACKENDS[scheme](settings.per_second_backend, settings, metrics, refusals)
+        per_second = _open(settings.per_second_backend, settings, metrics, refusals)
         opened.append(per_second)
         backend = PerSecondStore(backend, per_second)
     in_redis = [one for one in opened if isinstance(one, RedisStore | RedisClusterStore)]
@@ -78,19 +78,15 @@ class TtlRefusals:
         self._report("; ".join(self._texts.values()))
 
 
-def _memory(_: BackendUrl, settings: Settings, metrics: Metrics, __: TtlRefusals) -> CounterStore:
-    backend = MemoryStore(capacity=settings.memory_counters)
-    metrics.register_gauge("rls_memory_counters", "Counters in memory.", lambda: len(backend))
-    return backend
-
-
-def _redis(
-    kind: type[RedisStore | RedisClusterStore],
-    url: BackendUrl,
-    settings: Settings,
-    _: Metrics,
-    refusals: TtlRefusals,
-) -> CounterStore:
+def _open(url: BackendUrl, settings: Settings, metrics: Metrics, refusals: TtlRefusals) -> CounterStore:
+    """The store at *url*, one of ours or one from elsewhere."""
+    if url.scheme == schemes.MEMORY:
+        memory = MemoryStore(capacity=settings.memory_counters)
+        metrics.register_gauge("rls_memory_counters", "Counters in memory.", lambda: len(memory))
+        return memory
+    kind = IN_REDIS.get(url.scheme)
+    if kind is None:
+        return schemes.open_installed(url.reveal(), StoreOptions(settings.backend_timeout, settings.key_prefix))
     return kind(
         url.reveal(),
         timeout_seconds=settings.backend_timeout,
@@ -100,14 +96,9 @@ def _redis(
     )
 
 
-BACKENDS: Mapping[str, Callable[[BackendUrl, Settings, Metrics, TtlRefusals], CounterStore]] = {
-    "memory": _memory,
-    "redis": partial(_redis, RedisStore),
-    "rediss": partial(_redis, RedisStore),
-    "unix": partial(_redis, RedisStore),
-    "redis+cluster": partial(_redis, RedisClusterStore),
-    "rediss+cluster": partial(_redis, RedisClusterStore),
-    "redis+sentinel": partial(_redis, RedisSentinelStore),
-    "rediss+sentinel": partial(_redis, RedisSentinelStore),
+IN_REDIS: Mapping[str, type[RedisStore | RedisClusterStore]] = {
+    **dict.fromkeys(schemes.REDIS, RedisStore),
+    **dict.fromkeys(schemes.REDIS_CLUSTER, RedisClusterStore),
+    **dict.fromkeys(schemes.REDIS_SENTINEL, RedisSentinelStore),
 }
-"""What is counted in, by the scheme of its URL."""
+"""What counts in Redis, by the scheme of its URL."""

@@ -11,7 +11,8 @@ from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse_
 from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
 from rls.config.scalars import NULL
 from rls.config.schema import DESCRIPTOR, DOCUMENT, RATE_LIMIT, REPLACED, SHAPES
-from rls.core.model import MAX_WINDOW_SECONDS, Entry, RateLimit, Unit
+from rls.core.algorithms import ALGORITHMS
+from rls.core.model import FIXED_WINDOW, MAX_WINDOW_SECONDS, Entry, RateLimit, Unit
 from rls.core.rules import OnBackendError, Rule, TrieNode, Wildcard
 from rls.errors import ConfigError, Diagnostic, SourceLocation
 from rls.slices import Steps, finish
@@ -229,10 +230,10 @@ class _Compiler:
             self.reader.error(
                 at, "the rate limit has no `requests_per_unit`, expected a number; 0 refuses every request"
             )
-        unit = self._unit(descriptor, fields)
+        unit, algorithm = self._unit(descriptor, fields), self._algorithm(fields)
         if unit is None or count is None:
             return None
-        limit = RateLimit(count, unit, 1 if multiplier is None else multiplier, name)
+        limit = RateLimit(count, unit, 1 if multiplier is None else multiplier, name, algorithm)
         if limit.window_seconds > MAX_WINDOW_SECONDS:
             self.reader.error(
                 fields["unit_multiplier"],
@@ -247,6 +248,13 @@ class _Compiler:
             hint = meant(text, _POLICIES)
             self.reader.error(fields["on_backend_error"], f"`on_backend_error` is `{shorten(text)}`, {hint}")
         return policy
+
+    def _algorithm(self, fields: Fields) -> str:
+        text = fields.text("algorithm")
+        algorithm = text.lower() or FIXED_WINDOW
+        if algorithm not in ALGORITHMS:
+            self.reader.error(fields["algorithm"], f"unknown algorithm `{shorten(text)}`, {meant(text, ALGORITHMS)}")
+        return algorithm
 
     def _unit(self, descriptor: Fields, fields: Fields) -> Unit | None:
         if fields.lacks("unit"):

@@ -42,7 +42,7 @@ def idle_in_limit(fields: Fields) -> list[tuple[str, str]]:
     if fields.flag("unlimited"):
         found += [
             (key, f"`{key}` has no effect beside `unlimited`")
-            for key in ("unit", "unit_multiplier", "requests_per_unit")
+            for key in ("unit", "unit_multiplier", "requests_per_unit", "algorithm")
             if not fields.lacks(key) and fields.text(key).upper() not in Unit.__members__  # such a unit is an error
         ]
     name = fields.text("name")

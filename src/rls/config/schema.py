@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from rls.core.model import UINT32_MAX, Unit
+from rls.core.algorithms import ALGORITHMS
+from rls.core.model import FIXED_WINDOW, UINT32_MAX, Unit
 from rls.core.rules import OnBackendError
 
 SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
@@ -125,6 +126,9 @@ SHAPES: Mapping[str, ObjectType] = {
             "unit_multiplier": FieldSpec(FieldType.COUNT, "Length of the window in units; 1 where absent.", minimum=1),
             "requests_per_unit": FieldSpec(FieldType.COUNT, "Requests in each window; 0 refuses all."),
             "unlimited": FieldSpec(FieldType.FLAG, "Let everything pass, uncounted; then there is no `unit`."),
+            "algorithm": FieldSpec(
+                FieldType.TEXT, f"How requests are counted; `{FIXED_WINDOW}` where absent.", words=tuple(ALGORITHMS)
+            ),
             "name": FieldSpec(FieldType.TEXT, "What `replaces`, logs and answers call this limit."),
             "replaces": FieldSpec(
                 FieldType.LIST, "Limits that do not apply to a request that this one applies to.", REPLACED
@@ -194,4 +198,8 @@ def _key_schema(key: FieldSpec) -> dict[str, Any]:
 
 def _any_case(words: tuple[str, ...]) -> str:
     """A pattern for *words* in upper, lower or mixed case; ECMAScript's dialect has no switch for it."""
-    return f"^({'|'.join(''.join(f'[{char}{char.upper()}]' for char in word) for word in words)})$"
+    return f"^({'|'.join(''.join(map(_either_case, word)) for word in words)})$"
+
+
+def _either_case(char: str) -> str:
+    return f"[{char}{char.upper()}]" if char.isalpha() else char

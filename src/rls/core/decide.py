@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from rls.core.model import UINT32_MAX, Code, RateLimit
-from rls.core.plan import Check, Plan
+from rls.core.algorithms import algorithm_of, by_check
+from rls.core.algorithms.fixed_window import judge
+from rls.core.check import BlankStatus, Check, Status
+from rls.core.model import UINT32_MAX, Code
+from rls.core.plan import Plan
 from rls.core.rules import OnBackendError
 
 
@@ -24,39 +26,18 @@ class Modes:
     quota_mode: bool = False
 
 
-class Status(NamedTuple):
-    """What one descriptor comes to (rls.proto: DescriptorStatus), and how its hits are accounted for.
-
-    Attributes:
-        code: OVER_LIMIT where its limit is exceeded and not in shadow mode.
-        check: The check that it answers.
-        limit: The limit that was counted against; None where nothing was.
-        limit_remaining: Hits left in the window; 2³²−1 where the rule is unlimited, 0 where no rule matched.
-        seconds_until_reset: Seconds until the window ends; 0 where nothing was counted.
-        over_limit: Hits of this request above the limit, in shadow mode too.
-        near_limit: Hits of this request below the limit but above its near-limit share.
-        within_limit: Hits of this request, where all of them were below the limit.
-    """
-
-    code: Code
-    check: Check
-    limit: RateLimit | None = None
-    limit_remaining: int = 0
-    seconds_until_reset: int = 0
-    over_limit: int = 0
-    near_limit: int = 0
-    within_limit: int = 0
-
-
-class Decision(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Decision:
     """The answer to a request.
 
     Attributes:
         code: Overall code; this alone is what Envoy acts on.
-        statuses: One for each descriptor, in the request's order.
+        statuses: One for each check of *plan*, in their order.
         plan: What was asked.
         limited_by: The enforced status over its limit whose window ends last; None where the overall code is OK.
         shadowed: Whether only the global shadow mode turned the overall code to OK.
+        policies: What decided the checks whose counts could not be had; empty where all could.
+        denied: Whether a policy refuses, not a count.
     """
 
     code: Code
@@ -64,63 +45,78 @@ class Decision(NamedTuple):
     plan: Plan
     limited_by: Status | None = None
     shadowed: bool = False
-
-
-class Fallback(Decision):
-    """A decision for which some counts could not be had.
-
-    Attributes:
-        policies: What decided the checks that lacked one.
-        denied: Whether it is a policy that refuses, not a count.
-    """
-
     policies: frozenset[OnBackendError] = frozenset()
     denied: bool = False
 
 
+class _BlankDecision(Decision):
+    """See `BlankStatus`."""
+
+    __slots__ = ()
+    __init__ = object.__init__
+
+
 _OK = Code.OK
 _OVER_LIMIT = Code.OVER_LIMIT
-# A NamedTuple's own constructor is a Python function; this makes the same value at half the cost, for every check.
-_new = tuple.__new__
+_NO_POLICIES: frozenset[OnBackendError] = frozenset()
 
 
 def decide(plan: Plan, counts: Sequence[int], now: int, modes: Modes) -> Decision:
-    """Judge *counts*, which holds one count after the hit for each of *plan.counted*, in their order."""
+    """Judge *counts*, which holds the count after each update of *plan.counted*, in their order."""
+    if not plan.fixed_windows:
+        apart = zip(plan.checks, by_check(plan.checks, counts), strict=True)
+        statuses = [algorithm_of(check).judge(check, own, now) if own else uncounted(check) for check, own in apart]
+        return _overall(plan, statuses, modes)
     statuses = []
     left = iter(counts)
     over = False
     for check in plan.checks:
-        _, _, limit, requests_per_unit, amount, _, window_seconds, near, _, _ = check
+        limit = check.limit
         if limit is None:
             statuses.append(uncounted(check))
             continue
         after = next(left)
-        if after <= near and amount >= 0:  # what `judge` says of nearly all, without a call
-            reset = window_seconds - now % window_seconds
-            statuses.append(_new(Status, (_OK, check, limit, requests_per_unit - after, reset, 0, 0, amount)))
+        amount = check.amount
+        if after <= check.near_limit and amount >= 0:  # what `judge` says of nearly all, without a call
+            length = check.window_seconds
+            status: Status = BlankStatus()
+            status.code = _OK
+            status.check = check
+            status.limit = limit
+            status.limit_remaining = check.requests_per_unit - after
+            status.seconds_until_reset = length - now % length
+            status.over_limit = status.near_limit = status.count = 0
+            status.within_limit = amount
+            statuses.append(status)
             continue
         status = judge(check, after, now)
         statuses.append(status)
-        if status[0] is _OVER_LIMIT:
+        if status.code is _OVER_LIMIT:
             over = True
     if over:
         return _overall(plan, statuses, modes)
-    return _new(Decision, (_OK, statuses, plan, None, False))
+    decision: Decision = _BlankDecision()
+    decision.code = _OK
+    decision.statuses = statuses
+    decision.plan = plan
+    decision.limited_by = None
+    decision.shadowed = decision.denied = False
+    decision.policies = _NO_POLICIES
+    return decision
 
 
 def decide_without(
     plan: Plan, statuses: Sequence[Status], policies: Sequence[OnBackendError | None], modes: Modes
-) -> Fallback:
+) -> Decision:
     """The decision that *statuses* come to, of which *policies* decided those where it has one instead of a count."""
-    over = any(status.code is _OVER_LIMIT for status in statuses)
-    fallback = Fallback(*(_overall(plan, statuses, modes) if over else (_OK, statuses, plan)))
-    fallback.policies = frozenset(policy for policy in policies if policy is not None)
-    limited_by = fallback.limited_by
-    fallback.denied = any(
+    decision = _overall(plan, statuses, modes)
+    decision.policies = frozenset(policy for policy in policies if policy is not None)
+    limited_by = decision.limited_by
+    decision.denied = any(
         status is limited_by and policy is OnBackendError.DENY
         for status, policy in zip(statuses, policies, strict=True)
     )
-    return fallback
+    return decision
 
 
 def uncounted(check: Check) -> Status:
@@ -128,22 +124,18 @@ def uncounted(check: Check) -> Status:
     return Status(_OK, check, limit_remaining=UINT32_MAX if check.unlimited else 0)
 
 
-def judge(check: Check, after: int, now: int) -> Status:
-    """The status of *check*, which counts, and whose counter stands at *after* with its hit."""
-    _, rule, limit, requests_per_unit, amount, _, window_seconds, near, _, _ = check
-    reset = window_seconds - now % window_seconds
-    if amount < 0:  # ratelimit.proto: is_negative_hits; who gives back is never refused
-        return Status(_OK, check, limit, max(0, requests_per_unit - after), reset)
-    if after <= requests_per_unit:
-        near_hits = 0 if after <= near else min(amount, after - near)
-        return _new(Status, (_OK, check, limit, requests_per_unit - after, reset, 0, near_hits, amount))
-    before = after - amount
-    if before >= requests_per_unit:
-        over_hits, near_hits = amount, 0
-    else:
-        over_hits, near_hits = after - requests_per_unit, requests_per_unit - max(near, before)
-    code = _OK if rule is not None and rule.shadow_mode else _OVER_LIMIT
-    return _new(Status, (code, check, limit, 0, reset, over_hits, near_hits, 0))
+def tightest(statuses: Sequence[Status]) -> list[Status]:
+    """One status for each descriptor, in their order: of its checks one that is over its limit, else that with least left."""
+    found: dict[int, Status] = {}
+    for status in statuses:
+        index = status.check.index
+        if index not in found or _slack(status) < _slack(found[index]):
+            found[index] = status
+    return [found[index] for index in sorted(found)]
+
+
+def _slack(status: Status) -> tuple[bool, bool, int]:
+    return status.code is not _OVER_LIMIT, status.limit is None, status.limit_remaining
 
 
 def is_quota(check: Check, modes: Modes) -> bool:
@@ -189,7 +181,7 @@ class Overall:
 
 
 def _overall(plan: Plan, statuses: Sequence[Status], modes: Modes) -> Decision:
-    """At least one status is over its limit: find out whether that refuses the request."""
+    """Find out whether *statuses* refuse the request."""
     overall = Overall(modes)
     overall.add(statuses)
     return overall.decision(plan, statuses)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
-from rls.core.decide import Decision, Modes, Status, is_quota
+from rls.core.check import Status
+from rls.core.decide import Decision, Modes, is_quota
 from rls.core.model import UINT32_MAX, Code
 from rls.printable import percent_encoded
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from rls.core.decide import Decision
-from rls.core.model import Code, RateLimit, Unit
-from rls.core.plan import Check
+from rls.core.model import Code, Descriptor, RateLimit, Unit
 from rls.core.rules import Metadata, MetadataValue
 from rls.printable import printable
 
@@ -17,7 +16,7 @@ def request_metadata(decision: Decision) -> Metadata:
     plan = decision.plan
     described: dict[str, MetadataValue] = {
         "domain": printable(plan.domain),
-        "descriptors": [_descriptor(check) for check in plan.checks],
+        "descriptors": [_descriptor(one) for one in {check.index: check.descriptor for check in plan.checks}.values()],
     }
     if plan.hits_addend:
         described["hitsAddend"] = plan.hits_addend
@@ -43,8 +42,7 @@ def merge(first: Metadata, second: Metadata) -> Metadata:
     return merged
 
 
-def _descriptor(check: Check) -> Metadata:
-    descriptor = check.descriptor
+def _descriptor(descriptor: Descriptor) -> Metadata:
     described: dict[str, MetadataValue] = {
         "entries": [printable(f"{entry.key}={entry.value}") for entry in descriptor.entries]
     }

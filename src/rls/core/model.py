@@ -6,6 +6,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 UINT32_MAX = 0xFFFF_FFFF
+FIXED_WINDOW = "fixed_window"
+"""The algorithm of limits that name none."""
 MAX_WINDOW_SECONDS = 100 * 31_536_000
 """A century: any longer, and a counter's expiry would leave the range of a Redis TTL."""
 
@@ -51,12 +53,16 @@ _SECONDS = {
 
 
 class RateLimit(NamedTuple):
-    """*requests_per_unit* hits (uint32) in each window of *unit_multiplier* units; 0 refuses every hit."""
+    """*requests_per_unit* hits (uint32) in each window of *unit_multiplier* units; 0 refuses every hit.
+
+    *algorithm* names how they are counted; see `rls.core.algorithms`.
+    """
 
     requests_per_unit: int
     unit: Unit
     unit_multiplier: int = 1
     name: str = ""
+    algorithm: str = FIXED_WINDOW
 
     @property
     def window_seconds(self) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
+from rls.core.check import Check
 from rls.core.keys import CounterKeys, KeyFormat
 from rls.core.match import match
-from rls.core.model import UINT32_MAX, Descriptor, RateLimit, Request
+from rls.core.model import FIXED_WINDOW, UINT32_MAX, Descriptor, RateLimit, Request
 from rls.core.rules import Domain, Rule, RuleSet
 
 OVERRIDE_LABEL = "(override)"
@@ -18,7 +18,6 @@ MOST_ADDED = UINT32_MAX + 1
 """Hits that one check adds at most: over every limit, and no two billion of them overflow a counter in Redis (int64)."""
 MOST_GIVEN_BACK = 2**63 - 1
 _FLOAT32 = struct.Struct("<f")
-_new = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,59 +37,19 @@ class CountingOptions:
     refund_over_limit: bool = False
 
 
-class Check(NamedTuple):
-    """What one descriptor of a request comes to.
-
-    Attributes:
-        descriptor: The descriptor.
-        rule: The rule that matched; None where none did, where it was replaced, or where the request overrides it.
-        limit: The limit to count against; None where nothing is counted.
-        requests_per_unit: Of *limit*; 0 where nothing is counted.
-        amount: Hits to add; negative to give back, 0 to look.
-        key: Counter key without its window's start.
-        window_seconds: Length of the window.
-        near_limit: Count above which hits are near the limit.
-        label: Metric label of the rule.
-        has_values: Whether *label* holds values of the request.
-    """
-
-    descriptor: Descriptor
-    rule: Rule | None = None
-    limit: RateLimit | None = None
-    requests_per_unit: int = 0
-    amount: int = 0
-    key: bytes = b""
-    window_seconds: int = 1
-    near_limit: int = 0
-    label: str = ""
-    has_values: bool = False
-
-    @property
-    def unlimited(self) -> bool:
-        """Whether the rule lets everything pass, uncounted."""
-        return self.rule is not None and self.rule.limit is None
-
-    @property
-    def rule_path(self) -> str:
-        """Which rule of its domain it belongs to."""
-        return self.label if self.rule is None else self.rule.path
-
-    @property
-    def rule_label(self) -> str:
-        """What users know its rule by."""
-        return self.label if self.rule is None else self.rule.label
-
-
-class Plan(NamedTuple):
-    """What a request comes to under one set of rules, whatever the time.
+@dataclass(slots=True)
+class Plan:
+    """What a request comes to under one set of rules, whatever the time. A value: nobody changes it once it is made.
 
     Attributes:
         domain: The request's domain.
         known: Whether the rules know the domain.
-        checks: One for each descriptor, in their order.
+        checks: One or more for each descriptor, in the order of the descriptors.
         counted: Those of *checks* that count, in their order.
         hits_addend: The request's own addend, 0 where it gave none.
         refund_over_limit: Whether it gets hits back when it is over a limit; see `CountingOptions`.
+        fixed_windows: Whether all of *counted* count by fixed windows: one update for each.
+        several: Whether a descriptor has more than one check.
     """
 
     domain: str
@@ -99,6 +58,15 @@ class Plan(NamedTuple):
     counted: tuple[Check, ...]
     hits_addend: int
     refund_over_limit: bool = False
+    fixed_windows: bool = field(init=False)
+    several: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fixed_windows = True
+        for check in self.counted:
+            if check.algorithm != FIXED_WINDOW:
+                self.fixed_windows = False
+        self.several = bool(self.checks) and self.checks[-1].index - self.checks[0].index < len(self.checks) - 1
 
 
 def plan(request: Request, rules: RuleSet, counting: CountingOptions) -> Plan:
@@ -114,19 +82,21 @@ class Planner:
         self._counting = counting
         self._domains: dict[str, DomainPlanner] = {}
 
-    def plan(self, request: Request, replaced: AbstractSet[str] | None = None) -> Plan:
+    def plan(self, request: Request, replaced: AbstractSet[str] | None = None, first: int = 0) -> Plan:
         """Match every descriptor of *request*, apply overrides, addends and `replaces`.
 
         Args:
             request: What is asked.
             replaced: Names of the rules that count nothing; where None, those that rules of this request replace.
+            first: Index of its first descriptor, where it is a slice of a request.
         """
         domain = self.domain(request.domain)
         addend = request.hits_addend
+        asked = enumerate(request.descriptors, first)
         if domain is None:
-            checks = [Check(descriptor) for descriptor in request.descriptors]
+            checks = [Check(descriptor, index=index) for index, descriptor in asked]
         else:
-            checks = [domain.check(descriptor, addend) for descriptor in request.descriptors]
+            checks = [domain.check(descriptor, addend, index) for index, descriptor in asked]
         return self.join(request.domain, checks, addend, replaced)
 
     def join(
@@ -136,16 +106,16 @@ class Planner:
         domain = self.domain(name)
         counted = []
         for check in checks:
-            rule = check[1]
+            rule = check.rule
             if rule is not None and rule.replaces and replaced is None:
                 replaced = _replaced(checks)
-            if check[2] is not None:
+            if check.limit is not None:
                 counted.append(check)
         if replaced:
             checks = [_without_replaced(check, replaced) for check in checks]
             counted = [check for check in checks if check.limit is not None]
         refund = self._counting.refund_over_limit if domain is None else domain.refund_over_limit
-        return _new(Plan, (name, domain is not None, tuple(checks), tuple(counted), hits_addend, refund))
+        return Plan(name, domain is not None, tuple(checks), tuple(counted), hits_addend, refund)
 
     def replaced_by(self, request: Request) -> AbstractSet[str]:
         """Names of the rules that rules of *request* replace."""
@@ -180,44 +150,57 @@ class DomainPlanner:
         self._domain = domain
         self._counting = counting
         self._keys = CounterKeys(counting.key_format, counting.key_prefix, domain.name)
-        # Of each rule that was met: its limit, and the window and near limit of that.
-        self._rules: dict[Rule, tuple[RateLimit, int, int]] = {}
+        # Of each rule that was met: its limit, and the window, near limit and identity of that.
+        self._rules: dict[Rule, tuple[RateLimit, int, int, str]] = {}
 
-    def check(self, descriptor: Descriptor, hits_addend: int) -> Check:
-        """What *descriptor* comes to in a request with *hits_addend*, before `replaces`."""
-        limit = descriptor[1]
+    def check(self, descriptor: Descriptor, hits_addend: int, index: int = 0) -> Check:
+        """What the *descriptor* at *index* comes to in a request with *hits_addend*, before `replaces`."""
+        limit = descriptor.limit
         if limit is not None:
             # ratelimit.proto: RateLimitDescriptor.limit. The rules are not asked: an override holds for whatever its domain
             # is sent.
             shared: Sequence[str | None] = (None,) * len(descriptor.entries)
-            rule, label, has_values, window_seconds = None, OVERRIDE_LABEL, False, limit.window_seconds
-            near_limit = self._near_limit(limit)
+            rule, label, has_values = None, OVERRIDE_LABEL, False
+            _, window_seconds, near_limit, rule_id = self._known(limit, OVERRIDE_LABEL)
         else:
-            found = match(self._domain, descriptor[0])
+            found = match(self._domain, descriptor.entries)
             if found is None:
-                return Check(descriptor)
+                return Check(descriptor, index=index)
             rule, shared, label, has_values = found
             if rule.limit is None:
-                return Check(descriptor, rule, label=label, has_values=has_values)
+                return Check(descriptor, rule, label=label, has_values=has_values, index=index)
             known = self._rules.get(rule)
             if known is None:
-                known = self._rules[rule] = (rule.limit, rule.limit.window_seconds, self._near_limit(rule.limit))
-            limit, window_seconds, near_limit = known
-        _, _, own_addend, is_negative_hits = descriptor
+                known = self._rules[rule] = self._known(rule.limit, rule.path)
+            limit, window_seconds, near_limit, rule_id = known
+        own_addend, is_negative_hits = descriptor.hits_addend, descriptor.is_negative_hits
         # ratelimit.proto: RateLimitDescriptor.hits_addend may be 0; rls.proto: RateLimitRequest.hits_addend 0 means 1.
         amount = own_addend if own_addend is not None else hits_addend or 1
         if amount > UINT32_MAX:
             amount = min(amount, MOST_GIVEN_BACK if is_negative_hits else MOST_ADDED)
         if is_negative_hits:
             amount = -amount
-        key = self._keys.key(descriptor[0], shared, window_seconds)
-        # Made as a tuple, which costs a fifth of a NamedTuple's constructor: every descriptor that is new comes here.
-        return _new(
-            Check, (descriptor, rule, limit, limit[0], amount, key, window_seconds, near_limit, label, has_values)
+        return Check(
+            descriptor,
+            rule,
+            limit,
+            limit.requests_per_unit,
+            amount,
+            self._keys.key(descriptor.entries, shared, window_seconds),
+            window_seconds,
+            near_limit,
+            label,
+            has_values,
+            limit.algorithm,
+            index,
+            rule_id,
+            # A counter may be over its limit only until requests that are over other limits get their hits back.
+            not self.refund_over_limit,
         )
 
-    def _near_limit(self, limit: RateLimit) -> int:
-        return near_limit(limit.requests_per_unit, self._counting.near_limit_ratio)
+    def _known(self, limit: RateLimit, path: str) -> tuple[RateLimit, int, int, str]:
+        near = near_limit(limit.requests_per_unit, self._counting.near_limit_ratio)
+        return limit, limit.window_seconds, near, f"{self.name}|{path}"
 
 
 def near_limit(requests_per_unit: int, ratio: float) -> int:
@@ -243,4 +226,4 @@ def _without_replaced(check: Check, replaced: AbstractSet[str]) -> Check:
     """A check whose rule another rule of the request replaces counts nothing; an unlimited one cannot be replaced."""
     if check.rule is None or check.rule.limit is None or check.rule.name not in replaced:
         return check
-    return Check(check.descriptor)
+    return Check(check.descriptor, index=check.index)

@@ -92,11 +92,6 @@ class Rule:
         return RuleId(self.domain, self.path, self.name, self.place)
 
     @property
-    def unlimited(self) -> bool:
-        """Whether it matches without counting."""
-        return self.limit is None
-
-    @property
     def label(self) -> str:
         """What users know the rule by: its name, else its path."""
         return self.name or self.path

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from rls.core.decide import Decision, Status
+from rls.core.check import Status
+from rls.core.decide import Decision
 from rls.core.plan import Plan
 from rls.core.rules import RuleSet
 from rls.engine.changes import Changes

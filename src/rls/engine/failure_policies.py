@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from rls.core.decide import Fallback, Modes, Status, decide_without, judge, uncounted
+from rls.core.algorithms import algorithm_of, by_check
+from rls.core.check import Check, Status
+from rls.core.decide import Decision, Modes, decide_without, uncounted
 from rls.core.model import Code
-from rls.core.plan import Check, Plan
+from rls.core.plan import Plan
 from rls.core.rules import OnBackendError
-from rls.core.update import CounterUpdate, keep_above
-from rls.core.window import seconds_until_reset
+from rls.core.update import CounterUpdate
 from rls.errors import BackendError, CounterRefused, NoRoom, TimedOut
 from rls.stores.base import CounterStore, counts_of
 from rls.stores.offline_counters import OfflineCounters
@@ -92,10 +93,10 @@ class FailurePolicies:
 
     def decide(
         self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, now: int, modes: Modes
-    ) -> Fallback | None:
+    ) -> Decision | None:
         """Judge by the counts that *error* has, and by policy where it has none; None where a policy is ERROR.
 
-        *updates* has one for each of *plan.counted*, as the backend was given them.
+        *updates* are those of *plan.counted*, as the backend was given them.
         """
         no_room = isinstance(error, NoRoom)
         if no_room:
@@ -105,29 +106,31 @@ class FailurePolicies:
             self._on_refused(f"{error}: on_backend_error decides")
         else:
             self.failed(error)
-        counted = zip(updates, counts_of(error, updates), strict=True)
-        found = [(None, None) if check.limit is None else next(counted) for check in plan.checks]
+        checks = plan.checks
+        apart = list(zip(by_check(checks, updates), by_check(checks, counts_of(error, updates)), strict=True))
         policies = [
-            self.policy(check, no_room=no_room) if update is not None and count is None else None
-            for check, (update, count) in zip(plan.checks, found, strict=True)
+            self.policy(check, no_room=no_room) if None in counts else None
+            for check, (_, counts) in zip(checks, apart, strict=True)
         ]
         if ERROR in policies:
             self.decided[ERROR] += policies.count(ERROR)
             return None
         statuses = []
-        for i, (check, (update, count)) in enumerate(zip(plan.checks, found, strict=True)):
-            if update is None:
-                statuses.append(uncounted(check))
-            elif count is not None:
-                statuses.append(judge(check, count, now))
-            else:
-                status, policies[i] = self._by_policy(policies[i], check, update, now, in_doubt=error.in_doubt)
+        for i, (check, (_, counts)) in enumerate(zip(checks, apart, strict=True)):
+            policy = policies[i]
+            if policy is not None:
+                status, policies[i] = self._by_policy(policy, check, counts, now, in_doubt=error.in_doubt)
                 statuses.append(status)
+            elif counts:
+                known = [count for count in counts if count is not None]  # all of them, or a policy would decide
+                statuses.append(algorithm_of(check).judge(check, known, now))
+            else:
+                statuses.append(uncounted(check))
         decision = decide_without(plan, statuses, policies, modes)
         if decision.limited_by is not None and plan.refund_over_limit:
-            for (update, _), status, policy in zip(found, statuses, policies, strict=True):
-                if update is not None and policy is LOCAL and update.amount > 0 and not status.over_limit:
-                    self.local.update(update.with_amount(-update.amount), now, in_doubt=error.in_doubt)
+            for check, (own, counts), status, policy in zip(checks, apart, statuses, policies, strict=True):
+                if policy is LOCAL and not status.over_limit:
+                    self._refund_here(check, own, counts, now, in_doubt=error.in_doubt)
         return decision
 
     def policy(self, check: Check, *, no_room: bool = False) -> OnBackendError:
@@ -142,28 +145,52 @@ class FailurePolicies:
         return DENY if no_room and policy is LOCAL else policy
 
     def _by_policy(
-        self, policy: OnBackendError | None, check: Check, update: CounterUpdate, now: int, *, in_doubt: bool
+        self, policy: OnBackendError, check: Check, counts: Sequence[int | None], now: int, *, in_doubt: bool
     ) -> tuple[Status, OnBackendError]:
         """The status by *policy*, and the policy that decided: DENY where LOCAL has no room for the counter."""
         status = None
         if policy is LOCAL:
-            status = self._count_here(check, update, now, in_doubt=in_doubt)
+            status = self._count_here(check, counts, now, in_doubt=in_doubt)
         elif policy is ALLOW:
             status = _allow(check, now)
-        decided_by = DENY if status is None or policy is None else policy
+        decided_by = DENY if status is None else policy
         self.decided[decided_by] += 1
         return status or _deny(check, now), decided_by
 
-    def _count_here(self, check: Check, update: CounterUpdate, now: int, *, in_doubt: bool) -> Status | None:
-        """The status by this process' own count; None where there is no room for it."""
+    def _count_here(self, check: Check, counts: Sequence[int | None], now: int, *, in_doubt: bool) -> Status | None:
+        """The status by this process' own counts; None where there is no room for them.
+
+        An update whose count is known is in the store already, so the store does not get it again.
+        """
         share = self._share(check)
-        kept = keep_above(share.requests_per_unit, share.near_limit)
-        count = self.local.update(replace(update, keep_above=kept), now, in_doubt=in_doubt)
-        if count is None:
-            self._report_no_room(f"no room for more than {self.local.capacity} counters while the backend fails")
-            return None
-        self.caught_up["in_doubt"] += abs(update.amount) * in_doubt
-        return judge(share, count, now)
+        algorithm = algorithm_of(check)
+        updates = algorithm.plan(share, now).updates
+        here: list[int] = []
+        for update, count in zip(updates, counts, strict=True):
+            after = self.local.update(update, now, in_doubt=in_doubt or count is not None)
+            if after is None:
+                self._refund_here(check, updates[: len(here)], counts[: len(here)], now, in_doubt=in_doubt)
+                self._report_no_room(f"no room for more than {self.local.capacity} counters while the backend fails")
+                return None
+            here.append(after)
+        missing = [update for update, count in zip(updates, counts, strict=True) if count is None]
+        self.caught_up["in_doubt"] += _size(missing) * in_doubt
+        return algorithm.judge(share, here, now)
+
+    def _refund_here(
+        self,
+        check: Check,
+        updates: Sequence[CounterUpdate],
+        counts: Sequence[int | None],
+        now: int,
+        *,
+        in_doubt: bool,
+    ) -> None:
+        """Take back *updates*, which `_count_here` has applied."""
+        refund = algorithm_of(check).refund
+        for update, count in zip(updates, counts, strict=True):
+            for given_back in refund([update]):
+                self.local.update(given_back, now, in_doubt=in_doubt or count is not None)
 
     def _report_no_room(self, text: str) -> None:
         self.no_room += 1
@@ -276,23 +303,26 @@ class FailurePolicies:
         part = -(-whole // self._most_replicas) if replicas else min(1, whole)
         if part == whole:
             return check
-        return check._replace(requests_per_unit=part, near_limit=check.near_limit * part // whole)
+        return replace(check, requests_per_unit=part, near_limit=check.near_limit * part // whole)
 
 
 def _allow(check: Check, now: int) -> Status:
     """It passes; but a limit of 0 is exceeded whatever has been counted."""
-    if not check.requests_per_unit:
-        return judge(check, max(0, check.amount), now)
-    reset = seconds_until_reset(now, check.window_seconds)
-    return Status(Code.OK, check, check.limit, check.requests_per_unit, reset)
+    reset = algorithm_of(check).plan(check, now).until - now
+    over = max(0, check.amount) if not check.requests_per_unit else 0
+    return Status(_code(check, over), check, check.limit, check.requests_per_unit, reset, over)
 
 
 def _deny(check: Check, now: int) -> Status:
     """A hit is refused; giving hits back never is."""
     if check.amount < 0:
-        return judge(check, check.requests_per_unit, now)
-    code = Code.OK if check.rule is not None and check.rule.shadow_mode else Code.OVER_LIMIT
-    return Status(code, check, check.limit, 0, RETRY_SECONDS, over_limit=check.amount)
+        return Status(Code.OK, check, check.limit, 0, algorithm_of(check).plan(check, now).until - now)
+    return Status(_code(check, 1), check, check.limit, 0, RETRY_SECONDS, over_limit=check.amount)
+
+
+def _code(check: Check, over: int) -> Code:
+    shadow = check.rule is not None and check.rule.shadow_mode
+    return Code.OVER_LIMIT if over and not shadow else Code.OK
 
 
 def _size(updates: Sequence[CounterUpdate]) -> int:

@@ -6,8 +6,10 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from rls.core.decide import Decision, Fallback, Modes, Status, decide
+from rls.core.check import Status
+from rls.core.decide import Decision, Modes, decide
 from rls.core.model import Request
 from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import RuleSet
@@ -126,7 +128,7 @@ class Limiter:
         """The decision on *request* by *counts*, which came for *updates*; observers hear it."""
         began = request.began
         decision = request.decision = decide(prepared.plan, counts, int(began), self.modes)
-        if decision[3] is not None and prepared.plan.refund_over_limit:
+        if decision.limited_by is not None and prepared.plan.refund_over_limit:
             self._give_back(updates, counts, decision.statuses)
         request.seconds = self._clock() - began
         for on_decided in self._on_decided:
@@ -181,8 +183,10 @@ class Limiter:
             replaced |= planner.replaced_by(one)
             await asyncio.sleep(0)
         whole = SlicedDecision(self.modes)
+        first = 0
         for one in slices():
-            planned = planner.plan(one, replaced)
+            planned = planner.plan(one, replaced, first)
+            first += len(one.descriptors)
             updates = PreparedRequest(planned).at(int(began))
             counts, decision = await self._judge(request, planned, updates)
             whole.add(updates, counts, decision)
@@ -194,7 +198,7 @@ class Limiter:
         decided = whole.decision()
         if decided.limited_by is not None and decided.plan.refund_over_limit:
             self._give_back(whole.updates, whole.counts, whole.statuses)
-        self._report(request, decided._replace(statuses=()))
+        self._report(request, replace(decided, statuses=()))
         return decided
 
     async def _judge(
@@ -212,7 +216,7 @@ class Limiter:
 
     def fall_back(
         self, request: RequestContext, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError
-    ) -> Fallback | None:
+    ) -> Decision | None:
         """Decide by policy what could not be counted; None where the policy is not to answer."""
         decision = self._decide_without(request, plan, updates, error)
         if decision is None:
@@ -231,7 +235,7 @@ class Limiter:
 
     def _decide_without(
         self, request: RequestContext, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError
-    ) -> Fallback | None:
+    ) -> Decision | None:
         decision = self.policies.decide(plan, updates, error, int(request.began), self.modes)
         request.seconds = self._clock() - request.began
         failed = StoreFailed(request, plan, str(error), answered=decision is not None)

@@ -5,47 +5,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from rls.core.plan import Check, Plan
-from rls.core.update import CounterUpdate, keep_above
+from rls.core.algorithms import algorithm_of
+from rls.core.check import Check
+from rls.core.plan import Plan
+from rls.core.update import CounterUpdate
 
 FOREVER = sys.maxsize
 
 
 class PreparedCheck:
-    """A check that counts, with its update in the last window that was asked for. Requests that have it may share it.
-
-    Args:
-        check: What counts.
-        domain: Of its request.
-        refund_over_limit: See `Plan`.
+    """A check that counts, with its updates in the last window that was asked for. Requests that have it may share it.
 
     Attributes:
-        update: What to count from the second *since* until before *until*. Only after `renew`.
+        updates: What to count from the second *since* until before *until*. Only after `renew`.
     """
 
-    __slots__ = ("_cache_over", "_check", "_keep_above", "_limit", "_rule", "since", "until", "update")
+    __slots__ = ("_check", "since", "until", "updates")
 
-    update: CounterUpdate
+    updates: tuple[CounterUpdate, ...]
 
-    def __init__(self, check: Check, domain: str, *, refund_over_limit: bool) -> None:
-        limit = check.requests_per_unit
+    def __init__(self, check: Check) -> None:
         self.since = self.until = 0
         self._check = check
-        self._limit = limit
-        self._cache_over = not refund_over_limit
-        self._rule = f"{domain}|{check.rule_path}"
-        self._keep_above = keep_above(limit, check.near_limit)
 
     def renew(self, now: int) -> None:
-        """Make the update for the window that holds the second *now*."""
-        check = self._check
-        length = check.window_seconds
-        start = self.since = now - now % length
-        end = self.until = start + length
-        key = b"%b%d" % (check.key, start)
-        self.update = CounterUpdate(
-            key, check.amount, self._limit, end, length, self._rule, self._keep_above, self._cache_over
-        )
+        """Make the updates for the window that holds the second *now*."""
+        self.updates, self.since, self.until = algorithm_of(self._check).plan(self._check, now)
 
 
 class PreparedRequest:
@@ -62,17 +47,15 @@ class PreparedRequest:
         self.plan = plan
         self.updates: Sequence[CounterUpdate] = ()
         self.since = self.until = 0
-        self._counted = counted or [
-            PreparedCheck(check, plan.domain, refund_over_limit=plan.refund_over_limit) for check in plan.counted
-        ]
+        self._counted = counted or [PreparedCheck(check) for check in plan.counted]
 
     def at(self, now: int) -> Sequence[CounterUpdate]:
-        """What to count at the second *now*: a update for each check that counts, in their order.
+        """What to count at the second *now*: the updates of each check that counts, in their order.
 
         Kept as `updates`, which stay the same from `since` until `until`.
         """
         since, until = 0, FOREVER
-        updates = []
+        updates: list[CounterUpdate] = []
         for one in self._counted:
             if not one.since <= now < one.until:
                 one.renew(now)
@@ -80,6 +63,6 @@ class PreparedRequest:
                 since = one.since
             if one.until < until:  # noqa: PLR1730
                 until = one.until
-            updates.append(one.update)
+            updates += one.updates
         self.since, self.until, self.updates = since, until, updates
         return updates

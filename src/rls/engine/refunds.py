@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from rls.core.decide import Status
+from rls.core.algorithms import algorithm_of, by_check
+from rls.core.check import Status
 from rls.core.model import Code
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
@@ -15,7 +16,7 @@ from rls.stores.base import CounterStore, counts_of
 def unspent(
     updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
 ) -> list[CounterUpdate]:
-    """What takes back *updates* of a refused request, but the one on the limit that it exceeds the most.
+    """What takes back *updates* of a refused request, but those of the limit that it exceeds the most.
 
     That one refuses, and a client that does not give up costs its store half as much for it. Others that are over their
     limits may be so only for what requests like this one took, and are about to get back.
@@ -23,20 +24,23 @@ def unspent(
     Args:
         updates: What the request counted.
         counts: The counts after them; None where there was none, so that nothing is known to be taken.
-        statuses: Of the request; those that count are as many as *updates*.
+        statuses: Of the request, one for each of its checks.
     """
-    counted = [status for status in statuses if status.limit is not None]
+    checks = [status.check for status in statuses]
+    apart = list(zip(by_check(checks, updates), by_check(checks, counts), strict=True))
     excess = [
-        count / (status.limit.requests_per_unit or 0.5) if count is not None and status.code is Code.OVER_LIMIT else 0
-        for count, status in zip(counts, counted, strict=True)
-        if status.limit is not None
+        status.count / (status.limit.requests_per_unit or 0.5)
+        if status.limit is not None and status.code is Code.OVER_LIMIT and None not in own
+        else 0
+        for status, (_, own) in zip(statuses, apart, strict=True)
     ]
     kept = excess.index(max(excess)) if any(excess) else None
-    return [
-        update.with_amount(-update.amount)
-        for i, (update, count) in enumerate(zip(updates, counts, strict=True))
-        if update.amount > 0 and count is not None and i != kept
-    ]
+    given_back = []
+    for i, (check, (taken, own)) in enumerate(zip(checks, apart, strict=True)):
+        if taken and i != kept:
+            known = [update for update, count in zip(taken, own, strict=True) if count is not None]
+            given_back += algorithm_of(check).refund(known)
+    return given_back
 
 
 class Refunds:

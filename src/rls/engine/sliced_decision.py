@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rls.core.decide import Decision, Fallback, Modes, Overall, Status
+from rls.core.check import Status
+from rls.core.decide import Decision, Modes, Overall
 from rls.core.rules import OnBackendError
 from rls.core.update import CounterUpdate
 
@@ -34,10 +35,9 @@ class SlicedDecision:
             self.statuses += decision.statuses
         if self._first is None:
             self._first = decision
-        if isinstance(decision, Fallback):
-            self._policies |= decision.policies
-            if decision.denied:
-                self._denied.append(decision.limited_by)
+        self._policies |= decision.policies
+        if decision.denied:
+            self._denied.append(decision.limited_by)
 
     def decision(self) -> Decision:
         """The decision on the request, with plan and statuses of its first slice, and the status that refuses it."""
@@ -46,10 +46,7 @@ class SlicedDecision:
         decided = self._overall.decision(first.plan, first.statuses)
         limited_by = decided.limited_by
         if limited_by is not None and not any(status is limited_by for status in first.statuses):
-            decided = decided._replace(statuses=[*first.statuses, limited_by])
-        if not self._policies:
-            return decided
-        fallback = Fallback(*decided)
-        fallback.policies = frozenset(self._policies)
-        fallback.denied = limited_by is not None and any(status is limited_by for status in self._denied)
-        return fallback
+            decided.statuses = [*first.statuses, limited_by]
+        decided.policies = frozenset(self._policies)
+        decided.denied = limited_by is not None and any(status is limited_by for status in self._denied)
+        return decided

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
+from rls.core.check import Check
 from rls.core.model import to_bytes
-from rls.core.plan import OVERRIDE_LABEL, Check
+from rls.core.plan import OVERRIDE_LABEL
 from rls.core.rules import Rule, RuleSet
 from rls.lazy_free import LazyFree
 from rls.printable import printable

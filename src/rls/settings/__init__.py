@@ -4,12 +4,11 @@ from rls.settings.envoyproxy import left_over
 from rls.settings.read import deprecated, read, unknown_variables
 from rls.settings.renamed import RENAMED, old_flag
 from rls.settings.schema import PREFIX, Flag, Settings, flag, variable
-from rls.settings.values import SCHEMES, BackendUrl, duration_text
+from rls.settings.values import BackendUrl, duration_text
 
 __all__ = [
     "PREFIX",
     "RENAMED",
-    "SCHEMES",
     "BackendUrl",
     "Flag",
     "Settings",

@@ -8,11 +8,8 @@ import re
 from pathlib import Path
 
 from rls.addresses import hosts_of, parse_address, redacted, split_host, split_url
+from rls.stores import schemes
 
-SCHEMES = (
-    *("memory", "redis", "rediss", "unix"),
-    *("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"),
-)
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -124,11 +121,14 @@ def parse_backend(value: object) -> BackendUrl:
         return value
     url = str(value).strip()
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in SCHEMES or (not rest and scheme != "memory"):
-        raise ValueError(
+    if separator and scheme not in schemes.OWN and scheme in schemes.installed():
+        return BackendUrl(url)  # what may follow, its store knows
+    if not separator or scheme not in schemes.OWN or (not rest and scheme != schemes.MEMORY):
+        ours = (
             "memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///path, redis+cluster://HOST:PORT,HOST:PORT or "
             "redis+sentinel://HOST:PORT,HOST:PORT/NAME"
         )
+        raise ValueError(", or ".join((ours, *(f"{other}://" for other in schemes.installed()))))
     for host in hosts_of(split_url(url)):
         split_host(host)
     return BackendUrl(url)
@@ -139,7 +139,7 @@ def parse_shared_backend(value: object) -> BackendUrl | None:
     if value is None:
         return None
     url = parse_backend(value)
-    if url.scheme == "memory":
+    if url.scheme == schemes.MEMORY:
         raise ValueError("a Redis, such as redis://HOST:PORT")
     return url
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rls.core.algorithms.fixed_window import seconds_until_reset, window_start
 from rls.core.model import MAX_WINDOW_SECONDS, Unit
-from rls.core.window import seconds_until_reset, window_start
 
 seconds = st.integers(0, 2**40)
 lengths = st.integers(1, MAX_WINDOW_SECONDS)
