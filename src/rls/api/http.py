@@ -113,7 +113,9 @@ def admin_app(rules: Callable[[], RuleSet]) -> App:
         found = await run(sort(rules().rules(), key=lambda rule: (rule.domain, rule.path)))
         if request.query_params.get("format") == "json":
             return StreamingResponse(_cooperatively(_as_json(found)), media_type="application/json")
-        return StreamingResponse(_cooperatively(f"{_as_text(rule)}\n".encode() for rule in found), media_type="text/plain")
+        return StreamingResponse(
+            _cooperatively(f"{_as_text(rule)}\n".encode() for rule in found), media_type="text/plain"
+        )
 
     paths: Paths = {"/rlconfig": ("GET", "the rules in force; ?format=json for all their fields", rlconfig)}
 

@@ -31,7 +31,7 @@ FAMILIES = {
     "near_limit": "Hits below the limit but above near_limit_ratio of it.",
     "within_limit": "Hits of requests within the limit.",
     "shadow_mode": "Hits above the limit that a rule in shadow mode let pass.",
-    "negative_hits": "Hits that callers gave back with is_negative_hits.",
+    "negative_hits": "Hits that callers refunded with is_negative_hits.",
     "unlimited": "Hits of rules that are unlimited; they are not counted in the backend.",
 }
 
