@@ -110,8 +110,8 @@ class Loading:
             polled_at = min(source.polled_at for source in self._sources.values())
             is_late = time.time() - polled_at > self._late_seconds
             when = datetime.fromtimestamp(polled_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            text = f"a look at the files of rules has not ended since {when}: changes are not in force"
-            self._enforcement.report(Reason.RULES_NOT_LOOKED_AT, text if is_late else "")
+            text = f"the rules files were last polled at {when}: later changes are not in force"
+            self._enforcement.report(Reason.RULES_NOT_POLLED, text if is_late else "")
             await asyncio.sleep(self._late_seconds / _CHECKS)
 
     def _report_none(self, empty: Sequence[Diagnostic]) -> None:

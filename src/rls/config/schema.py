@@ -108,7 +108,7 @@ SHAPES: Mapping[str, ObjectType] = {
             ),
             "on_backend_error": FieldSpec(
                 FieldType.TEXT,
-                "What decides while counters cannot be had; `RLS_ON_BACKEND_ERROR` where absent.",
+                "What decides while the backend is unavailable; `RLS_ON_BACKEND_ERROR` where absent.",
                 words=tuple(OnBackendError),
             ),
             "metadata": FieldSpec(FieldType.FREE, "Free-form values for the response's `dynamic_metadata`."),

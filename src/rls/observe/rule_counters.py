@@ -21,18 +21,18 @@ LONGEST_ZEROS = 10_000
 """With more rules than this, a rule appears with its first hit, not with 0 when it is loaded."""
 LONGEST_LABEL = 256
 """Characters of a label that holds values of requests: the page of all labels is held in memory."""
-OTHER = "…other"
+OTHER = "_other"
 _LINES_OF_A_PIECE = 100
 _FREE = 1_000
 
 FAMILIES = {
-    "hits": "Hits of matched descriptors, those that could not be counted included.",
-    "over_limit": "Hits above the limit, in shadow mode too.",
-    "near_limit": "Hits below the limit but above its near-limit share.",
-    "within_limit": "Hits of requests that were below the limit.",
+    "hits": "Hits of matched descriptors, including those that the backend failed to count.",
+    "over_limit": "Hits above the limit, including those in shadow mode.",
+    "near_limit": "Hits below the limit but above near_limit_ratio of it.",
+    "within_limit": "Hits of requests within the limit.",
     "shadow_mode": "Hits above the limit that a rule in shadow mode let pass.",
-    "refunds": "Hits given back.",
-    "unlimited": "Hits that an unlimited rule let pass, uncounted.",
+    "negative_hits": "Hits that callers refunded with is_negative_hits.",
+    "unlimited": "Hits of rules that are unlimited; they are not counted in the backend.",
 }
 
 
@@ -58,8 +58,8 @@ class RuleCounters:
         "holders",
         "label",
         "near_limit",
+        "negative_hits",
         "over_limit",
-        "refunds",
         "revision",
         "shadow_mode",
         "shown",
@@ -74,7 +74,7 @@ class RuleCounters:
         self.revision: object = None
         self.holders = 0
         self.hits = self.over_limit = self.near_limit = self.within_limit = 0
-        self.shadow_mode = self.refunds = self.unlimited = 0
+        self.shadow_mode = self.negative_hits = self.unlimited = 0
         self._labels = ""
 
     @property
