@@ -16,6 +16,7 @@ from rls.core.plan import Plan
 from rls.core.rules import RuleSet
 from rls.engine.changes import Changes
 from rls.errors import Diagnostic
+from rls.stores.base import StoreBatch
 
 _ids = count(1)
 
@@ -115,6 +116,9 @@ class Observer:
 
     def store_failed(self, event: StoreFailed) -> None:
         """A request could not be counted."""
+
+    def batch_done(self, batch: StoreBatch) -> None:
+        """A store sent a batch, and its replies came, or it failed. Its `origins` are `RequestContext` objects."""
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""

@@ -110,7 +110,7 @@ class Limiter:
         updates = prepared.updates if prepared.since <= now < prepared.until else prepared.at(now)
         if updates:
             try:
-                counts = await self._store.update(updates)
+                counts = await self._store.update(updates, request)
             except BackendError as error:
                 fallback = self.fall_back(request, prepared.plan, updates, error)
                 if fallback is None:
@@ -206,7 +206,7 @@ class Limiter:
     ) -> tuple[Sequence[int | None], Decision]:
         """The counts of one slice, and the decision that it comes to by itself."""
         try:
-            counts = await self._store.update(updates) if updates else ()
+            counts = await self._store.update(updates, request) if updates else ()
         except BackendError as error:
             fallback = self._decide_without(request, planned, updates, error)
             if fallback is None:
@@ -272,6 +272,11 @@ class PendingCheck(RequestContext, ABC):
     @abstractmethod
     def undecided(self, error: Exception) -> None:
         """It was not: a BackendError where no policy answers, or a bug."""
+
+    @property
+    def origin(self) -> RequestContext:
+        """See `StoreBatch`."""
+        return self
 
     def counted(self, counts: Sequence[int]) -> None:
         """See `Done`."""

@@ -4,15 +4,45 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError, CounterRefused, TimedOut
 
 
+class StoreBatch(NamedTuple):
+    """What a store sent at once, for whoever observes it.
+
+    Attributes:
+        node: Where to: the address of a node.
+        began: When it was sent, in Unix seconds.
+        seconds: Until its replies came, or until it failed.
+        updates: The updates that it carried. Equal counters are one update, with the sum of their amounts.
+        counts: The count after each of *updates*; None where there is none.
+        origins: Whom the updates were for, as observers know them: the `RequestContext` of each call that waits. None for a
+            call of the store's own.
+        error: Why it failed; "" where it did not.
+    """
+
+    node: str
+    began: float
+    seconds: float
+    updates: Sequence[CounterUpdate]
+    counts: Sequence[int | None]
+    origins: Sequence[object]
+    error: str = ""
+
+
+OnBatch: TypeAlias = Callable[[StoreBatch], None]
+"""Hears of each batch, in the loop's thread. It must neither block nor raise."""
+
+
 class Done(Protocol):
-    """What a `CounterStore.submit` tells when it is done. Neither method may raise."""
+    """What a `CounterStore.submit` tells when it is done. Neither method may raise.
+
+    It may have an `origin`: see `StoreBatch.origins`.
+    """
 
     def counted(self, counts: Sequence[int]) -> None:
         """The count after each update, in their order."""
@@ -51,12 +81,12 @@ class CounterStore(ABC):
                 other updates may have been applied all the same; else they surely were not.
         """
 
-    async def update(self, updates: Sequence[CounterUpdate]) -> Sequence[int]:
+    async def update(self, updates: Sequence[CounterUpdate], origin: object = None) -> Sequence[int]:
         """Apply *updates* and wait for the count after each; see `submit`, which this calls.
 
-        An update whose caller is cancelled may be applied all the same.
+        An update whose caller is cancelled may be applied all the same. *origin* is for observers; see `StoreBatch`.
         """
-        done = _Awaited()
+        done = _Awaited(origin)
         counts = self.submit(updates, done)
         return await done.counts if counts is None else counts
 
@@ -73,12 +103,18 @@ class CounterStore(ABC):
         """Release connections and memory; safe to call twice. No call may follow but this one."""
 
 
+def origin_of(done: Done) -> object:
+    """See `StoreBatch.origins`; None where *done* is of the store's own."""
+    return getattr(done, "origin", None)
+
+
 class _Awaited:
     """What `CounterStore.update` waits for; its caller may have been cancelled meanwhile."""
 
-    __slots__ = ("counts",)
+    __slots__ = ("counts", "origin")
 
-    def __init__(self) -> None:
+    def __init__(self, origin: object) -> None:
+        self.origin = origin
         self.counts: asyncio.Future[Sequence[int]] = asyncio.get_running_loop().create_future()
 
     def counted(self, counts: Sequence[int]) -> None:

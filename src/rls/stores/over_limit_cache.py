@@ -10,7 +10,7 @@ from typing import cast
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterStore, Done, counts_of, kind_of, submit_as_task
+from rls.stores.base import CounterStore, Done, counts_of, kind_of, origin_of, submit_as_task
 from rls.stores.expiring_map import ExpiringMap
 
 FRESH_SECONDS = 1.0
@@ -68,7 +68,7 @@ class OverLimitCache(CounterStore):
             known, owing = self._known(updates, asked)
             if None not in known:
                 return cast("list[int]", known)
-            submit_as_task(self._update_rest(updates, known, owing, asked), done)
+            submit_as_task(self._update_rest(updates, known, owing, asked, origin_of(done)), done)
             return None
         counts = self._store.submit(updates, _Learning(self, updates, asked, done))
         return None if counts is None else self._learn(updates, counts, asked)
@@ -103,14 +103,19 @@ class OverLimitCache(CounterStore):
         return known, owing
 
     async def _update_rest(
-        self, updates: Sequence[CounterUpdate], known: list[int | None], owing: list[_Counter], asked: float
+        self,
+        updates: Sequence[CounterUpdate],
+        known: list[int | None],
+        owing: list[_Counter],
+        asked: float,
+        origin: object,
     ) -> Sequence[int]:
         """The count after each of *updates*, of which some are *known*."""
         unknown = [update for update, count in zip(updates, known, strict=True) if count is None]
         if owing:
             await self._settle(owing)
         try:
-            counts = await self._store.update(unknown)
+            counts = await self._store.update(unknown, origin)
         except BackendError as error:
             found = zip(unknown, counts_of(error, unknown), strict=True)
             had = iter([self._stale(update, asked, error) if count is None else count for update, count in found])
@@ -242,6 +247,11 @@ class _Learning:
         self._updates = updates
         self._asked = asked
         self._done = done
+
+    @property
+    def origin(self) -> object:
+        """See `StoreBatch`."""
+        return origin_of(self._done)
 
     def counted(self, counts: Sequence[int]) -> None:
         """See `Done`."""

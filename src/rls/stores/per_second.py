@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterStore, Done, kind_of, submit_as_task
+from rls.stores.base import CounterStore, Done, kind_of, origin_of, submit_as_task
 
 
 class PerSecondStore(CounterStore):
@@ -25,7 +25,7 @@ class PerSecondStore(CounterStore):
         short = sum(update.window_seconds == 1 for update in updates)
         if short in (0, len(updates)):
             return (self._per_second if short else self._store).submit(updates, done)
-        submit_as_task(self._update_both(updates), done)
+        submit_as_task(self._update_both(updates, origin_of(done)), done)
         return None
 
     async def ping(self) -> None:
@@ -44,11 +44,12 @@ class PerSecondStore(CounterStore):
         await self._store.aclose()
         await self._per_second.aclose()
 
-    async def _update_both(self, updates: Sequence[CounterUpdate]) -> Sequence[int]:
+    async def _update_both(self, updates: Sequence[CounterUpdate], origin: object) -> Sequence[int]:
         short = [update for update in updates if update.window_seconds == 1]
         longer = [update for update in updates if update.window_seconds != 1]
         (of_short, failed), (of_longer, failed_too) = await asyncio.gather(
-            _outcome(self._per_second.update(short), len(short)), _outcome(self._store.update(longer), len(longer))
+            _outcome(self._per_second.update(short, origin), len(short)),
+            _outcome(self._store.update(longer, origin), len(longer)),
         )
         shorts, longers = iter(of_short), iter(of_longer)
         counts = [next(shorts if update.window_seconds == 1 else longers) for update in updates]

@@ -122,6 +122,14 @@ class Batch:
         """The first update of *command*."""
         return self._updates[command]
 
+    def counted(self) -> Iterator[tuple[CounterUpdate, int | None]]:
+        """Its updates, those of one counter as one, and the count after each; known after `parse_replies`."""
+        for command, (update, total) in enumerate(zip(self._updates, self._totals, strict=True)):
+            if command not in self._other:
+                has_count = command < len(self.offsets) and command not in self.errors
+                count = self.offsets[command] + total if has_count else None
+                yield update if update.amount == total else update.with_amount(total), count
+
     @property
     def has_written(self) -> bool:
         """Whether a hit was counted; known after `parse_replies`."""

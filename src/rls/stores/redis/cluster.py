@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterStore, Done, submit_as_task
+from rls.stores.base import CounterStore, Done, origin_of, submit_as_task
 from rls.stores.redis.connecting import RedisEndpoint
 from rls.stores.redis.endpoint import NodeOptions
 from rls.stores.redis.error_reply import ErrorReply
@@ -64,7 +64,7 @@ class RedisClusterStore(CounterStore):
         if not self._topology.known:
             if self._topology.error is not None:
                 raise self._topology.error.with_traceback(None)
-            submit_as_task(self._update_first(updates), done)
+            submit_as_task(self._update_first(updates, origin_of(done)), done)
             return None
         tickets = self._add(updates)
         if len(tickets) == 1:
@@ -102,15 +102,15 @@ class RedisClusterStore(CounterStore):
         """Close the connections; calls under way fail."""
         await self._topology.aclose()
 
-    async def _update_first(self, updates: Sequence[CounterUpdate]) -> Sequence[int]:
+    async def _update_first(self, updates: Sequence[CounterUpdate], origin: object) -> Sequence[int]:
         """Wait for the topology and a connection, and apply *updates*, all within the time of one call."""
         if self._topology.error is not None:
             raise self._topology.error.with_traceback(None)
-        return await self._within_time(self._ready_and_update(updates))
+        return await self._within_time(self._ready_and_update(updates, origin))
 
-    async def _ready_and_update(self, updates: Sequence[CounterUpdate]) -> Sequence[int]:
+    async def _ready_and_update(self, updates: Sequence[CounterUpdate], origin: object) -> Sequence[int]:
         await self._topology.ready()
-        return await self.update(updates)
+        return await self.update(updates, origin)
 
     async def _within_time(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from rls.errors import BackendError
+from rls.stores.base import OnBatch
 from rls.stores.redis.connection import NodeConnection
 from rls.stores.redis.password import PasswordFile
 
@@ -46,6 +47,7 @@ class NodeOptions(NamedTuple):
         clock: Unix seconds.
         on_ttl_refused: Called with a node's address and a text when the node refuses commands that set TTLs; with "" as the
             text when it refuses none any more.
+        on_batch: Called with each batch whose replies came, or that failed; None for nobody.
     """
 
     timeout_seconds: float = 0.01
@@ -54,3 +56,4 @@ class NodeOptions(NamedTuple):
     known_counters: int = 200_000
     clock: Callable[[], float] = time.time
     on_ttl_refused: Callable[[str, str], None] = lambda _, __: None
+    on_batch: OnBatch | None = None

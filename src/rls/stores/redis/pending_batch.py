@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError, CounterRefused
-from rls.stores.base import Done, kind_of, submit_as_task
+from rls.stores.base import Done, StoreBatch, kind_of, origin_of, submit_as_task
 from rls.stores.redis.batch import Batch
 from rls.stores.redis.error_reply import is_of_counter
 from rls.stores.redis.error_texts import cause
@@ -92,6 +92,20 @@ class PendingBatch:
             asyncio.get_running_loop().call_soon(self.wake)
         self._tell_gatherings()
 
+    def report(self, began: float, seconds: float, error: str) -> StoreBatch:
+        """What it is to observers, before its calls get their counts."""
+        counted = list(self.batch.counted())
+        calls = [call for _, call in self.waiting] + [gathering.call for gathering in self.gatherings]
+        return StoreBatch(
+            self.address,
+            began,
+            seconds,
+            [update for update, _ in counted],
+            [count for _, count in counted],
+            [origin_of(call) for call in calls],
+            error,
+        )
+
     def _tell_gatherings(self) -> None:
         gatherings, self.gatherings = self.gatherings, []
         for gathering in gatherings:
@@ -147,11 +161,11 @@ class Gathering:
         call: What waits for the counts.
     """
 
-    __slots__ = ("_batches_left", "_call", "_tickets")
+    __slots__ = ("_batches_left", "_tickets", "call")
 
     def __init__(self, tickets: Sequence[tuple[PendingBatch, int, int]], call: Done) -> None:
         self._tickets = tickets
-        self._call = call
+        self.call = call
         batches = {id(pending): pending for pending, _, _ in tickets if pending.failed is None}
         self._batches_left = len(batches)
         for pending in batches.values():
@@ -169,10 +183,10 @@ class Gathering:
         counts = []
         for pending, command, added in self._tickets:
             if pending.failed is not None or pending.batch.errors:
-                submit_as_task(gather_counts(self._tickets), self._call)
+                submit_as_task(gather_counts(self._tickets), self.call)
                 return
             counts.append(pending.batch.offsets[command] + added)
-        self._call.counted(counts)
+        self.call.counted(counts)
 
 
 async def gather_counts(tickets: Sequence[tuple[PendingBatch, int, int]]) -> Sequence[int]:

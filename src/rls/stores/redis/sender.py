@@ -53,6 +53,7 @@ class Sender:
         self._on_replies = on_replies
         self._on_late = on_late
         self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
 
     @property
     def is_answering(self) -> bool:
@@ -112,6 +113,8 @@ class Sender:
             The batch that was to be sent next, and now is not.
         """
         if self.in_flight is not None:
+            if self.in_flight.failed is None:
+                self._report(self.in_flight, str(error))
             self.in_flight.fail(type(error)(str(error), in_doubt=True))
         failed, self.next_batch = self.next_batch, PendingBatch(self._address)
         failed.fail(error)
@@ -124,6 +127,7 @@ class Sender:
             return
         self.next_batch = PendingBatch(self._address)
         self.in_flight = pending
+        self._sent_at = self._options.clock()
         tracker = self._tracker
         tracker.sweep()
         commands = pending.batch.pack(tracker.with_ttl, tracker.seconds_to_live)
@@ -142,10 +146,17 @@ class Sender:
         pending.batch.parse_replies(replies)
         self._on_replies(pending)
         if pending.failed is None:
+            self._report(pending)
             pending.uncancelled().set_result(None)
         self.flush()  # first: Redis counts while its replies are passed on
         if pending.failed is None:
             pending.wake()
+
+    def _report(self, pending: PendingBatch, error: str = "") -> None:
+        """Tell whoever observes batches of the one in flight, before its calls get their counts."""
+        if self._options.on_batch is not None:
+            seconds = self._options.clock() - self._sent_at
+            self._options.on_batch(pending.report(self._sent_at, seconds, error))
 
     def _overdue(self) -> None:
         """The deadline is over. If it was this loop that stood still, the replies may be there, unread: read them first."""
