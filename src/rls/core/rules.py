@@ -16,7 +16,7 @@ MetadataValue: TypeAlias = "bool | int | float | str | Sequence[MetadataValue] |
 
 
 class OnBackendError(StrEnum):
-    """What decides a check whose count cannot be had.
+    """What decides a check whose count is unavailable.
 
     LOCAL: it is counted in this process. ALLOW: it passes. DENY: it is refused. ERROR: the request ends with an error, so
     that Envoy's `failure_mode_deny` decides.
@@ -70,7 +70,7 @@ class Rule:
         name: `rate_limit.name`; what `replaces` refers to. "" where none was given.
         replaces: Names of the rules that this one takes out of the same request.
         metadata: Free-form values for the response's dynamic metadata; None where none were given.
-        on_backend_error: What decides while its counters cannot be had; None where the server's default does.
+        on_backend_error: What decides while its counters are unavailable; None where the server's default does.
         place: Where its descriptor stands; None where it was not read from a file.
     """
 

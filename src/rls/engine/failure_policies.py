@@ -1,12 +1,11 @@
-"""What answers while counters cannot be had: the policy of each rule, and local counts that the backend gets afterwards."""
+"""What answers while counters are unavailable: the policy of each rule, and local counts that the store gets afterwards."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from rls.core.algorithms import algorithm_of, by_check
 from rls.core.check import Check, Status
@@ -15,51 +14,49 @@ from rls.core.model import Code
 from rls.core.plan import Plan
 from rls.core.rules import OnBackendError
 from rls.core.update import CounterUpdate
+from rls.engine.local_counts import LocalCounts
 from rls.errors import BackendError, CounterRefused, NoRoom, TimedOut
 from rls.stores.base import CounterStore, counts_of
-from rls.stores.offline_counters import OfflineCounters
 
 LOCAL, ALLOW, DENY, ERROR = OnBackendError
 RETRY_SECONDS = 1
-"""When to ask again that was denied: nobody knows whether anything is used up, nor when the backend comes back."""
+"""When to ask again that was denied: nobody knows whether anything is used up, nor when the store is back."""
 _SENT_AT_ONCE = 500
 _STEADY, _STEADY_AGAIN = 5, 100
-"""Attempts in a row without a failure after which the backend is back; more of them where it was lost soon after it was back."""
+"""Attempts in a row without a failure after which the store is back; more of them where it was lost soon after it was back."""
 _SOON_SECONDS = 10.0
 _RETELL_SECONDS = 5.0
 """Between two causes of one failure that are reported."""
 
 
 class FailurePolicies:
-    """Decides by policy the checks whose counts a backend failed to give, until it is back.
+    """Decides by policy the checks whose counts a store failed to give, until it is back.
 
-    Belongs to the loop in which it is first used. While the backend fails, it is asked again in the background; when it
+    Belongs to the loop in which it is first used. While the store fails, it is asked again in the background; when it
     answers, it gets what was counted here in windows that are still open, once.
 
     Args:
-        backend: What fails.
+        store: What fails.
         default: The policy of rules that have none, and of limits that a request brings itself.
         replicas: How many processes share the limits, 0 while it is not known: each takes its part of a limit while it
             counts alone.
         capacity: Counters of this process.
-        probe_seconds: Between two attempts to reach the backend.
-        on_change: Is told why the backend fails when it begins to, and "" when it is back.
+        probe_seconds: Between two attempts to reach the store.
+        on_change: Is told why the store fails when it begins to, and "" when it is back.
         on_no_room: Called with a text for each request with a counter for which there is no room.
-        on_refused: Called with a text for each request with a counter that the backend refuses, although it counts others.
+        on_refused: Called with a text for each request with a counter that the store refuses, although it counts others.
 
     Attributes:
         default: See above.
-        reason: Why the backend fails; "" while it does not. Where `ping` finds another cause, the reason changes.
+        reason: Why the store fails; "" while it does not. Where `ping` finds another cause, the reason changes.
         decided: Checks that were decided so far, by policy.
-        caught_up: Hits counted here: `sent` are those that the backend got afterwards, `lost` may have been on their way to
-            it; `in_doubt` it may have counted itself, so that they are not sent.
         no_room: Times that there was no room for a new counter.
-        refused: Times that the backend refused a counter, but not others.
+        refused: Times that the store refused a counter, but not others.
     """
 
     def __init__(
         self,
-        backend: CounterStore,
+        store: CounterStore,
         *,
         default: OnBackendError = ERROR,
         replicas: Callable[[], int] = lambda: 1,
@@ -73,13 +70,11 @@ class FailurePolicies:
         self.default = default
         self.reason = ""
         self.decided = dict.fromkeys(map(str, OnBackendError), 0)
-        self.caught_up = {"sent": 0, "lost": 0, "in_doubt": 0}
+        self._sent = self._lost = 0
         self.no_room = 0
         self.refused = 0
-        self.local = OfflineCounters(capacity)
-        self._store = backend
-        self._replicas = replicas
-        self._most_replicas = 1
+        self.local = LocalCounts(capacity, replicas)
+        self._store = store
         self._probe_seconds = probe_seconds
         self._on_change = on_change
         self._on_no_room = on_no_room
@@ -91,12 +86,20 @@ class FailurePolicies:
         self._back_at = float("-inf")
         self._recovery: asyncio.Task[None] | None = None
 
+    @property
+    def caught_up(self) -> Mapping[str, int]:
+        """Hits counted here so far: `sent` are those that the store got afterwards, `lost` may have been on their way to it.
+
+        `in_doubt` it may have counted itself, so they are not sent.
+        """
+        return {"sent": self._sent, "lost": self._lost, "in_doubt": self.local.in_doubt}
+
     def decide(
         self, plan: Plan, updates: Sequence[CounterUpdate], error: BackendError, now: int, modes: Modes
     ) -> Decision | None:
         """Judge by the counts that *error* has, and by policy where it has none; None where a policy is ERROR.
 
-        *updates* are those of *plan.counted*, as the backend was given them.
+        *updates* are those of *plan.counted*, as the store was given them.
         """
         no_room = isinstance(error, NoRoom)
         if no_room:
@@ -130,7 +133,7 @@ class FailurePolicies:
         if decision.limited_by is not None and plan.refund_over_limit:
             for check, (own, counts), status, policy in zip(checks, apart, statuses, policies, strict=True):
                 if policy is LOCAL and not status.over_limit:
-                    self._refund_here(check, own, counts, now, in_doubt=error.in_doubt)
+                    self.local.refund(check, own, counts, now, in_doubt=error.in_doubt)
         return decision
 
     def policy(self, check: Check, *, no_room: bool = False) -> OnBackendError:
@@ -150,54 +153,22 @@ class FailurePolicies:
         """The status by *policy*, and the policy that decided: DENY where LOCAL has no room for the counter."""
         status = None
         if policy is LOCAL:
-            status = self._count_here(check, counts, now, in_doubt=in_doubt)
+            status = self.local.count(check, counts, now, in_doubt=in_doubt)
+            if status is None:
+                capacity = self.local.counters.capacity
+                self._report_no_room(f"no room for more than {capacity} counters while the backend fails")
         elif policy is ALLOW:
             status = _allow(check, now)
         decided_by = DENY if status is None else policy
         self.decided[decided_by] += 1
         return status or _deny(check, now), decided_by
 
-    def _count_here(self, check: Check, counts: Sequence[int | None], now: int, *, in_doubt: bool) -> Status | None:
-        """The status by this process' own counts; None where there is no room for them.
-
-        An update whose count is known is in the store already, so the store does not get it again.
-        """
-        share = self._share(check)
-        algorithm = algorithm_of(check)
-        updates = algorithm.plan(share, now).updates
-        here: list[int] = []
-        for update, count in zip(updates, counts, strict=True):
-            after = self.local.update(update, now, in_doubt=in_doubt or count is not None)
-            if after is None:
-                self._refund_here(check, updates[: len(here)], counts[: len(here)], now, in_doubt=in_doubt)
-                self._report_no_room(f"no room for more than {self.local.capacity} counters while the backend fails")
-                return None
-            here.append(after)
-        missing = [update for update, count in zip(updates, counts, strict=True) if count is None]
-        self.caught_up["in_doubt"] += _size(missing) * in_doubt
-        return algorithm.judge(share, here, now)
-
-    def _refund_here(
-        self,
-        check: Check,
-        updates: Sequence[CounterUpdate],
-        counts: Sequence[int | None],
-        now: int,
-        *,
-        in_doubt: bool,
-    ) -> None:
-        """Take back *updates*, which `_count_here` has applied."""
-        refund = algorithm_of(check).refund
-        for update, count in zip(updates, counts, strict=True):
-            for given_back in refund([update]):
-                self.local.update(given_back, now, in_doubt=in_doubt or count is not None)
-
     def _report_no_room(self, text: str) -> None:
         self.no_room += 1
         self._on_no_room(f"{text}: new keys are decided by on_backend_error, of which `local` denies")
 
     def failed(self, error: BackendError) -> None:
-        """The backend has failed: ask it again in the background, until it is back."""
+        """The store has failed: ask it again in the background, until it is back."""
         self._failures += 1
         if not self.reason:
             self.reason, self._timed_out, self._retell_at = str(error), isinstance(error, TimedOut), 0.0
@@ -206,7 +177,7 @@ class FailurePolicies:
             self._recovery = asyncio.get_running_loop().create_task(self._recover())
 
     async def ping(self) -> None:
-        """Ask the backend whether it can be reached, and take note where it cannot.
+        """Ask the store whether it can be reached, and take note where it cannot.
 
         Raises:
             BackendError: It cannot.
@@ -219,7 +190,7 @@ class FailurePolicies:
             raise
 
     def _find_cause(self, error: BackendError) -> None:
-        """The backend goes on to fail, now with *error*. A time-out tells nothing new after another one."""
+        """The store goes on to fail, now with *error*. A time-out tells nothing new after another one."""
         now, timed_out = asyncio.get_running_loop().time(), isinstance(error, TimedOut)
         if str(error) != self.reason and not (timed_out and self._timed_out) and now >= self._retell_at:
             self.reason, self._timed_out = str(error), timed_out
@@ -227,7 +198,7 @@ class FailurePolicies:
             self._retell_at = now + _RETELL_SECONDS
 
     async def aclose(self) -> None:
-        """Ask no more. What was counted here and is not in the backend yet is lost."""
+        """Ask no more. What was counted here and is not in the store yet is lost."""
         if self._recovery is not None:
             self._recovery.cancel()
             with suppress(asyncio.CancelledError):
@@ -240,17 +211,16 @@ class FailurePolicies:
         steady = 0
         while steady < needed:
             failures = self._failures
-            self._most_replicas = max(self._most_replicas, self._replicas())
+            self.local.look()
             await asyncio.sleep(self._probe_seconds)
             steady = steady + 1 if await self._is_reached() and failures == self._failures else 0
         self.local.clear()
-        self._most_replicas = 1
         self.reason = ""
         self._back_at = loop.time()
         self._on_change("")
 
     async def _is_reached(self) -> bool:
-        """Whether all nodes of the backend can count. Those that can get the hits that they have missed."""
+        """Whether all nodes of the store can count. Those that can get the hits that they have missed."""
         all_can_count = True
         try:
             await self._store.ping()
@@ -265,13 +235,13 @@ class FailurePolicies:
         return all_can_count
 
     async def _catch_up(self) -> None:
-        """Let the backend have what was counted here.
+        """Let the store have what was counted here.
 
         Raises:
             BackendError: It is away again. What it surely has not got is kept; of what it may have got nothing is, nor of
                 counters that it refuses.
         """
-        for updates in self.local.take(int(self._clock()), _SENT_AT_ONCE):
+        for updates in self.local.counters.take(int(self._clock()), _SENT_AT_ONCE):
             unsent: Sequence[CounterUpdate] = ()
             try:
                 await self._store.update(updates)
@@ -281,29 +251,16 @@ class FailurePolicies:
                 ]
                 refused = isinstance(error, CounterRefused)
                 if error.in_doubt or refused:
-                    self.caught_up["lost"] += _size(missing)
+                    self._lost += _size(missing)
                 else:
                     unsent = missing
-                self.caught_up["sent"] += _size(updates) - _size(missing)
-                self.local.settle(updates, unsent)
+                self._sent += _size(updates) - _size(missing)
+                self.local.counters.settle(updates, unsent)
                 if not refused:
                     raise
             else:
-                self.caught_up["sent"] += _size(updates)
-                self.local.settle(updates)
-
-    def _share(self, check: Check) -> Check:
-        """*check* against this process' part of its limit, rounded up; against the smallest while it is not known.
-
-        While the backend fails the part never grows: those that are gone have let theirs pass.
-        """
-        whole = check.requests_per_unit
-        replicas = self._replicas()
-        self._most_replicas = max(self._most_replicas, replicas)  # `_recover` may not have had its turn yet
-        part = -(-whole // self._most_replicas) if replicas else min(1, whole)
-        if part == whole:
-            return check
-        return replace(check, requests_per_unit=part, near_limit=check.near_limit * part // whole)
+                self._sent += _size(updates)
+                self.local.counters.settle(updates)
 
 
 def _allow(check: Check, now: int) -> Status:

@@ -58,6 +58,8 @@ class CounterStore(ABC):
     their order where they name the same counter. The methods are called in the thread of one event loop.
 
     A store implements `submit`, `ping` and `aclose`. One that has coroutines of its own passes them to `submit_as_task`.
+    What only some stores can do (read, list, reset or watch counters) is for protocols of their own, beside this one.
+    `schemes.StoreFactory` says how a server finds a store from elsewhere.
     """
 
     @abstractmethod
