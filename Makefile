@@ -19,7 +19,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile overload latency soak pb schema pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile overload latency soak reload pb schema pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	check check-format check-lint check-types check-layers check-generated check-links check-spelling check-prose lower-prose \
 	coverage hooks lint-hooks
@@ -113,6 +113,9 @@ overload: $(BENCH) ## as bench, but more than can be answered: directly, and thr
 
 soak: $(BENCH) ## an hour of mixed traffic: memory, file descriptors and series of the server, drawn
 	$(BIN)/python -m benches.soak $(ARGS)
+
+reload: $(BENCH) ## what loads of 100,000 rules do to the checks beside them
+	$(BIN)/python -m benches.reload $(ARGS)
 
 pb: $(DEV) ## generate src/rls/proto from protos/
 	$(BIN)/python scripts/generate_pb.py

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Make what Redis' nodes and those who ask them must know: passwords, ACL, certificates. As a kustomization, so that it
-# can be looked at, kept in a vault, and applied: k8s/secrets.sh DIRECTORY && kubectl apply -k DIRECTORY
+# Make the passwords, the ACL and the certificates of the Redis nodes and their clients. As a kustomization, so that you
+# can read it, keep it in a vault, and apply it: k8s/secrets.sh DIRECTORY && kubectl apply -k DIRECTORY
 #
-# Run again, it keeps the authority and makes everything else anew.
+# A second run keeps the authority and makes everything else again.
 set -euo pipefail
 umask 077
 
@@ -14,7 +14,7 @@ cd "$directory"
 
 openssl_quietly() { openssl "$@" 2>openssl.log || { cat openssl.log >&2; return 1; }; }
 
-# As strict as Python has been since 3.13: it wants to know what a key is for, and who has signed it.
+# As Python requires since 3.13: certificates say what their key is for, and who has signed them.
 if [[ ! -e ca.key ]]; then
   openssl_quietly req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
     -subj '/CN=rate-limit Redis' -addext keyUsage=critical,keyCertSign,cRLSign -keyout ca.key -out ca.crt
@@ -29,7 +29,7 @@ certificate() {
   rm "$1/tls.csr"
   cp ca.crt "$1/ca.crt"
 }
-# A node is a client of the others, too; the exporter and the probes ask it as localhost.
+# A node is a client of the others, too; the exporter and the probes connect to it as localhost.
 certificate redis-tls "$zone" "DNS:$zone,DNS:*.$zone,DNS:localhost,IP:127.0.0.1"
 certificate redis-client-tls rate-limit 'DNS:client.rate-limit'
 

@@ -2,6 +2,7 @@
 
 scripts/prose.toml lists the phrases, with what to write instead: those for all texts, and those for pages alone. A phrase
 that many places still have is allowed that many times, and no more. `--lower` lowers these numbers to those of today.
+Sentences of pages have a largest number of words.
 """
 
 from __future__ import annotations
@@ -14,11 +15,19 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from markdown_it import MarkdownIt
+
 ROOT = Path(__file__).parent.parent
 PHRASES = Path(__file__).with_suffix("").parent / "prose.toml"
 # Not prose, not ours, or made by a program.
 EXCLUDED = ("scripts/prose.toml", "tests/scripts/test_check_prose.py", "requirements/", "src/rls/proto/", "LICENSE")
+NOTES = {"docs/plan.md"}
+"""Lists for ourselves, whose sentences may be long."""
 SUFFIXES = {".md", ".py", ".yaml", ".yml", ".toml", ".sh", ".proto", ""}
+LONGEST_SENTENCE = 40
+"""Words. Most sentences should have fewer than 25: one idea each."""
+_MARKDOWN = MarkdownIt("gfm-like", {"linkify": False})
+_SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 # Between two words: blanks, and a line's end with the mark of a comment or a list before the text goes on.
 _GAP = r"(?:[ \t]+|[ \t]*\n[ \t]*(?:#+|//|>|\*|-)?[ \t]*)"
 
@@ -75,6 +84,20 @@ def tracked() -> dict[str, str]:
     return {name: (ROOT / name).read_text(errors="replace") for name in wanted if (ROOT / name).is_file()}
 
 
+def long_sentences(texts: Mapping[str, str]) -> list[str]:
+    """Where a sentence of *texts*, which are Markdown, has more than `LONGEST_SENTENCE` words. Code is one word."""
+    problems = []
+    for path, text in texts.items():
+        for block in _MARKDOWN.parse(text):
+            words = ("code" if child.type == "code_inline" else child.content or " " for child in block.children or ())
+            for sentence in _SENTENCE_END.split("".join(words)):
+                number = len(sentence.split())
+                if number > LONGEST_SENTENCE:
+                    line = (block.map or [0])[0] + 1
+                    problems.append(f"{path}:{line}: a sentence of {number} words, split it: {sentence[:60]}…")
+    return problems
+
+
 def pages(texts: Mapping[str, str]) -> dict[str, str]:
     """Those of *texts* that users read. The changelog quotes earlier versions, and programs write the results of benches."""
     left_out = ("CHANGELOG.md", "benches/results/")
@@ -95,6 +118,7 @@ def main() -> int:
         PHRASES.write_text(config)
         return 0
     problems = [problem for phrases, not_yet, part in parts for problem in check(table[phrases], table[not_yet], part)]
+    problems += long_sentences({name: text for name, text in pages(texts).items() if name not in NOTES})
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
     return 1 if problems else 0
 

@@ -57,7 +57,7 @@ class RlsProcess(Process):
     @property
     def addresses(self) -> dict[str, str]:
         """Where it listens; empty until it does."""
-        started = re.search(r"^.*\bstarted\b.*$", self.output(), re.MULTILINE)
+        started = re.search(r"^.*\bserver_started\b.*$", self.output(), re.MULTILINE)
         return (
             {} if started is None else dict(re.findall(r"\b(grpc|http|admin)[^\w\[]{1,4}([\w.:\[\]]+:\d+)", started[0]))
         )

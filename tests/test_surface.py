@@ -91,7 +91,7 @@ def paths_and_metrics() -> Iterator[str]:
                 if family.name.startswith("rls_"):
                     metrics.setdefault(family.name, " ".join([family.name + suffix, family.type, *labels]))
         for kind in ("http", "admin"):
-            listed = processes[0].get("/none", of=kind).body.decode().partition("there are ")[2].strip()
+            listed = processes[0].get("/none", of=kind).body.decode().partition("available: ")[2].rstrip(")\n")
             yield f"{kind}: {listed}"
     yield from metrics.values()
 

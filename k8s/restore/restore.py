@@ -2,7 +2,7 @@
 
 restore.py SOCKETS    <number>.sock for each server, and `count`, how many there are: see serve.sh
 
-REDIS_NODES, REDIS_USER, REDIS_PASSWORD_FILE, REDIS_TLS: as for keep_cluster.py
+REDIS_NODES, REDIS_USER, REDIS_PASSWORD_FILE, REDIS_TLS: as for cluster_repair.py
 REDIS_REPLACE         `true` writes over counters that are there; without it they stay, as they are newer
 
 A counter is brought back with its value, and expires when it would have. The cluster need not have the same shards.

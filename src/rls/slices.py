@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 SLICE_SECONDS = 0.001
-STEP = 200
+STEP = 50
 """Items that one step of sliced work handles."""
 
 T = TypeVar("T")

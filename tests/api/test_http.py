@@ -176,7 +176,7 @@ async def test_head_is_get_without_a_body(served) -> None:
 async def test_what_is_not_there_names_what_is(served) -> None:
     answer = await served.ask("/metric")
     assert answer.status == 404
-    assert answer.body == b"no such path: /metric; there are /healthcheck, /healthz, /json, /metrics, /readyz\n"
+    assert answer.body == b"not found: /metric (available: /healthcheck, /healthz, /json, /metrics, /readyz)\n"
 
 
 @pytest.mark.parametrize(("path", "method", "allowed"), [("/json", "GET", "POST"), ("/healthz", "PUT", "GET, HEAD")])
@@ -214,7 +214,7 @@ async def test_the_admin_address_lists_its_paths(served) -> None:
     answer = await served.ask_admin("/")
     assert answer.body.decode().splitlines() == [
         "/: this list",
-        "/rlconfig: the rules in force; ?format=json for all of each",
+        "/rlconfig: the rules in force; ?format=json for all their fields",
     ]
 
 
@@ -320,7 +320,7 @@ async def test_checks_in_json_can_be_off(served, tmp_path) -> None:
     finally:
         await listener.aclose()
     assert answer.status == 404
-    assert answer.body == b"no such path: /json; there are /healthcheck, /healthz, /metrics, /readyz\n"
+    assert answer.body == b"not found: /json (available: /healthcheck, /healthz, /metrics, /readyz)\n"
 
 
 NESTED = ("it is nested too deeply", "Expecting ")
@@ -337,7 +337,7 @@ NESTED = ("it is nested too deeply", "Expecting ")
         (b'{"descriptors": [1]}', "descriptors[0]: expected an object"),
         (b'{"descriptors": [{}, {"entries": 7}]}', "descriptors[1]: "),
         (b'{"descriptors": [{"entries": [%b, {"kee": "x"}]}]}' % b",".join([b"{}"] * 100), "descriptors[0]: "),
-        (b'{"domain": "a", "domain": "b"}', "a name stands twice in an object"),
+        (b'{"domain": "a", "domain": "b"}', "an object has the same name twice"),
         (b'{"domain": "\\ud800"}', ""),
         (b'{"hitsAddend": %b}' % (b"9" * 16_000), ""),
         (b'{"hitsAddend": -1}', ""),

@@ -61,7 +61,7 @@ def test_a_limit_that_cannot_be_enforced_is_told_once_and_its_request_is_counted
         answers = [Response.FromString(call(asked + b"\x78" + bytes([n]), timeout=10)) for n in range(3)]
     assert [answer.overall_code for answer in answers] == [Response.OK, Response.OK, Response.OVER_LIMIT]
     assert len(re.findall(r" override_ignored .*domain=mesh .*limit\.unit is 9", process.output())) == 1
-    assert process.metric("rls_unanswered_total") == 0
+    assert process.metric("rls_request_errors_total") == 0
 
 
 def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:
@@ -83,13 +83,13 @@ def test_it_serves_until_the_drain_ends_but_says_at_once_that_it_will_stop(start
     assert process.get("/readyz").status == 503
     assert check(process).code == "OK"
     assert process.wait() == 0
-    assert process.output().rstrip().endswith("stopped")
+    assert process.output().rstrip().endswith("server_stopped")
 
 
 def test_a_second_signal_ends_it_at_once(start) -> None:
     process = start("--drain-timeout", "1h")
     process.send(signal.SIGINT)
-    process.wait_until(lambda: "draining" in process.output(), "it drains")
+    process.wait_until(lambda: "drain_started" in process.output(), "it drains")
     process.send(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
 
@@ -171,9 +171,9 @@ def test_it_starts_without_redis_and_answers_and_says_so(start, tmp_path) -> Non
         } <= metrics_of(process)
         assert f'rls_redis_up{{node="redis://127.0.0.1:{redis.port}"}} 1.0' in metrics_of(process)
         assert check(process).code == "OVER_LIMIT"
-    assert len(re.findall(r" backend_lost ", process.output())) == 1
-    assert "backend_back" in process.output()
-    assert "not_ready" not in process.output()
+    assert len(re.findall(r" backend_unavailable ", process.output())) == 1
+    assert "backend_recovered" in process.output()
+    assert "server_not_ready" not in process.output()
 
 
 def metrics_of(process: RlsProcess) -> set[str]:
@@ -188,7 +188,10 @@ def test_it_starts_without_redis_says_why_it_is_not_ready_and_is_ready_when_redi
     status, reasons, _ = process.readiness()
     assert status == "off"
     assert str(redis.port) in str(reasons)
-    assert f"not_ready reason='the backend cannot count: Redis at redis://127.0.0.1:{redis.port}" in process.output()
+    assert (
+        f"server_not_ready reason='the backend cannot count: Redis at redis://127.0.0.1:{redis.port}"
+        in process.output()
+    )
     assert "rls_ready 0.0" in process.get("/metrics").body.decode()
     assert "hunter2" not in process.output() + str(reasons)
     process.stop()
@@ -199,8 +202,8 @@ def test_it_starts_without_redis_says_why_it_is_not_ready_and_is_ready_when_redi
         assert "rls_ready 1.0" in process.get("/metrics").body.decode()
         redis.kill()
         process.wait_until(lambda: process.readiness()[0] == "off", "it has missed Redis")
-    changes = re.findall(r" (not_ready|ready)\b", process.output())
-    assert [one for one, _ in itertools.groupby(changes)] == ["not_ready", "ready", "not_ready"]
+    changes = re.findall(r" (server_not_ready|server_ready)\b", process.output())
+    assert [one for one, _ in itertools.groupby(changes)] == ["server_not_ready", "server_ready", "server_not_ready"]
 
 
 def test_what_it_answers_with(start) -> None:
@@ -222,10 +225,10 @@ def test_every_line_is_json_where_json_is_asked_for(start) -> None:
     assert [event["event"] for event in events] == [
         "unknown_setting",
         "rules_loaded",
-        "ready",
-        "started",
-        "draining",
-        "stopped",
+        "server_ready",
+        "server_started",
+        "drain_started",
+        "server_stopped",
     ]
     assert events[0]["reason"] == "RLS_DRIAN is not a setting"
 
@@ -250,7 +253,7 @@ def test_messages_that_cannot_be_answered_are_counted(start) -> None:
     process = start()
     with Client(process.addresses["grpc"]) as client, pytest.raises(Exception, match="INVALID_ARGUMENT"):
         client.check(Request("", ()), timeout=10)
-    assert 'rls_unanswered_total{reason="invalid"} 1.0' in process.get("/metrics").body.decode()
+    assert 'rls_request_errors_total{reason="invalid"} 1.0' in process.get("/metrics").body.decode()
 
 
 def test_a_header_that_a_client_can_make_envoy_send_is_counted_in_five_descriptors(start) -> None:

@@ -124,7 +124,7 @@ def test_what_ends_during_the_drain_is_no_error(tmp_path) -> None:
     process = RlsProcess(tmp_path, "--drain-timeout", "2s", program=("-m", "tests.injured", "cancel", "loading"))
     try:
         process.send(signal.SIGTERM)
-        process.wait_until(lambda: "draining" in process.output(), "it drains")
+        process.wait_until(lambda: "drain_started" in process.output(), "it drains")
         process.send(signal.SIGUSR1)
         assert process.wait() == 0
     finally:

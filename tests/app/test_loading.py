@@ -166,7 +166,7 @@ def test_rules_that_are_lost_stay_in_force(start, tmp_path, lose) -> None:
     assert ("1 file was skipped" in reasons["rules_lost"]) == (lose is rename_keys)
     assert [check(process, domain).code for domain in "de"] == ["OVER_LIMIT"] * 2
     assert successful(process) == 0
-    assert process.metric("rls_config_problems") == 1
+    assert process.metric("rls_config_errors") == 1
     assert "reason=rules_lost" in process.output()
     shutil.rmtree(volume.directory, ignore_errors=True)
     write(volume.directory / "a.yaml", REFUSING.format("e"))
@@ -220,7 +220,7 @@ def test_a_fifo_among_the_rules_holds_up_nothing(start, rules) -> None:
     process.wait_until(lambda: check(process, "d").code == "OVER_LIMIT", "it has loaded the new file")
     process.send(signal.SIGTERM)
     assert process.wait() == 0
-    assert "stopped" in process.output()
+    assert "server_stopped" in process.output()
 
 
 HANGING = """
@@ -271,16 +271,16 @@ def test_many_mistakes_are_counted_and_some_are_listed(start, rules) -> None:
     before = len(process.output())
     lines = "".join(f"  - {{key: k{n}, vlaue: v}}\n" for n in range(100_000))
     write(rules / "bad.yaml", f"domain: e\ndescriptors:\n{lines}")
-    process.wait_until(lambda: process.metric("rls_config_problems") == 100_000, "it has counted the mistakes", 90)
+    process.wait_until(lambda: process.metric("rls_config_errors") == 100_000, "it has counted the mistakes", 90)
     answer = process.get("/readyz")
     assert len(answer.body) < 50_000
     assert (answer.json()["problems_total"], len(answer.json()["problems"])) == (100_000, 100)
     assert answer.json()["reasons"][0]["text"].startswith("100000 mistakes, first ")
     said = process.output()[before:]
     assert len(said) < 50_000
-    listed = [one for one in map(json.loads, said.splitlines()) if one["event"] == "rules_problem"]
+    listed = [one for one in map(json.loads, said.splitlines()) if one["event"] == "rules_error"]
     assert len(listed) == 101
-    assert listed[-1]["more_problems"] == 99_900
+    assert listed[-1]["more_errors"] == 99_900
 
 
 def test_many_warnings_and_files_are_counted_and_some_are_listed(start, rules) -> None:
@@ -302,7 +302,7 @@ def test_a_name_that_is_not_utf8_stops_nothing(start, rules) -> None:
     process = start(rules)
     assert check(process, "d").code == "OVER_LIMIT"
     write(name, "dmoain: d")
-    process.wait_until(lambda: process.metric("rls_config_problems") == 2, "it has seen the mistakes")
+    process.wait_until(lambda: process.metric("rls_config_errors") == 2, "it has seen the mistakes")
     said = process.get("/readyz").json()
     assert {problem.partition(":")[0] for problem in said["problems"]} == {f"{rules}/caf\\xe9.yaml"}
     assert f"{rules}/caf\\xe9.yaml:1:1" in process.output()
@@ -359,13 +359,13 @@ async def test_files_that_were_not_looked_at_for_a_while_are_reported(rules, is_
     task = asyncio.create_task(loading.run())
     try:
         disk.held.set()
-        await until(lambda: enforcement.find(Reason.RULES_NOT_LOOKED_AT))
-        found = enforcement.find(Reason.RULES_NOT_LOOKED_AT)
+        await until(lambda: enforcement.find(Reason.RULES_NOT_POLLED))
+        found = enforcement.find(Reason.RULES_NOT_POLLED)
         assert found is not None
         assert "has not ended since 20" in found.text
         disk.held.clear()
         disk.let_go.set()
-        await until(lambda: enforcement.find(Reason.RULES_NOT_LOOKED_AT) is None)
+        await until(lambda: enforcement.find(Reason.RULES_NOT_POLLED) is None)
     finally:
         disk.let_go.set()
         task.cancel()

@@ -131,7 +131,7 @@ class Server:
         command += ["--backend", "memory://" if memory else "redis://127.0.0.1:1", "--replicas", "dns:rls.test."]
         command += ["--grpc", f"unix:{self._sockets}/grpc", "--http", f"unix:{self._sockets}/http", "--admin", "off"]
         self.process = network.start(command, silent=silent)
-        self.process.wait_until(lambda: " started " in self.process.output(), "it listens")
+        self.process.wait_until(lambda: " server_started " in self.process.output(), "it listens")
 
     def get(self, path: str) -> Any:
         with closing(UnixConnection(self._sockets / "http")) as connection:
@@ -198,7 +198,7 @@ def test_servers_that_count_in_memory_each_for_itself_say_so(network: Network, t
     network.name("rls", ["10.0.0.1", "10.0.0.2"])
     server = Server(network, tmp_path, sockets, memory=True)
     assert server.reasons() == ["memory_not_shared"]
-    assert "they let 2 times the limits pass" in server.process.output()
+    assert "together they let 2 times the limits pass" in server.process.output()
     assert server.passed("a") == 12
     network.name("rls", ["10.0.0.1"])
     server.wait_for_replicas(1)

@@ -44,7 +44,7 @@ async def test_shed_calls_make_limits_weaker_unless_they_are_refused(
 ) -> None:
     async with watch(tmp_path, on_overload=answer) as (watching, enforcement):
         watching.drops.add(why)
-        watching.look()
+        watching.poll()
         assert (enforcement.find(Reason.CALLS_SHED) is not None) is weaker
         assert watching.drops.shed == 1
 
@@ -62,7 +62,7 @@ async def test_a_cpu_limit_that_stops_the_process_in_more_than_five_percent_of_i
         path.write_text(text)
     async with watch(tmp_path, cpu=CpuStat(tmp_path)) as (watching, enforcement):
         file.write_text(STAT.format(7_000 + periods, 6_000 + throttled))
-        watching.look()
+        watching.poll()
         found = enforcement.find(Reason.CPU_THROTTLED)
         assert (found is not None) == bool(percent)
         assert found is None or f"more than {percent} % of the periods" in found.text
@@ -78,6 +78,6 @@ async def test_calls_whose_callers_gave_up_are_reported_from_ten_on(
     async with watch(tmp_path, on_overload=answer) as (watching, enforcement):
         for _ in range(late):
             watching.drops.add(why)
-        watching.look()
+        watching.poll()
         assert (enforcement.find(Reason.CALLS_LATE) is not None) is weaker
         assert enforcement.find(Reason.CALLS_SHED) is None

@@ -20,7 +20,7 @@ from tests.differential.conftest import DIFFERENCES, Progress
 from tests.differential.reference import reference_server, rls_server
 from tests.scenario import Response, Scenario, message_of
 
-RAISED = Path(__file__).parent.parent / "scenarios" / "reload_raises_past_refusals.yaml"
+RAISED = Path(__file__).parent.parent / "scenarios" / "reload_raises_past_over_limit_hits.yaml"
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 PHASES = [Phase.generate, Phase.shrink]
 SERVED = [*((variant, "native") for variant in VARIANTS), (VARIANTS[1], "grpcio")]

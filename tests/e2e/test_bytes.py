@@ -90,4 +90,4 @@ def test_the_access_log_names_the_rule_and_envoy_heard_no_error(envoy, rls) -> N
     assert [(line["code"], line["rule"]) for line in lines] == [(429, "per-user")]
     limits = envoy.limits()
     assert (limits["error"], limits["failure_mode_allowed"]) == (0, 0)
-    assert rls.metric("rls_unanswered_total") == 0
+    assert rls.metric("rls_request_errors_total") == 0

@@ -83,4 +83,4 @@ def test_what_envoy_makes_of_shed_calls(mesh, transport, answer, status, counted
     assert shed == [status] * 3
     assert envoy.limits()[counted] - before[counted] == 3 + (counted == "ok")
     assert rls.metric("rls_dropped_total", reason="shed") == 3
-    assert rls.output().count("shedding_began") == 1
+    assert rls.output().count("shedding_started") == 1

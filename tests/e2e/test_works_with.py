@@ -62,7 +62,7 @@ class Gateway:
         return get(self.envoy, {"x-company-id": company} if company else {}, address, **headers)
 
     def unmatched(self) -> float:
-        return self.rls.metric("rls_unmatched_total", domain=self.product.domain)
+        return self.rls.metric("rls_unmatched_descriptors_total", domain=self.product.domain)
 
 
 @pytest.fixture(scope="module", params=PRODUCTS, ids=lambda product: product.name)

@@ -129,7 +129,7 @@ def test_it_is_in_the_log(enforcement) -> None:
     enforcement.report(Reason.STARTING, "")
     enforcement.report(Reason.NO_RULES, "none", state=State.OFF)
     enforcement.report(Reason.NO_ROOM, "full")
-    enforcement.report(Reason.NO_ROOM, "full", state=State.OFF)  # `not_ready` says so
+    enforcement.report(Reason.NO_ROOM, "full", state=State.OFF)  # `server_not_ready` says so
     enforcement.report(Reason.NO_ROOM, "full")
     enforcement.report(Reason.NO_RULES, "")
     logged = [json.loads(line) for line in stream.getvalue().splitlines()]

@@ -41,7 +41,7 @@ class Server:
         serve += ["--backend", "redis://redis.test.", "--http", f"unix:{self._http}", "--admin", "off"]
         command: list[str | Path] = ["sh", "-c", _BESIDE_REDIS, redis_binary(), folder, *serve]
         self.process: Process = network.start([*command, "--grpc", f"unix:{sockets}/grpc"], silent=silent)
-        self.process.wait_until(lambda: " started " in self.process.output(), "it listens")
+        self.process.wait_until(lambda: " server_started " in self.process.output(), "it listens")
 
     def readiness(self) -> Any:
         with closing(UnixConnection(self._http)) as connection:

@@ -48,7 +48,11 @@ def check(server: RlsProcess) -> str:
 
 
 def events(server: RlsProcess) -> list[str]:
-    return re.findall(r"\b(backend_lost|backend_back|not_ready|ready)\b(?= reason| *$)", server.output(), re.MULTILINE)
+    return re.findall(
+        r"\b(backend_unavailable|backend_recovered|server_not_ready|server_ready)\b(?= reason| *$)",
+        server.output(),
+        re.MULTILINE,
+    )
 
 
 @pytest.mark.parametrize("policy", ["error", "local", "deny"])
@@ -74,9 +78,9 @@ def test_a_redis_that_refuses_writes_is_gone(redis: RedisServer, start, policy: 
         assert answers == [first] * 2 + [then] * (len(answers) - 2)
         client.config_set(option, 0)
         server.wait_until(lambda: server.readiness()[0] == "enforced", "Redis is back")
-        server.wait_until(lambda: "backend_back" in events(server), "that is told")
+        server.wait_until(lambda: "backend_recovered" in events(server), "that is told")
         assert server.metric("rls_redis_up") == 1
-    assert [one for one in events(server) if one.startswith("backend")] == ["backend_lost", "backend_back"]
+    assert [one for one in events(server) if one.startswith("backend")] == ["backend_unavailable", "backend_recovered"]
 
 
 def test_a_redis_that_comes_to_refuse_writes_without_calls(redis: RedisServer, start) -> None:
@@ -90,7 +94,7 @@ def test_a_redis_that_comes_to_refuse_writes_without_calls(redis: RedisServer, s
         assert server.readiness()[0] == "off"
         client.replicaof("NO", "ONE")
     server.wait_until(lambda: server.readiness()[0] == "enforced", "Redis is back")
-    assert [one for one in events(server) if one.startswith("backend")] == ["backend_lost", "backend_back"]
+    assert [one for one in events(server) if one.startswith("backend")] == ["backend_unavailable", "backend_recovered"]
 
 
 def test_a_counter_that_redis_refuses_does_not_look_like_an_outage_and_hides_none(redis: RedisServer, start) -> None:
@@ -105,15 +109,15 @@ def test_a_counter_that_redis_refuses_does_not_look_like_an_outage_and_hides_non
         assert key.decode() in str(server.readiness()[1])
         time.sleep(A_WHILE)
         assert server.reasons() == ["counter_refused"]
-        assert events(server) == ["ready"]
+        assert events(server) == ["server_ready"]
         assert server.metric("rls_counter_refused_total") == 3
         client.config_set("maxmemory", 1)
         server.wait_until(lambda: "backend_unavailable" in server.reasons(), "Redis is gone")
         check(server)
         client.config_set("maxmemory", 0)
         server.wait_until(lambda: "backend_unavailable" not in server.reasons(), "Redis is back, but for that counter")
-        server.wait_until(lambda: events(server)[-1] == "backend_back", "that is told")
-    assert events(server) == ["ready", "backend_lost", "backend_back"]
+        server.wait_until(lambda: events(server)[-1] == "backend_recovered", "that is told")
+    assert events(server) == ["server_ready", "backend_unavailable", "backend_recovered"]
 
 
 @pytest.mark.parametrize("without", [("set", "expire"), ("expire", "expireat")])

@@ -20,7 +20,7 @@ from tests.redis_server import RedisServer, missing, redis_binaries
 
 ROOT = Path(__file__).parents[2]
 COMPONENT = ROOT / "k8s" / "components" / "redis-cluster"
-KEEPER = COMPONENT / "keep_cluster.py"
+KEEPER = COMPONENT / "cluster_repair.py"
 
 
 class Nodes:

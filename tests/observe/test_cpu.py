@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rls.observe.cpu import CpuStat, Throttling, show_throttling
+from rls.observe.cpu import CpuStat, Throttling, register_throttling_metrics
 from rls.observe.metrics import Metrics
 
 V2 = "usage_usec 90\nuser_usec 60\nsystem_usec 30\nnr_periods 40\nnr_throttled 3\nthrottled_usec 250000\nnr_bursts 0\n"
@@ -60,7 +60,7 @@ def test_without_cgroups_nothing_is_shown(tmp_path: Path) -> None:
 def test_the_metrics_are_read_at_each_scrape(tmp_path: Path) -> None:
     found = stat(tmp_path, "0::/\n", {"cpu.stat": V2})
     metrics = Metrics()
-    show_throttling(metrics, found)
+    register_throttling_metrics(metrics, found)
     assert samples(metrics) == {"rls_cpu_throttled_periods_total": 3, "rls_cpu_throttled_seconds_total": 0.25}
     (tmp_path / "sys/fs/cgroup/cpu.stat").write_text(V2.replace("nr_throttled 3", "nr_throttled 5"))
     assert samples(metrics)["rls_cpu_throttled_periods_total"] == 5
@@ -80,7 +80,7 @@ def test_the_real_file_is_read_where_the_kernel_has_one() -> None:
 
 def shown(found: CpuStat) -> dict[str, float]:
     metrics = Metrics()
-    show_throttling(metrics, found)
+    register_throttling_metrics(metrics, found)
     return samples(metrics)
 
 

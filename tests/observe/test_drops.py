@@ -39,13 +39,13 @@ def test_shedding_is_logged_when_it_begins_and_when_it_has_ended():
         drops.add("queued")
         drops.add("late")
         alarm.run(1)
-    assert lines() == ["[warning] shedding_began answer=deny"]
+    assert lines() == ["[warning] shedding_started answer=deny"]
     alarm.run(2 * QUIET_SECONDS)
     assert lines()[1:] == ["[info] shedding_ended calls=60 seconds=30.0"]
     assert drops.counts == {"queued": 30, "late": 30, "shed": 30}
     assert not alarm.asked
     drops.add("queued")
-    assert lines()[2:] == ["[warning] shedding_began answer=deny"]
+    assert lines()[2:] == ["[warning] shedding_started answer=deny"]
     alarm.run(2 * QUIET_SECONDS)
     assert lines()[3:] == ["[info] shedding_ended calls=1 seconds=0.0"]
 

@@ -103,7 +103,7 @@ def test_rules_that_are_in_force() -> None:
             "removed": 0,
             "changes": ["added d a (n) at a.yaml:3"],
             "files": ["a.yaml"],
-            "problems": 0,
+            "errors": 0,
         }
     ]
 
@@ -119,8 +119,8 @@ def test_every_mistake_has_its_line(tell, last: str) -> None:
     stream = io.StringIO()
     tell(EventLog(configure("info", "json", stream)))
     entries = logged(stream)
-    assert [entry.get("problem") for entry in entries] == ["a.yaml:1:1: wrong", "a.yaml:2:1: wrong", None]
-    assert (entries[-1]["event"], entries[-1]["problems"]) == (last, 2)
+    assert [entry.get("error") for entry in entries] == ["a.yaml:1:1: wrong", "a.yaml:2:1: wrong", None]
+    assert (entries[-1]["event"], entries[-1]["errors"]) == (last, 2)
     assert "info" not in {entry["level"] for entry in entries}
 
 
@@ -134,14 +134,14 @@ def test_the_first_mistakes_are_logged_and_the_rest_is_counted(number: int) -> N
     log.rules_warned(problems)
     entries = logged(stream)
     for event, more, level in (
-        ("rules_problem", "more_problems", "error"),
+        ("rules_error", "more_errors", "error"),
         ("rules_warning", "more_warnings", "warning"),
     ):
         said = [entry for entry in entries if entry["event"] == event]
         assert len(said) == (100 if number == 100 else 101)
         assert said[-1].get(more) == (None if number == 100 else number - 100)
         assert {entry["level"] for entry in said} == {level}
-    assert (entries[100 + (number > 100)]["event"], entries[100 + (number > 100)]["problems"]) == (
+    assert (entries[100 + (number > 100)]["event"], entries[100 + (number > 100)]["errors"]) == (
         "rules_rejected",
         number,
     )
@@ -190,8 +190,8 @@ def test_a_backend_that_fails_is_told_by_its_changes_where_policies_answer() -> 
     log.store_failed(FAILED._replace(answered=True))
     log.backend_changed("")
     assert logged(stream) == [
-        {"level": "warning", "event": "backend_lost", "reason": "gone"},
-        {"level": "info", "event": "backend_back"},
+        {"level": "warning", "event": "backend_unavailable", "reason": "gone"},
+        {"level": "info", "event": "backend_recovered"},
     ]
 
 

@@ -125,7 +125,7 @@ def test_what_a_policy_answered_is_counted_with_its_decision() -> None:
 def test_hits_given_back_are_counted_apart() -> None:
     watched = Watched()
     watched.decided([0], descriptor(("a", "x"), is_negative_hits=True), hits_addend=4)
-    assert watched.of_rule("a") == {"refunds": 4}
+    assert watched.of_rule("a") == {"negative_hits": 4}
 
 
 def test_a_look_counts_nothing() -> None:
@@ -158,7 +158,7 @@ def test_a_rule_with_values_in_its_label() -> None:
 def test_descriptors_without_a_rule_are_counted_by_domain() -> None:
     watched = Watched()
     watched.decided([1], descriptor(("unheard-of", "x")), descriptor(("a", "x")))
-    assert watched.value("rls_unmatched_total", domain="domain") == 1
+    assert watched.value("rls_unmatched_descriptors_total", domain="domain") == 1
 
 
 def test_an_unknown_domain_is_counted_but_never_named() -> None:
@@ -187,7 +187,7 @@ def test_a_complete_load() -> None:
     assert watched.value("rls_config_last_reload_successful") == 1
     assert watched.value("rls_config_last_reload_success_timestamp_seconds") == 1000
     assert watched.value("rls_config_rules", domain="domain") == 4
-    assert watched.value("rls_config_problems") == 0
+    assert watched.value("rls_config_errors") == 0
 
 
 def test_a_load_with_mistakes_is_no_success() -> None:
@@ -196,7 +196,7 @@ def test_a_load_with_mistakes_is_no_success() -> None:
     watched.load(RULES, (PROBLEM,), at=2000.0)
     assert watched.value("rls_config_last_reload_successful") == 0
     assert watched.value("rls_config_last_reload_success_timestamp_seconds") == 1000
-    assert watched.value("rls_config_problems") == 1
+    assert watched.value("rls_config_errors") == 1
     assert watched.value("rls_config_loads_total", result="partial") == 1
 
 
@@ -204,7 +204,7 @@ def test_a_rejected_configuration() -> None:
     metrics = Watched()
     metrics.metrics.rules_rejected(RulesRejected((PROBLEM, PROBLEM), 2000.0))
     assert metrics.value("rls_config_last_reload_successful") == 0
-    assert metrics.value("rls_config_problems") == 2
+    assert metrics.value("rls_config_errors") == 2
     assert metrics.value("rls_config_loads_total", result="rejected") == 1
 
 

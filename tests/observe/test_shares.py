@@ -22,7 +22,7 @@ class Minutes:
             at_least=at_least,
             clock=lambda: self.now,
         )
-        self._share.look()
+        self._share.poll()
 
     def run(self, seconds: int, *, wrong: float = 0, calls: float = 1_000) -> list[str]:
         """What is reported while so many calls a second go *wrong*, of so many *calls*."""
@@ -31,7 +31,7 @@ class Minutes:
             assert self.totals is not None
             self.now += 1
             self.totals = self.totals[0] + wrong, self.totals[1] + calls
-            self._share.look()
+            self._share.poll()
         return self.reported[before:]
 
 
@@ -80,5 +80,5 @@ def test_it_ends_when_there_are_no_calls_any_more() -> None:
 
 def test_totals_that_are_not_known_report_nothing() -> None:
     reported: list[str] = []
-    Share(lambda: None, reported.append, "{share}", steps=(0.1,)).look()
+    Share(lambda: None, reported.append, "{share}", steps=(0.1,)).poll()
     assert reported == []

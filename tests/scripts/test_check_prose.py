@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from scripts.check_prose import PHRASES, check, found, lowered, pages, tracked
+from scripts.check_prose import LONGEST_SENTENCE, PHRASES, check, found, long_sentences, lowered, pages, tracked
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,26 @@ def test_pages_are_what_users_read():
         "README.md": "a",
         "docs/adr/README.md": "b",
     }
+
+
+LONG = "word " * LONGEST_SENTENCE + "word"
+FITS = ("word " * LONGEST_SENTENCE).strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (f"Short.\n\n{LONG}.", [3]),
+        (FITS, []),
+        (f"{FITS}. {FITS}: {FITS}; {FITS}", []),
+        (FITS.replace("word", "`two words`"), []),
+        (f"```\n{LONG}\n```", []),
+        (f"| a |\n|---|\n| {FITS} |\n| {LONG} |", [4]),
+        (f"- {FITS}\n- {FITS}", []),
+    ],
+)
+def test_a_sentence_of_too_many_words_is_found(text, lines):
+    assert [problem.split(":")[1] for problem in long_sentences({"page.md": text})] == [str(line) for line in lines]
 
 
 def test_no_advice_has_a_phrase_that_is_to_be_avoided():

@@ -42,7 +42,7 @@ def test_each_variable_has_one_warning_that_names_our_setting_or_the_reason(name
     setting, remark = VARIABLES[name]
     assert remark
     instead = f"use {variable(setting)} ({flag(setting)}): {remark}" if setting else remark
-    assert warnings == [f"{example(name)} is a variable of envoyproxy/ratelimit, and has no effect here; {instead}"]
+    assert warnings == [f"{example(name)} is a variable of envoyproxy/ratelimit and has no effect here: {instead}"]
 
 
 def test_the_page_shows_the_same_rows() -> None:

@@ -319,7 +319,7 @@ async def test_a_fault_in_one_connection_is_its_own(listening, monkeypatch, capl
     faulty = await listening.connect(GET % b"fault")
     assert await answers(listening)
     await faulty.lost()
-    assert "a connection failed, which is a bug" in caplog.text
+    assert "internal error: a connection failed (please report)" in caplog.text
 
 
 async def test_without_files_it_waits_for_some_and_says_so(listening, monkeypatch) -> None:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the data view (index pattern) of the logs in Kibana, or bring it to what stands here.
+# Create the data view (index pattern) of the logs in Kibana, or update it.
 set -eu
 
 curl --fail --silent --show-error --retry 10 --retry-delay 5 --retry-connrefused \

@@ -117,7 +117,7 @@ class RateLimitHandler:
         self.service.count_unanswered(error)
         code, text = status_of(error)
         if code is StatusCode.INTERNAL:
-            _LOG.error("a call failed, which is a bug", exc_info=error)
+            _LOG.error("internal error: a call failed (please report)", exc_info=error)
         connection.fail(stream_id, code, text)
 
     def _refuse(self, connection: Responder, stream_id: int, limit: float) -> None:

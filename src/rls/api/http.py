@@ -64,7 +64,7 @@ def public_app(
         return PlainTextResponse("OK") if readiness.ready else Response(status_code=500)
 
     async def show_metrics(_: Request) -> Response:
-        return StreamingResponse(_unhurried(metrics()), media_type=metrics_type)
+        return StreamingResponse(_cooperatively(metrics()), media_type=metrics_type)
 
     async def check(request: Request) -> Response:
         shown = request.headers.get("authorization")
@@ -73,13 +73,13 @@ def public_app(
         return Response(body, status, media_type="application/json")
 
     paths: dict[str, tuple[str, str, Endpoint]] = {
-        "/healthcheck": ("GET", "OK, or 500 when not ready", healthcheck),
-        "/healthz": ("GET", "whether the process lives", healthz),
+        "/healthcheck": ("GET", "OK if ready, else 500", healthcheck),
+        "/healthz": ("GET", "liveness: OK while the process runs", healthz),
         "/metrics": ("GET", "Prometheus metrics", show_metrics),
-        "/readyz": ("GET", "whether to send calls here, or why not", readyz),
+        "/readyz": ("GET", "readiness, enforcement state and its reasons", readyz),
     }
     if json_checks:
-        paths["/json"] = ("POST", "a check as JSON: 200 OK, 429 OVER_LIMIT", check)
+        paths["/json"] = ("POST", "a check in JSON: 200 for OK, 429 for OVER_LIMIT", check)
     shares = {"/json": _JSON_AT_ONCE, "/metrics": _METRICS_AT_ONCE}
     return Bounded(_app(paths), max_body_bytes=JSON_BYTES, shares=shares)
 
@@ -112,10 +112,12 @@ def admin_app(rules: Callable[[], RuleSet]) -> App:
     async def rlconfig(request: Request) -> Response:
         found = await run(sort(rules().rules(), key=lambda rule: (rule.domain, rule.path)))
         if request.query_params.get("format") == "json":
-            return StreamingResponse(_unhurried(_as_json(found)), media_type="application/json")
-        return StreamingResponse(_unhurried(f"{_as_text(rule)}\n".encode() for rule in found), media_type="text/plain")
+            return StreamingResponse(_cooperatively(_as_json(found)), media_type="application/json")
+        return StreamingResponse(
+            _cooperatively(f"{_as_text(rule)}\n".encode() for rule in found), media_type="text/plain"
+        )
 
-    paths: Paths = {"/rlconfig": ("GET", "the rules in force; ?format=json for all of each", rlconfig)}
+    paths: Paths = {"/rlconfig": ("GET", "the rules in force; ?format=json for all their fields", rlconfig)}
 
     async def index(_: Request) -> Response:
         listed = {"/": ("GET", "this list", index), **paths}
@@ -126,9 +128,9 @@ def admin_app(rules: Callable[[], RuleSet]) -> App:
 
 
 def _app(paths: Paths) -> Starlette:
-    async def no_such_path(request: Request, _: Exception) -> Response:
+    async def not_found(request: Request, _: Exception) -> Response:
         known = ", ".join(sorted(paths))
-        return PlainTextResponse(f"no such path: {_shown(request)}; there are {known}\n", 404)
+        return PlainTextResponse(f"not found: {_shown(request)} (available: {known})\n", 404)
 
     async def wrong_method(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -137,7 +139,7 @@ def _app(paths: Paths) -> Starlette:
         return PlainTextResponse(text, 405, headers={"Allow": allowed})
 
     routes = [Route(path, endpoint, methods=[method]) for path, (method, _, endpoint) in paths.items()]
-    return Starlette(routes=routes, exception_handlers={404: no_such_path, 405: wrong_method})
+    return Starlette(routes=routes, exception_handlers={404: not_found, 405: wrong_method})
 
 
 def _shown(request: Request) -> str:
@@ -146,8 +148,8 @@ def _shown(request: Request) -> str:
     return path if len(path) <= _PATH_SHOWN else f"{path[:_PATH_SHOWN]}…"
 
 
-async def _unhurried(pieces: Iterable[bytes], at_least: int = 16_384) -> AsyncIterator[bytes]:
-    """*pieces*, gathered to chunks of some size; between pieces whatever waits has its turn."""
+async def _cooperatively(pieces: Iterable[bytes], at_least: int = 16_384) -> AsyncIterator[bytes]:
+    """*pieces*, joined into chunks of *at_least* bytes; other tasks run between pieces."""
     gathered: list[bytes] = []
     size = 0
     slices = Slices()

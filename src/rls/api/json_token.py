@@ -29,9 +29,9 @@ class JsonToken:
         try:
             token = _read(path)
         except OSError as error:
-            raise SettingsError(f"cannot read the token of /json: {error}") from error
+            raise SettingsError(f"cannot read the token for /json: {error}") from error
         if not token:
-            raise SettingsError(f"the token of /json in {path} is empty")
+            raise SettingsError(f"the token for /json in {path} is empty")
 
     async def allows(self, authorization: str) -> bool:
         """Whether *authorization* is `Bearer` and the token."""
@@ -53,12 +53,12 @@ def _read(path: Path) -> bytes:
     """What is in the file, without the white space around it.
 
     Raises:
-        OSError: It cannot be read, or is no regular file, where a read could wait without end.
+        OSError: It cannot be read, or is not a regular file, where a read could wait without end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no regular file")
+            raise OSError(f"{path} is not a regular file")
         return os.read(descriptor, _LONGEST).strip()
     finally:
         os.close(descriptor)

@@ -70,7 +70,7 @@ class Readiness:
         self._was_ready: bool | None = None
         self._silent = ""
         self._state = State.DEGRADED
-        enforcement.report(Reason.STARTING, "the backend has not been asked yet", state=State.OFF)
+        enforcement.report(Reason.STARTING, "the backend has not been polled yet", state=State.OFF)
         enforcement.listen(lambda _, __: self._update())
 
     @property

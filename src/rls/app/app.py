@@ -91,11 +91,11 @@ class App:
             stack.push_async_callback(self.engine.aclose)
             if await self._unless_stopped(self._start(stack, started)):
                 await self._stop.wait()
-                self.log.info("draining", seconds=self.settings.drain_timeout)
+                self.log.info("drain_started", seconds=self.settings.drain_timeout)
                 self.readiness.drain()
                 await asyncio.sleep(self.settings.drain_timeout)
                 await self.listeners.grpc.aclose()
-        self.log.info("stopped")
+        self.log.info("server_stopped")
         if self._ended:
             raise Stopped(self._ended)
 
@@ -113,7 +113,7 @@ class App:
         self._keep_tasks()
         freeze_garbage_collector()
         addresses = self.listeners.addresses
-        self.log.info("started", version=__version__, backend=str(self.settings.backend), **addresses)
+        self.log.info("server_started", version=__version__, backend=str(self.settings.backend), **addresses)
         started(addresses, self.engine.limiter.rules)
 
     def _keep_listeners(self) -> None:
@@ -151,16 +151,16 @@ class App:
     def _show_numbers(self) -> None:
         """Add to the metrics what is counted elsewhere."""
         metrics = self.telemetry.metrics
-        metrics.register_gauge("rls_ready", "1 where /readyz says yes, else 0.", lambda: int(self.readiness.ready))
+        metrics.register_gauge("rls_ready", "1 if /readyz answers 200, else 0.", lambda: int(self.readiness.ready))
         metrics.register_counter(
-            "rls_unanswered_total",
-            "Requests that got an error for an answer.",
+            "rls_request_errors_total",
+            "Requests answered with a gRPC error.",
             lambda: self.service.unanswered,
             "reason",
         )
 
     def _stalled(self, seconds: float) -> None:
-        text = f"the event loop stood still for {seconds:.1f} s" if seconds else ""
+        text = f"the event loop was blocked for {seconds:.1f} s" if seconds else ""
         self.telemetry.enforcement.report(Reason.STALLED, text, state=State.OFF)
 
     def _store_changed(self, reason: str) -> None:
@@ -169,11 +169,11 @@ class App:
 
     def _readiness_changed(self, ready: bool) -> None:
         if ready:
-            self.log.info("ready")
+            self.log.info("server_ready")
         else:
             weaknesses = self.telemetry.enforcement.weaknesses
             self.log.warning(
-                "not_ready", reason="; ".join(found.text for found in weaknesses if found.state is State.OFF)
+                "server_not_ready", reason="; ".join(found.text for found in weaknesses if found.state is State.OFF)
             )
 
     def _handle_signals(self) -> None:
@@ -184,7 +184,7 @@ class App:
 
     def _stopped_by(self, number: signal.Signals) -> None:
         if self._stop.is_set():
-            self.log.warning("stopped_at_once", signal=number.name)
+            self.log.warning("forced_shutdown", signal=number.name)
             os._exit(128 + number)
         self._stop.set()
 
@@ -192,7 +192,7 @@ class App:
         """A task ended that the service lives by: say so, drain, and end with an error, for a fresh start."""
         if self._stop.is_set():
             return
-        self._ended = f"the {name} ended: {error or 'nobody knows why'}"
+        self._ended = f"the {name} ended: {error or 'unknown cause'}"
         self.log.error("task_ended", task=name, exc_info=error)
         self.telemetry.enforcement.report(Reason.STOPPED, self._ended, state=State.OFF)
         self._stop.set()

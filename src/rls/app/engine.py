@@ -87,11 +87,14 @@ class Engine:
         report, modes = self._enforcement.report, self.limiter.modes
         report(Reason.SHADOW_MODE, "--shadow-mode answers OK to every request" if modes.shadow_mode else "")
         report(
-            Reason.QUOTA_MODE, "--quota-mode lets a request pass if any of its limits does" if modes.quota_mode else ""
+            Reason.QUOTA_MODE,
+            "--quota-mode lets a request pass unless all of its limits are exceeded" if modes.quota_mode else "",
         )
 
     def _report_sharing(self, replicas: int) -> None:
         """Report whether *replicas* servers count apart."""
         apart = replicas > 1 and self._settings.backend.scheme == "memory"
-        text = f"{replicas} servers count in memory, each for itself: they let {replicas} times the limits pass"
+        text = (
+            f"{replicas} servers count in memory, each for itself: together they let {replicas} times the limits pass"
+        )
         self._enforcement.report(Reason.MEMORY_NOT_SHARED, text if apart else "")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 _ALLOCATIONS_BETWEEN_COLLECTIONS = 5_000
+_ALLOCATIONS_WHILE_LOADING = 1_000
 _COLLECTIONS_BETWEEN_LARGER = 4
 _NEVER = 1_000_000_000
 _FULL_COLLECTION_SECONDS = 3600
@@ -25,15 +26,25 @@ def switch_threads_often() -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 
+def expect_many_objects() -> None:
+    """Let the collector walk through less at a time, until `freeze_garbage_collector`. To be called before a load.
+
+    A load makes hundreds of thousands of objects that stay, among them mappings of all rules. Each collection would walk
+    through many of them, for several milliseconds. What is garbage now is freed first, so that it is not frozen.
+    """
+    gc.collect(1)
+    gc.set_threshold(_ALLOCATIONS_WHILE_LOADING, _COLLECTIONS_BETWEEN_LARGER, _NEVER)
+
+
 def freeze_garbage_collector() -> None:
     """Take what is there now for permanent, and never stop for a walk through all of it.
 
     To be called after each load: rules stay until the next one, and 100,000 of them take the collector longer to walk
     than a call may wait; so does what is remembered of requests. What is permanent is freed all the same once nothing
-    refers to it; only cycles are not, and those of what is young are collected first. A check leaves no cycle: those
-    that failed calls leave are found while they are young, the rest by `collect_garbage`.
+    refers to it. Cycles are not, so few may be young now: nothing is collected here, since new mappings of all rules
+    are young too. A check leaves no cycle; those that failed calls leave are found while they are young, the rest by
+    `collect_garbage`.
     """
-    gc.collect(1)
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS, _COLLECTIONS_BETWEEN_LARGER, _NEVER)
 

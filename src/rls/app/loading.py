@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
-from rls.app.interpreter import freeze_garbage_collector
+from rls.app.interpreter import expect_many_objects, freeze_garbage_collector
 from rls.engine.enforcement import EnforcementState, Reason, State
 from rls.engine.layers import Layer
 from rls.engine.rulebook import Rulebook
@@ -57,7 +57,9 @@ class Loading:
         paths = [place for place in settings.config if isinstance(place, Path)]
         sources: list[RuleSource] = []
         if paths:
-            sources.append(FileSource(paths, allow_no_rules=settings.allow_no_rules, disk=disk))
+            sources.append(
+                FileSource(paths, allow_no_rules=settings.allow_no_rules, disk=disk, before_load=expect_many_objects)
+            )
         sources += (open_source(place) for place in settings.config if isinstance(place, str))
         self._sources = {rulebook.add_source(): source for source in sources}
 
@@ -92,9 +94,11 @@ class Loading:
     async def _publish(self, number: int, layer: Layer) -> None:
         """Put a layer in force, as far as it is good."""
         self._log.rules_warned(layer.warnings)
-        if not await self._rulebook.publish(number, layer):
-            return
-        freeze_garbage_collector()
+        try:
+            if not await self._rulebook.publish(number, layer):
+                return
+        finally:
+            freeze_garbage_collector()
         layers = self._rulebook.layers
         for reason, noun, found in (
             (Reason.RULES_INVALID, "mistake", [layer.mistakes for layer in layers]),
@@ -110,8 +114,8 @@ class Loading:
             polled_at = min(source.polled_at for source in self._sources.values())
             is_late = time.time() - polled_at > self._late_seconds
             when = datetime.fromtimestamp(polled_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            text = f"a look at the files of rules has not ended since {when}: changes are not in force"
-            self._enforcement.report(Reason.RULES_NOT_LOOKED_AT, text if is_late else "")
+            text = f"the rules files were last polled at {when}: later changes are not in force"
+            self._enforcement.report(Reason.RULES_NOT_POLLED, text if is_late else "")
             await asyncio.sleep(self._late_seconds / _CHECKS)
 
     def _report_none(self, empty: Sequence[Diagnostic]) -> None:

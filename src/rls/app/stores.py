@@ -41,7 +41,7 @@ def open_backend(
         return backend
     cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
     metrics.register_counter(
-        "rls_over_limit_cache_hits_total", "Hits that were over the limit without asking.", lambda: cache.answered
+        "rls_over_limit_cache_hits_total", "Hits over the limit, decided without asking Redis.", lambda: cache.answered
     )
     return cache
 
@@ -50,13 +50,13 @@ def _show_nodes(backends: Sequence[RedisStore | RedisClusterStore], inspection: 
     if backends:
         metrics.register_gauge(
             "rls_redis_up",
-            "1 while the node can be used, else 0.",
+            "1 while the Redis node is available, else 0.",
             lambda: {address: int(up) for one in backends for address, up in one.up.items()},
             "node",
         )
         metrics.register_gauge(
             "rls_clock_skew_seconds",
-            "How far the clock of the node of Redis is ahead of ours.",
+            "How far the Redis node's clock is ahead of this one, in seconds.",
             lambda: inspection.clocks.ahead,
             "node",
         )
@@ -82,7 +82,7 @@ def _open(url: BackendUrl, settings: Settings, metrics: Metrics, refusals: TtlRe
     """The store at *url*, one of ours or one from elsewhere."""
     if url.scheme == schemes.MEMORY:
         memory = MemoryStore(capacity=settings.memory_counters)
-        metrics.register_gauge("rls_memory_counters", "Counters in memory.", lambda: len(memory))
+        metrics.register_store("memory", lambda: len(memory))
         return memory
     kind = IN_REDIS.get(url.scheme)
     if kind is None:

@@ -10,7 +10,7 @@ from rls.api.health import Health
 from rls.api.service import Service
 from rls.core.headers import HeaderNames
 from rls.engine.enforcement import HOLD_SECONDS, EnforcementState, Reason
-from rls.observe.connections import show_certificate, show_connections
+from rls.observe.connections import register_certificate_metrics, register_connection_metrics
 from rls.observe.metrics import Metrics
 from rls.settings import Settings
 from rls.transport.base import (
@@ -41,8 +41,8 @@ class Sockets:
         self.certificate = CertificateStatus(
             reporter(Reason.CERTIFICATE_NOT_LOADED), reporter(Reason.CERTIFICATE_EXPIRED)
         )
-        show_connections(metrics, {"grpc": self.grpc, "http": self.http, "admin": self.admin})
-        show_certificate(metrics, self.certificate)
+        register_connection_metrics(metrics, {"grpc": self.grpc, "http": self.http, "admin": self.admin})
+        register_certificate_metrics(metrics, self.certificate)
 
 
 def open_transport(settings: Settings, handlers: Mapping[str, Handler], reports: ServerReports) -> Transport:

@@ -1,4 +1,4 @@
-"""What makes limits weaker little by little: nobody reports it, so it is looked for."""
+"""Polls for conditions that weaken limits little by little and that no other part reports."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Callable, Mapping
 
 from rls.app.telemetry import Telemetry
 from rls.engine.enforcement import Reason, Reporter
-from rls.observe.cpu import CpuStat, show_throttling
+from rls.observe.cpu import CpuStat, register_throttling_metrics
 from rls.observe.drops import Drops
 from rls.observe.shares import Share
 from rls.settings import Settings
 from rls.stores.redis import Inspection
 from rls.transport.base import Dropped
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _GAVE_UP = (Dropped.EXPIRED, Dropped.LATE, Dropped.CANCELLED)
 
 
 class Watching:
-    """Counts calls that were not decided, and looks every second at what makes limits weaker.
+    """Counts calls that were not decided, and polls every second for conditions that weaken limits.
 
     Args:
         settings: What shed calls are answered with.
         telemetry: Gets counts, reasons, and log lines when shedding begins and ends.
         inspection: Asks the nodes of Redis; run here.
-        unanswered: How many requests got an error for an answer, by cause.
+        unanswered: Requests answered with a gRPC error, by cause.
         cpu: Whether the CPU limit stops this process.
     """
 
@@ -44,14 +44,14 @@ class Watching:
         self._unanswered = unanswered
         self._concurrency_limit = 0
         self.drops = Drops(telemetry.log, Dropped, (Dropped.SHED, Dropped.QUEUED), answer=settings.on_overload)
-        self.drops.show(metrics)
+        self.drops.register(metrics)
         metrics.register_gauge(
             "rls_concurrency_limit",
-            "Calls that may be in progress: fewer while calls wait for the CPU; 0 for no limit.",
+            "Maximum of calls in progress; lower while calls wait for the CPU, 0 for no limit.",
             lambda: self._concurrency_limit,
         )
         self._cpu = cpu or CpuStat()
-        show_throttling(metrics, self._cpu)
+        register_throttling_metrics(metrics, self._cpu)
         self._shares = [self._late_calls(reporter(Reason.CALLS_LATE)), self._throttling(reporter(Reason.CPU_THROTTLED))]
         if settings.on_overload != "deny":  # Envoy refuses those requests, so no limit is weaker
             self._shares.append(self._shed_calls(reporter(Reason.CALLS_SHED)))
@@ -61,20 +61,20 @@ class Watching:
         self._concurrency_limit = calls
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Poll until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._inspection.run())
             while True:
-                self.look()
-                await asyncio.sleep(_LOOK_SECONDS)
+                self.poll()
+                await asyncio.sleep(_POLL_SECONDS)
 
-    def look(self) -> None:
-        """Look once."""
+    def poll(self) -> None:
+        """Poll once."""
         for share in self._shares:
-            share.look()
+            share.poll()
 
     def _shed_calls(self, report: Reporter) -> Share:
-        text = "more than {share} of the calls of a minute were shed: they were not limited"
+        text = "more than {share} of the calls of the last minute were shed and not limited"
         return Share(lambda: (self.drops.shed, self._calls()), report, text, steps=(0.001, 0.01, 0.1, 0.5))
 
     def _late_calls(self, report: Reporter) -> Share:
@@ -84,7 +84,7 @@ class Watching:
             late = sum(self.drops.counts[reason] for reason in _GAVE_UP)
             return late, self._calls() + late
 
-        text = "the callers of more than {share} of the calls of a minute gave up before their answer"
+        text = "in the last minute, callers gave up on more than {share} of the calls before the answer"
         return Share(read, report, text, steps=(0.01, 0.1, 0.5), at_least=10)
 
     def _throttling(self, report: Reporter) -> Share:
@@ -94,7 +94,7 @@ class Watching:
             found = self._cpu.read()
             return None if found is None else (found.throttled, found.periods)
 
-        text = "the CPU limit stopped this process in more than {share} of the periods of a minute: calls are late"
+        text = "in the last minute, the CPU limit throttled this process in more than {share} of the periods: calls are late"
         return Share(read, report, text, steps=(0.05, 0.1, 0.25, 0.5), at_least=10)
 
     def _calls(self) -> int:

@@ -75,8 +75,8 @@ SHAPES: Mapping[str, ObjectType] = {
             ),
             "refund_over_limit": FieldSpec(
                 FieldType.FLAG,
-                "Refund an over-limit request's hits on the limits that it did not exceed; `RLS_REFUND_OVER_LIMIT` where "
-                "absent.",
+                "Refund an over-limit request's hits on the limits that it did not exceed. "
+                "Default: `RLS_REFUND_OVER_LIMIT`.",
             ),
             "charge_refused": FieldSpec(
                 FieldType.FLAG,
@@ -87,19 +87,19 @@ SHAPES: Mapping[str, ObjectType] = {
     ),
     DESCRIPTOR: ObjectType(
         "in a descriptor",
-        "One entry of a request's descriptor, and what applies to it.",
+        "One entry of a request's descriptor, and the limit that applies to it.",
         {
             "key": FieldSpec(FieldType.TEXT, "Key of the entry.", needed=True),
             "value": FieldSpec(
                 FieldType.TEXT,
                 "Value of the entry; `*` stands for any text. Without it, every value that no other rule of this list "
-                "matches has a counter of its own.",
+                "matches, each with its own counter.",
             ),
-            "rate_limit": FieldSpec(FieldType.SHAPE, "Applies where a request's descriptor ends here.", RATE_LIMIT),
+            "rate_limit": FieldSpec(FieldType.SHAPE, "Limit of a request's descriptor that ends here.", RATE_LIMIT),
             "descriptors": FieldSpec(FieldType.LIST, "Rules for the entry that follows this one.", DESCRIPTOR),
-            "shadow_mode": FieldSpec(FieldType.FLAG, "Count and report, but never refuse."),
+            "shadow_mode": FieldSpec(FieldType.FLAG, "Count and report, but never limit."),
             "quota_mode": FieldSpec(
-                FieldType.FLAG, "Refuse only when every descriptor in quota mode of a request is over limit."
+                FieldType.FLAG, "Limit a request only when all of its descriptors in quota mode are over limit."
             ),
             "detailed_metric": FieldSpec(FieldType.FLAG, "Put the request's keys and values into the metric label."),
             "value_to_metric": FieldSpec(FieldType.FLAG, "Put the value that matched here into the metric label."),
@@ -108,7 +108,7 @@ SHAPES: Mapping[str, ObjectType] = {
             ),
             "on_backend_error": FieldSpec(
                 FieldType.TEXT,
-                "What decides while counters cannot be had; `RLS_ON_BACKEND_ERROR` where absent.",
+                "What decides while the backend is unavailable. Default: `RLS_ON_BACKEND_ERROR`.",
                 words=tuple(OnBackendError),
             ),
             "metadata": FieldSpec(FieldType.FREE, "Free-form values for the response's `dynamic_metadata`."),
@@ -116,18 +116,18 @@ SHAPES: Mapping[str, ObjectType] = {
     ),
     RATE_LIMIT: ObjectType(
         "inside `rate_limit`",
-        "So many requests in each window.",
+        "How many requests pass in each window.",
         {
             "unit": FieldSpec(
                 FieldType.TEXT,
                 "Unit of the window.",
                 words=tuple(unit.name.lower() for unit in sorted(Unit, key=lambda unit: unit.seconds)),
             ),
-            "unit_multiplier": FieldSpec(FieldType.COUNT, "Length of the window in units; 1 where absent.", minimum=1),
-            "requests_per_unit": FieldSpec(FieldType.COUNT, "Requests in each window; 0 refuses all."),
-            "unlimited": FieldSpec(FieldType.FLAG, "Let everything pass, uncounted; then there is no `unit`."),
+            "unit_multiplier": FieldSpec(FieldType.COUNT, "Length of the window in units. Default: 1.", minimum=1),
+            "requests_per_unit": FieldSpec(FieldType.COUNT, "Requests in each window; 0 limits every request."),
+            "unlimited": FieldSpec(FieldType.FLAG, "Let everything pass, uncounted. Without `unit`."),
             "algorithm": FieldSpec(
-                FieldType.TEXT, f"How requests are counted; `{FIXED_WINDOW}` where absent.", words=tuple(ALGORITHMS)
+                FieldType.TEXT, f"How requests are counted. Default: `{FIXED_WINDOW}`.", words=tuple(ALGORITHMS)
             ),
             "name": FieldSpec(FieldType.TEXT, "What `replaces`, logs and answers call this limit."),
             "replaces": FieldSpec(

@@ -31,7 +31,7 @@ class Reason(StrEnum):
     RULES_INVALID = "rules_invalid"
     RULES_LOST = "rules_lost"
     RULES_NOT_READ = "rules_not_read"
-    RULES_NOT_LOOKED_AT = "rules_not_looked_at"
+    RULES_NOT_POLLED = "rules_not_polled"
     BACKEND_UNAVAILABLE = "backend_unavailable"
     COUNTER_REFUSED = "counter_refused"
     TTL_REFUSED = "ttl_refused"

@@ -13,8 +13,8 @@ class Connections(Protocol):
 
     Attributes:
         accept_errors: Times that accept failed for lack of file descriptors.
-        limit: Connections that may be open; 0 where the listener does not know it.
-        count: Says how many are open; None where the listener does not know it.
+        limit: Maximum of open connections; 0 if unknown.
+        count: Returns the open connections; None if unknown.
     """
 
     accept_errors: int
@@ -22,16 +22,16 @@ class Connections(Protocol):
     count: Callable[[], int] | None
 
     def closed_by_reason(self) -> Iterable[tuple[str, int]]:
-        """How many the server closed."""
+        """Connections that the server closed, by reason."""
 
 
 class Certificate(Protocol):
-    """The server's certificate; see `show_certificate`."""
+    """The server's certificate; see `register_certificate_metrics`."""
 
     expires_at: float | None
 
 
-def show_connections(metrics: Metrics, listeners: Mapping[str, Connections]) -> None:
+def register_connection_metrics(metrics: Metrics, listeners: Mapping[str, Connections]) -> None:
     """Add the numbers of *listeners*, by their names, to *metrics*. What a listener does not know it does not show."""
 
     def opened() -> Mapping[str, Number]:
@@ -42,29 +42,29 @@ def show_connections(metrics: Metrics, listeners: Mapping[str, Connections]) -> 
             (name, reason): number for name, found in listeners.items() for reason, number in found.closed_by_reason()
         }
 
-    metrics.register_gauge("rls_connections", "Connections that are open.", opened, "listener")
+    metrics.register_gauge("rls_connections", "Open connections.", opened, "listener")
     metrics.register_gauge(
         "rls_connections_limit",
-        "Connections that may be open.",
+        "Maximum of open connections.",
         lambda: {name: found.limit for name, found in listeners.items() if found.limit},
         "listener",
     )
     metrics.register_counter(
         "rls_connections_closed_total",
-        "Connections that the server closed although their clients kept them open.",
+        "Connections that the server closed, by reason.",
         closed,
         "listener",
         "reason",
     )
     metrics.register_counter(
         "rls_accept_errors_total",
-        "Times that no connection could be accepted for lack of file descriptors.",
+        "Failed accepts for lack of file descriptors.",
         lambda: {name: found.accept_errors for name, found in listeners.items()},
         "listener",
     )
 
 
-def show_certificate(metrics: Metrics, certificate: Certificate) -> None:
+def register_certificate_metrics(metrics: Metrics, certificate: Certificate) -> None:
     """Add when *certificate* expires to *metrics*; nothing without TLS."""
 
     def expiry() -> Mapping[tuple[str, ...], Number]:
@@ -72,6 +72,6 @@ def show_certificate(metrics: Metrics, certificate: Certificate) -> None:
 
     metrics.register_gauge(
         "rls_certificate_expiry_timestamp_seconds",
-        "When the certificate of gRPC in force expires, in Unix seconds.",
+        "When the current gRPC certificate expires, in Unix seconds.",
         expiry,
     )

@@ -1,4 +1,4 @@
-"""How often the kernel stopped this process since its cgroup had used up its CPU limit."""
+"""How often and how long the kernel throttled this process at its CPU limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CpuStat:
         return None if self._path is None else _read(self._path)
 
 
-def show_throttling(metrics: Metrics, stat: CpuStat) -> None:
+def register_throttling_metrics(metrics: Metrics, stat: CpuStat) -> None:
     """Add the numbers of *stat*, read at each scrape, to *metrics*; nothing where there are none."""
 
     def throttled() -> Mapping[tuple[str, ...], Number]:
@@ -51,11 +51,13 @@ def show_throttling(metrics: Metrics, stat: CpuStat) -> None:
 
     metrics.register_counter(
         "rls_cpu_throttled_periods_total",
-        "Scheduler periods in which the CPU limit of this container stopped it.",
+        "Scheduler periods in which the CPU limit throttled this container.",
         throttled,
     )
     metrics.register_counter(
-        "rls_cpu_throttled_seconds_total", "How long the CPU limit of this container stopped its threads.", seconds
+        "rls_cpu_throttled_seconds_total",
+        "Time that the CPU limit throttled this container's threads, in seconds.",
+        seconds,
     )
 
 

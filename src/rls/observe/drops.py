@@ -1,4 +1,4 @@
-"""Calls that were dropped, as a metric; and when shedding begins and ends, as log lines."""
+"""Dropped calls as a metric; the start and end of shedding as log lines."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rls.observe.logs import Log
 from rls.observe.metrics import Metrics
 
 QUIET_SECONDS = 10.0
-"""Shedding has ended when no call was shed for so long."""
+"""Shedding ends when no call was shed for this long."""
 
 
 class Drops:
-    """Counts dropped calls by reason. Logs one line when shedding begins and one when it has ended, however many are shed.
+    """Counts dropped calls by reason. Logs one line when shedding starts and one when it ends, however many calls are shed.
 
     Args:
-        reasons: All reasons that there are.
-        shed: Those that mean that a call was shed.
-        answer: What a call is answered with that is shed: for the log.
-        call_later: Calls a function after so many seconds; by default, the running loop does.
+        reasons: All reasons.
+        shed: The reasons of shed calls.
+        answer: The answer to shed calls, for the log.
+        call_later: Calls a function after some seconds; the running loop's by default.
         clock: Seconds.
 
     Attributes:
@@ -44,7 +44,7 @@ class Drops:
         self._call_later = call_later
         self._clock = clock
         self._shedding = False
-        # When shedding began; how many calls had been shed by then, and by the last look.
+        # When shedding started; calls shed by then, and by the last poll.
         self._since = 0.0
         self._before = self._seen = 0
 
@@ -52,35 +52,38 @@ class Drops:
         """Count one call."""
         self.counts[reason] += 1
         if not self._shedding and reason in self._shed:
-            self._begin()
+            self._start()
 
-    def show(self, metrics: Metrics) -> None:
+    def register(self, metrics: Metrics) -> None:
         """Add the counts to *metrics*."""
         metrics.register_counter(
-            "rls_dropped_total", "Calls that were shed, or whose callers had given up.", lambda: self.counts, "reason"
+            "rls_dropped_total",
+            "Calls rejected under overload, or not answered before their deadline.",
+            lambda: self.counts,
+            "reason",
         )
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         self._shedding = True
         self._since = self._clock()
         self._seen = self.shed
         self._before = self._seen - 1
-        self._log.warning("shedding_began", answer=self._answer)
-        self._look_later()
+        self._log.warning("shedding_started", answer=self._answer)
+        self._poll_later()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         total = self.shed
         if total != self._seen:
             self._seen = total
-            self._look_later()
+            self._poll_later()
             return
         self._shedding = False
         seconds = max(0.0, self._clock() - self._since - QUIET_SECONDS)
         self._log.info("shedding_ended", calls=total - self._before, seconds=round(seconds, 1))
 
-    def _look_later(self) -> None:
+    def _poll_later(self) -> None:
         call_later = self._call_later or asyncio.get_running_loop().call_later
-        call_later(QUIET_SECONDS, self._look)
+        call_later(QUIET_SECONDS, self._poll)
 
     @property
     def shed(self) -> int:

@@ -11,22 +11,22 @@ def register_enforcement_metrics(metrics: Metrics, enforcement: EnforcementState
     """Add the state of *enforcement* and its reasons to *metrics*."""
     metrics.register_gauge(
         "rls_enforcement_state",
-        "1 for the state that holds, 0 for the others.",
+        "1 for the current enforcement state, 0 for the others.",
         lambda: {str(state): int(state is enforcement.state) for state in State},
         "state",
     )
     metrics.register_gauge(
         "rls_enforcement_reason_since_timestamp_seconds",
-        "Since when limits are weaker than written for this reason, in Unix seconds; 0 where they are not.",
+        "When this reason began, in Unix seconds; 0 while it does not apply.",
         lambda: {str(reason): _since(enforcement, reason) for reason in Reason},
         "reason",
     )
 
 
 def log_enforcement(log: Log, enforcement: EnforcementState) -> None:
-    """Log each reason when it begins, changes its text or ends. That a server starts is no news.
+    """Log each reason when it begins, changes its text or ends, except STARTING.
 
-    That it turns the state to or from `off` is in the lines `ready` and `not_ready`.
+    Changes to and from `off` are in the lines `server_ready` and `server_not_ready`.
     """
     logged: dict[Reason, str] = {}
 

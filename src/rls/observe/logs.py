@@ -133,9 +133,9 @@ class EventLog(Observer):
     def backend_changed(self, reason: str) -> None:
         """The backend has begun to fail, for *reason*; or, where there is none, it is back."""
         if reason:
-            self._log.warning("backend_lost", reason=reason)
+            self._log.warning("backend_unavailable", reason=reason)
         else:
-            self._log.info("backend_back")
+            self._log.info("backend_recovered")
 
     def override_ignored(self, domain: str, reason: str) -> None:
         """A limit that a request brings cannot be enforced: logged once a minute at most."""
@@ -162,27 +162,27 @@ class EventLog(Observer):
             removed=changes.removed,
             changes=[str(change) for change in changes.listed],
             files=list(event.files[:MAX_LISTED]),
-            problems=len(event.problems),
+            errors=len(event.problems),
             **_more("more_files", event.files),
         )
 
     def rules_rejected(self, event: RulesRejected) -> None:
         """A configuration has mistakes."""
         self._list_problems(event.problems)
-        self._log.error("rules_rejected", problems=len(event.problems))
+        self._log.error("rules_rejected", errors=len(event.problems))
 
     def rules_warned(self, warnings: Sequence[Diagnostic]) -> None:
         """A configuration has what is accepted, but hardly meant."""
         for warning in warnings[:MAX_LISTED]:
             self._log.warning("rules_warning", warning=str(warning))
         if more := _more("more_warnings", warnings):
-            self._log.warning("rules_warning", warning="and more, which rls check lists", **more)
+            self._log.warning("rules_warning", warning="and more: see rls check", **more)
 
     def _list_problems(self, problems: Sequence[Diagnostic]) -> None:
         for problem in problems[:MAX_LISTED]:
-            self._log.error("rules_problem", problem=str(problem))
-        if more := _more("more_problems", problems):
-            self._log.error("rules_problem", problem="and more, which rls check lists", **more)
+            self._log.error("rules_error", error=str(problem))
+        if more := _more("more_errors", problems):
+            self._log.error("rules_error", error="and more: see rls check", **more)
 
 
 def _more(name: str, items: Sequence[object]) -> dict[str, int]:

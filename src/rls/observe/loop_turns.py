@@ -35,6 +35,6 @@ def register_loop_turn_metrics(metrics: Metrics, turns: LoopTurns) -> None:
     """Add the histogram of *turns* to *metrics*."""
     metrics.register_histogram(
         "rls_loop_turn_seconds",
-        "How long a call may wait for the turn of the event loop that is under way, seen every 10 ms.",
+        "How long a call may wait for the current turn of the event loop, sampled every 10 ms, in seconds.",
         turns.seconds,
     )

@@ -44,7 +44,7 @@ class Durations:
 
 
 class Metrics(Observer):
-    """Counts what the limiter tells; an `Observer`.
+    """Counts the limiter's events; an `Observer`.
 
     Args:
         version: Version of the server.
@@ -61,6 +61,7 @@ class Metrics(Observer):
         self._problems = 0
         self._loaded_at = 0.0
         self._rules_by_domain: dict[str, int] = {}
+        self._stores: dict[str, Callable[[], int]] = {}
         self._sources: list[Callable[[], Metric]] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -127,7 +128,7 @@ class Metrics(Observer):
             addend = check.descriptor.hits_addend
             counters.unlimited += (plan.hits_addend or 1) if addend is None else addend
         elif check.amount < 0:
-            counters.refunds -= check.amount
+            counters.negative_hits -= check.amount
         else:
             counters.hits += check.amount
             counters.over_limit += status.over_limit
@@ -173,6 +174,10 @@ class Metrics(Observer):
         """Show what *read* returns as the gauge *name*."""
         self._sources.append(lambda: _gauge(name, documentation, read(), *labels))
 
+    def register_store(self, name: str, count: Callable[[], int]) -> None:
+        """Show how many counters the bounded store *name* holds."""
+        self._stores[name] = count
+
     def register_histogram(self, name: str, documentation: str, durations: Durations) -> None:
         """Show *durations* as the histogram *name*."""
         self._sources.append(lambda: _histogram(name, documentation, durations))
@@ -189,26 +194,30 @@ class Metrics(Observer):
     def collect(self) -> Iterator[Metric]:
         """All metrics but those of rules (prometheus_client's protocol)."""
         build = {"version": self._version, "python": platform.python_version()}
-        info = GaugeMetricFamily("rls_build_info", "What is running; always 1.", labels=list(build))
+        info = GaugeMetricFamily("rls_build_info", "Version of rls and of Python; always 1.", labels=list(build))
         info.add_metric(list(build.values()), 1)
         yield info
         codes = {"OK": self._ok, "OVER_LIMIT": self._over_limit}
-        yield _counter("rls_requests_total", "Requests that were decided, by overall code.", codes, "code")
+        yield _counter("rls_requests_total", "Requests decided, by overall code.", codes, "code")
         checks = (self._counted, self._uncounted, self._failed)
-        yield _histogram("rls_check_duration_seconds", "Time to count and decide a request.", *checks)
+        yield _histogram("rls_check_duration_seconds", "Time to count and decide a request, in seconds.", *checks)
         backend = (self._counted, self._failed)
-        yield _histogram("rls_backend_duration_seconds", "Time that a request's counting took.", *backend)
-        yield _counter("rls_backend_errors_total", "Requests that could not be counted.", self._backend_errors)
-        yield _counter("rls_domain_not_found_total", "Requests for a domain that no rules name.", self._unknown_domain)
+        yield _histogram(
+            "rls_backend_duration_seconds", "Time to count a request in the backend, in seconds.", *backend
+        )
+        yield _counter("rls_backend_errors_total", "Requests that the backend failed to count.", self._backend_errors)
+        yield _counter("rls_domain_not_found_total", "Requests for a domain without rules.", self._unknown_domain)
         yield _counter(
-            "rls_unmatched_total",
-            "Descriptors that no rule limits, or whose rule another one replaces.",
+            "rls_unmatched_descriptors_total",
+            "Descriptors that no rule matches, or whose rule another rule replaces.",
             self._unmatched,
             "domain",
         )
         yield _counter(
-            "rls_global_shadow_mode_total", "Requests that only the global shadow mode let pass.", self._shadowed
+            "rls_global_shadow_mode_total", "Requests over a limit that --shadow-mode let pass.", self._shadowed
         )
+        counters = {name: count() for name, count in self._stores.items()}
+        yield _gauge("rls_store_counters", "Counters that this process holds.", counters, "store")
         yield from self._collect_config()
         for source in self._sources:
             yield source()
@@ -216,15 +225,15 @@ class Metrics(Observer):
     def _collect_config(self) -> Iterator[Metric]:
         successful = any(self._loads.values()) and not self._problems
         yield _gauge(
-            "rls_config_last_reload_successful", "1 where all of the configuration is in force.", int(successful)
+            "rls_config_last_reload_successful", "1 if the whole configuration is in force, else 0.", int(successful)
         )
         yield _gauge(
             "rls_config_last_reload_success_timestamp_seconds",
-            "When all of a configuration was put in force last, in Unix seconds.",
+            "When the whole configuration was last put in force, in Unix seconds.",
             self._loaded_at,
         )
-        yield _counter("rls_config_loads_total", "Configurations that were read.", self._loads, "result")
-        yield _gauge("rls_config_problems", "Mistakes in the configuration.", self._problems)
+        yield _counter("rls_config_loads_total", "Configuration loads, by result.", self._loads, "result")
+        yield _gauge("rls_config_errors", "Errors in the configuration.", self._problems)
         yield _gauge("rls_config_rules", "Rules in force.", self._rules_by_domain, "domain")
 
 

@@ -13,7 +13,6 @@ from rls.core.check import Check
 from rls.core.model import to_bytes
 from rls.core.plan import OVERRIDE_LABEL
 from rls.core.rules import Rule, RuleSet
-from rls.lazy_free import LazyFree
 from rls.printable import printable
 from rls.slices import STEP, Steps, chunks, finish
 
@@ -21,18 +20,17 @@ LONGEST_ZEROS = 10_000
 """With more rules than this, a rule appears with its first hit, not with 0 when it is loaded."""
 LONGEST_LABEL = 256
 """Characters of a label that holds values of requests: the page of all labels is held in memory."""
-OTHER = "…other"
+OTHER = "_other"
 _LINES_OF_A_PIECE = 100
-_FREE = 1_000
 
 FAMILIES = {
-    "hits": "Hits of matched descriptors, those that could not be counted included.",
-    "over_limit": "Hits above the limit, in shadow mode too.",
-    "near_limit": "Hits below the limit but above its near-limit share.",
-    "within_limit": "Hits of requests that were below the limit.",
+    "hits": "Hits of matched descriptors, including those that the backend failed to count.",
+    "over_limit": "Hits above the limit, including those in shadow mode.",
+    "near_limit": "Hits below the limit but above near_limit_ratio of it.",
+    "within_limit": "Hits of requests within the limit.",
     "shadow_mode": "Hits above the limit that a rule in shadow mode let pass.",
-    "refunds": "Hits given back.",
-    "unlimited": "Hits that an unlimited rule let pass, uncounted.",
+    "negative_hits": "Hits that callers refunded with is_negative_hits.",
+    "unlimited": "Hits of rules that are unlimited; they are not counted in the backend.",
 }
 
 
@@ -58,8 +56,8 @@ class RuleCounters:
         "holders",
         "label",
         "near_limit",
+        "negative_hits",
         "over_limit",
-        "refunds",
         "revision",
         "shadow_mode",
         "shown",
@@ -74,7 +72,7 @@ class RuleCounters:
         self.revision: object = None
         self.holders = 0
         self.hits = self.over_limit = self.near_limit = self.within_limit = 0
-        self.shadow_mode = self.refunds = self.unlimited = 0
+        self.shadow_mode = self.negative_hits = self.unlimited = 0
         self._labels = ""
 
     @property
@@ -102,17 +100,15 @@ class CountersByRule:
         self._by_value: dict[tuple[str, str], dict[str, RuleCounters]] = {}
         # All of these by their labels: a value may make a label that another rule has, or its values, and shares its numbers.
         self._of_values: dict[tuple[str, str], RuleCounters] = {}
-        self._by_rule_next: dict[Rule, RuleCounters] = {}
+        # What `by_rule` was before, and will be next: a new one of 100,000 rules would be walked by the collector.
+        self._spare: dict[Rule, RuleCounters] = {}
         self._prepared: RuleSet | None = None
-        self._old = LazyFree()
 
     def load(self, rules: RuleSet) -> None:
         """Put *rules* in force: prepares for them where that was not done."""
         if self._prepared is not rules:
             finish(self.prepare(rules))
-        self._old.add(self.by_rule)
-        self.by_rule, self._by_rule_next, self._prepared = self._by_rule_next, {}, None
-        self._old.free(_FREE)
+        self.by_rule, self._spare, self._prepared = self._spare, self.by_rule, None
 
     def prepare(self, rules: RuleSet) -> Steps[None]:
         """Keep the numbers of rules that stay, whose domain and path are the same; begin at 0 for new ones.
@@ -120,15 +116,21 @@ class CountersByRule:
         In steps, between which hits are counted: there is never a second object for one label.
         """
         revision = object()
-        self._by_rule_next, self._prepared = {}, None
+        self._prepared = None
+        yield from self._empty_spare()
         show_zeros = rules.size() <= LONGEST_ZEROS
         for number, rule in enumerate(rules.rules()):
             self._prepare_rule(rule, revision, show_zeros=show_zeros)
             if number % STEP == 0:
-                self._old.free(STEP)
                 yield
         yield from self._drop_others(rules, revision)
         self._prepared = rules
+
+    def _empty_spare(self) -> Steps[None]:
+        while self._spare:
+            for _ in range(min(STEP, len(self._spare))):
+                self._spare.popitem()
+            yield
 
     def _prepare_rule(self, rule: Rule, revision: object, *, show_zeros: bool) -> None:
         key = rule.domain, rule.path
@@ -141,12 +143,15 @@ class CountersByRule:
         if show_zeros and not rule.detailed_metric:
             families = _UNLIMITED if rule.limit is None else _IN_SHADOW if rule.shadow_mode else _LIMITED
             counters.shown = counters.shown | families if counters.shown else families
-        self._by_rule_next[rule] = counters
+        self._spare[rule] = counters
 
     def _drop_others(self, rules: RuleSet, revision: object) -> Steps[None]:
         """Forget the numbers of rules that are gone, and of their values."""
-        for keys in chunks(list(self._by_label)):
-            for domain, label in keys:
+        labels = list(self._by_label)
+        while labels:
+            # Not all at the end: many of them are freed with this list.
+            some, labels[-STEP:] = labels[-STEP:], []
+            for domain, label in some:
                 is_override = label == OVERRIDE_LABEL and domain in rules.domains
                 if not is_override and self._by_label[domain, label].revision is not revision:
                     del self._by_label[domain, label]
@@ -193,7 +198,6 @@ class CountersByRule:
             name = f"rls_{family}_total"
             yield f"# HELP {name} {documentation}\n# TYPE {name} counter\n".encode()
             for some in chunks(labelled, _LINES_OF_A_PIECE):
-                self._old.free(STEP)
                 yield _lines(name, family, some)
             for values in chunks(of_values, _LINES_OF_A_PIECE):
                 # A value may have made the label of a rule, and shares its numbers, which are written by now.

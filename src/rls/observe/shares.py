@@ -1,4 +1,4 @@
-"""What share of all that happened in the last minute went wrong."""
+"""The share of failures among the events of the last minute."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ WINDOW_SECONDS = 60.0
 
 
 class Share:
-    """Reports while more than a share of what happened in the last minute went wrong.
+    """Reports while the share of failures in the last minute is too high.
 
-    The text names the highest of *steps* that was passed since it began, not the share itself: each text is a log line. It
-    ends when the share is half of the lowest step, so that a share near that step does not begin and end all the time.
+    The text names the highest of *steps* that was exceeded since the report began, not the share itself: each new text is a
+    log line. The report ends at half of the lowest step, so that a share near that step does not start and end it again
+    and again.
 
     Args:
-        read: Totals so far of what went wrong, and of everything; None where they are not known.
-        report: Gets the text, and "" when it ends.
-        text: What to report, with "{share}" where "1 %" is to stand.
-        steps: Shares of 1, ascending. It begins above the first.
-        at_least: It begins with so many in a minute that went wrong; fewer happen anywhere.
+        read: Returns the totals so far of failures and of all events; None while unknown.
+        report: Gets the text, and "" at the end.
+        text: The text, with "{share}" in place of "1 %".
+        steps: Shares of 1, ascending. A report begins above the first.
+        at_least: Failures in a minute without which no report begins: a few happen everywhere.
         clock: Seconds.
     """
 
@@ -45,8 +46,8 @@ class Share:
         self._seen: deque[tuple[float, float, float]] = deque()
         self._step = 0.0
 
-    def look(self) -> None:
-        """Read once, and report; to be called every second or so."""
+    def poll(self) -> None:
+        """Read once, and report. Call it about every second."""
         found = self._read()
         if found is None:
             return

@@ -1,4 +1,4 @@
-"""The environment variables of envoyproxy/ratelimit: which setting takes the place of each, or why none does."""
+"""The environment variables of envoyproxy/ratelimit: the setting that replaces each, or why there is none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fnmatch import fnmatchcase
 from rls.settings.schema import flag, variable
 
 _NO_XDS = "no xDS: rules are read from files"
-_NO_MEMCACHED = "no Memcached: the old server reads first and adds later, so its counts let too many requests pass"
+_NO_MEMCACHED = "no Memcached: the old server reads before it adds, which lets too many requests pass"
 _NO_STATSD = "no statsd: Prometheus scrapes `/metrics`"
 _LABELS = "metrics have labels, so nothing needs a mapping"
 _NO_TRACES = "no traces yet"
-_NO_PIPELINE = "hits gather while the write before them is under way; nothing waits for a timer"
+_NO_PIPELINE = "hits are batched while the previous write is in flight, without a timer"
 _NO_POOL = "no pool: all calls share one connection to each node"
 _SAME = "the same value"
 
@@ -28,13 +28,13 @@ VARIABLES = {
     "DEBUG_PORT": ("admin", "with the host; `127.0.0.1:6070` by default"),
     "GRPC_MAX_CONNECTION_AGE": (
         "max_connection_age",
-        "a connection is never too old by default: Istio balances each call, not each connection",
+        "no maximum by default: Istio balances each call, not each connection",
     ),
     "GRPC_MAX_CONNECTION_AGE_GRACE": ("max_connection_age_grace", "10 s by default, not an hour"),
     "GRPC_SERVER_USE_TLS": ("", "TLS is on when `RLS_TLS_CERT` is set"),
     "GRPC_SERVER_TLS_CERT": ("tls_cert", _SAME),
     "GRPC_SERVER_TLS_KEY": ("tls_key", _SAME),
-    "GRPC_CLIENT_TLS_CACERT": ("tls_client_ca", "only these authorities are trusted, not those of the system as well"),
+    "GRPC_CLIENT_TLS_CACERT": ("tls_client_ca", "only these authorities are trusted, not the system's"),
     "GRPC_CLIENT_TLS_SAN": ("tls_client_san", "one or more, separated by commas; URIs such as SPIFFE IDs work too"),
     # Rules
     "RUNTIME_ROOT": ("config", "the path `RUNTIME_ROOT/RUNTIME_SUBDIRECTORY/config`"),
@@ -68,7 +68,7 @@ VARIABLES = {
     "XDS_CLIENT_BACKOFF_JITTER": ("", _NO_XDS),
     "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES": ("", _NO_XDS),
     # Counting and answers
-    "BACKEND_TYPE": ("backend", "the scheme of the URL says it; no Memcached"),
+    "BACKEND_TYPE": ("backend", "the scheme of the URL; no Memcached"),
     "CACHE_KEY_PREFIX": ("key_prefix", _SAME),
     "EXPIRATION_JITTER_MAX_SECONDS": (
         "expiration_jitter",
@@ -103,20 +103,20 @@ VARIABLES = {
     "REDIS_TLS_SKIP_HOSTNAME_VERIFICATION": ("backend", "`rediss://host:6379?ssl_check_hostname=false`"),
     "REDIS_TIMEOUT": (
         "backend_timeout",
-        "the longest wait of a call, not only of a connection attempt; 10 ms by default",
+        "limits the whole wait of a call, not only of a connection attempt; `10ms` by default",
     ),
     "REDIS_POOL_SIZE": ("", _NO_POOL),
     "REDIS_POOL_ON_EMPTY_BEHAVIOR": ("", _NO_POOL),
     "REDIS_PIPELINE_WINDOW": ("", _NO_PIPELINE),
     "REDIS_PIPELINE_LIMIT": ("", _NO_PIPELINE),
-    "REDIS_CLUSTER_PIPELINE_PARALLELISM": ("", "all nodes are always asked at once"),
+    "REDIS_CLUSTER_PIPELINE_PARALLELISM": ("", "all nodes are always queried in parallel"),
     "REDIS_SENTINEL_AUTH": (
         "backend",
         "`redis+sentinel://host:26379/NAME?sentinel_password=…`, and `&sentinel_username=…`",
     ),
     "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION": ("on_backend_error", "`error`: not ready while Redis does not answer"),
-    "REDIS_STARTUP_INITIAL_INTERVAL": ("", "`rls` starts without Redis and tries until it is there"),
-    "REDIS_STARTUP_MAX_INTERVAL": ("", "`rls` tries at least every 0.2 s; a try takes at most 0.5 s"),
+    "REDIS_STARTUP_INITIAL_INTERVAL": ("", "`rls` starts without Redis and retries until it answers"),
+    "REDIS_STARTUP_MAX_INTERVAL": ("", "`rls` retries at least every 0.2 s; an attempt takes at most 0.5 s"),
     "REDIS_STARTUP_MAX_ELAPSED_TIME": ("", "`rls` never gives up"),
     "REDIS_PERSECOND": ("per_second_backend", "a URL turns it on"),
     "REDIS_PERSECOND_SOCKET_TYPE": ("per_second_backend", "a URL of its own, written as for `REDIS_SOCKET_TYPE`"),
@@ -127,7 +127,7 @@ VARIABLES = {
     "REDIS_PERSECOND_TLS": ("per_second_backend", "a URL of its own, written as for `REDIS_TLS`"),
     "REDIS_PERSECOND_PIPELINE_WINDOW": ("", _NO_PIPELINE),
     "REDIS_PERSECOND_PIPELINE_LIMIT": ("", _NO_PIPELINE),
-    "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM": ("", "all nodes are always asked at once"),
+    "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM": ("", "all nodes are always queried in parallel"),
     "REDIS_PERSECOND_SENTINEL_AUTH": ("per_second_backend", "a URL of its own, written as for `REDIS_SENTINEL_AUTH`"),
     "REDIS_PERSECOND_TIMEOUT": ("backend_timeout", "the same timeout holds for both"),
     "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR": ("", _NO_POOL),
@@ -163,7 +163,7 @@ VARIABLES = {
     "DOG_STATSD_MOGRIFIER_<NAME>_TAGS": ("", _LABELS),
     "GOSTATS_FLUSH_INTERVAL_SECONDS": ("", _NO_STATSD),
     "GOSTATS_LOGGING_SINK_DISABLED": ("", _NO_STATSD),
-    "EXTRA_TAGS": ("", "labels for all metrics of a server are set where it is scraped"),
+    "EXTRA_TAGS": ("", "set labels for all metrics of a server where it is scraped"),
     "STATS_FLUSH_INTERVAL": ("", "nothing is flushed: a scrape shows the current numbers"),
     "DISABLE_STATS": ("", "metrics are always counted"),
     "TRACING_ENABLED": ("", _NO_TRACES),
@@ -188,8 +188,8 @@ GENERIC = re.compile(
 )
 """Names that other programs read as well: a shell, a platform or a shared ConfigMap may set them for somebody else.
 
-They are reported only beside a variable that no other program reads. Each Deployment of the old server has one of those:
-its rules are found by RUNTIME_SUBDIRECTORY or come by CONFIG_GRPC_XDS_*.
+They are reported only beside a variable that no other program reads. Each Deployment of the old server has one:
+RUNTIME_SUBDIRECTORY or CONFIG_GRPC_XDS_*, which say where its rules are.
 """
 
 # Kubernetes sets PORT variables for each Service in the namespace: STATSD_PORT=tcp://10.0.0.7:8125 for one called `statsd`.
@@ -197,7 +197,7 @@ _KUBERNETES_PORT = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
 
 
 def left_over(environ: Mapping[str, str]) -> Iterator[str]:
-    """A warning for each variable of *environ* that was meant for envoyproxy/ratelimit. Its value is never shown."""
+    """A warning for each variable of envoyproxy/ratelimit in *environ*, without its value."""
     found = {
         name: known
         for name in sorted(environ)
@@ -208,7 +208,7 @@ def left_over(environ: Mapping[str, str]) -> Iterator[str]:
     for name, known in found.items():
         setting, remark = VARIABLES[known]
         instead = f"use {variable(setting)} ({flag(setting)}): {remark}" if setting else remark
-        yield f"{name} is a variable of envoyproxy/ratelimit, and has no effect here; {instead}"
+        yield f"{name} is a variable of envoyproxy/ratelimit and has no effect here: {instead}"
 
 
 def _known(name: str) -> str:

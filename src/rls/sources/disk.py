@@ -65,7 +65,7 @@ def too_large() -> OSError:
 
 
 def kind_of(status: os.stat_result) -> str:
-    """What something that is no regular file is."""
+    """What something that is not a regular file is."""
     return _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
 
 

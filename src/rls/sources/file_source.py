@@ -53,6 +53,7 @@ class FileSource:
         disk: Where the files are.
         answer_seconds: Longest that one operation on the disk may take.
         poll_seconds: Time between two polls.
+        before_load: Called before each load.
         quiet_seconds: Time without a write after which a change is read, so that half of a write is not taken for the
             whole.
     """
@@ -67,6 +68,7 @@ class FileSource:
         answer_seconds: float = 5.0,
         poll_seconds: float = 0.5,
         quiet_seconds: float = 0.1,
+        before_load: Callable[[], None] = lambda: None,
     ) -> None:
         self.loaded = loaded or LoadResult()
         self.polled_at = 0.0
@@ -75,6 +77,7 @@ class FileSource:
         self._watchdog = Watchdog(disk, seconds=answer_seconds)
         self._poll_seconds = poll_seconds
         self._quiet_seconds = quiet_seconds
+        self._before_load = before_load
         self._requested = asyncio.Event()
         self._generation = 0
         self._old_rules = OldRules()
@@ -172,6 +175,7 @@ class FileSource:
 
     async def _load(self, *, is_start: bool = False, read_all: bool = True) -> LoadResult | Exception:
         self._generation += 1
+        self._before_load()
         previous = self.loaded
 
         def find_and_read(disk: Disk) -> tuple[FileSet, dict[str, Content]]:

@@ -149,7 +149,7 @@ async def _tell(counting: Coroutine[Any, Any, Sequence[int]], done: Done) -> Non
     except BackendError as error:
         done.failed(error)
     except Exception as bug:  # noqa: BLE001 - a call that is told nothing would wait for ever
-        failed = BackendError(f"the store failed, which is a bug: {bug!r}", in_doubt=True)
+        failed = BackendError(f"internal error in the store (please report): {bug!r}", in_doubt=True)
         failed.__cause__ = bug
         done.failed(failed)
     else:

@@ -89,9 +89,9 @@ async def test_a_node_gets_one_write_however_many_counters(cluster: RedisCluster
     hits = [hit() for _ in range(30)]
     call = asyncio.create_task(backend.update(hits))
     await asyncio.sleep(0)
-    flights = [node.sender.in_flight or node.sender.next_batch for node in backend._topology.nodes]
-    assert [flight.done is not None and not flight.done.done() for flight in flights] == [True] * 3
-    assert sum(len(flight.batch) for flight in flights) == 30
+    sent = [node.sender.in_flight or node.sender.next_batch for node in backend._topology.nodes]
+    assert [pending.is_scheduled and not pending.is_answered for pending in sent] == [True] * 3
+    assert sum(len(pending.batch) for pending in sent) == 30
     assert list(await call) == [1] * 30
 
 

@@ -66,11 +66,11 @@ async def test_a_batch_that_waited_has_half_of_the_time_once_it_is_sent(
     own_server.suspend()
     sent = asyncio.create_task(backend.update([hit()]))
     await until(lambda: backend._node.sender.in_flight is not None)
-    flight = backend._node.sender.next_batch
+    pending = backend._node.sender.next_batch
     waiting = asyncio.create_task(backend.update([hit()]))
-    await until(lambda: flight.done is not None)
+    await until(lambda: pending.is_scheduled)
     now = asyncio.get_running_loop().time()
-    flight.deadline = now  # as if it had come `PATIENT` seconds ago
+    pending.deadline = now  # as if it had come `PATIENT` seconds ago
     own_server.resume()
     assert list(await sent) + list(await waiting) == [1, 1]
-    assert now + PATIENT / 2 <= flight.deadline <= asyncio.get_running_loop().time() + PATIENT / 2
+    assert now + PATIENT / 2 <= pending.deadline <= asyncio.get_running_loop().time() + PATIENT / 2

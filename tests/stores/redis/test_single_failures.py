@@ -274,9 +274,9 @@ async def test_a_call_that_waited_behind_another_batch_waits_no_longer(
     own_server.suspend()
     sent = asyncio.create_task(backend.update([hit()]))
     await until(lambda: backend._node.sender.in_flight is not None)
-    flight = backend._node.sender.next_batch
+    pending = backend._node.sender.next_batch
     waiting = asyncio.create_task(backend.update([hit()]))
     await asyncio.sleep(0)
-    assert flight.deadline <= asyncio.get_running_loop().time() + 0.4
+    assert pending.deadline <= asyncio.get_running_loop().time() + 0.4
     own_server.resume()
     await asyncio.wait([sent, waiting])

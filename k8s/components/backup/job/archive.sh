@@ -20,7 +20,7 @@ rclone check --one-way --exclude SHA256SUMS . "$folder/$stamp"
 rclone copy SHA256SUMS "$folder/$stamp"
 echo "archived as $ARCHIVE_FOLDER/$stamp"
 
-# Names sort by age. Nothing goes before the new one is there.
+# Names sort by age. Old ones are deleted only when the new one is complete.
 rclone lsf --dirs-only "$folder" | sort -r | tail -n "+$((ARCHIVE_KEEP + 1))" | while read -r old; do
   echo "removing $ARCHIVE_FOLDER/$old"
   rclone purge "$folder/$old"

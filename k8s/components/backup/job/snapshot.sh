@@ -3,7 +3,7 @@
 #
 #   snapshot.sh DIRECTORY
 #
-# REDIS_NODES, REDIS_USER, REDIS_PASSWORD_FILE, REDIS_TLS: as for keep_cluster.py
+# REDIS_NODES, REDIS_USER, REDIS_PASSWORD_FILE, REDIS_TLS: as for cluster_repair.py
 #
 # DIRECTORY/<id>.rdb for each primary that serves slots, and SHA256SUMS. Ends with an error, and without SHA256SUMS, where
 # a slot is in none of them.

@@ -88,7 +88,7 @@ class RedisClusterStore(CounterStore):
                 continue
             pending = node.sender.next_batch
             command, added = pending.batch.add(update)
-            if pending.done is None:
+            if not pending.is_scheduled:
                 node.sender.schedule()
             tickets.append((pending, command, added))
         return tickets
@@ -160,7 +160,7 @@ class RedisClusterStore(CounterStore):
             number = there.batch.resend(pending.batch, command, asking=asking)
             there.redirects_followed[number] = redirects
             pending.redirects[command] = (there, number)
-            if there.done is None:
+            if not there.is_scheduled:
                 target.sender.schedule()
 
 

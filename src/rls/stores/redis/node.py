@@ -120,9 +120,9 @@ class Node:
             raise self.error.with_traceback(None)
         pending = self.sender.next_batch
         number = pending.batch.add_command(command)
-        if pending.done is None:
+        if not pending.is_scheduled:
             self.sender.schedule()
-        await pending.wait_on()
+        await pending.wait()
         await pending.offset(number)
         return pending.batch.replies[number]
 
@@ -130,11 +130,11 @@ class Node:
         """Set the TTL of the counter of *update* with the next write; if the node is down, with the first one after that."""
         pending = self.sender.next_batch
         pending.batch.add_expire(update)
-        if pending.done is None and self.state is not State.CLOSED:
+        if not pending.is_scheduled and self.state is not State.CLOSED:
             if self.error is None:
                 self.sender.schedule()
             else:
-                self.sender.hold()
+                pending.is_scheduled = True  # for whatever write comes next
 
     def disconnect(self, reason: str) -> None:
         """Close the connection and open another: where its name has several addresses, it leads to another node."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError, CounterRefused
@@ -21,12 +21,13 @@ class PendingBatch:
 
     Attributes:
         address: Of its node, for messages.
-        done: The future of its calls, from the first call on; its result is None, or it raises `failed`.
-        failed: Why there are no counts.
+        is_scheduled: Whether it is to be sent: there is a call, or a counter that needs its TTL.
+        is_answered: Whether its replies are parsed.
+        failed: Why there are no counts; None while there may be.
         redirects: Where commands went that were refused here and sent again: another batch, and the command in it.
         redirects_followed: By command, how often it had been sent again before; no entry stands for 0.
-        waiting: Calls without a task, each with its tickets.
-        gatherings: Calls without a task that wait for other batches, too.
+        waiting: Calls whose updates are all in this batch, each with its tickets.
+        on_done: Called when it is answered, or has failed.
         deadline: When its first call has waited long enough, by the loop's clock; 0 if its time begins when it is sent.
     """
 
@@ -34,9 +35,10 @@ class PendingBatch:
         "address",
         "batch",
         "deadline",
-        "done",
         "failed",
-        "gatherings",
+        "is_answered",
+        "is_scheduled",
+        "on_done",
         "redirects",
         "redirects_followed",
         "waiting",
@@ -45,36 +47,27 @@ class PendingBatch:
     def __init__(self, address: str = "") -> None:
         self.address = address
         self.batch = Batch()
-        self.done: asyncio.Future[None] | None = None
+        self.is_scheduled = False
+        self.is_answered = False
         self.failed: BackendError | None = None
         self.redirects: dict[int, tuple[PendingBatch, int]] = {}
         self.redirects_followed: dict[int, int] = {}
         self.waiting: list[tuple[Sequence[tuple[int, int]], Done]] = []
-        self.gatherings: list[Gathering] = []
+        self.on_done: list[Callable[[], None]] = []
         self.deadline = 0.0
-
-    def uncancelled(self) -> asyncio.Future[None]:
-        """The future `done`; a new one if a call was cancelled and took the future along."""
-        done = self.done
-        assert done is not None
-        if done.cancelled():
-            done = self.done = done.get_loop().create_future()
-        return done
 
     def fail(self, error: BackendError) -> None:
         """Fail its calls with *error*, unless they have failed before."""
-        if self.done is not None and self.failed is None:
+        if self.is_scheduled and self.failed is None:
             self.failed = error
-            done = self.uncancelled()
-            done.set_exception(error)
-            done.exception()  # mark it as seen: all calls may have been cancelled
             waiting, self.waiting = self.waiting, []
             for _, call in waiting:
                 call.failed(error)
-            self._tell_gatherings()
+            self._done()
 
     def wake(self) -> None:
-        """All replies are parsed: give the calls without a task their counts, some in each turn of the loop."""
+        """Its replies are parsed: give its calls their counts, some in each turn of the loop."""
+        self.is_answered = True
         waiting = self.waiting
         later = waiting[_WOKEN_AT_ONCE:]
         self.waiting = later
@@ -90,12 +83,14 @@ class PendingBatch:
                 submit_as_task(gather_counts([(self, command, added) for command, added in tickets]), call)
         if later:
             asyncio.get_running_loop().call_soon(self.wake)
-        self._tell_gatherings()
+        if self.on_done:
+            self._done()
 
     def report(self, began: float, seconds: float, error: str) -> StoreBatch:
         """What it is to observers, before its calls get their counts."""
         counted = list(self.batch.counted())
-        calls = [call for _, call in self.waiting] + [gathering.call for gathering in self.gatherings]
+        waiting = (getattr(callback, "__self__", None) for callback in self.on_done)
+        calls = [call for _, call in self.waiting] + [one.call for one in waiting if isinstance(one, Gathering)]
         return StoreBatch(
             self.address,
             began,
@@ -106,24 +101,22 @@ class PendingBatch:
             error,
         )
 
-    def _tell_gatherings(self) -> None:
-        gatherings, self.gatherings = self.gatherings, []
-        for gathering in gatherings:
-            gathering.batch_done()
+    def _done(self) -> None:
+        callbacks, self.on_done = self.on_done, []
+        for callback in callbacks:
+            callback()
 
     def ttls_refused(self) -> Iterator[CounterUpdate]:
         """Updates whose counters an EXPIRE was to give a TTL, and did not; without those that were sent again."""
         batch = self.batch
         return (batch.update(n) for n in batch.errors if batch.is_expire(n) and n not in self.redirects)
 
-    async def wait_on(self) -> None:
-        """Go on waiting after another call of the batch was cancelled: that cancelled the future of all of them."""
-        while True:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise asyncio.CancelledError
-            with contextlib.suppress(asyncio.CancelledError):
-                return await self.uncancelled()
+    async def wait(self) -> None:
+        """Return when it is answered, or has failed."""
+        if not self.is_answered and self.failed is None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.on_done.append(partial(_wake, waiter))
+            await waiter
 
     async def offset(self, command: int) -> int:
         """What to add to an update's `added` to get its count, wherever its *command* was sent.
@@ -134,13 +127,12 @@ class PendingBatch:
         pending = self
         while command in pending.redirects:
             pending, command = pending.redirects[command]
-            if pending.failed is None:
-                try:
-                    async with asyncio.timeout_at(self.deadline):
-                        await pending.wait_on()
-                except TimeoutError:
-                    text = "Redis: no answer in time from the node that has the counter now"
-                    raise BackendError(text, in_doubt=True) from None
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    await pending.wait()
+            except TimeoutError:
+                text = "Redis: no answer in time from the node that has the counter now"
+                raise BackendError(text, in_doubt=True) from None
         if pending.failed is not None:
             raise pending.failed.with_traceback(None)
         error = pending.batch.errors.get(command)
@@ -154,7 +146,7 @@ class PendingBatch:
 
 
 class Gathering:
-    """A call without a task whose updates went to several batches.
+    """A call whose updates went to several batches.
 
     Args:
         tickets: For each update its batch, its command there, and what was added to it.
@@ -169,12 +161,11 @@ class Gathering:
         batches = {id(pending): pending for pending, _, _ in tickets if pending.failed is None}
         self._batches_left = len(batches)
         for pending in batches.values():
-            pending.gatherings.append(self)
+            pending.on_done.append(self._batch_done)
         if not batches:
             self._finish()
 
-    def batch_done(self) -> None:
-        """The replies of one of the batches are parsed, or it has failed."""
+    def _batch_done(self) -> None:
         self._batches_left -= 1
         if not self._batches_left:
             self._finish()
@@ -187,6 +178,11 @@ class Gathering:
                 return
             counts.append(pending.batch.offsets[command] + added)
         self.call.counted(counts)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():  # it may have been cancelled
+        waiter.set_result(None)
 
 
 async def gather_counts(tickets: Sequence[tuple[PendingBatch, int, int]]) -> Sequence[int]:

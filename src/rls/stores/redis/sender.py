@@ -64,36 +64,30 @@ class Sender:
     @property
     def is_idle(self) -> bool:
         """Whether all that was given to it is answered."""
-        return self.in_flight is None and self.next_batch.done is None
+        return self.in_flight is None and not self.next_batch.is_scheduled
 
-    def schedule(self) -> asyncio.Future[None]:
+    def schedule(self) -> None:
         """The next batch has its first call: let those that are ready now join, then send it as soon as possible."""
         loop = asyncio.get_running_loop()
         pending = self.next_batch
-        done = pending.done = loop.create_future()
+        pending.is_scheduled = True
         if self.connection is not None and self.in_flight is None:
             # Its time begins when it is sent: it waits for nothing but this loop.
             loop.call_soon(self.flush)
-            return done
+            return
         timeout = self._options.timeout_seconds
         pending.deadline = loop.time() + timeout
         if self.connection is None:
             self._on_needed()
             if self._timer is None:
                 self._timer = loop.call_later(timeout, self._late)
-        return done
 
     def send_soon(self) -> None:
         """Send the next batch, whether or not there is a call for it."""
-        if self.next_batch.done is None:
-            self.schedule()
-        else:
+        if self.next_batch.is_scheduled:
             asyncio.get_running_loop().call_soon(self.flush)
-
-    def hold(self) -> None:
-        """Keep the next batch for the next write, whenever that is: no call waits for it."""
-        if self.next_batch.done is None:
-            self.next_batch.done = asyncio.get_running_loop().create_future()
+        else:
+            self.schedule()
 
     def attach(self, connection: NodeConnection) -> None:
         """There is a *connection*."""
@@ -121,9 +115,9 @@ class Sender:
         return failed
 
     def flush(self) -> None:
-        """Send the next batch if there is a call for it, and no write is under way."""
+        """Send the next batch if it is scheduled, and no write is under way."""
         connection, pending = self.connection, self.next_batch
-        if connection is None or self.in_flight is not None or pending.done is None:
+        if connection is None or self.in_flight is not None or not pending.is_scheduled:
             return
         self.next_batch = PendingBatch(self._address)
         self.in_flight = pending
@@ -131,7 +125,7 @@ class Sender:
         tracker = self._tracker
         tracker.sweep()
         commands = pending.batch.pack(tracker.with_ttl, tracker.seconds_to_live)
-        loop = pending.done.get_loop()
+        loop = asyncio.get_running_loop()
         now, timeout = loop.time(), self._options.timeout_seconds
         pending.deadline = max(pending.deadline or now + timeout, now + _LEAST_SHARE * timeout)
         self._timer = loop.call_at(pending.deadline, self._overdue)
@@ -147,7 +141,6 @@ class Sender:
         self._on_replies(pending)
         if pending.failed is None:
             self._report(pending)
-            pending.uncancelled().set_result(None)
         self.flush()  # first: Redis counts while its replies are passed on
         if pending.failed is None:
             pending.wake()

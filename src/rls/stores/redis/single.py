@@ -65,7 +65,7 @@ class RedisStore(CounterStore):
         tickets = []
         for update in updates:
             tickets.append(add(update))  # noqa: PERF401 - a comprehension costs a call, and this runs for every check
-        if pending.done is None:
+        if not pending.is_scheduled:
             self._sender.schedule()
         pending.waiting.append((tickets, done))
         return None

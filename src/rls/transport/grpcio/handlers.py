@@ -171,5 +171,5 @@ def _was_cancelled(error: BaseException) -> bool:
 def _failure(error: BaseException) -> tuple[grpc.StatusCode, str]:
     code, text = status_of(error)
     if code is StatusCode.INTERNAL and not isinstance(error, Aborted):
-        _LOG.error("a call failed, which is a bug", exc_info=error)
+        _LOG.error("internal error: a call failed (please report)", exc_info=error)
     return _CODES[code], text

@@ -176,7 +176,7 @@ class HttpListener:
         try:
             return connection.feed()
         except Exception:  # noqa: BLE001 - one must not take the others with it
-            _LOG.exception("a connection failed, which is a bug")
+            _LOG.exception("internal error: a connection failed (please report)")
             connection.abort()
             return False
 

@@ -219,5 +219,5 @@ class Hub:
         try:
             what(*args)
         except Exception:  # noqa: BLE001 - see above
-            _LOG.exception("a connection failed, which is a bug")
+            _LOG.exception("internal error: a connection failed (please report)")
             connection.abort()

@@ -278,7 +278,7 @@ class Stream(Receiver):
             code, text = status_of(error)
             self.connection.fail(self._stream_id, code, text)  # nothing, where the call is over already
             if code is StatusCode.INTERNAL and not isinstance(error, Aborted):
-                _LOG.error("a call failed, which is a bug", exc_info=error)
+                _LOG.error("internal error: a call failed (please report)", exc_info=error)
             if not isinstance(error, Exception | asyncio.CancelledError):
                 raise
         else:

@@ -185,5 +185,5 @@ class TaskCalls:
                 return
         code, text = status_of(error)
         if code is StatusCode.INTERNAL and not isinstance(error, Aborted):
-            _LOG.error("a call failed, which is a bug", exc_info=error)
+            _LOG.error("internal error: a call failed (please report)", exc_info=error)
         connection.fail(stream_id, code, text)

@@ -1,14 +1,14 @@
-"""Form a Redis Cluster out of empty nodes, and heal one whose nodes lost their address, their data or each other.
+"""Form a Redis Cluster from empty nodes, or repair one whose nodes lost their address, their data or each other.
 
-One pass, and safe to repeat: whatever it finds well it leaves alone. Run by the CronJob `redis-keeper`.
+Each run is one pass and safe to repeat: it does not touch healthy nodes. The CronJob `redis-keeper` runs it.
 
-REDIS_NODES          host:port of every node that there shall be, separated by blanks
-REDIS_REPLICAS       of each primary; 1
+REDIS_NODES          HOST:PORT of every expected node, separated by spaces
+REDIS_REPLICAS       replicas of each primary; default 1
 REDIS_USER, REDIS_PASSWORD_FILE, REDIS_TLS
-                     how nodes are asked; the last is a folder with ca.crt, tls.crt and tls.key
-REDIS_DEADLINE       seconds that nodes have to agree; 60
+                     credentials for the nodes; the last is a directory with ca.crt, tls.crt and tls.key
+REDIS_DEADLINE       seconds in which the nodes must agree; default 60
 
-Exits with 0 when all is well, else with 1 and the reason: nodes that cannot be reached, above all.
+Exit codes: 0 cluster healthy, 1 cluster unhealthy; the last line says why, e.g. nodes that cannot be reached.
 """
 
 import os
@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 5
 
 
 class Line(NamedTuple):
-    """What a node knows of another, or of itself: a line of CLUSTER NODES."""
+    """What a node knows of another or of itself: a line of CLUSTER NODES."""
 
     id: str
     bus: int
@@ -37,8 +37,8 @@ class Line(NamedTuple):
     slots: frozenset[int]
 
 
-class NotWell(Exception):
-    """What this pass could not repair."""
+class Unhealthy(Exception):
+    """This pass could not repair it."""
 
 
 def parse_nodes(text: str) -> dict[str, Line]:
@@ -70,10 +70,10 @@ class Node:
         self.client = client
         # CLUSTER MEET takes no names.
         self.address = (address_of(host, int(port)), int(port))
-        self.look()
+        self.refresh()
 
-    def look(self) -> None:
-        """Ask it anew what it knows."""
+    def refresh(self) -> None:
+        """Ask it again for CLUSTER NODES."""
         self.lines = parse_nodes(self.ask("CLUSTER", "NODES"))
         self.me = next(line for line in self.lines.values() if "myself" in line.flags)
 
@@ -86,12 +86,12 @@ class Node:
 
     @property
     def is_empty(self) -> bool:
-        """It knows nobody, serves nothing and holds nothing."""
+        """Whether it knows no other node, serves no slots and holds no keys."""
         return len(self.lines) == 1 and not self.me.slots and self.ask("DBSIZE") == "0"
 
     def has_slots(self) -> bool:
         """Whether it serves any now."""
-        self.look()
+        self.refresh()
         return bool(self.me.slots)
 
     @property
@@ -99,12 +99,12 @@ class Node:
         return "master" in self.me.flags
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         return "cluster_state:ok" in self.ask("CLUSTER", "INFO")
 
 
 class Cluster:
-    """The nodes that can be reached, out of those that there shall be."""
+    """The reachable ones of the expected nodes."""
 
     def __init__(self, nodes: Sequence[Node], expected: int, replicas: int, deadline_seconds: float) -> None:
         self.nodes = nodes
@@ -113,25 +113,25 @@ class Cluster:
         self._primaries = expected // (1 + replicas)
         self._deadline_seconds = deadline_seconds
 
-    def keep(self) -> None:
-        """Form or heal it.
+    def repair(self) -> None:
+        """Form or repair it.
 
         Raises:
-            NotWell: It cannot be done now.
+            Unhealthy: It cannot be done now.
         """
         if all(node.is_empty for node in self.nodes):
             if not self.is_whole:
-                raise NotWell("there is no cluster yet, and not all nodes can be reached")
+                raise Unhealthy("no cluster yet, and not all expected nodes can be reached")
             self._form()
             return
         self._meet()
         if self.is_whole:
-            # Who is missing in a cluster whose nodes are all here never comes back.
+            # All expected nodes are here, so any other node that they know never comes back.
             self._take_over()
-            self._forget_the_lost()
+            self._forget_lost()
             self._serve_all_slots()
-            self._employ_the_idle()
-        self._await_well()
+            self._employ_idle()
+        self._await_healthy()
 
     def _form(self) -> None:
         say(f"forming a cluster of {len(self.nodes)} nodes")
@@ -145,10 +145,10 @@ class Cluster:
         for number, node in enumerate(self.nodes[self._primaries :], 1):
             # Nodes whose numbers differ by the count of primaries tend to share a zone: replicas are set off by one.
             self._replicate(node, self.nodes[number % self._primaries])
-        self._await_well()
+        self._await_healthy()
 
     def _meet(self) -> None:
-        """Let all know each other, at the addresses that they have now."""
+        """Introduce all nodes to each other, at their current addresses."""
         first = self.nodes[0]
         for node in self.nodes[1:]:
             if not (knows(first, node) and knows(node, first)):
@@ -157,11 +157,11 @@ class Cluster:
         self._eventually(self._all_know_all, "all nodes know each other")
 
     def _all_know_all(self) -> bool:
-        self._look()
+        self._refresh()
         return all(knows(node, other) for node in self.nodes for other in self.nodes)
 
     def _take_over(self) -> None:
-        """Where a primary is gone, and too many with it for a vote, its replica takes its place."""
+        """Let replicas replace lost primaries, where too many are lost for a vote."""
         for node in self.nodes:
             lost = node.lines.get(node.me.primary)
             # Where another replica has taken over, no slots are left with it.
@@ -169,9 +169,9 @@ class Cluster:
                 say(f"{node.name} takes over from {lost.id}, which is lost")
                 node.ask("CLUSTER", "FAILOVER", "TAKEOVER")
                 self._eventually(node.has_slots, "it took over")
-        self._look()
+        self._refresh()
 
-    def _forget_the_lost(self) -> None:
+    def _forget_lost(self) -> None:
         lost = {line.id for node in self.nodes for line in node.lines.values()} - self._ids()
         for node_id in sorted(lost):
             say(f"forgetting {node_id}, which is lost")
@@ -180,10 +180,10 @@ class Cluster:
                 if node_id in node.lines and node.me.primary != node_id:
                     node.ask("CLUSTER", "FORGET", node_id)
         if lost:
-            self._look()
+            self._refresh()
 
     def _serve_all_slots(self) -> None:
-        """Slots whose counters are lost begin anew on idle nodes, or else on the primary that has the fewest."""
+        """Assign slots that nobody serves, whose counters are lost, to idle nodes, or else to the smallest primary."""
         serving = [node for node in self.nodes if node.is_primary and node.me.slots]
         missing = sorted(set(range(SLOTS)) - frozenset().union(*(node.me.slots for node in serving)))
         if not missing:
@@ -200,11 +200,11 @@ class Cluster:
         self._eventually(lambda: self._all_agree_on(takers), "all nodes see who serves them")
 
     def _all_agree_on(self, takers: Sequence[Node]) -> bool:
-        self._look()
+        self._refresh()
         return all(node.lines[taker.me.id].slots == taker.me.slots for node in self.nodes for taker in takers)
 
-    def _employ_the_idle(self) -> None:
-        """Nodes that came back empty follow the primaries that have the fewest replicas."""
+    def _employ_idle(self) -> None:
+        """Make empty nodes replicas of the primaries with the fewest replicas."""
         for node in self.nodes:
             if node.is_primary and not node.me.slots:
                 serving = [one for one in self.nodes if one.is_primary and one.me.slots]
@@ -215,35 +215,35 @@ class Cluster:
 
     def _replicate(self, node: Node, primary: Node) -> None:
         def has_heard() -> bool:
-            node.look()
+            node.refresh()
             return "master" in node.lines[primary.me.id].flags
 
         # One that has just taken over is still a replica for those who have not heard of it.
         self._eventually(has_heard, f"{node.name} has heard that {primary.name} is a primary")
         say(f"{node.name} becomes a replica of {primary.name}")
         node.ask("CLUSTER", "REPLICATE", primary.me.id)
-        node.look()
+        node.refresh()
 
-    def _await_well(self) -> None:
-        def is_well() -> bool:
-            return all(node.is_well for node in self.nodes)
+    def _await_healthy(self) -> None:
+        def is_healthy() -> bool:
+            return all(node.is_healthy for node in self.nodes)
 
-        self._eventually(is_well, "all nodes say that the cluster is well")
+        self._eventually(is_healthy, "all nodes report a healthy cluster")
         if not self.is_whole:
-            raise NotWell("not all nodes can be reached")
+            raise Unhealthy("not all expected nodes can be reached")
 
     def _ids(self) -> set[str]:
         return {node.me.id for node in self.nodes}
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         for node in self.nodes:
-            node.look()
+            node.refresh()
 
     def _eventually(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + self._deadline_seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise NotWell(f"waited in vain until {what}")
+                raise Unhealthy(f"timed out waiting until {what}")
             time.sleep(0.1)
 
 
@@ -276,7 +276,7 @@ def add_slots(node: Node, slots: Sequence[int]) -> None:
 
 
 def reachable(env: Mapping[str, str]) -> list[Node]:
-    """The nodes that answer, in the order of REDIS_NODES."""
+    """The nodes that respond, in the order of REDIS_NODES."""
     options: dict[str, Any] = {
         "username": env.get("REDIS_USER"),
         "socket_timeout": TIMEOUT_SECONDS,
@@ -307,14 +307,14 @@ def main(env: Mapping[str, str]) -> int:
     nodes = reachable(env)
     replicas, deadline_seconds = int(env.get("REDIS_REPLICAS", "1")), float(env.get("REDIS_DEADLINE", "60"))
     try:
-        Cluster(nodes, len(env["REDIS_NODES"].split()), replicas, deadline_seconds).keep()
-    except (NotWell, RedisError, OSError) as error:
-        say(f"not well: {error}")
+        Cluster(nodes, len(env["REDIS_NODES"].split()), replicas, deadline_seconds).repair()
+    except (Unhealthy, RedisError, OSError) as error:
+        say(f"cluster unhealthy: {error}")
         return 1
     finally:
         for node in nodes:
             node.client.close()
-    say("well")
+    say("cluster healthy")
     return 0
 
 

@@ -18,10 +18,10 @@ from tests.redis_server import wait_until
 def test_six_empty_nodes_become_a_cluster_and_a_second_pass_changes_nothing(nodes: Nodes) -> None:
     formed = nodes.keep()
 
-    assert (formed.returncode, formed.stdout.splitlines()[-1]) == (0, "well"), formed.stdout + formed.stderr
+    assert (formed.returncode, formed.stdout.splitlines()[-1]) == (0, "cluster healthy"), formed.stdout + formed.stderr
     wait_until(nodes.is_whole, "the replicas have caught up")
     assert nodes.roles() == ["master"] * 3 + ["slave"] * 3
-    assert nodes.keep().stdout == "well\n"
+    assert nodes.keep().stdout == "cluster healthy\n"
 
 
 def test_no_cluster_is_formed_while_a_node_is_missing(nodes: Nodes) -> None:
@@ -30,7 +30,7 @@ def test_no_cluster_is_formed_while_a_node_is_missing(nodes: Nodes) -> None:
     passed = nodes.keep()
 
     assert passed.returncode == 1
-    assert passed.stdout.endswith("not well: there is no cluster yet, and not all nodes can be reached\n")
+    assert passed.stdout.endswith("cluster unhealthy: no cluster yet, and not all expected nodes can be reached\n")
     assert all(
         nodes.one(number).execute_command("CLUSTER", "INFO").count(b"cluster_known_nodes:1\r") for number in (0, 4)
     )

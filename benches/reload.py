@@ -1,0 +1,268 @@
+"""`make reload`: what loads of rules do to the checks beside them.
+
+A real `rls serve` answers 5,000 checks a second while 100,000 rules are added, changed and removed, and while a small file
+beside them changes. The server tells how long turns of its loop take; the client tells how long its calls took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from benches import processes
+from benches.frames import PATH
+from benches.machine import cpu_seconds, describe, family, on_core, others_seconds, resident_mib
+from benches.messages import RULES, message
+from benches.processes import LOAD_CORE, Missing, Running
+from examples.mesh.http import ask
+from examples.mesh.processes import free_port
+
+RULES_ADDED = 100_000
+CHECKS_PER_SECOND = 5_000
+_CONNECTIONS = 10
+_QUIET_SECONDS = 3.0
+_LONGEST_SECONDS = 120.0
+_BUCKET = re.compile(r'^rls_loop_turn_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a change of rules did.
+
+    Attributes:
+        name: What changed.
+        seconds: From the change of the file to the rules in force.
+        cpu: CPU of the server and of the process that compiles, in seconds.
+        turns: Turns of the loop that were sampled, by the upper bound of their length in seconds.
+        p50_ms: Of the calls that were made until `_QUIET_SECONDS` after the load.
+        p999_ms: Of these calls.
+        worst_ms: Of these calls.
+        calls: Number of these calls.
+        resident_mib: Memory of the server afterwards.
+        others: CPU that anything else on the machine used meanwhile, in cores.
+    """
+
+    name: str
+    seconds: float
+    cpu: float
+    turns: dict[str, int]
+    p50_ms: float
+    p999_ms: float
+    worst_ms: float
+    calls: int
+    resident_mib: float
+    others: float
+
+    def longer_than(self, seconds: float) -> int:
+        """Sampled turns that took longer than a bound of the histogram."""
+        return sum(number for bound, number in self.turns.items() if float(bound) > seconds)
+
+
+class Server:
+    """The server under load."""
+
+    def __init__(self, process: Running, http: int, folder: Path, log: Path) -> None:
+        self.process = process
+        self.rules = folder / "rules"
+        self._http = http
+        self._folder = folder
+        self._log = log
+
+    def measure(self, name: str, change: Callable[[], object] | None) -> Load:
+        """Make *change* under load, and wait until it is in force."""
+        with self._calls() as calls:
+            time.sleep(1.0)
+            turns, loads = self._turns(), self._loads()
+            pids = family(self.process.pid)
+            used, others, began = cpu_seconds(pids), others_seconds(pids), time.monotonic()
+            if change is not None:
+                change()
+            while change is not None and self._loads() == loads:
+                if time.monotonic() - began > _LONGEST_SECONDS:
+                    raise TimeoutError(f"{name}: no load within {_LONGEST_SECONDS:g} s")
+                time.sleep(0.02)
+            seconds = time.monotonic() - began
+            time.sleep(_QUIET_SECONDS)  # the old rules are freed
+            # The process that compiles has gone by now, and its parent knows what it used.
+            used = cpu_seconds(pids) + self._children_seconds() - used
+            passed = time.monotonic() - began
+            others = others_seconds(pids) - others
+            turns = {bound: number - turns.get(bound, 0) for bound, number in self._turns().items()}
+            took = calls.stop(passed + 1.0)
+        return Load(
+            name=name,
+            seconds=round(seconds, 2),
+            cpu=round(used, 2),
+            turns=turns,
+            p50_ms=_quantile(took, 0.5),
+            p999_ms=_quantile(took, 0.999),
+            worst_ms=_quantile(took, 1.0),
+            calls=len(took),
+            resident_mib=round(resident_mib(self.process.pid), 1),
+            others=round(others / passed, 2),
+        )
+
+    def _calls(self) -> _Calls:
+        return _Calls(self.process, self._folder)
+
+    def _loads(self) -> int:
+        return len(re.findall(r"\brules_loaded\b", self._log.read_text()))
+
+    def _turns(self) -> dict[str, int]:
+        """Turns by bucket, not cumulative."""
+        page = ask(self._http, "/metrics").body.decode()
+        numbers, before = {}, 0.0
+        for bound, number in _BUCKET.findall(page):
+            numbers[bound], before = int(float(number) - before), float(number)
+        return numbers
+
+    def _children_seconds(self) -> float:
+        """CPU of children that have ended and were waited for (proc(5), stat: cutime, cstime)."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+class _Calls:
+    """h2load at a steady rate, until it is stopped."""
+
+    def __init__(self, server: Running, folder: Path) -> None:
+        payload = message(1)
+        (folder / "body").write_bytes(b"\0" + len(payload).to_bytes(4, "big") + payload)
+        self._times = folder / "times"
+        self._times.unlink(missing_ok=True)
+        command = [*on_core(LOAD_CORE), "h2load", "-D", f"{_LONGEST_SECONDS:.0f}s", "-c", str(_CONNECTIONS), "-t", "1"]
+        command += ["--rps", str(CHECKS_PER_SECOND // _CONNECTIONS), "-m", "32", "-d", str(folder / "body")]
+        command += ["--log-file", str(self._times)]
+        command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{server.address}{PATH}"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self, seconds: float) -> list[float]:
+        """Milliseconds that calls took, of those that were started in the last *seconds*, in order."""
+        self._end()
+        lines = [line.split() for line in self._times.read_text().splitlines()]
+        calls = [(int(line[0]), int(line[2]) / 1000) for line in lines if len(line) == 3]
+        last = max((started for started, _ in calls), default=0)
+        return sorted(took for started, took in calls if started >= last - seconds * 1e6)
+
+    def _end(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2) if ordered else 0.0
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file at once."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def many(limit: int) -> str:
+    """`RULES_ADDED` rules of one domain."""
+    rules = (
+        f"- key: company_id\n  value: company-{number:06}\n"
+        f"  rate_limit: {{unit: minute, requests_per_unit: {limit + number % 1000}}}\n"
+        for number in range(RULES_ADDED)
+    )
+    return "domain: many\ndescriptors:\n" + "".join(rules)
+
+
+def few(domain: str, key: str) -> str:
+    """One rule."""
+    return f"domain: {domain}\ndescriptors:\n- {{key: {key}, rate_limit: {{unit: hour, requests_per_unit: 5}}}}\n"
+
+
+def loads(server: Server) -> list[Load]:
+    """All that is measured, in this order."""
+    big, small, beside = (server.rules / f"{name}.yaml" for name in ("big", "small", "beside"))
+    first, second = many(1), many(2)
+    changes: list[tuple[str, Callable[[], object] | None]] = [
+        ("nothing, for comparison", None),
+        ("a small file, without many rules beside it", lambda: write(small, few("few", "b"))),
+        (f"{RULES_ADDED:,} rules added", lambda: write(big, first)),
+        ("a small file of another domain beside them", lambda: write(small, few("few", "c"))),
+        ("a small file of the same domain beside them", lambda: write(beside, few("many", "d"))),
+        ("SIGHUP, nothing changed", lambda: os.kill(server.process.pid, signal.SIGHUP)),
+        (f"{RULES_ADDED:,} rules changed", lambda: write(big, second)),
+        (f"{RULES_ADDED:,} rules removed", big.unlink),
+    ]
+    found = []
+    for name, change in changes:
+        found.append(server.measure(name, change))
+        print(json.dumps(asdict(found[-1])), file=sys.stderr, flush=True)
+    return found
+
+
+def report(found: list[Load]) -> str:
+    """Markdown."""
+    lines = ["# Loads of rules under 5,000 checks a second", ""]
+    lines += [f"- {key}: {value}" for key, value in describe().items()]
+    lines += [
+        "- the server and the process that compiles share one core, the load has the other one",
+        "",
+        (
+            "Turns are sampled 100 times a second (`rls_loop_turn_seconds`). *Calls* are all calls from the change until"
+            f" {_QUIET_SECONDS:g} s after the load, as the client saw them. *Others* is CPU that other programs on the machine used,"
+            " in cores: they lengthen turns and calls."
+        ),
+        "",
+        (
+            "| change | load s | CPU s | turns | over 1 ms | over 2.5 ms | over 5 ms | over 10 ms | p50 ms | p99.9 ms | worst ms"
+            " | MiB | others |"
+        ),
+        "| --- |" + " ---: |" * 12,
+    ]
+    for one in found:
+        turns = " | ".join(str(one.longer_than(bound)) for bound in (0.001, 0.0025, 0.005, 0.01))
+        lines.append(
+            f"| {one.name} | {one.seconds:.1f} | {one.cpu:.1f} | {sum(one.turns.values())} | {turns} | {one.p50_ms:.2f} |"
+            f" {one.p999_ms:.2f} | {one.worst_ms:.1f} | {one.resident_mib:.0f} | {one.others:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benches.reload", description=__doc__)
+    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
+    arguments = parser.parse_args()
+    try:
+        processes.need("h2load", "nghttp2-client")
+        with tempfile.TemporaryDirectory(prefix="rls-reload-") as path:
+            folder, http = Path(path), free_port()
+            rules = folder / "rules"
+            rules.mkdir()
+            (rules / "mesh.yaml").write_text(RULES)
+            (rules / "small.yaml").write_text(few("few", "a"))
+            (rules / "beside.yaml").write_text(few("many", "a"))
+            with processes.serve(folder, rules, "memory://", http, []) as process:
+                log = folder / f"log-{process.address.rpartition(':')[2]}"
+                found = loads(Server(process, http, folder, log))
+    except Missing as missing:
+        sys.exit(f"reload: {missing}")
+    text = report(found)
+    (arguments.into / "reload.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

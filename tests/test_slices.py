@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from rls import slices
+from rls.slices import STEP, Slices, chunks, finish, run, sort
+
+
+def counting(number: int, seen: list[int]):
+    for step in range(number):
+        seen.append(step)
+        yield
+    return "done"
+
+
+@pytest.mark.parametrize("eager", [False, True])
+async def test_work_gives_way_between_slices(monkeypatch: pytest.MonkeyPatch, eager: bool) -> None:
+    """Another task runs between any two of them: here each step takes as long as a slice."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += slices.SLICE_SECONDS
+        return now[0]
+
+    monkeypatch.setattr("rls.slices.time.monotonic", clock)
+    seen: list[int] = []
+    others: list[int] = []
+
+    async def other() -> None:
+        while True:
+            others.append(len(seen))
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    assert await run(counting(5, seen), eager=eager) == "done"
+    task.cancel()
+    assert {1, 2, 3, 4, 5} <= set(others)
+
+
+async def test_a_slice_holds_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rls.slices.time.monotonic", lambda: 0.0)
+    seen: list[int] = []
+    ran: list[None] = []
+    asyncio.get_running_loop().call_soon(ran.append, None)
+    assert await Slices().run(counting(100, seen)) == "done"
+    assert len(seen) == 100
+    assert not ran, "it never waited"
+
+
+async def test_it_waits_for_as_long_as_it_worked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it takes at most half of the loop's time."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    times = iter([0.0, 0.0004, 0.003, 10.0, 10.0015, 20.0])
+    monkeypatch.setattr("rls.slices.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("rls.slices.asyncio.sleep", sleep)
+    work = Slices()
+    for _ in range(3):
+        await work.next()
+    assert waited == pytest.approx([0.003, 0.0015])
+
+
+def test_finish_takes_all_steps_at_once() -> None:
+    seen: list[int] = []
+    assert finish(counting(3, seen)) == "done"
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("number", [0, 1, STEP, 5 * STEP + 1])
+def test_sorting_in_steps(number: int) -> None:
+    items = [random.randrange(100) for _ in range(number)]
+    steps = sort([(item, place) for place, item in enumerate(items)], key=lambda pair: pair[0])
+    assert finish(steps) == sorted(((item, place) for place, item in enumerate(items)), key=lambda pair: pair[0])
+    assert sum(1 for _ in sort(items, key=int)) >= number / STEP
+
+
+def test_chunks() -> None:
+    assert list(chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert not list(chunks([]))
