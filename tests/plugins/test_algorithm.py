@@ -168,7 +168,7 @@ async def test_answers_and_metrics_are_as_for_any_limit(store: CounterStore, clo
 
 
 class Frail(MemoryStore):
-    """Memory that fails as it is told: what it is given instead of counting makes the error."""
+    """Memory that fails while `counts` is not None, with an error that holds these counts."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock=clock)
@@ -254,7 +254,7 @@ def test_a_server_finds_it_by_its_entry_point(rules: int, server: RedisServer, t
 
 
 def test_another_algorithm_makes_another_revision() -> None:
-    """Pods that count a rule in different ways are told apart."""
+    """Pods that count a rule in different ways have different revisions."""
     limits = [RateLimit(1, Unit.DAY), RateLimit(1, Unit.DAY, algorithm="sliding_window")]
     nodes = [TrieNode(rule=Rule("domain", "path", limit)) for limit in limits]
     assert said_by(nodes[0]) != said_by(nodes[1])
