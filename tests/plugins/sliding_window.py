@@ -43,3 +43,6 @@ class SlidingWindow:
 
     def refund(self, updates: Sequence[CounterUpdate]) -> list[CounterUpdate]:
         return [update.with_amount(-update.amount) for update in updates if update.amount > 0]
+
+
+SLIDING_WINDOW = SlidingWindow()

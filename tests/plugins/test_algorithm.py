@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from rls.api.client import Client
 from rls.api.service import Service
 from rls.core.algorithms import ALGORITHMS
 from rls.core.decide import Decision
-from rls.core.model import Code
-from rls.core.rules import OnBackendError
+from rls.core.model import Code, RateLimit, Request, Unit
+from rls.core.rules import OnBackendError, Rule, TrieNode
 from rls.core.update import CounterUpdate
+from rls.engine.digests import said_by
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.limiter import Limiter
 from rls.errors import BackendError
@@ -25,8 +27,11 @@ from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.redis import RedisStore
 from tests.counters import PATIENT, until
-from tests.plugins.sliding_window import SlidingWindow
+from tests.plugins import sliding_window
+from tests.plugins.installed import installed
+from tests.plugins.sliding_window import SLIDING_WINDOW
 from tests.redis_server import RedisServer, newest_binary, running
+from tests.rls_process import RlsProcess
 from tests.tries import descriptor, request
 
 START = 1_700_000_040  # the start of a minute
@@ -52,7 +57,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ALGORITHMS, SlidingWindow.name, SlidingWindow())
+    monkeypatch.setitem(ALGORITHMS, SLIDING_WINDOW.name, SLIDING_WINDOW)
 
 
 @pytest.fixture
@@ -163,7 +168,7 @@ async def test_answers_and_metrics_are_as_for_any_limit(store: CounterStore, clo
 
 
 class Frail(MemoryStore):
-    """Memory that fails as it is told: what it is given instead of counting makes the error."""
+    """Memory that fails while `counts` is not None, with an error that holds these counts."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock=clock)
@@ -225,6 +230,34 @@ async def test_policies_that_count_nothing_decide_too(policy: OnBackendError, cl
     decision = await ask(limiter_on(store, clock, tmp_path, policies=policies))
     assert decision.code is (OK if policy is OnBackendError.ALLOW else OVER)
     await policies.aclose()
+
+
+@pytest.mark.parametrize("rules", [1, 3_000])
+def test_a_server_finds_it_by_its_entry_point(rules: int, server: RedisServer, tmp_path: Path) -> None:
+    """Also where a process of its own compiles a large file."""
+    with server.client() as client:
+        client.flushall()
+    text = RULES.format(refund="false") + "".join(
+        f"  - key: key_{n}\n    rate_limit: {{unit: day, requests_per_unit: 1}}\n" for n in range(rules)
+    )
+    path = installed(tmp_path, sliding_window, "rls.algorithms", "sliding_window = sliding_window:SLIDING_WINDOW")
+    process = RlsProcess(tmp_path, "--backend", server.url, rules=text, env={"PYTHONPATH": path})
+    try:
+        assert process.readiness() == ["enforced", [], []]
+        with Client(process.addresses["grpc"]) as client:
+            answer = client.check(Request("domain", (descriptor(("company", "acme")),)), timeout=PATIENT)
+        assert answer.statuses[0].limit_remaining == 9
+        with server.client() as counters:
+            assert b"sliding" in b"".join(counters.scan_iter("*company*"))
+    finally:
+        process.kill()
+
+
+def test_another_algorithm_makes_another_revision() -> None:
+    """Pods that count a rule in different ways have different revisions."""
+    limits = [RateLimit(1, Unit.DAY), RateLimit(1, Unit.DAY, algorithm="sliding_window")]
+    nodes = [TrieNode(rule=Rule("domain", "path", limit)) for limit in limits]
+    assert said_by(nodes[0]) != said_by(nodes[1])
 
 
 def test_a_name_that_is_not_in_the_table_is_an_error_that_lists_them(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A store from outside: the conformance suite, and a server that finds the store by its entry point."""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from rls.stores.schemes import StoreOptions
 from rls.testing.store_conformance import StoreConformance
 from tests.counters import PATIENT, until
 from tests.plugins import sqlite_store
+from tests.plugins.installed import installed
 from tests.plugins.sqlite_store import SqliteStore
 from tests.rls_process import RlsProcess
 
@@ -33,13 +33,7 @@ class TestSqlite(StoreConformance):
 @pytest.fixture
 def python_path(tmp_path: Path) -> str:
     """Where a distribution with the store is installed, and all that is found already."""
-    folder = tmp_path / "installed"
-    about = folder / "sqlite_counters-1.0.dist-info"
-    about.mkdir(parents=True)
-    shutil.copy(str(sqlite_store.__file__), folder / "sqlite_counters.py")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: sqlite-counters\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[rls.stores]\nsqlite = sqlite_counters:open_sqlite\n")
-    return os.pathsep.join((str(folder), *sys.path))
+    return installed(tmp_path, sqlite_store, "rls.stores", "sqlite = sqlite_store:open_sqlite")
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rls.config import lint
+from rls.config.algorithms import ALGORITHMS
 from rls.config.foreign import foreign
 from rls.config.intent import doubts
 from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse_in_steps
 from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
 from rls.config.scalars import NULL
 from rls.config.schema import DESCRIPTOR, DOCUMENT, RATE_LIMIT, REPLACED, SHAPES
-from rls.core.algorithms import ALGORITHMS
 from rls.core.model import FIXED_WINDOW, MAX_WINDOW_SECONDS, Entry, RateLimit, Unit
 from rls.core.rules import OnBackendError, Rule, TrieNode, Wildcard
 from rls.errors import ConfigError, Diagnostic, SourceLocation

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from rls.core.algorithms import ALGORITHMS
+from rls.config.algorithms import ALGORITHMS
 from rls.core.model import FIXED_WINDOW, UINT32_MAX, Unit
 from rls.core.rules import OnBackendError
 

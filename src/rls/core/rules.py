@@ -181,7 +181,7 @@ class Domain:
             levels.append(node.children())
 
     def example(self) -> list[Entry]:
-        """Entries of a descriptor that leads to one of its rules, with *acme* for any value; none where there is none."""
+        """Entries of a descriptor that leads to one of its rules, with *acme* for any value; empty without a rule."""
         return _entries_below(self.root)
 
 

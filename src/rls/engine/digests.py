@@ -55,7 +55,9 @@ def said_by(node: TrieNode) -> tuple[object, ...]:
 
 def _said_by_rule(rule: Rule) -> tuple[object, ...]:
     limit = rule.limit
-    counted = None if limit is None else (limit.requests_per_unit, limit.unit.name, limit.unit_multiplier, limit.name)
+    counted = None
+    if limit is not None:
+        counted = limit.requests_per_unit, limit.unit.name, limit.unit_multiplier, limit.name, limit.algorithm
     modes = rule.shadow_mode, rule.quota_mode, rule.detailed_metric
     policy = None if rule.on_backend_error is None else rule.on_backend_error.value
     return rule.path, counted, rule.name, sorted(rule.replaces), modes, rule.metadata, policy

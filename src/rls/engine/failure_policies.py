@@ -42,7 +42,7 @@ class FailurePolicies:
             counts alone.
         capacity: Counters of this process.
         probe_seconds: Between two attempts to reach the store.
-        on_change: Is told why the store fails when it begins to, and "" when it is back.
+        on_change: Called with the reason when the store begins to fail, and with "" when it is back.
         on_no_room: Called with a text for each request with a counter for which there is no room.
         on_refused: Called with a text for each request with a counter that the store refuses, although it counts others.
 

@@ -60,12 +60,12 @@ def _children(node: TrieNode) -> Iterator[tuple[tuple[str, str], TrieNode]]:
 
 
 def _said(rule: Rule) -> tuple[Any, ...]:
-    limit = (
-        None if rule.limit is None else (rule.limit.requests_per_unit, int(rule.limit.unit), rule.limit.unit_multiplier)
-    )
+    limit, counted = rule.limit, None
+    if limit is not None:
+        counted = limit.requests_per_unit, int(limit.unit), limit.unit_multiplier, limit.algorithm
     policy = None if rule.on_backend_error is None else rule.on_backend_error.value
     modes = rule.shadow_mode, rule.quota_mode, rule.detailed_metric
-    return limit, rule.name, tuple(rule.replaces), modes, rule.metadata, policy
+    return counted, rule.name, tuple(rule.replaces), modes, rule.metadata, policy
 
 
 class Receiver:
@@ -130,7 +130,10 @@ class _DocumentBuilder:
 
     def _rule(self, path: str, place: SourceLocation, *said: Any) -> Rule:
         counted, name, replaces, (shadow, quota, detailed), metadata, policy = said
-        limit = None if counted is None else RateLimit(counted[0], Unit(counted[1]), counted[2], name)
+        limit = None
+        if counted is not None:
+            requests, unit, multiplier, algorithm = counted
+            limit = RateLimit(requests, Unit(unit), multiplier, name, sys.intern(algorithm))
         names = frozenset(replaces) if replaces else _NO_NAMES
         decides = None if policy is None else OnBackendError(policy)
         rule = Rule(self._domain, path, limit, name, names, shadow, quota, detailed, metadata, decides, place)

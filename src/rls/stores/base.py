@@ -19,7 +19,7 @@ class StoreBatch(NamedTuple):
         began: When it was sent, in Unix seconds.
         seconds: Until its replies came, or until it failed.
         updates: The updates that it carried. Equal counters are one update, with the sum of their amounts.
-        counts: The count after each of *updates*; None where there is none.
+        counts: The count after each of *updates*; None for one that is not known.
         origins: Whom the updates were for, as observers know them: the `RequestContext` of each call that waits. None for a
             call of the store's own.
         error: Why it failed; "" where it did not.
@@ -71,7 +71,7 @@ class CounterStore(ABC):
         but stays over. A counter is gone some minutes after `expires_at` at the latest.
 
         Returns:
-            The count after each update where they are known at once; *done* is told nothing then. Otherwise None, and
+            The count after each update where they are known at once; *done* hears nothing then. Otherwise None, and
             exactly one method of *done* is called, once: `counted`, or `failed` with one of the errors below.
 
         Raises:
@@ -148,7 +148,7 @@ async def _tell(counting: Coroutine[Any, Any, Sequence[int]], done: Done) -> Non
         counts = await counting
     except BackendError as error:
         done.failed(error)
-    except Exception as bug:  # noqa: BLE001 - a call that is told nothing would wait for ever
+    except Exception as bug:  # noqa: BLE001 - a call that hears nothing waits for ever
         failed = BackendError(f"internal error in the store (please report): {bug!r}", in_doubt=True)
         failed.__cause__ = bug
         done.failed(failed)

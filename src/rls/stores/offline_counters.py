@@ -53,7 +53,7 @@ class OfflineCounters:
     def take(self, now: int, at_most: int) -> Iterator[list[CounterUpdate]]:
         """The updates that the store has not got, of windows that are still open, some at a time.
 
-        They are taken: what becomes of them is to be told to `settle`.
+        The caller reports to `settle` what became of them.
         """
         self._counters.sweep(now)
         missing = iter([counter for counter in self._counters.values() if counter.update.expires_at > now])

@@ -145,7 +145,7 @@ class StoreConformance:
     async def test_what_is_over_stays_over(
         self, store: CounterStore, amounts: list[int], limit: int, at_once: bool
     ) -> None:
-        """As long as nothing is given back, an update is told to be over its limit exactly when it is.
+        """As long as nothing is given back, a count is over the limit exactly when the counter is.
 
         What comes after may count less, by the hits that were over, but never more.
         """

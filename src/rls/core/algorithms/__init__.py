@@ -12,7 +12,7 @@ from rls.core.check import Check
 __all__ = ["ALGORITHMS", "Algorithm", "Window", "algorithm_of", "by_check"]
 
 ALGORITHMS: dict[str, Algorithm] = {FixedWindow.name: FixedWindow()}
-"""One row for each. One from outside is put in here before rules are read."""
+"""One row for each. `rls.config.algorithms` adds those of installed distributions before rules are read."""
 
 _Value = TypeVar("_Value")
 
