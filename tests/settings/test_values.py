@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from rls.settings.values import (
@@ -118,7 +120,7 @@ def test_ipv6_addresses_of_backends_need_brackets(url: str) -> None:
 
 @pytest.mark.parametrize("text", ["a.yaml,b", "a.yaml:b", " a.yaml , b,", ["a.yaml", "b"]])
 def test_paths(text: object) -> None:
-    assert list(parse_paths(text)) == ["a.yaml", "b"]  # type: ignore[call-overload]
+    assert list(parse_paths(text)) == [Path("a.yaml"), Path("b")]  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("text", ["", ",", []])
