@@ -57,7 +57,7 @@ QUICK = Plan((1, 64), (1, 4), (1, 10_000), seconds=0.5, rounds=1)
 
 @contextlib.contextmanager
 def servers(folder: Path, redis: Running) -> Iterator[list[Served]]:
-    """All of them, idle until they are asked."""
+    """All of them, idle until they get calls."""
     url = f"redis://{redis.address}"
     started = [
         (ECHO, "", processes.echo(folder)),

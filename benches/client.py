@@ -41,10 +41,10 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a phase; beside what `Tally` says:
+    """The results of a phase; beside those of `Tally`:
 
     Attributes:
-        unsent: Calls that were due, but that no connection took.
+        unsent: Calls that were due, and for which no connection had room.
         seconds: How long it took.
         p50_ms: Of the calls answered.
         p99_ms: Of the calls answered.
@@ -89,7 +89,7 @@ def measure(
 
     Args:
         address: `host:port` of the server.
-        timeout_ms: After this a call is given up, and the server is told so beforehand; 0 for never.
+        timeout_ms: After this the client gives up a call; the server gets it as the call's deadline. 0 for never.
         proxy: *address* is that of a proxy: send it GETs of as many paths as there are *keys*; 200 is an answer.
     """
     command = [*prefix, sys.executable, "-m", "benches.client", address]

@@ -48,7 +48,7 @@ class Connection:
     Attributes:
         calls: Calls under way: when they were made, by stream, oldest first.
         tally: Where what became of them is counted.
-        on_answer: Is told of each answer in time: when the call was made.
+        on_answer: Called for each answer in time, with the time of the call.
         closed: Whether the connection is gone, and all of its calls with it.
     """
 

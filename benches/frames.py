@@ -1,6 +1,6 @@
-"""As much of HTTP/2 (RFC 9113) and gRPC as a load needs: calls made of bytes that are ready, answers told apart.
+"""As much of HTTP/2 (RFC 9113) and gRPC as a load needs: calls from prepared bytes, answers distinguished.
 
-Header blocks are sent without the dynamic table, and the server is told to do without it too: then a block means the same
+Header blocks are sent without the dynamic table, and SETTINGS tell the server to do without it too: then a block means the same
 every time, and is decoded once.
 """
 
@@ -98,7 +98,7 @@ def _text(value: str) -> bytes:
 
 
 class Outcomes:
-    """What header blocks say about a call: "" is an answer, anything else says why there is none."""
+    """What header blocks say about a call: "" is an answer, anything else the reason of its failure."""
 
     def __init__(self, *, grpc: bool) -> None:
         self._grpc = grpc

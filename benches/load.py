@@ -33,7 +33,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What came of a load.
+    """The results of a load.
 
     Attributes:
         rate: Checks answered per second.
@@ -122,7 +122,7 @@ def _client(server: Running, case: Case, seconds: float, folder: Path) -> tuple[
 
 
 def _commands(stores: Sequence[Running]) -> int:
-    """Commands that Redis has run, but for those that ask."""
+    """Commands that Redis has run, except for those of this measurement."""
     asked = ("cmdstat_info", "cmdstat_hello", "cmdstat_client", "cmdstat_ping", "cmdstat_auth", "cmdstat_cluster")
     return sum(
         stat["calls"]

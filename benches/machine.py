@@ -18,7 +18,7 @@ _NAMED = ("istio-rate-limiter", "uvloop", "grpcio", "protobuf", "redis", "hiredi
 
 
 def on_core(core: int) -> list[str]:
-    """The start of a command that keeps a process on *core*; empty where there is only one core."""
+    """The start of a command that keeps a process on *core*; empty on a machine with only one core."""
     return ["taskset", "-c", str(core)] if (os.cpu_count() or 1) > 1 else []
 
 

@@ -1,4 +1,4 @@
-"""What all servers are asked, and the rules under which they are asked."""
+"""The requests to all servers, and the rules of all servers."""
 
 from __future__ import annotations
 

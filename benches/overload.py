@@ -140,7 +140,7 @@ def _overload(one: Stand, way: Way, plan: Plan) -> Iterator[Row]:
 
 
 def _quiet(one: Stand, peak: float, times: float, plan: Plan) -> Outcome:
-    """What came of it when least else was going on, of a few attempts."""
+    """The best of a few attempts: the one with the least other load."""
     best = None
     for _ in range(_ATTEMPTS):
         new = _outcome(one, peak, times, plan)
@@ -168,7 +168,7 @@ def _outcome(one: Stand, peak: float, times: float, plan: Plan) -> Outcome:
     lost = during[0].lost + upstream.get("upstream_cx_destroy_remote_with_active_rq", 0)
     refused = Counter(during[0].refused)
     if one.envoy is not None:
-        # Whatever it was, Envoy answers 500: what it was, stands in its statistics.
+        # Envoy answers 500 to any failure; its statistics say which one it was.
         refused["HTTP 503"] += upstream.get("upstream_rq_503", 0)
         refused["timed out in Envoy"] = upstream.get("upstream_rq_timeout", 0)
     return Outcome(

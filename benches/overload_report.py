@@ -1,4 +1,4 @@
-"""What came of overloads, as a table, a picture, and JSON."""
+"""The results of overloads, as a table, a picture, and JSON."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of calls at a rate.
+    """The results of calls at a rate.
 
     Attributes:
         offered: Calls per second.
         goodput: Answers in time per second.
-        through_envoy: Share of the requests through Envoy that were answered in time; None where there is none.
+        through_envoy: Share of the requests through Envoy that were answered in time; None without Envoy.
         refused: Calls that got something else than an answer, by what they got.
         timed_out: Calls that the client gave up.
         late: Calls that were answered after that.

@@ -189,7 +189,7 @@ def constant(folder: Path) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def envoyproxy_ratelimit(folder: Path, program: Path, redis_address: str, kind: str = "single") -> Iterator[Running]:
-    """envoyproxy/ratelimit, the Go server; *kind* is `single`, or `cluster` where there are several addresses."""
+    """envoyproxy/ratelimit, the Go server; *kind* is `single`, or `cluster` with several addresses."""
     rules = folder / "go" / "x" / "config"
     rules.mkdir(parents=True, exist_ok=True)
     (rules / "rules.yaml").write_text(RULES)

@@ -63,7 +63,7 @@ class Server:
 
 
 class Traffic:
-    """All that the server gets; *outcomes* counts what came of the calls."""
+    """All that the server gets; *outcomes* counts the results of the calls."""
 
     def __init__(self, server: Server) -> None:
         self.outcomes = Counter[str]()

@@ -53,7 +53,7 @@ CLIENTS = (
 
 @dataclass
 class Tally:
-    """What came of a client's requests."""
+    """The answers to a client's requests."""
 
     client: Client
     answers: list[Answer]

@@ -1,4 +1,4 @@
-"""How requests and what came of them are shown in a terminal."""
+"""How requests and their answers are shown in a terminal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def command(console: Console, line: str) -> None:
 
 
 def wait_for_a_full_window(console: Console, seconds: int, enough: int, what: str) -> None:
-    """Counts start anew with every window of that many *seconds*: let all requests fall into one."""
+    """Counters begin at 0 with every window of that many *seconds*: wait until all requests fit into one."""
     left = seconds - time.time() % seconds
     if left < enough:
         console.print(f"A new {what} begins in {left:.0f} s, and with it all counts: waiting for it.\n")
@@ -57,7 +57,7 @@ def wait_for_a_full_window(console: Console, seconds: int, enough: int, what: st
 
 
 def table(tallies: list[Tally]) -> Table:
-    """What came of all requests."""
+    """The answers to all requests."""
     table = Table(title="Who got through", title_style="bold", title_justify="left")
     table.add_column("who")
     for column in ("requests", "200", "429"):

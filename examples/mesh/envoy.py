@@ -154,7 +154,7 @@ class Envoy(Process):
         return {stat["name"].removeprefix(prefix): stat["value"] for stat in stats if "value" in stat}
 
     def limits(self) -> dict[str, int]:
-        """What came of asking: `ok`, `over_limit`, `error`, `failure_mode_allowed`."""
+        """The results of checks: `ok`, `over_limit`, `error`, `failure_mode_allowed`."""
         return {
             "ok": 0,
             "over_limit": 0,

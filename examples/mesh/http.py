@@ -33,7 +33,7 @@ def ask(
     """The answer of the server on *port* of this machine, asked from the address *source*, which is one of 127.0.0.0/8.
 
     Raises:
-        OSError: There is none.
+        OSError: The server gave no answer.
     """
     address = (source, 0) if source else None
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=address)) as connection:

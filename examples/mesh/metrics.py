@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def total(text: str, name: str, **labels: str) -> float:
-    """The sum of all samples of the metric *name* that have *labels*; 0 where there is none."""
+    """The sum of all samples of the metric *name* that have *labels*; 0 without any."""
     found = 0.0
     for line in text.splitlines():
         sample, _, value = line.rpartition(" ")

@@ -50,7 +50,7 @@ class Users:
         return self._users.get(user_id)
 
     def create(self, name: str, email: str) -> User:
-        """Keep a new user; the oldest goes where there are too many."""
+        """Keep a new user; drop the oldest if there are too many."""
         user = User(id=next(self._ids), name=name, email=email)
         self._users[user["id"]] = user
         if len(self._users) > MOST_USERS:
@@ -59,7 +59,7 @@ class Users:
 
 
 class Metrics:
-    """What a service of HTTP tells of itself: how many requests, how long they took."""
+    """Metrics of an HTTP service: how many requests, how long they took."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
