@@ -39,7 +39,7 @@ def pattern(phrase: str) -> re.Pattern[str]:
 
 
 def found(phrase: str, texts: Mapping[str, str]) -> list[str]:
-    """Where *phrase* stands in *texts*, which are given by their path: path, line and the words."""
+    """The places of *phrase* in *texts*, which are given by their path: path, line and the words."""
     places = []
     for path, text in texts.items():
         for match in pattern(phrase).finditer(text):

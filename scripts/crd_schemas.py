@@ -1,7 +1,7 @@
 """Make `tests/crds.json`, which objects of Istio and of the Prometheus operator are checked against, from their CRDs.
 
 They are in Go modules: `go mod download -json istio.io/api@v1.31.4` says where it has put them, and this takes the versions
-below. It wants Go; the tests do not.
+below. It needs Go; the tests do not.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Add what `rls` needs to the mesh configuration of istiod, and take nothing away.
+"""Add what `rls` needs to the mesh configuration of istiod, and remove nothing.
 
     python -m scripts.mesh_config                  show what would change
-    python -m scripts.mesh_config --apply          change the ConfigMap, where nothing else owns it
-    python -m scripts.mesh_config --values FILE    write values for Helm: whole lists, with what is there already
+    python -m scripts.mesh_config --apply          change the ConfigMap, if nothing else owns it
+    python -m scripts.mesh_config --values FILE    write values for Helm: whole lists, with the present entries
 
-Lists such as `extensionProviders` belong to everybody: `helm upgrade -f istio/values-istiod.yaml` would replace them, and
+Lists such as `extensionProviders` are shared: `helm upgrade -f istio/values-istiod.yaml` would replace them, and
 an AuthorizationPolicy of action CUSTOM whose provider is gone denies every request.
 
-Ends with 0 where nothing is left to do, with 1 where a change was shown and not made, and with 2 where it refuses.
+Exit codes: 0 nothing is left to do, 1 a change was shown and not made, 2 it stops without a change.
 Needs kubectl (KUBECTL names another program) and PyYAML.
 """
 
@@ -37,7 +37,7 @@ class Refused(Exception):
 
 
 class Change(NamedTuple):
-    """An *item* that the list at *keys* is to have; *place* of what it replaces, or None where it is added."""
+    """An *item* for the list at *keys*; *place* of the item that it replaces, or None to add it."""
 
     keys: Keys
     item: Any
@@ -73,7 +73,7 @@ def _lists(tree: Tree, keys: Keys = ()) -> Iterator[tuple[Keys, list[Any]]]:
 
 
 def _at(config: Tree, keys: Keys) -> list[Any]:
-    """The list at *keys*; empty where it is not there."""
+    """The list at *keys*; empty if it is missing."""
     found: Any = config
     for number, key in enumerate(keys):
         if not isinstance(found, dict):
@@ -85,7 +85,7 @@ def _at(config: Tree, keys: Keys) -> list[Any]:
 
 
 def _place(there: Sequence[Any], item: Any) -> int | None:
-    """Where the list has the item, or another of its name."""
+    """The index of the item in the list, or of another with its name."""
     for place, each in enumerate(there):
         if each == item:
             return place
@@ -97,8 +97,8 @@ def _place(there: Sequence[Any], item: Any) -> int | None:
 def _differs(keys: Keys, there: Any, item: Any) -> str:
     lines = _diff(_dump(there), _dump(item), "there", "wanted")
     return (
-        f"{'.'.join(keys)} has an entry {item['name']!r} already, and it is another:\n{lines}"
-        "Rename one of the two, or replace what is there with --replace."
+        f"{'.'.join(keys)} has an entry {item['name']!r} already, and it differs:\n{lines}"
+        "Rename one of the two, or replace the present one with --replace."
     )
 
 
@@ -121,7 +121,7 @@ def changed_text(text: str, config: Tree, wanted: Sequence[Change]) -> str:
             raise Refused(_by_hand(wanted, str(error))) from None
         if loaded != expected:
             raise Refused(
-                _by_hand(wanted, "other parts would change with it, by an anchor, a merge or a key given twice")
+                _by_hand(wanted, "other parts would change with it, because of an anchor, a merge or a repeated key")
             )
     return new
 
@@ -158,7 +158,7 @@ def _diff(old: str, new: str, before: str, after: str) -> str:
 
 
 class ConfigMap:
-    """The one that istiod reads its mesh configuration from."""
+    """The ConfigMap that istiod reads its mesh configuration from."""
 
     def __init__(self, namespace: str, name: str) -> None:
         self.namespace, self.name = namespace, name
@@ -176,7 +176,7 @@ class ConfigMap:
         return found or {}
 
     def owner(self) -> str:
-        """What writes the ConfigMap anew, with the way to tell it; empty where nothing does."""
+        """Which tool owns the ConfigMap, and how to make the change with it; empty if none does."""
         metadata = self._tree["metadata"]
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         if labels.get("app.kubernetes.io/managed-by") == "Helm" or "meta.helm.sh/release-name" in annotations:
@@ -196,12 +196,12 @@ class ConfigMap:
             return (
                 "The ConfigMap belongs to istioctl, which would undo a change with its next install. Write it with\n"
                 "  python -m scripts.mesh_config --values mesh.yaml\n"
-                "and put it under spec of your IstioOperator, in place of the lists that are there."
+                "and put it under spec of your IstioOperator, in place of the present lists."
             )
         return ""
 
     def write(self, text: str) -> None:
-        """Replace the text; kubectl refuses where the object has changed since it was read."""
+        """Replace the text; kubectl fails if the object has changed since it was read."""
         tree = {**self._tree, "data": {**self._tree.get("data", {}), "mesh": text}}
         self._kubectl("replace", "-f", "-", stdin=json.dumps(tree))
 
@@ -218,7 +218,7 @@ class ConfigMap:
 
 
 def helm_values(config: Tree, wanted: Sequence[Change], additions: Tree) -> Tree:
-    """Whole lists, as Helm replaces lists: what istiod has now, and what is added."""
+    """Whole lists, since Helm replaces lists: the present entries of istiod, and the added ones."""
     for change in wanted:
         config = _applied(config, change)
     values: Tree = {}
@@ -242,7 +242,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.values:
         before, after = (helm_values(config, each, additions) for each in ([], wanted))
         print(_diff(_dump(before) if before["meshConfig"] else "", _dump(after), where, f"{where} with rls"), end="")
-        print(f"{arguments.values} holds the lists of {where} and what is added. Nothing else was changed.")
+        print(f"{arguments.values} holds the lists of {where} and the added entries. Nothing else was changed.")
         return 1
     text = changed_text(configmap.text, config, wanted)
     print(_diff(configmap.text, text, where, f"{where} with rls"), end="")

@@ -1,13 +1,13 @@
-"""Say whether a mesh's versions of Istio limit what an overlay says, before it is applied and after each upgrade.
+"""Check that a mesh's versions of Istio limit what an overlay says, before it is applied and after each upgrade.
 
     python -m scripts.mesh_versions            for istio/
     python -m scripts.mesh_versions OVERLAY    for a kustomization of your own
 
-Of an EnvoyFilter for another version nothing is applied, and what istiod does not know it drops: in both cases every
-request passes, and nobody is told.
+istiod skips an EnvoyFilter for another version, and drops fields that it does not know. In both cases every request
+passes, without any message.
 
-Ends with 0 where each proxy takes exactly one filter, with 1 where one would limit nothing, or count twice, and with 2
-where it cannot tell. Needs kubectl, istioctl (KUBECTL and ISTIOCTL name other programs) and PyYAML.
+Exit codes: 0 each proxy takes exactly one filter, 1 a proxy would limit nothing or count twice, 2 the versions are
+unknown. Needs kubectl, istioctl (KUBECTL and ISTIOCTL name other programs) and PyYAML.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Release = tuple[int, ...]
 
 
 class Unknown(Exception):
-    """It cannot be told; the text says why."""
+    """The versions are unknown; the text says why."""
 
 
 class Place(NamedTuple):
@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """An EnvoyFilter that limits; *in_filter* where its rate_limits are inside the HTTP filter."""
+    """An EnvoyFilter that limits; *in_filter* if its rate_limits are inside the HTTP filter."""
 
     name: str
     version: str
@@ -59,7 +59,7 @@ class Filter(NamedTuple):
 
 
 class Proxy(NamedTuple):
-    """A proxy of the mesh; *kind* is empty where istioctl does not say it."""
+    """A proxy of the mesh; *kind* is empty if istioctl does not report it."""
 
     kind: str
     pod: str
@@ -105,11 +105,11 @@ def release(version: str) -> Release:
 
 
 def wrong(place: Place, there: Sequence[Filter], istiod: Release, version: str) -> str:
-    """What is wrong with proxies of that version, under an istiod of that release; empty where nothing is."""
+    """What is wrong with proxies of that version, under an istiod of that release; empty if nothing is."""
     taken = [each for each in there if re.search(each.version, version)]
     if place.kind == "waypoint" and min(istiod, release(version)) < TARGET_REFS_SINCE:
         return (
-            "nothing is limited: before Istio 1.27 an EnvoyFilter cannot be for a waypoint. Upgrade, or take at-gateway"
+            "nothing is limited: before Istio 1.27 an EnvoyFilter cannot target a waypoint. Upgrade, or use at-gateway"
         )
     if not taken:
         return "nothing is limited: no EnvoyFilter is for this version"
@@ -123,7 +123,7 @@ def wrong(place: Place, there: Sequence[Filter], istiod: Release, version: str) 
 def report(
     there: dict[Place, list[Filter]], istiods: Sequence[str], proxies: Sequence[Proxy]
 ) -> Iterator[tuple[bool, str]]:
-    """A line for each place and version, and whether it is well; where there is no proxy yet, as istiod would make it."""
+    """A line for each place and version, and whether it is right; without a proxy yet, for the proxy that istiod would start."""
     istiod = max(map(release, istiods))
     for place, its in sorted(there.items()):
         versions = Counter(proxy.version for proxy in proxies if proxy.is_at(place))
@@ -148,11 +148,11 @@ def _filters_of(overlay: str) -> dict[Place, list[Filter]]:
 
 def _mesh() -> tuple[list[str], list[Proxy]]:
     """The versions of istiod, and the proxies."""
-    told = json.loads(_output(os.environ.get("ISTIOCTL", "istioctl"), "version", "-o", "json"))
-    istiods = [each["Info"]["version"] for each in told.get("meshVersion") or ()]
+    reported = json.loads(_output(os.environ.get("ISTIOCTL", "istioctl"), "version", "-o", "json"))
+    istiods = [each["Info"]["version"] for each in reported.get("meshVersion") or ()]
     if not istiods:
         raise Unknown("istioctl finds no istiod")
-    proxies = [_proxy(each["ID"], each["IstioVersion"]) for each in told.get("dataPlaneVersion") or ()]
+    proxies = [_proxy(each["ID"], each["IstioVersion"]) for each in reported.get("dataPlaneVersion") or ()]
     return istiods, proxies
 
 

@@ -1,7 +1,7 @@
 """Change one list in a YAML text and leave the rest as it is written: comments, order, quotes, anchors.
 
-The caller compares what the new text means with what it should: where an anchor or a key that is given twice makes the
-change reach further, only that shows it.
+The caller compares the parsed new text with what it should be: only that shows that an anchor or a repeated key made
+the change reach further.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 
 class NotInPlace(Exception):
-    """There is no place for it; the text says why."""
+    """The text cannot be changed in place; the message says why."""
 
 
 def insert(text: str, keys: Sequence[str], item: Any) -> str:
-    """*text* with *item* at the end of the list at *keys*; what is not there of the way is made.
+    """*text* with *item* at the end of the list at *keys*; missing parents are created.
 
     Raises:
         NotInPlace: On the way there is something that is no mapping, or no list at its end.
@@ -62,7 +62,7 @@ def replace(text: str, keys: Sequence[str], index: int, item: Any) -> str:
         start, end = old.start_mark.index, old.end_mark.index
         return text[:start] + json.dumps(item, ensure_ascii=False) + text[end:]
     if old.start_mark.line < node.start_mark.line or _dash(text, old) != node.start_mark.column:
-        raise NotInPlace("it is an alias, or its dash stands on a line of its own")
+        raise NotInPlace("it is an alias, or its dash is on a line of its own")
     lines = text.splitlines(keepends=True)
     block = _block([item], node.start_mark.column)
     return "".join([*lines[: old.start_mark.line], block, *lines[_last_line(text, old) + 1 :]])
@@ -115,7 +115,7 @@ def _instead_of_nothing(text: str, key: Node, empty: Node, tree: Any) -> str:
     """A block below a key that has no value, or an empty one."""
     start, end = empty.start_mark.index, empty.end_mark.index
     if empty.start_mark.line != key.start_mark.line and start != end:
-        raise NotInPlace(f"what {key.value} has stands on another line")
+        raise NotInPlace(f"the value of {key.value} is on another line")
     if start != end:
         text = text[:start].rstrip(" ") + text[end:]
     column = key.start_mark.column + (0 if isinstance(tree, list) else 2)
@@ -132,7 +132,7 @@ def _after_line(text: str, line: int, block: str) -> str:
 
 
 def _last_line(text: str, node: Node) -> int:
-    """The number of the last line with something of the node on it; comments behind it are not of it."""
+    """The number of the last line with something of the node on it; comments after it do not belong to it."""
     if isinstance(node, MappingNode) and not node.flow_style and node.value:
         # The last key may have no value.
         return max(int(node.value[-1][0].end_mark.line), _last_line(text, node.value[-1][1]))
@@ -149,6 +149,6 @@ def _last_line(text: str, node: Node) -> int:
 
 
 def _dash(text: str, item: Node) -> int:
-    """The column of the dash before an item that begins on its line; -1 where none is there."""
+    """The column of the dash before an item that begins on its line; -1 without one."""
     before = text.splitlines()[item.start_mark.line][: item.start_mark.column].rstrip()
     return len(before) - 1 if before.strip() == "-" else -1

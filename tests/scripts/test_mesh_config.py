@@ -152,7 +152,7 @@ def test_ours_that_differs_is_shown_and_replaced_only_when_told_to(cluster, text
     ran = cluster.run("--apply")
 
     assert ran.returncode == 2
-    assert "extensionProviders has an entry 'rls-access-log' already, and it is another" in ran.stderr
+    assert "extensionProviders has an entry 'rls-access-log' already, and it differs" in ran.stderr
     assert "-  path: /dev/stderr" in ran.stderr
     assert cluster.text() == text
 

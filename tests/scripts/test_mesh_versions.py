@@ -85,7 +85,7 @@ def test_a_waypoint_before_1_27_is_refused(overlay, version, status, proxies):
 
     assert ran.returncode == status
     assert ("REFUSED  waypoint users/users-waypoint" in ran.stdout) == bool(status)
-    assert ("Upgrade, or take at-gateway" in ran.stdout) == bool(status)
+    assert ("Upgrade, or use at-gateway" in ran.stdout) == bool(status)
 
 
 def test_an_old_waypoint_under_a_new_istiod_is_refused(overlay):

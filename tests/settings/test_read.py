@@ -3,11 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from rls.app.stores import IN_REDIS
 from rls.errors import SettingsError
 from rls.settings import RENAMED, Settings, deprecated, flag, old_flag, read, unknown_variables, variable
 from rls.settings.read import _KUBERNETES
-from rls.stores import schemes
 from rls.transport.grpc_framing import SHORT
 
 
@@ -209,7 +207,3 @@ def test_what_kubernetes_adds_for_a_service_is_neither_taken_nor_told() -> None:
 
 def test_no_setting_has_a_name_that_kubernetes_may_use() -> None:
     assert [name for name in Settings.model_fields if re.fullmatch(_KUBERNETES, variable(name))] == []
-
-
-def test_every_backend_that_can_be_named_can_be_built() -> None:
-    assert {schemes.MEMORY, *IN_REDIS} == set(schemes.OWN)

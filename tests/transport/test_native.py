@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gzip
 import socket
 import ssl
 
@@ -12,19 +13,21 @@ import grpc
 import pytest
 
 from rls.transport.base import Closed, Dropped, ServerLimits, Tls
-from rls.transport.handler import Unary
+from rls.transport.handler import Bidirectional, ServerStreaming, StreamingCall, Unary
 from rls.transport.http2 import Responder
 from rls.transport.native import accept
 from rls.transport.native import connection as connection_module
+from rls.transport.native import stream as stream_module
+from rls.transport.status import Aborted
 from tests.certs import Authority, put
 from tests.transport.conftest import direct, until
-from tests.transport.raw import RawClient, message
+from tests.transport.raw import RawClient, call_headers, message
 from tests.transport.test_lifecycle import Waiting, echo
 from tests.transport.test_tls import CA, HOST, OTHER_CA, calling, status_of, until_shown
 
-ECHO, WAIT, DIRECT = "/t/echo", "/t/wait", "/t/direct"
+ECHO, WAIT, DIRECT, CHAT = "/t/echo", "/t/wait", "/t/direct", "/t/chat"
 HELLO = message(b"hello")
-RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 8, 13, 14
+DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 4, 8, 13, 14
 
 
 @pytest.fixture
@@ -394,3 +397,85 @@ def give_time(served):
     """Let a busy machine take as long as it likes over a message."""
     hub = served.transport._hub
     hub.limits = dataclasses.replace(hub.limits, message_seconds=60)
+
+
+async def test_compressed_messages_that_wait_for_their_handler_are_bounded(serve):
+    """They take little of a window, and much memory."""
+
+    async def wait(call: StreamingCall) -> None:
+        await asyncio.Event().wait()
+
+    served = await serve({CHAT: Bidirectional(wait), ECHO: echo})
+    bomb = message(gzip.compress(bytes(1_000_000)), 1)
+    async with RawClient.connect(served.address) as client:
+        stream = client.call(CHAT, bomb * 10, end=False, grpc_encoding="gzip")
+        assert (await client.response(stream)).grpc_status == RESOURCE_EXHAUSTED
+        assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]
+
+
+async def test_server_streaming_call_whose_message_does_not_come_ends(serve, monkeypatch):
+    monkeypatch.setattr(stream_module, "MESSAGE_SECONDS", 0.3)
+
+    async def never(call: StreamingCall) -> None:
+        raise AssertionError("begun without a message")
+
+    served = await serve({CHAT: ServerStreaming(never)})
+    async with RawClient.connect(served.address) as client:
+        response = await client.response(client.headers(call_headers(CHAT)))
+    assert response.grpc_status == DEADLINE_EXCEEDED
+
+
+async def test_stream_waits_for_a_client_that_does_not_read_its_socket(serve):
+    """Its windows are wide open; the connection is not given up, as it would be with so much unsent."""
+    sent = 0
+
+    async def pour(call: StreamingCall) -> None:
+        nonlocal sent
+        for _ in range(150):
+            await call.send(bytes(100_000))
+            sent += 1
+
+    served = await serve({CHAT: ServerStreaming(pour)})
+    async with RawClient.connect(served.address) as client:
+        stream = client.call(CHAT, HELLO)
+        client.responses[stream].data = bytearray()  # type: ignore[assignment] # which grows in place
+        await until(lambda: sent)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.1)
+        assert sent < 150
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        response = await client.response(stream)
+    assert (response.grpc_status, len(response.data)) == (0, 150 * 100_005)
+    assert not served.connections.closed[Closed.SLOW_READER]
+
+
+async def test_handler_that_goes_on_after_its_caller_is_gone_keeps_its_permit_until_it_ends(serve):
+    go = asyncio.Event()
+    begun = ended = 0
+
+    async def stubborn(call: StreamingCall) -> None:
+        nonlocal begun, ended
+        begun += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            with pytest.raises(Aborted, match="the call is over"):
+                await call.send(b"x")
+            with pytest.raises(Aborted, match="the call is over"):
+                await call.receive()
+            await go.wait()
+            ended += 1
+
+    served = await serve({CHAT: Bidirectional(stubborn, max_calls=1)})
+    async with RawClient.connect(served.address) as client:
+        for _ in range(2):
+            stream = client.call(CHAT, HELLO, end=False)
+            await until(lambda: begun > ended)
+            client.reset(stream)
+            assert (await client.ask(CHAT, HELLO)).grpc_status == RESOURCE_EXHAUSTED
+            go.set()
+            await until(lambda: begun == ended)
+            go.clear()

@@ -12,6 +12,7 @@ from rls.core.keys import KeyFormat
 from rls.core.plan import CountingOptions
 from rls.core.rules import OnBackendError
 from rls.engine.enforcement import HOLD_SECONDS, Reason
+from rls.engine.events import methods_of, tell_all
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.limiter import Limiter
 from rls.engine.refunds import Refunds
@@ -44,7 +45,13 @@ class Engine:
         self._settings = settings
         self._enforcement = enforcement = telemetry.enforcement
         metrics = telemetry.metrics
-        self.store = open_backend(settings, metrics, enforcement.reporter(Reason.TTL_REFUSED), inspection)
+        self.store = open_backend(
+            settings,
+            metrics,
+            enforcement.reporter(Reason.TTL_REFUSED),
+            inspection,
+            on_batch=tell_all(methods_of(telemetry.observers, "batch_done")),
+        )
         self.replicas = Replicas(
             settings.replicas,
             on_count=self._report_sharing,
@@ -69,9 +76,9 @@ class Engine:
                 refund_over_limit=settings.refund_over_limit,
             ),
             modes=Modes(settings.shadow_mode, settings.quota_mode),
-            observers=(metrics, telemetry.events),
+            observers=telemetry.observers,
         )
-        self.rulebook = Rulebook(self.limiter, (metrics, telemetry.events))
+        self.rulebook = Rulebook(self.limiter, telemetry.observers)
         self._report_modes()
         register_failure_policy_metrics(metrics, self.policies, lambda: self.replicas.count)
         register_refund_metrics(metrics, self.limiter.refunds)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rls.engine.enforcement import Reporter
 from rls.observe.metrics import Metrics
 from rls.settings import BackendUrl, Settings
-from rls.stores import schemes
-from rls.stores.base import CounterStore
+from rls.stores.base import CounterStore, OnBatch
 from rls.stores.memory import MemoryStore
+from rls.stores.opening import open_store
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.per_second import PerSecondStore
-from rls.stores.redis import Inspection, RedisClusterStore, RedisSentinelStore, RedisStore
+from rls.stores.redis import Inspection, RedisClusterStore, RedisStore
 from rls.stores.schemes import StoreOptions
 
 
 def open_backend(
-    settings: Settings, metrics: Metrics, report_ttl_refused: Reporter, inspection: Inspection
+    settings: Settings,
+    metrics: Metrics,
+    report_ttl_refused: Reporter,
+    inspection: Inspection,
+    on_batch: OnBatch | None = None,
 ) -> CounterStore:
     """What counts, and what spares it work.
 
@@ -26,12 +30,13 @@ def open_backend(
         metrics: Get the numbers of the backend.
         report_ttl_refused: Called with the nodes that refuse to let counters expire.
         inspection: Asks the nodes of Redis.
+        on_batch: Called with each batch that is sent; None for nobody.
     """
     refusals = TtlRefusals(report_ttl_refused)
-    backend = _open(settings.backend, settings, metrics, refusals)
+    backend = _open(settings.backend, settings, metrics, refusals, on_batch)
     opened = [backend]
     if settings.per_second_backend is not None:
-        per_second = _open(settings.per_second_backend, settings, metrics, refusals)
+        per_second = _open(settings.per_second_backend, settings, metrics, refusals, on_batch)
         opened.append(per_second)
         backend = PerSecondStore(backend, per_second)
     in_redis = [one for one in opened if isinstance(one, RedisStore | RedisClusterStore)]
@@ -78,27 +83,13 @@ class TtlRefusals:
         self._report("; ".join(self._texts.values()))
 
 
-def _open(url: BackendUrl, settings: Settings, metrics: Metrics, refusals: TtlRefusals) -> CounterStore:
+def _open(
+    url: BackendUrl, settings: Settings, metrics: Metrics, refusals: TtlRefusals, on_batch: OnBatch | None
+) -> CounterStore:
     """The store at *url*, one of ours or one from elsewhere."""
-    if url.scheme == schemes.MEMORY:
-        memory = MemoryStore(capacity=settings.memory_counters)
-        metrics.register_store("memory", lambda: len(memory))
-        return memory
-    kind = IN_REDIS.get(url.scheme)
-    if kind is None:
-        return schemes.open_installed(url.reveal(), StoreOptions(settings.backend_timeout, settings.key_prefix))
-    return kind(
-        url.reveal(),
-        timeout_seconds=settings.backend_timeout,
-        jitter_seconds=int(settings.expiration_jitter),
-        key_prefix=settings.key_prefix,
-        on_ttl_refused=refusals,
-    )
-
-
-IN_REDIS: Mapping[str, type[RedisStore | RedisClusterStore]] = {
-    **dict.fromkeys(schemes.REDIS, RedisStore),
-    **dict.fromkeys(schemes.REDIS_CLUSTER, RedisClusterStore),
-    **dict.fromkeys(schemes.REDIS_SENTINEL, RedisSentinelStore),
-}
-"""What counts in Redis, by the scheme of its URL."""
+    options = StoreOptions(settings.backend_timeout, settings.key_prefix, settings.memory_counters, on_batch)
+    jitter = int(settings.expiration_jitter)
+    store = open_store(url.reveal(), options, jitter_seconds=jitter, on_ttl_refused=refusals)
+    if isinstance(store, MemoryStore):
+        metrics.register_store("memory", store.__len__)
+    return store

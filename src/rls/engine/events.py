@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rls.core.check import Status
 from rls.core.decide import Decision
@@ -18,6 +18,9 @@ from rls.engine.changes import Changes
 from rls.errors import Diagnostic
 from rls.stores.base import StoreBatch
 
+Event = TypeVar("Event")
+OBSERVERS = "rls.observers"
+"""The group of entry points; see `Observer`."""
 _ids = count(1)
 
 
@@ -106,6 +109,9 @@ class Observer:
     """Hears events, in the loop's thread, as they happen. A subclass overrides what it wants to hear.
 
     A method must neither block nor raise. A method that is not overridden costs nothing.
+
+    A distribution adds an observer by an entry point in the group `rls.observers`. Its name is free. It refers to a callable
+    without arguments that returns an `Observer`; it is called once, when the server starts.
     """
 
     def decided(self, request: RequestContext) -> None:
@@ -134,3 +140,15 @@ def methods_of(observers: Sequence[Observer], name: str) -> tuple[Callable[..., 
         for observer in observers
         if getattr(type(observer), name) is not getattr(Observer, name)
     )
+
+
+def tell_all(methods: Sequence[Callable[[Event], None]]) -> Callable[[Event], None] | None:
+    """Calls each of *methods*; None where there are none, so that no event need be made."""
+    if not methods:
+        return None
+
+    def tell(event: Event) -> None:
+        for method in methods:
+            method(event)
+
+    return tell

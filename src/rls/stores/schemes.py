@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from rls.errors import SettingsError
-from rls.stores.base import CounterStore
+from rls.stores.base import CounterStore, OnBatch
 
 GROUP = "rls.stores"
 MEMORY = "memory"
@@ -26,10 +26,14 @@ class StoreOptions:
         timeout_seconds: A call has failed if it has no counts after this time; the store must keep it.
         key_prefix: What the keys of all counters begin with. A counter of the store's own, such as that of a ping, has
             it too.
+        memory_counters: How many counters a store in this process holds.
+        on_batch: To be called with each batch that the store sends; None for nobody. A store that sends none ignores it.
     """
 
-    timeout_seconds: float
-    key_prefix: str
+    timeout_seconds: float = 0.01
+    key_prefix: str = ""
+    memory_counters: int = 1_000_000
+    on_batch: OnBatch | None = None
 
 
 class StoreFactory(Protocol):

@@ -103,17 +103,44 @@ class Response:
         return found
 
 
-class Echo(Receiver):
+class Sender(Receiver):
+    """A streaming call that sends when there is room."""
+
+    def __init__(self, connection: Responder, stream_id: int) -> None:
+        self.connection, self.stream_id = connection, stream_id
+        self.unsent = bytearray()
+        self.finishes = False
+
+    def send(self, payload: bytes) -> None:
+        self.unsent += message(payload)
+        self.sendable()
+
+    def finish(self) -> None:
+        self.finishes = True
+        self.sendable()
+
+    def sendable(self) -> None:
+        sent = self.connection.send_part(self.stream_id, bytes(self.unsent))
+        del self.unsent[: max(0, sent)]
+        if self.finishes and not self.unsent:
+            self.connection.finish(self.stream_id)
+
+    def message(self, message: bytes, now: float) -> None:
+        pass
+
+    def end(self, now: float) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+
+class Echo(Sender):
     """A streaming call that answers every message with itself, or does nothing by itself."""
 
     def __init__(self, peer: Peer, connection: Responder, stream_id: int, request: Request, *, quiet: bool) -> None:
-        self.peer, self.connection, self.stream_id, self.request, self.quiet = (
-            peer,
-            connection,
-            stream_id,
-            request,
-            quiet,
-        )
+        super().__init__(connection, stream_id)
+        self.peer, self.request, self.quiet = peer, request, quiet
         self.messages: list[bytes] = []
         self.ended = False
         self.was_lost = 0
@@ -123,15 +150,12 @@ class Echo(Receiver):
         if message == b"boom":
             raise ValueError(message)
         if not self.quiet:
-            self.connection.send_message(self.stream_id, message)
+            self.send(message)
 
     def end(self, now: float) -> None:
         self.ended = True
         if not self.quiet:
-            self.connection.finish(self.stream_id)
-
-    def sendable(self) -> None:
-        pass
+            self.finish()
 
     def lost(self) -> None:
         self.was_lost += 1

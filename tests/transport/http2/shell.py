@@ -8,30 +8,25 @@ import time
 from collections.abc import AsyncIterator
 from typing import cast
 
-from rls.transport.http2 import Connection, Limits, Receiver, Request, Responder, Routes, Streaming, Unary
+from rls.transport.http2 import Connection, Limits, Request, Responder, Routes, Streaming, Unary
+from tests.transport.http2.peer import Sender
 
 
 def echo(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
     connection.respond(stream_id, message)
 
 
-class Echo(Receiver):
+class Echo(Sender):
     """Answers every message of a streaming call with itself."""
 
     def __init__(self, connection: Responder, stream_id: int, request: Request, now: float) -> None:
-        self.connection, self.stream_id = connection, stream_id
+        super().__init__(connection, stream_id)
 
     def message(self, message: bytes, now: float) -> None:
-        self.connection.send_message(self.stream_id, message)
+        self.send(message)
 
     def end(self, now: float) -> None:
-        self.connection.finish(self.stream_id)
-
-    def sendable(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
+        self.finish()
 
 
 ROUTES: Routes = {b"/echo/Unary": Unary(echo), b"/echo/Stream": Streaming(Echo)}

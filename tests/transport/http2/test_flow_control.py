@@ -125,17 +125,76 @@ def test_the_bytes_that_wait_are_bounded():
     assert peer.works(101)
 
 
-def test_a_watch_that_nobody_reads_is_ended():
-    peer = Peer(Limits(max_waiting_bytes=10_000), values={WINDOW: 0})
+def test_a_part_is_sent_as_far_as_windows_allow_and_the_rest_when_they_open():
+    peer = Peer(values={WINDOW: 10})
     peer.send(headers(1, fields(WATCH)), data(1, message()))
+    call = peer.streams[1]
 
-    sent = [peer.connection.send_message(1, bytes(1_000)) for _ in range(12)]
+    call.send(bytes(60_000))
     peer.read()
-
-    assert sent == [True] * 8 + [False] * 4
-    assert peer.response(1).reset == ErrorCode.ENHANCE_YOUR_CALM
-    assert peer.streams[1].was_lost == 1
+    assert len(peer.response(1).data) == 10
+    peer.send(window_update(1, 10))
+    assert len(peer.response(1).data) == 20
+    peer.send(window_update(1, 50_000))
+    assert len(peer.response(1).data) == 50_020
+    peer.send(settings((WINDOW, 100_000)))  # the connection's is the least now
+    call.finish()
+    assert peer.response(1).status is None
+    peer.send(window_update(0, 100_000))
+    assert peer.response(1).messages == [bytes(60_000)]
+    assert peer.response(1).status == "0"
     assert peer.connection._waiting_bytes == 0
+
+
+def test_a_stream_whose_client_takes_nothing_is_ended():
+    peer = Peer(Limits(answer_seconds=3), values={WINDOW: 0})
+    peer.send(headers(1, fields(WATCH)), data(1, message()))
+    peer.streams[1].send(b"hello")
+
+    for _ in range(3):
+        peer.tick(0.9)
+        peer.send(window_update(1, 1))
+        assert peer.response(1).reset is None
+    peer.tick(0.9)
+
+    assert peer.response(1).reset == ErrorCode.CANCEL
+    assert peer.streams[1].was_lost == 1
+    assert peer.connection.send_part(1, message()) == -1
+
+
+def test_a_stream_may_wait_for_its_handler_as_long_as_it_likes():
+    peer = Peer(Limits(answer_seconds=3), values={WINDOW: 5})
+    peer.send(headers(1, fields(WATCH)), data(1, message(), 0))
+    for _ in range(3):
+        peer.streams[1].send(b"")
+        peer.read()
+        peer.tick(10)
+        peer.connection.receive(b"\0\0\0\x2a\0\0\0\0\0", peer.now)
+        peer.send(window_update(1, 5))
+    assert peer.response(1).messages == [b""] * 3
+
+
+def test_what_a_handler_keeps_is_taken_off_its_window():
+    peer = Peer()
+    peer.send(headers(1, fields(WATCH)))
+    body = message(bytes(9_995))
+    for _ in range(6):
+        peer.connection.keep(1, len(body))
+        peer.send(data(1, body, 0))
+    assert credit(peer, 1) == 0
+    peer.send(data(1, body[:5_000], 0))  # all that the first window allows, nearly
+    peer.tick(100)  # that the rest does not come is not the client's doing
+    peer.connection.receive(b"\0\0\0\x2a\0\0\0\0\0", peer.now)
+    assert peer.response(1).reset is None
+
+    for _ in range(6):
+        peer.connection.keep(1, -len(body))
+    peer.read()
+    assert credit(peer, 1) >= 25_000  # half of the window that is left: it is given in bulk
+    peer.tick(3)
+    assert peer.response(1).blocks == []
+    peer.tick(3)
+    assert peer.response(1).status == str(int(StatusCode.DEADLINE_EXCEEDED))
 
 
 def test_an_answer_waits_only_so_long_however_little_of_it_is_read():

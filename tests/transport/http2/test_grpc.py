@@ -379,7 +379,7 @@ def test_a_lost_transport_loses_all_calls():
 
     assert not peer.connection.respond(1, b"")
     assert peer.streams[3].was_lost == 1
-    assert not peer.connection.send_message(3, b"")
+    assert peer.connection.send_part(3, message()) == -1
     assert peer.connection.data_to_send() == b""
     assert not peer.connection.receive(call(5), 0)
 
@@ -432,7 +432,7 @@ def test_a_watch_sends_long_after_the_request_has_ended():
     assert peer.response(1).blocks == []
 
     for update in (b"up", b"down"):
-        assert peer.connection.send_message(1, update)
+        assert peer.connection.send_part(1, message(update)) == len(message(update))
         peer.tick(100)
         peer.connection.receive(b"\0\0\0\x2a\0\0\0\0\0", peer.now)
 
@@ -440,7 +440,7 @@ def test_a_watch_sends_long_after_the_request_has_ended():
     assert peer.connection.fail(1, StatusCode.UNAVAILABLE, "the server stops")
     peer.read()
     assert peer.response(1).blocks[1:] == [{"grpc-status": "14", "grpc-message": "the server stops"}]
-    assert not peer.connection.send_message(1, b"late")
+    assert peer.connection.send_part(1, message(b"late")) == -1
 
 
 def test_a_watch_that_is_answered_while_its_client_still_sends():
@@ -471,7 +471,7 @@ def test_a_receiver_is_told_once_when_its_call_is_lost(how):
     )
 
     assert peer.streams[1].was_lost == 1
-    assert not peer.connection.send_message(1, b"more")
+    assert peer.connection.send_part(1, message(b"more")) == -1
     if how in ("exception", "bad message"):
         assert peer.response(1).status == str(int(StatusCode.INTERNAL))
     peer.connection.lost()

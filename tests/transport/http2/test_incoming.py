@@ -283,14 +283,16 @@ def test_window_of_the_connection_comes_back_though_its_client_can_send_no_more(
     assert updates(peer, 0) > 1
 
 
-def test_answer_that_waits_for_a_window_holds_no_message():
+def test_call_that_is_finished_in_the_middle_of_a_message_holds_nothing():
+    """Though the client has not taken what was sent before."""
     peer = Peer(values={4: 0})
     peer.send(headers(1, fields(STREAM)), data(1, message(b"hello") + b"\0" + number(50_000) + bytes(9_000), 0))
     assert peer.connection._held == 9_005
 
     peer.connection.finish(1)
 
-    assert 1 in peer.connection.streams
+    assert not peer.connection.streams
+    assert not peer.connection._blocked
     assert peer.connection._held == peer.connection._memory.held == 0
 
 

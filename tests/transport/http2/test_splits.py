@@ -163,7 +163,7 @@ def answer(connection: Connection, random: Random) -> None:
         if kind < 0.1 and stream in connection.calls:
             connection.respond(stream, b"x" * random.choice((1, 900, 70_000)))
         elif kind < 0.1 and stream in connection.streams:
-            connection.send_message(stream, b"x" * random.choice((1, 900, 70_000)))
+            connection.send_part(stream, b"x" * random.choice((1, 900, 70_000)))
         elif kind < 0.15:
             connection.fail(stream, StatusCode.INTERNAL, "drawn")
         elif kind < 0.2:

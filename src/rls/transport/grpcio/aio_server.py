@@ -6,7 +6,7 @@ cancelled when the server stops (grpc/grpc#41785). Nothing public reaches either
 core, which compares paths as bytes and says by which request a call was matched, so no path is ever decoded; and so many
 requests wait in the core that it never has to keep a call back.
 
-This leans on names that are private to grpcio; tests/transport/test_grpcio.py fails where they are gone.
+This uses names that are private to grpcio; tests/test_private_apis.py fails where they change.
 """
 
 # ruff: noqa: SLF001

@@ -33,17 +33,18 @@ the *shell*. It keeps one `Connection` for each socket, and times are its own, i
   where the caller is gone, which is how a handler learns of it: identifiers are never used again. To shed a call is to
   `fail` it at once: nothing has been decoded.
 - Streaming: `handler(connection, stream_id, request, now)` when the call begins returns a `Receiver`, which is given
-  messages, the end, and `lost`. It answers by `send_message`, `finish` or `fail`.
+  messages, the end, and `lost`. It answers by `send_part`, which sends what the client's windows allow, and by `finish` or
+  `fail`. It tells by `keep` what it has not handled yet: the client may send so much less.
 - `request.head` has path and timeout, read once for all requests like it; `request.value(name)` and `request.fields`
   decode the metadata when asked for it. Deadlines are the handler's: *now* plus `request.head.timeout`.
 - `connection.end_turn()` makes `receive` return after the present call.
 
 How it is made, from the bottom: `frames`, `errors`, `limits` (every bound, with its reason); `fields` (is a list
 well-formed?), `huffman`, `literals`, `patterns`, `blocks` (field blocks, recognized when they come again); `grpc`, `messages`,
-`responses` (gRPC's mapping); then one connection in layers, each a class that adds to the one before: `outgoing` (answers
-and their flow control), `control` (SETTINGS, PING, WINDOW_UPDATE...), `incoming` (messages that are not whole, and the
-windows that we give), `requests` (DATA and HEADERS, in full), `lifetime` (time), `connection` (`receive`, and the flat path of a usual call: HEADERS that came before, and all of its DATA
-in one frame).
+`responses` (gRPC's mapping); then one connection in layers, each a class that adds to the one before: `streams` (how they
+end), `outgoing` (answers and their flow control), `control` (SETTINGS, PING, WINDOW_UPDATE...), `incoming` (messages that are
+not whole, and the windows that we give), `requests` (DATA and HEADERS, in full), `lifetime` (time), `connection` (`receive`,
+and the flat path of a usual call: HEADERS that came before, and all of its DATA in one frame).
 """
 
 from rls.transport.http2.connection import Connection

@@ -41,9 +41,6 @@ class Responder(Protocol):
     def fail(self, stream_id: int, code: StatusCode, text: str) -> bool:
         """End a call with another status than OK; *text* is for the caller. False where it is over."""
 
-    def send_message(self, stream_id: int, message: bytes) -> bool:
-        """One message of a streaming call. False where the call is over, or has just been ended: see `Limits`."""
-
     def send_part(self, stream_id: int, part: bytes | memoryview) -> int:
         """Send of *part*, some bytes of length-prefixed messages of a streaming call, what the client's windows allow.
 

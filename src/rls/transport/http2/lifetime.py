@@ -11,9 +11,9 @@ from rls.transport.http2.frames import MAX_STREAM_ID, FrameType, frame, goaway
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.limits import Limits
 from rls.transport.http2.memory import Memory
-from rls.transport.http2.outgoing import nobody
 from rls.transport.http2.requests import Requests
 from rls.transport.http2.stream import ConnectionState, Stream, StreamState
+from rls.transport.http2.streams import nobody
 from rls.transport.status import StatusCode
 
 _KEEPALIVE: Final = b"alive?\0\0"

@@ -18,7 +18,7 @@ from rls.transport.native.connection import LONGEST_TURN, NativeConnection, cloc
 from rls.transport.native.permits import Gate
 from rls.transport.native.routes import make_routes, refuse_all
 from rls.transport.native.starts import Starts
-from rls.transport.native.streams import StreamCalls
+from rls.transport.native.stream_calls import StreamCalls
 from rls.transport.native.task_calls import TaskCalls
 from rls.transport.permits import Permits
 

@@ -7,7 +7,7 @@ from rls.transport.handler import ServiceDefinition, Turn, Unary
 from rls.transport.http2 import Request, Responder
 from rls.transport.native.permits import Gate
 from rls.transport.native.starts import Starts
-from rls.transport.native.streams import StreamCalls
+from rls.transport.native.stream_calls import StreamCalls
 from rls.transport.native.task_calls import TaskCalls
 from rls.transport.status import StatusCode
 
