@@ -241,7 +241,8 @@ def test_a_server_finds_it_by_its_entry_point(rules: int, server: RedisServer, t
         f"  - key: key_{n}\n    rate_limit: {{unit: day, requests_per_unit: 1}}\n" for n in range(rules)
     )
     path = installed(tmp_path, sliding_window, "rls.algorithms", "sliding_window = sliding_window:SLIDING_WINDOW")
-    process = RlsProcess(tmp_path, "--backend", server.url, rules=text, env={"PYTHONPATH": path})
+    patient = ("--backend-timeout", "20s")
+    process = RlsProcess(tmp_path, "--backend", server.url, *patient, rules=text, env={"PYTHONPATH": path})
     try:
         assert process.readiness() == ["enforced", [], []]
         with Client(process.addresses["grpc"]) as client:

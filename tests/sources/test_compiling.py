@@ -76,7 +76,7 @@ def sent(file: str, text: bytes) -> Compiled:
     return receiver.compiled()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_is_sent_is_what_is_received(path: Path) -> None:
     text = path.read_bytes()
     assert all_of(sent("f", text)) == all_of(compile_file("f", text))

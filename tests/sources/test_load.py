@@ -63,7 +63,7 @@ def test_the_worked_example():
 
     assert rule("company_id", "globex").limit == RateLimit(100, Unit.MINUTE, name="company")
     assert rule("company_id", "acme").limit == RateLimit(5, Unit.MINUTE, name="company-acme")
-    assert rule("company_id", "loadtest-7").unlimited
+    assert rule("company_id", "loadtest-7").limit is None
     assert rule("remote_address", "192.0.2.1").limit == RateLimit(20, Unit.MINUTE, name="ip")
     for value in ("globex", "acme", "loadtest-7"):
         assert rule("company_id", value).replaces == {"ip"}
