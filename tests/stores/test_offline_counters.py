@@ -27,9 +27,9 @@ def applied(count: int, hits: list[int]) -> int:
 def taken(counters: OfflineCounters, now: int = NOW) -> list[CounterUpdate]:
     """All that the backend has not got; now it has."""
     found = []
-    for hits in counters.take(now, 10):
+    for hits in counters.drain(now, 10):
         found += hits
-        counters.settle(hits)
+        counters.acknowledge(hits)
     return found
 
 
@@ -59,13 +59,13 @@ def test_what_did_not_arrive_is_kept(before, first, then, arrived):
     counters = OfflineCounters(100)
     for amount in first:
         counters.update(hit(amount), NOW)
-    batches = list(counters.take(NOW, 10))
+    batches = list(counters.drain(NOW, 10))
     for amount in then:
         counters.update(hit(amount), NOW)
     count = before
     for hits in batches:
         count = applied(count, [one.amount for one in hits[:arrived]])
-        counters.settle(hits, hits[arrived:])
+        counters.acknowledge(hits, hits[arrived:])
     assert applied(count, [one.amount for one in taken(counters)]) == applied(before, [*first, *then])
 
 
@@ -88,7 +88,7 @@ def test_windows_that_have_ended_are_forgotten():
     counters = OfflineCounters(100)
     counters.update(hit(1), NOW)
     counters.update(hit(2, b"late", end=END + 60), NOW)
-    assert list(counters.take(END, 10)) == [[hit(2, b"late", end=END + 60)]]
+    assert list(counters.drain(END, 10)) == [[hit(2, b"late", end=END + 60)]]
     assert len(counters) == 1
 
 
@@ -98,7 +98,7 @@ def test_it_is_bounded_and_hands_out_some_at_a_time():
     for n in range(30):
         counters.update(hit(1, b"%d" % n), NOW)
     assert len(counters) == 22
-    batches = list(counters.take(NOW, 10))
+    batches = list(counters.drain(NOW, 10))
     assert [len(hits) for hits in batches] == [10, 10, 2]
 
 

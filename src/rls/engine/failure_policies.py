@@ -241,7 +241,7 @@ class FailurePolicies:
             BackendError: It is away again. What it surely has not got is kept; of what it may have got nothing is, nor of
                 counters that it refuses.
         """
-        for updates in self.local.counters.take(int(self._clock()), _SENT_AT_ONCE):
+        for updates in self.local.counters.drain(int(self._clock()), _SENT_AT_ONCE):
             unsent: Sequence[CounterUpdate] = ()
             try:
                 await self._store.update(updates)
@@ -255,12 +255,12 @@ class FailurePolicies:
                 else:
                     unsent = missing
                 self._sent += _size(updates) - _size(missing)
-                self.local.counters.settle(updates, unsent)
+                self.local.counters.acknowledge(updates, unsent)
                 if not refused:
                     raise
             else:
                 self._sent += _size(updates)
-                self.local.counters.settle(updates)
+                self.local.counters.acknowledge(updates)
 
 
 def _allow(check: Check, now: int) -> Status:

@@ -1,4 +1,4 @@
-"""Counts of an outage: by them this process decides, and from them the store learns what it missed."""
+"""Counts of an outage: this process decides by them, and sends the store what it missed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rls.stores.counter_table import CounterTable
 
 
 class OfflineCounters:
-    """Counters of this process, and for each the updates that the store has not got.
+    """Counters of this process, and for each the updates that the store has missed.
 
-    What the store has not got is kept as two numbers, however many updates it was: what they add up to, and what they
-    would have left in a counter that began at 0. They differ where updates were given back that had been counted elsewhere.
-    Any count is right again after giving back the difference and adding the second, as if each update had been sent.
+    The missed updates of a counter are kept as two numbers, however many they are: their sum, and what they would leave in a
+    counter that began at 0. The two differ if hits were given back that had been counted elsewhere. Applied to any count,
+    first the difference and then the second number have the effect of all the updates one by one.
 
     Args:
-        capacity: Counters that it holds. Where more are in use, see `CounterTable` for those that are forgotten.
+        capacity: The most counters that it holds; `CounterTable` says which are evicted for others.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -33,7 +33,7 @@ class OfflineCounters:
         Args:
             update: What to apply.
             now: Unix seconds.
-            in_doubt: The store may have counted it, so it is not kept for the store.
+            in_doubt: Whether the store may have applied it; then it is not kept for the store.
         """
         counters = self._counters
         counters.sweep(now)
@@ -50,25 +50,25 @@ class OfflineCounters:
             counter.missed(update.amount)
         return count
 
-    def take(self, now: int, at_most: int) -> Iterator[list[CounterUpdate]]:
-        """The updates that the store has not got, of windows that are still open, some at a time.
+    def drain(self, now: int, at_most: int) -> Iterator[list[CounterUpdate]]:
+        """Take out the updates that the store has missed, of windows that are open at *now*, in lists for the store.
 
-        The caller reports to `settle` what became of them.
+        Each list has the updates of *at_most* counters. Pass it to `acknowledge` once it is known what the store has.
         """
         self._counters.sweep(now)
         missing = iter([counter for counter in self._counters.values() if counter.update.expires_at > now])
         while some := list(islice(missing, at_most)):
-            if updates := [update for counter in some for update in counter.take()]:
+            if updates := [update for counter in some for update in counter.drain()]:
                 yield updates
 
-    def settle(self, updates: Sequence[CounterUpdate], unsent: Sequence[CounterUpdate] = ()) -> None:
-        """Of *updates*, which were taken, all have reached the store, or may have, but those that are *unsent*."""
-        back: dict[bytes, list[int]] = {update.key: [] for update in updates}
+    def acknowledge(self, updates: Sequence[CounterUpdate], unsent: Sequence[CounterUpdate] = ()) -> None:
+        """Of the drained *updates*, the store has, or may have, all but those that are *unsent*."""
+        missing: dict[bytes, list[int]] = {update.key: [] for update in updates}
         for update in unsent:
-            back[update.key].append(update.amount)
-        for key, amounts in back.items():
+            missing[update.key].append(update.amount)
+        for key, amounts in missing.items():
             counter = self._counters.find(key)
-            if counter is not None and counter.put_back(amounts):
+            if counter is not None and counter.requeue(amounts):
                 self._counters.discard(key)  # some at a time: to drop all at once takes too long
 
     def clear(self) -> None:
@@ -80,39 +80,39 @@ class _Counter:
     """One counter.
 
     Attributes:
-        update: One that it was made for: its key, its window.
-        count: Where it stands for this process.
-        total: What the updates that the store has not got add up to.
-        alone: What they would leave in a counter that began at 0; at least *total*, and never negative.
+        update: The one that it was made for: its key, its window.
+        count: Its count in this process.
+        net: The sum of the updates that the store has missed.
+        floor_sum: What they would leave in a counter that began at 0 and stops there; at least *net*.
     """
 
-    __slots__ = ("alone", "count", "total", "update")
+    __slots__ = ("count", "floor_sum", "net", "update")
 
     def __init__(self, update: CounterUpdate) -> None:
         self.update = update
-        self.count = self.total = self.alone = 0
+        self.count = self.net = self.floor_sum = 0
 
     def missed(self, amount: int) -> None:
-        """The store has not got *amount*."""
-        self.total += amount
-        self.alone = max(0, self.alone + amount)
+        """The store has missed an update by *amount*."""
+        self.net += amount
+        self.floor_sum = max(0, self.floor_sum + amount)
 
-    def take(self) -> list[CounterUpdate]:
-        """What to send to the store, in this order."""
-        given_back, added = self.total - self.alone, self.alone
-        self.total = self.alone = 0
+    def drain(self) -> list[CounterUpdate]:
+        """Take out what the store has missed, in the order to send it in."""
+        given_back, added = self.net - self.floor_sum, self.floor_sum
+        self.net = self.floor_sum = 0
         return [self.update.with_amount(amount) for amount in (given_back, added) if amount]
 
-    def put_back(self, amounts: Sequence[int]) -> bool:
-        """Of what was taken, the store has not got *amounts*; if it has all of it, that counts here no more.
+    def requeue(self, amounts: Sequence[int]) -> bool:
+        """Of what was drained, the store has missed *amounts*. If there are none, the store counts all of it, and not we.
 
         Returns:
             Whether nothing is left.
         """
-        since = self.total - self.alone, self.alone
-        self.total = self.alone = 0
+        since = self.net - self.floor_sum, self.floor_sum
+        self.net = self.floor_sum = 0
         for amount in (*amounts, *since):
             self.missed(amount)
         if not amounts:
-            self.count = self.alone
-        return not (self.count or self.total or self.alone)
+            self.count = self.floor_sum
+        return not (self.count or self.net or self.floor_sum)
