@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rls.settings import Settings, flag, unknown_variables
+from rls.settings import RENAMED, Settings, flag, old_flag, unknown_variables, variable
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -15,7 +15,16 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 
 @pages
 def test_every_variable_named_is_a_setting(page: Path) -> None:
-    assert list(unknown_variables(dict.fromkeys(re.findall(r"\bRLS_[A-Z_]+[A-Z]\b", page.read_text()), "x"))) == []
+    """By its present name."""
+    named = dict.fromkeys(re.findall(r"\bRLS_[A-Z_]+[A-Z]\b", page.read_text()), "x")
+    assert list(unknown_variables(named)) == []
+    assert named.keys() & {variable(old) for old in RENAMED} == set()
+
+
+@pages
+def test_no_flag_has_an_old_name(page: Path) -> None:
+    old = "|".join(old_flag(name) for name in RENAMED)
+    assert re.findall(rf"(?<![\w-])(?:{old})(?![\w-])", page.read_text()) == []
 
 
 @pages

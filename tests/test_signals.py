@@ -26,10 +26,10 @@ def test_sighup_while_it_starts_does_not_end_it(tmp_path: Path, where: str) -> N
 @pytest.mark.parametrize(
     ("name", "where", "last"),
     [
-        ("SIGTERM", "typer", "rls: stopped before it had started"),
-        ("SIGTERM", "rls.app.app", "rls: stopped before it had started"),
+        ("SIGTERM", "typer", "rls: stopped during the start"),
+        ("SIGTERM", "rls.app.app", "rls: stopped during the start"),
         ("SIGTERM", "load", "stopped"),
-        ("SIGINT", "rls.app.replicas", "rls: stopped before it had started"),
+        ("SIGINT", "rls.app.replicas", "rls: stopped during the start"),
         ("SIGINT", "load", "stopped"),
     ],
 )

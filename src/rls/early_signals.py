@@ -1,6 +1,6 @@
-"""Signals that arrive while the server starts, before its loop handles them: SIGHUP would end the process.
+"""Signals during the start, before the event loop handles them: SIGHUP would end the process.
 
-Imports nothing that takes long: see `hold`.
+This module imports nothing slow: see `hold`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from types import FrameType
 
 
 def hold() -> None:
-    """Ignore SIGHUP, as no rules have been read yet, and end with 0 on SIGTERM and SIGINT, as nothing is served yet.
+    """Ignore SIGHUP, since no rules are loaded yet, and exit with 0 on SIGTERM and SIGINT, since nothing is served yet.
 
-    To be called before the rest is imported, which takes half a second. The loop's handlers replace these.
+    Call it before importing the rest, which takes half a second. The loop's handlers replace these.
     """
     signal.signal(signal.SIGHUP, _ignore)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -21,10 +21,10 @@ def hold() -> None:
 
 
 def _ignore(_: int, __: FrameType | None) -> None:
-    """The rules will be read anyway."""
+    """The start loads the rules anyway."""
 
 
 def _end(_: int, __: FrameType | None) -> None:
-    # No exception: whatever is being imported might catch it.
-    os.write(2, b"rls: stopped before it had started\n")
+    # No exception: a module being imported might catch it.
+    os.write(2, b"rls: stopped during the start\n")
     os._exit(0)

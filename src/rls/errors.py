@@ -1,4 +1,4 @@
-"""The errors of `rls`, and nothing else: who is at fault is the type, what to do about it is an attribute."""
+"""The errors of `rls`. The type says who is at fault; attributes say how to go on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 
 class RlsError(Exception):
-    """An expected failure: its text is for users. Anything else that is raised is a bug."""
+    """An expected failure, with a text for users. Any other exception is a bug."""
 
 
 class SourceLocation(NamedTuple):
-    """Where in a configuration something stands; line and column count from 1."""
+    """A place in a configuration file; line and column count from 1."""
 
     file: str
     line: int
@@ -22,7 +22,7 @@ class SourceLocation(NamedTuple):
 
 
 class Diagnostic(NamedTuple):
-    """One mistake in a configuration: where it stands, what is wrong and what was expected."""
+    """One mistake in a configuration: its place, what is wrong and what was expected."""
 
     place: SourceLocation
     message: str
@@ -32,7 +32,7 @@ class Diagnostic(NamedTuple):
 
 
 class ConfigError(RlsError):
-    """One or more mistakes in the rules' YAML, in the order of their places."""
+    """Mistakes in the rules' YAML, in the order of their places."""
 
     def __init__(self, problems: tuple[Diagnostic, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -40,18 +40,18 @@ class ConfigError(RlsError):
 
 
 class SettingsError(RlsError):
-    """Flags or environment variables that cannot be used: *args* holds a line for each mistake."""
+    """Flags or variables that cannot be used; *args* has a line for each mistake."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
 
 
 class Stopped(RlsError):
-    """A part of the service ended on its own, and the service with it."""
+    """A part of the service ended by itself and stopped the service."""
 
 
 class RequestError(RlsError):
-    """A request that no configuration could answer: the caller's fault (gRPC INVALID_ARGUMENT)."""
+    """A request that no rules could answer: the caller's fault (gRPC INVALID_ARGUMENT)."""
 
 
 class NotLoaded(RlsError):
@@ -59,12 +59,11 @@ class NotLoaded(RlsError):
 
 
 class BackendError(RlsError):
-    """Counters could not be had (gRPC UNAVAILABLE, where no policy answers in their place).
+    """The backend did not count (gRPC UNAVAILABLE, unless a policy decides).
 
     Attributes:
-        counts: Where some could be had all the same: one for each hit, None for those that could not. Empty where none
-            could.
-        in_doubt: Whether hits without a count may have been counted all the same: they were sent, and no reply came.
+        counts: If some hits were counted: one item for each hit, None for each that was not. Empty if none was.
+        in_doubt: Whether hits without a count may have been counted anyway: they were sent, and no reply came.
     """
 
     def __init__(self, message: str, *, counts: Sequence[int | None] = (), in_doubt: bool = False) -> None:
@@ -74,12 +73,12 @@ class BackendError(RlsError):
 
 
 class TimedOut(BackendError):
-    """No answer came in time, which does not say why."""
+    """No answer in time, for an unknown cause."""
 
 
 class CounterRefused(BackendError):
-    """The backend counts, but not on these counters: a key holds no number, or our user lacks a right to look or give back."""
+    """The backend counts, but not on these counters: a key holds no number, or the user may not read or refund."""
 
 
 class NoRoom(BackendError):
-    """A bounded store has no room for a new counter, since it must not forget others for it. Asking again does not help."""
+    """A bounded store has no room for a new counter, since it must not evict others for it. Retrying does not help."""

@@ -81,7 +81,7 @@ def test_an_image_that_decides_without_its_counters_is_rolled_back(calls: Path, 
 
     assert code == 1
     assert told[-1] == "rollout undo deployment/rls"
-    assert "rls: the counters did not decide" in said
+    assert "rls: the backend is unavailable" in said
 
 
 def grpc_port(server: RlsProcess) -> int:

@@ -1,4 +1,4 @@
-"""What a server asks of its interpreter."""
+"""Interpreter settings of a server: thread switches, garbage collection, memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TRIM_SECONDS = 10
 
 
 def switch_threads_often() -> None:
-    """Let a thread that runs Python give way to the event loop after half a millisecond, not after five.
+    """Make other threads yield to the event loop after 0.5 ms instead of 5 ms.
 
-    Each time that the loop has waited for a socket it needs the interpreter's lock again. With a busy thread beside it,
-    such as one that reads files of rules, every turn would take 5 ms longer.
+    The loop needs the interpreter's lock again each time it has waited for a socket. A busy thread, such as one that reads
+    rules files, would make every turn 5 ms longer.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
 
@@ -37,30 +37,29 @@ def expect_many_objects() -> None:
 
 
 def freeze_garbage_collector() -> None:
-    """Take what is there now for permanent, and never stop for a walk through all of it.
+    """Freeze current objects and disable full collections.
 
-    To be called after each load: rules stay until the next one, and 100,000 of them take the collector longer to walk
-    than a call may wait; so does what is remembered of requests. What is permanent is freed all the same once nothing
-    refers to it. Cycles are not, so few may be young now: nothing is collected here, since new mappings of all rules
-    are young too. A check leaves no cycle; those that failed calls leave are found while they are young, the rest by
-    `collect_garbage`.
+    Call it after each load: rules stay until the next one, and the collector needs longer to walk 100,000 of them than a
+    call may wait; the same holds for cached requests. Frozen objects are still freed when nothing refers to them, except
+    cycles, so few cycles may be young now. Nothing is collected here, since new mappings of all rules are young too. A check
+    leaves no cycle. Failed calls leave some: young collections find most of them, `collect_garbage` the rest.
     """
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS, _COLLECTIONS_BETWEEN_LARGER, _NEVER)
 
 
 async def collect_garbage() -> None:
-    """Walk through all that is not permanent once an hour, until cancelled; that may take some tenths of a second."""
+    """Run a full collection of objects that are not frozen once an hour, until cancelled. It may take some 0.1 s."""
     while True:
         await asyncio.sleep(_FULL_COLLECTION_SECONDS)
         gc.collect()
 
 
 async def give_memory_back() -> None:
-    """Every ten seconds until cancelled, give back to the kernel what the allocator of C keeps for later.
+    """Return unused memory of the C allocator to the kernel every ten seconds, until cancelled.
 
-    Large messages leave tens of MiB there, of which glibc gives back by itself only what is at the end of its heap. It
-    takes less than 0.1 ms where there is nothing to give back.
+    Large messages leave tens of MiB in it, of which glibc itself returns only the end of its heap. A call takes less than
+    0.1 ms if there is nothing to return.
     """
     trim = _trim_of(ctypes.CDLL(None))
     while True:

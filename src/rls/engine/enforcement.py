@@ -1,7 +1,7 @@
-"""Whether limits are enforced as the YAML says, and if not, why.
+"""Whether limits are enforced as configured, and if not, why.
 
-One object holds the answer. `/readyz`, gRPC health, metrics, the log and the admin address read it. Whatever makes limits
-weaker reports its reason here; docs/operations.md says for each reason what it means and what to do.
+One object holds the state. `/readyz`, gRPC health, metrics, the log and the admin address read it. Every condition that
+weakens limits is reported here; docs/operations.md says what each reason means and what to do.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 HOLD_SECONDS = 60.0
-"""How long a reason holds that single events bring about, such as a connection that is refused, after the last of them."""
+"""How long a reason of single events, such as refused connections, holds after the last event."""
 
 
 class State(StrEnum):
-    """ENFORCED: as written. DEGRADED: something is weaker than written. OFF: nothing is limited, or nothing is answered."""
+    """ENFORCED: as configured. DEGRADED: some limits are weaker. OFF: nothing is limited, or nothing is answered."""
 
     ENFORCED = "enforced"
     DEGRADED = "degraded"
@@ -24,7 +24,7 @@ class State(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why limits are not enforced as written."""
+    """Why limits are not enforced as configured."""
 
     STARTING = "starting"
     NO_RULES = "no_rules"
@@ -58,9 +58,9 @@ class Weakness(NamedTuple):
 
     Attributes:
         reason: Which one.
-        text: What happened, for people.
+        text: What happened, for users.
         state: OFF or DEGRADED.
-        since: When it began, in Unix seconds; a text that changes does not begin it anew.
+        since: When it began, in Unix seconds. A new text does not restart it.
     """
 
     reason: Reason
@@ -70,7 +70,7 @@ class Weakness(NamedTuple):
 
 
 Reporter: TypeAlias = Callable[[str], None]
-"""Is given the text of a reason that begins, goes on or changes; "" ends it."""
+"""Takes the text of a reason that begins, goes on or changes; "" ends it."""
 
 
 class EnforcementState:
@@ -95,27 +95,27 @@ class EnforcementState:
         return self._state
 
     def find(self, reason: Reason) -> Weakness | None:
-        """What holds for *reason*; None where it does not hold."""
+        """The weakness of *reason*; None while it does not hold."""
         return self._found.get(reason)
 
     @property
     def weaknesses(self) -> Sequence[Weakness]:
-        """The reasons that hold: OFF first, then by the time when they began."""
+        """The reasons that hold: OFF first, then in the order of their begin."""
         return sorted(self._found.values(), key=lambda found: (found.state is not State.OFF, found.since))
 
     def listen(self, listener: Callable[[Weakness, bool], None]) -> None:
-        """Call *listener* when a reason begins or changes (True), and when it has ended (False)."""
+        """Call *listener* when a reason begins or changes (True) and when it ends (False)."""
         self._listeners.append(listener)
 
     def report(self, reason: Reason, text: str, *, state: State = State.DEGRADED, seconds: float | None = None) -> None:
-        """*reason* holds, for *text*; "" ends it.
+        """Report that *reason* holds because of *text*; "" ends it.
 
         Args:
             reason: Which one.
-            text: What happened, for people.
+            text: What happened, for users.
             state: OFF or DEGRADED.
-            seconds: How long it holds unless it is reported again; until it is ended where None. Requests report such
-                reasons, each with a text of its own: the first text stays, so that clients cannot fill the log.
+            seconds: How long it holds unless it is reported again; None: until it is ended. Requests report such reasons,
+                each with its own text: the first text stays, so that clients cannot fill the log.
         """
         before = self._found.get(reason)
         if not text:
@@ -129,16 +129,16 @@ class EnforcementState:
             return
         found = Weakness(reason, text, state, self._clock() if before is None else before.since)
         self._found[reason] = found
-        self._settle()
+        self._update_state()
         for listener in self._listeners:
             listener(found, True)
 
     def reporter(self, reason: Reason, *, state: State = State.DEGRADED, seconds: float | None = None) -> Reporter:
-        """`report` for one *reason*, for those who know nothing of this object."""
+        """`report` for one *reason*, for modules that do not know this object."""
         return lambda text: self.report(reason, text, state=state, seconds=seconds)
 
     def expire(self) -> None:
-        """End the reasons whose time is over; to be called every second or so."""
+        """End the reasons whose time is over. Call it about every second."""
         now = self._clock()
         for reason in [reason for reason, until in self._until.items() if until <= now]:
             self._end(reason)
@@ -147,11 +147,11 @@ class EnforcementState:
         self._until.pop(reason, None)
         ended = self._found.pop(reason, None)
         if ended is not None:
-            self._settle()
+            self._update_state()
             for listener in self._listeners:
                 listener(ended, False)
 
-    def _settle(self) -> None:
+    def _update_state(self) -> None:
         states = {found.state for found in self._found.values()}
         state = State.OFF if State.OFF in states else State.DEGRADED if states else State.ENFORCED
         if state is not self._state:
