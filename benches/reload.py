@@ -85,7 +85,8 @@ class Server:
             time.sleep(1.0)
             turns, loads = self._turns(), self._loads()
             pids = family(self.process.pid)
-            used, others, began = cpu_seconds(pids), others_seconds(pids), time.monotonic()
+            used = cpu_seconds(pids) + self._children_seconds()
+            others, began = others_seconds(pids), time.monotonic()
             if change is not None:
                 change()
             while change is not None and self._loads() == loads:

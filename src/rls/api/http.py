@@ -182,7 +182,8 @@ def _as_json(rules: Iterable[Rule]) -> Iterator[bytes]:
 
 def _described(rule: Rule) -> dict[str, object]:
     limit = rule.limit
-    described: dict[str, object] = {"domain": rule.domain, "path": rule.path, "name": rule.name}
+    known = rule.id
+    described: dict[str, object] = {"domain": known.domain, "path": known.path, "name": known.name}
     if limit is None:
         described["unlimited"] = True
     else:
@@ -198,4 +199,5 @@ def _described(rule: Rule) -> dict[str, object]:
         "on_backend_error": rule.on_backend_error,
         "replaces": sorted(rule.replaces),
         "metadata": rule.metadata,
+        "place": known.where,
     }

@@ -11,7 +11,7 @@ from rls.core.check import Check
 from rls.core.keys import CounterKeys, KeyFormat
 from rls.core.match import match
 from rls.core.model import FIXED_WINDOW, UINT32_MAX, Descriptor, RateLimit, Request
-from rls.core.rules import Domain, Rule, RuleSet
+from rls.core.rules import Domain, Rule, RuleId, RuleSet
 
 OVERRIDE_LABEL = "(override)"
 MOST_ADDED = UINT32_MAX + 1
@@ -200,7 +200,7 @@ class DomainPlanner:
 
     def _known(self, limit: RateLimit, path: str) -> tuple[RateLimit, int, int, str]:
         near = near_limit(limit.requests_per_unit, self._counting.near_limit_ratio)
-        return limit, limit.window_seconds, near, f"{self.name}|{path}"
+        return limit, limit.window_seconds, near, RuleId(self.name, path).key
 
 
 def near_limit(requests_per_unit: int, ratio: float) -> int:

@@ -8,8 +8,10 @@ have the same digests.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from hashlib import blake2b
 from itertools import chain
+from operator import attrgetter
 
 from rls.core.model import Entry
 from rls.core.rules import Domain, Rule, TrieNode
@@ -53,14 +55,19 @@ def said_by(node: TrieNode) -> tuple[object, ...]:
     return node.share_threshold, node.value_to_metric, None if node.rule is None else _said_by_rule(node.rule)
 
 
+_FIELDS = tuple(
+    found.name
+    for found in fields(Rule)
+    if found.name not in {"domain", "limit", "replaces", "on_backend_error", "place"}
+)
+"""Fields of a rule whose representation says what they say."""
+_fields_of = attrgetter(*_FIELDS)
+
+
 def _said_by_rule(rule: Rule) -> tuple[object, ...]:
-    limit = rule.limit
-    counted = None
-    if limit is not None:
-        counted = limit.requests_per_unit, limit.unit.name, limit.unit_multiplier, limit.name, limit.algorithm
-    modes = rule.shadow_mode, rule.quota_mode, rule.detailed_metric
+    limit = None if rule.limit is None else (rule.limit[0], rule.limit[1].name, *rule.limit[2:])
     policy = None if rule.on_backend_error is None else rule.on_backend_error.value
-    return rule.path, counted, rule.name, sorted(rule.replaces), modes, rule.metadata, policy
+    return limit, sorted(rule.replaces), policy, _fields_of(rule)
 
 
 def _hash(said: object) -> int:

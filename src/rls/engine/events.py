@@ -16,6 +16,7 @@ from rls.core.plan import Plan
 from rls.core.rules import RuleSet
 from rls.engine.changes import Changes
 from rls.errors import Diagnostic
+from rls.slices import Steps
 from rls.stores.base import StoreBatch
 
 Event = TypeVar("Event")
@@ -125,6 +126,14 @@ class Observer:
 
     def batch_done(self, batch: StoreBatch) -> None:
         """A store sent a batch, and its replies came, or it failed. Its `origins` are `RequestContext` objects."""
+
+    def prepare_rules(self, rules: RuleSet) -> Steps[None]:
+        """Prepare for rules that are not in force yet, in steps: a generator. Between its steps checks are heard.
+
+        `rules_loaded` follows, unless later rules come first.
+        """
+        del rules
+        yield from ()
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 from rls.core.rules import RuleSet
 from rls.engine.changes import Changes, compare
@@ -16,15 +15,7 @@ from rls.engine.layers import Layer, merge
 from rls.engine.limiter import Limiter
 from rls.engine.old_rules import OldRules
 from rls.errors import Diagnostic
-from rls.slices import Slices, Steps
-
-
-@runtime_checkable
-class Prepares(Protocol):
-    """An observer with work to do before rules are in force. It must be able to hear of checks at any step."""
-
-    def prepare_rules(self, rules: RuleSet) -> Steps[None]:
-        """Prepare for *rules*, in steps. `Observer.rules_loaded` follows."""
+from rls.slices import Slices
 
 
 class Rulebook:
@@ -126,8 +117,7 @@ class Rulebook:
         changes, counts = await slices.run(compare(before, rules))
         rules = replace(rules, counts=counts)
         for observer in self._observers:
-            if isinstance(observer, Prepares):
-                await slices.run(observer.prepare_rules(rules))
+            await slices.run(observer.prepare_rules(rules))
         self._latest[source], self._usable, self._digests, self.changes = layer, usable, digests, changes
         self.loaded_at = self._clock()
         self._limiter.load(rules)

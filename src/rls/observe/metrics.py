@@ -148,7 +148,7 @@ class Metrics(Observer):
                 self.rules.find(event.plan.domain, check).hits += check.amount
 
     def prepare_rules(self, rules: RuleSet) -> Steps[None]:
-        """Rules will be in force (`rulebook.Prepares`)."""
+        """See `Observer`."""
         return self.rules.prepare(rules)
 
     def rules_loaded(self, event: RulesLoaded) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from itertools import chain
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from rls.config.compile import Compiled, Document
@@ -59,13 +61,17 @@ def _children(node: TrieNode) -> Iterator[tuple[tuple[str, str], TrieNode]]:
     return chain(node.exact.items(), (((key, ""), child) for key, child in node.defaults.items()))
 
 
+_PLAIN_FIELDS = tuple(
+    found.name for found in fields(Rule) if found.name not in {"domain", "path", "limit", "on_backend_error", "place"}
+)
+"""Fields of a rule that `marshal` takes as they are."""
+_plain_fields_of = attrgetter(*_PLAIN_FIELDS)
+
+
 def _said(rule: Rule) -> tuple[Any, ...]:
-    limit, counted = rule.limit, None
-    if limit is not None:
-        counted = limit.requests_per_unit, int(limit.unit), limit.unit_multiplier, limit.algorithm
+    limit = None if rule.limit is None else (rule.limit[0], int(rule.limit[1]), *rule.limit[2:])
     policy = None if rule.on_backend_error is None else rule.on_backend_error.value
-    modes = rule.shadow_mode, rule.quota_mode, rule.detailed_metric
-    return counted, rule.name, tuple(rule.replaces), modes, rule.metadata, policy
+    return limit, policy, _plain_fields_of(rule)
 
 
 class Receiver:
@@ -128,21 +134,18 @@ class _DocumentBuilder:
             ancestors.append(node)
             paths.append(path)
 
-    def _rule(self, path: str, place: SourceLocation, *said: Any) -> Rule:
-        counted, name, replaces, (shadow, quota, detailed), metadata, policy = said
-        limit = None
-        if counted is not None:
-            requests, unit, multiplier, algorithm = counted
-            limit = RateLimit(requests, Unit(unit), multiplier, name, sys.intern(algorithm))
-        names = frozenset(replaces) if replaces else _NO_NAMES
-        decides = None if policy is None else OnBackendError(policy)
-        rule = Rule(self._domain, path, limit, name, names, shadow, quota, detailed, metadata, decides, place)
-        if name or replaces:
+    def _rule(self, path: str, place: SourceLocation, limit: Any, policy: str | None, plain: Any) -> Rule:
+        rule = Rule(
+            self._domain,
+            path,
+            None if limit is None else RateLimit(limit[0], Unit(limit[1]), *limit[2:]),
+            on_backend_error=None if policy is None else OnBackendError(policy),
+            place=place,
+            **dict(zip(_PLAIN_FIELDS, plain, strict=True)),
+        )
+        if rule.name or rule.replaces:
             self._named.append(rule)
         return rule
-
-
-_NO_NAMES: frozenset[str] = frozenset()
 
 
 def _add(parent: TrieNode, key: str, value: str, node: TrieNode) -> None:
