@@ -47,6 +47,7 @@ class Product:
 PRODUCTS = (
     Product("contour", "contour", 500, True, RESOURCE_EXHAUSTED),
     Product("emissary", "ambassador", 200, False, UNAVAILABLE),
+    Product("gloo", "custom", 200, True, UNAVAILABLE),
 )
 
 
@@ -103,6 +104,13 @@ def test_without_the_header_the_address_is_limited(gateway: Gateway) -> None:
 
     assert statuses([gateway.get(address=address) for _ in range(5)]) == [200] * 3 + [429] * 2
     assert gateway.get(address=next(addresses)).status == 200
+
+
+def test_a_client_cannot_choose_its_address(gateway: Gateway) -> None:
+    address = next(addresses)
+
+    found = [gateway.get(address=address, x_forwarded_for=f"203.0.113.{n}") for n in range(4)]
+    assert statuses(found) == [200] * 3 + [429]
 
 
 def test_the_rules_match_every_descriptor(gateway: Gateway) -> None:
