@@ -12,6 +12,7 @@ from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Code, RateLimit, Unit
 from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import RuleSet
+from rls.engine.events import Judged
 from rls.engine.limiter import Limiter
 from rls.engine.prepared import PreparedRequest
 from rls.observe.metrics import Metrics
@@ -105,3 +106,12 @@ async def test_a_refused_request_gets_back_what_its_other_limits_counted() -> No
     assert limiter.refunds.given_back["sent"] == 3
     looked = await limiter.check(request(descriptor(("hourly", "x"), hits_addend=0)))
     assert looked.statuses[0].limit_remaining == 2
+
+
+async def test_a_check_knows_its_descriptor_in_a_request_that_is_judged_in_slices() -> None:
+    limiter = Limiter(MemoryStore(clock=lambda: NOW), clock=lambda: NOW)
+    limiter.load(RULES)
+    slices = [request(*(descriptor(("ip", f"{n}")) for n in some)) for some in (range(3), range(3, 5))]
+    judged: list[Judged] = []
+    await limiter.run_slices(lambda: slices, judged.append)
+    assert [status.check.index for one in judged for status in one.statuses] == list(range(5))
