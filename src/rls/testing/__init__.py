@@ -1,4 +1,4 @@
-"""Tests that authors of plug-ins run. Needs pytest, pytest-asyncio and hypothesis; nothing of a server imports it."""
+"""Tests that authors of plug-ins run. The extra `testing` installs what they need; no server imports them."""
 
 import pytest
 
