@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rls.core.model import Descriptor, Entry, RateLimit, Request, Unit
+from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import Domain, Rule, RuleSet, TrieNode, Wildcard
 
 
@@ -58,3 +59,8 @@ def descriptor(*entries: tuple[str, str], **more: Any) -> Descriptor:
 
 def request(*descriptors: Descriptor, hits_addend: int = 0, domain: str = "domain") -> Request:
     return Request(domain, descriptors, hits_addend)
+
+
+def plan(asked: Request, rules: RuleSet, counting: CountingOptions) -> Plan:
+    """What *asked* comes to under *rules*."""
+    return Planner(rules, counting).plan(asked)

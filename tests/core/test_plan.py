@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from rls.core.check import Check
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, RateLimit, Unit
-from rls.core.plan import OVERRIDE_LABEL, CountingOptions, Plan, near_limit, plan
+from rls.core.plan import OVERRIDE_LABEL, CountingOptions, Plan, near_limit
 from rls.core.rules import Domain, Rule, RuleSet, TrieNode
-from tests.tries import Step, descriptor, request, rule, rule_set
+from tests.tries import Step, descriptor, plan, request, rule, rule_set
 
 COMPANY = rule("company", 10, name="company")
 ACME = rule("company_acme", 100, Unit.HOUR, unit_multiplier=2)

@@ -7,14 +7,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rls.core.decide import Decision, Modes, decide
 from rls.core.model import Code, RateLimit, Unit
-from rls.core.plan import CountingOptions, plan
+from rls.core.plan import CountingOptions
 from rls.core.rules import RuleSet
 from rls.engine.events import RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.metrics import Metrics
 from tests.recorded import decided
 from tests.redis_server import missing
-from tests.tries import Step, descriptor, request, rule, rule_set
+from tests.tries import Step, descriptor, plan, request, rule, rule_set
 
 PROBLEM = Diagnostic(SourceLocation("a.yaml", 1, 2), "wrong")
 RULES = rule_set(

@@ -69,11 +69,6 @@ class Plan:
         self.several = bool(self.checks) and self.checks[-1].index - self.checks[0].index < len(self.checks) - 1
 
 
-def plan(request: Request, rules: RuleSet, counting: CountingOptions) -> Plan:
-    """Match every descriptor of *request*, apply overrides, addends and `replaces`."""
-    return Planner(rules, counting).plan(request)
-
-
 class Planner:
     """Plans requests under one set of *rules*; what it finds out about them once is kept."""
 
