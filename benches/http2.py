@@ -16,7 +16,7 @@ from typing import cast
 from hpack import Encoder
 
 from benches.frames import DATA, END_HEADERS, END_STREAM, GREETING, HEADERS, PATH, SETTINGS, frame
-from rls.transport.http2 import Connection, Limits, Request, Responder, Unary
+from rls.transport.http2 import Connection, ConnectionLimits, Request, Responder, Unary
 from rls.transport.status import StatusCode
 
 _ANSWER = b"\x08\x01" + bytes(38)
@@ -71,7 +71,7 @@ def _microseconds(
     make: Callable[[Random], bytes], rounds: int, *, calls: int = _CALLS, apart: bool = False, shed: bool = False
 ) -> float:
     """Of one call, where a read brings so many *calls*; *apart*: HEADERS and DATA come in two reads."""
-    connection = Connection({PATH.encode(): Unary(_shed if shed else _answer)}, Limits(), 0)
+    connection = Connection({PATH.encode(): Unary(_shed if shed else _answer)}, ConnectionLimits(), 0)
     connection.receive(GREETING + _WINDOW, 0)
     random = Random(1)
     stream = 1

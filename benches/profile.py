@@ -19,7 +19,7 @@ from benches.machine import describe, thread_seconds
 from benches.messages import RULES, message
 from benches.processes import Missing, Running
 from rls.api.decode import parse, read
-from rls.api.encode import ResponseOptions, encode, heads
+from rls.api.encode import ResponseOptions, encode, status_prefixes
 from rls.api.service import Service
 from rls.core.decide import decide
 from rls.engine.events import RequestContext
@@ -80,13 +80,18 @@ def steps() -> dict[str, float]:
     service, asked = Service(limiter), message(CASE.descriptors)
     prepared = limiter.prepare(read(parse(asked)))
     decision = _finish(limiter.run(prepared))
-    begun, answers, modes, context = heads(prepared.plan), ResponseOptions(), limiter.modes, RequestContext()
+    prefixes, answers, modes, context = (
+        status_prefixes(prepared.plan),
+        ResponseOptions(),
+        limiter.modes,
+        RequestContext(),
+    )
     context.decision, context.seconds = decision, 1e-5
     return {
         "parse and plan a message that is not remembered": _time(lambda: limiter.prepare(read(parse(asked)))),
         "count in memory": _time(lambda: _finish(backend.update(prepared.updates))),
         "decide": _time(lambda: decide(prepared.plan, [5], 1_000, modes)),
-        "encode": _time(lambda: encode(decision, begun, answers, modes)),
+        "encode": _time(lambda: encode(decision, prefixes, answers, modes)),
         "metrics": _time(lambda: metrics.decided(context)),
         "all of a remembered message, from bytes to bytes": _time(lambda: _finish(service.answer(asked))),
     }

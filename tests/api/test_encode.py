@@ -10,7 +10,7 @@ from google.protobuf.wrappers_pb2 import UInt64Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.api.encode import ResponseOptions, encode, heads, message, varint
+from rls.api.encode import ResponseOptions, encode, message, status_prefixes, varint
 from rls.core.check import Check
 from rls.core.decide import Decision, Modes, decide
 from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
@@ -31,7 +31,7 @@ EVERYTHING = ResponseOptions(
 
 
 def encoded_of(decision: Decision, answers: ResponseOptions, modes: Modes = ENFORCED) -> bytes:
-    return encode(decision, heads(decision.plan), answers, modes)
+    return encode(decision, status_prefixes(decision.plan), answers, modes)
 
 
 values = st.recursive(

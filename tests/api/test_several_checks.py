@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rls.api.encode import ResponseOptions, encode, heads
+from rls.api.encode import ResponseOptions, encode, status_prefixes
 from rls.core.check import Status
 from rls.core.decide import Decision, Modes, decide, tightest
 from rls.core.headers import HeaderNames
@@ -44,7 +44,7 @@ def plan_of(rules: RuleSet = RULES, *keys: tuple[str, ...], refund: bool = False
 
 
 def answer_to(decision: Decision, answers: ResponseOptions | None = None) -> rls_pb2.RateLimitResponse:
-    encoded = encode(decision, heads(decision.plan), answers or ResponseOptions(), Modes())
+    encoded = encode(decision, status_prefixes(decision.plan), answers or ResponseOptions(), Modes())
     return rls_pb2.RateLimitResponse.FromString(encoded)
 
 

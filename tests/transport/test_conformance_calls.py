@@ -5,6 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from rls.api.direct import rate_limit_handlers
+from rls.api.service import SHOULD_RATE_LIMIT, Service
+from rls.engine.events import Observer, RequestContext
+from rls.engine.limiter import Limiter
+from rls.proto import rls_pb2
+from rls.stores.memory import MemoryStore
 from rls.transport.base import Tls
 from rls.transport.handler import Bidirectional, Call, ServerStreaming, StreamingCall, Unary
 from tests.certs import put
@@ -12,6 +18,7 @@ from tests.transport.conftest import until
 from tests.transport.raw import RawClient, message
 from tests.transport.test_conformance_streaming import channel_to
 from tests.transport.test_tls import CA, HOST, calling
+from tests.tries import Step, rule, rule_set
 
 ASK, WATCH, CHAT = "/t.S/Ask", "/t.S/Watch", "/t.S/Chat"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -148,3 +155,30 @@ async def test_value_that_is_not_base64_is_left_out(serve, seen):
         await client.ask(ASK, message(b""), x_bin="!!!", y_bin="AAE,AQ==", z_bin="AAE")
     await until(lambda: seen.pairs)
     assert seen.pairs == [[("y-bin", b"\0\1"), ("y-bin", b"\1"), ("z-bin", b"\0\1")]]
+
+
+class Requests(Observer):
+    """Keeps what observers know of requests."""
+
+    def __init__(self) -> None:
+        self.traceparents: list[str | None] = []
+
+    def decided(self, request: RequestContext) -> None:
+        self.traceparents.append(request.traceparent)
+
+
+@pytest.mark.parametrize("descriptors", [1, 200], ids=["few", "many"])
+async def test_trace_context_of_a_check_reaches_observers(serve, descriptors):
+    observer = Requests()
+    limiter = Limiter(MemoryStore(), observers=[observer])
+    limiter.load(rule_set({(Step("company"),): rule("company", 1_000)}))
+    served = await serve(rate_limit_handlers(Service(limiter)))
+    request = rls_pb2.RateLimitRequest(domain="domain")
+    for _ in range(descriptors):
+        request.descriptors.add().entries.add(key="company", value="acme")
+    async with RawClient.connect(served.address) as client:
+        sent = [TRACEPARENT[:-2] + f"{i:02x}" for i in range(5)]
+        for one in sent:
+            headers = {"traceparent": one, "grpc_timeout": "30S"}
+            assert (await client.ask(SHOULD_RATE_LIMIT, message(request.SerializeToString()), **headers)).messages
+    assert observer.traceparents == sent

@@ -93,14 +93,14 @@ class RateLimitHandler:
             call = NativeCall(connection, request, message, None if timeout is None else arrived + timeout)
             self._many(connection, stream_id, request, (found, _CallContext(call)), now)
             return
-        prepared, begun = found
+        prepared, prefixes = found
         check = _Check(service.limiter, prepared)
         check.handler = self
         check.connection = connection
         check.stream_id = stream_id
         check.request = request
         check.message = message
-        check.begun = begun
+        check.prefixes = prefixes
         if timeout is None:
             check.deadline = _NEVER
         else:
@@ -141,13 +141,13 @@ _COUNTED = float("-inf")
 class _Check(PendingCheck):
     """One call. Its attributes are set by the handler: a constructor of its own would cost as much as a decision."""
 
-    __slots__ = ("begun", "connection", "deadline", "handler", "message", "request", "stream_id")
+    __slots__ = ("connection", "deadline", "handler", "message", "prefixes", "request", "stream_id")
 
-    begun: Sequence[bytes]
     connection: Responder
     deadline: float
     handler: RateLimitHandler
     message: bytes
+    prefixes: Sequence[bytes]
     request: Request
     stream_id: int
 
@@ -170,7 +170,7 @@ class _Check(PendingCheck):
                 handler.on_drop(Dropped.LATE)  # its caller has gone: mostly for the same deadline
             return
         service = handler.service
-        answer = encode(decision, self.begun, service.answers, self.limiter.modes)
+        answer = encode(decision, self.prefixes, service.answers, self.limiter.modes)
         if not self.connection.respond(self.stream_id, answer):
             handler.on_drop(Dropped.CANCELLED)
 

@@ -60,21 +60,21 @@ class ResponseOptions:
         object.__setattr__(self, "plain", not adds and not self.dynamic_metadata)
 
 
-def heads(plan: Plan) -> tuple[bytes, ...]:
-    """What `encode` needs of a plan, to be kept with it: how each check's DescriptorStatus begins while it has hits left.
+def status_prefixes(plan: Plan) -> tuple[bytes, ...]:
+    """How the DescriptorStatus of each check begins while it has hits left: `encode` needs it, and it is kept with the plan.
 
-    That is all but limit_remaining and duration_until_reset; nothing where no limit holds.
+    That is all but limit_remaining and duration_until_reset; b"" where no limit holds.
     """
-    return tuple(head_of(check) for check in plan.checks)
+    return tuple(status_prefix(check) for check in plan.checks)
 
 
-def head_of(check: Check) -> bytes:
-    """As `heads`, for one check."""
-    return b"" if check.limit is None else _head(check.limit)
+def status_prefix(check: Check) -> bytes:
+    """As `status_prefixes`, for one check."""
+    return b"" if check.limit is None else _prefix(check.limit)
 
 
-def encode(decision: Decision, heads: Sequence[bytes], answers: ResponseOptions, modes: Modes) -> bytes:
-    """RateLimitResponse for *decision*, on whose plan *heads* were made.
+def encode(decision: Decision, prefixes: Sequence[bytes], answers: ResponseOptions, modes: Modes) -> bytes:
+    """RateLimitResponse for *decision*, whose plan has these status *prefixes*.
 
     A refusal says in its dynamic metadata which rule refused: `rule`, `descriptor` and `seconds_until_reset`; an answer
     without all counts says which policies decided: `on_backend_error`.
@@ -82,8 +82,8 @@ def encode(decision: Decision, heads: Sequence[bytes], answers: ResponseOptions,
     parts = [_OVERALL[decision.code]]
     statuses = decision.statuses
     if decision.plan.several:
-        statuses, heads = _one_each(statuses)
-    _add_statuses(parts, statuses, heads)
+        statuses, prefixes = _one_each(statuses)
+    _add_statuses(parts, statuses, prefixes)
     if decision.limited_by is None and answers.plain and not decision.policies:
         return b"".join(parts)
     return b"".join(parts) + _rest(decision, answers, modes)
@@ -96,23 +96,23 @@ def encode_slices(decision: Decision, slices: Iterable[bytes], answers: Response
 
 def encode_statuses(plan: Plan, statuses: Sequence[Status]) -> bytes:
     """RateLimitResponse.statuses for *statuses*, which *plan* came to: one for each descriptor."""
-    begun: Sequence[bytes] = heads(plan)
+    prefixes: Sequence[bytes] = status_prefixes(plan)
     if plan.several:
-        statuses, begun = _one_each(statuses)
+        statuses, prefixes = _one_each(statuses)
     parts: list[bytes] = []
-    _add_statuses(parts, statuses, begun)
+    _add_statuses(parts, statuses, prefixes)
     return b"".join(parts)
 
 
 def _one_each(statuses: Sequence[Status]) -> tuple[list[Status], list[bytes]]:
-    """The tightest status of each descriptor (rls.proto has one for each), and its head."""
+    """The tightest status of each descriptor (rls.proto has one for each), and its prefix."""
     found = tightest(statuses)
-    return found, [head_of(status.check) for status in found]
+    return found, [status_prefix(status.check) for status in found]
 
 
-def _add_statuses(parts: list[bytes], statuses: Sequence[Status], heads: Sequence[bytes]) -> None:
+def _add_statuses(parts: list[bytes], statuses: Sequence[Status], prefixes: Sequence[bytes]) -> None:
     # Flat, since it runs for every check: a call costs as much as all that is done here to a status.
-    for status, head in zip(statuses, heads):  # noqa: B905 - strict costs half as much again
+    for status, unspent in zip(statuses, prefixes):  # noqa: B905 - strict costs half as much again
         limit, remaining = status.limit, status.limit_remaining
         if limit is None:
             encoded = _UNCOUNTED[remaining]
@@ -120,11 +120,11 @@ def _add_statuses(parts: list[bytes], statuses: Sequence[Status], heads: Sequenc
             continue
         reset = _duration(status.seconds_until_reset)
         if remaining:
-            begun, left = head, _VARINTS[remaining] if remaining < 1 << 14 else varint(remaining)
+            prefix, left = unspent, _VARINTS[remaining] if remaining < 1 << 14 else varint(remaining)
         else:
-            begun, left = _used_up(status.code, limit), b""
-        length = len(begun) + len(left) + len(reset)
-        parts += (_STATUS[length] if length < SHORT else b"\x12" + varint(length), begun, left, reset)
+            prefix, left = _used_up(status.code, limit), b""
+        length = len(prefix) + len(left) + len(reset)
+        parts += (_STATUS[length] if length < SHORT else b"\x12" + varint(length), prefix, left, reset)
 
 
 def _rest(decision: Decision, answers: ResponseOptions, modes: Modes) -> bytes:
@@ -166,7 +166,7 @@ def message(number: int, payload: bytes) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _head(limit: RateLimit) -> bytes:
+def _prefix(limit: RateLimit) -> bytes:
     """DescriptorStatus up to the value of limit_remaining; what has hits left is OK."""
     return b"\x08\x01" + _limit(limit) + b"\x18"
 

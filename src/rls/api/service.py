@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from rls.api.clock_cache import ClockCache
 from rls.api.decode import SLICE, Message, parse, read, slices
-from rls.api.encode import ResponseOptions, encode, encode_slices, encode_statuses, head_of, heads
+from rls.api.encode import ResponseOptions, encode, encode_slices, encode_statuses, status_prefix, status_prefixes
 from rls.api.json_checks import read_request, write_response
 from rls.api.plain import read_descriptor, split
 from rls.core.check import Check
@@ -88,9 +88,9 @@ class Service:
         try:
             found = self.look_up(message)
             if isinstance(found, tuple):
-                prepared, begun = found
+                prepared, prefixes = found
                 limiter = self.limiter
-                return encode(await limiter.run(prepared, request), begun, self.answers, limiter.modes)
+                return encode(await limiter.run(prepared, request), prefixes, self.answers, limiter.modes)
         except Exception as error:
             self.count_unanswered(error)
             raise
@@ -116,7 +116,7 @@ class Service:
             if len(parsed.descriptors) > SLICE:
                 return parsed
             planned = self.limiter.ready_planner().plan(read(parsed, self._ignored(parsed)))
-            remembered = (PreparedRequest(planned), heads(planned))
+            remembered = (PreparedRequest(planned), status_prefixes(planned))
         # What it weighs in memory, measured: the message, its texts once more in entries and keys, and the objects.
         self._remembered.put(message, remembered, 850 + 3 * len(message) + 800 * len(remembered[1]))
         return remembered
@@ -134,7 +134,7 @@ class Service:
         domain = planner.domain(name)
         # A message of one descriptor is remembered whole; an addend of the request makes other checks.
         shared = len(sent) > 1 and not addend
-        checks, counted, begun = [], [], []
+        checks, counted, prefixes = [], [], []
         for index, one in enumerate(sent):
             key = head + one
             known = self._checks.get(key) if shared else None
@@ -145,15 +145,15 @@ class Service:
                 known = _known_check(descriptor, domain, addend, index)
                 if shared:
                     self._checks.put(key, known, 1_100 + 4 * len(one))
-            check, prepared, begins = known
+            check, prepared, prefix = known
             checks.append(check if check.index == index else check.at(index))
-            begun.append(begins)
+            prefixes.append(prefix)
             if prepared is not None:
                 counted.append(prepared)
         plan = planner.join(name, checks, addend)
         if len(plan.counted) == len(counted):
-            return PreparedRequest(plan, counted), begun
-        return PreparedRequest(plan), heads(plan)  # a rule of the request replaces another
+            return PreparedRequest(plan, counted), prefixes
+        return PreparedRequest(plan), status_prefixes(plan)  # a rule of the request replaces another
 
     def _ignored(self, parsed: Message) -> Callable[[str], None]:
         """Tells what is ignored in the request that was *parsed*."""
@@ -227,7 +227,7 @@ def _known_check(descriptor: Descriptor, domain: DomainPlanner | None, addend: i
     check = domain.check(descriptor, addend, index)
     if check.limit is None:
         return check, None, b""
-    return check, PreparedCheck(check), head_of(check)
+    return check, PreparedCheck(check), status_prefix(check)
 
 
 def _json_error(text: str) -> bytes:

@@ -171,7 +171,7 @@ class Turn:
     Attributes:
         waited: Seconds that what is being read has waited for what was read before it.
         in_task: Makes of a coroutine function, and of `Unary.shed_answer`, a handler that serves each call in a task, as
-            those of `Unary.handler` are served. The function is given what the handler is given in the place of the message.
+            those of `Unary.handler` are served. What the handler is given as the message, the function gets.
             Set by the server.
     """
 

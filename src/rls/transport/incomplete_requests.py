@@ -51,7 +51,7 @@ class IncompleteRequests:
         """What comes, in the task of its call.
 
         Raises:
-            Aborted: RESOURCE_EXHAUSTED where another call needed the place, DEADLINE_EXCEEDED where nothing came.
+            Aborted: RESOURCE_EXHAUSTED where it gave way to another call, DEADLINE_EXCEEDED where nothing came.
         """
         task = asyncio.current_task()
         assert task is not None

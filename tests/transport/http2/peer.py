@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from hpack import Decoder, Encoder
 
 from benches.frames import FRAME, frame
-from rls.transport.http2 import Connection, Limits, Memory, Receiver, Request, Responder, Routes, Streaming, Unary
+from rls.transport.http2 import (
+    Connection,
+    ConnectionLimits,
+    Memory,
+    Receiver,
+    Request,
+    Responder,
+    Routes,
+    Streaming,
+    Unary,
+)
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -176,7 +186,7 @@ class Peer:
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        limits: ConnectionLimits | None = None,
         *,
         greet: bool = True,
         acknowledge: bool = True,
@@ -184,7 +194,7 @@ class Peer:
         now: float = 0.0,
         memory: Memory | None = None,
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or ConnectionLimits()
         self.now = now
         self.calls: list[tuple[int, bytes, bytes]] = []
         self.requests: list[Request] = []

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import cast
 
-from rls.transport.http2 import Connection, Limits, Request, Responder, Routes, Streaming, Unary
+from rls.transport.http2 import Connection, ConnectionLimits, Request, Responder, Routes, Streaming, Unary
 from tests.transport.http2.peer import Sender
 
 
@@ -33,7 +33,7 @@ ROUTES: Routes = {b"/echo/Unary": Unary(echo), b"/echo/Stream": Streaming(Echo)}
 
 
 @contextlib.asynccontextmanager
-async def serving(limits: Limits | None = None) -> AsyncIterator[int]:
+async def serving(limits: ConnectionLimits | None = None) -> AsyncIterator[int]:
     """A server; its port."""
     shells: list[Shell] = []
 
@@ -54,8 +54,8 @@ async def serving(limits: Limits | None = None) -> AsyncIterator[int]:
 class Shell(asyncio.Protocol):
     """One connection on asyncio; keepalive and deadlines are left out."""
 
-    def __init__(self, routes: Routes = ROUTES, limits: Limits | None = None) -> None:
-        self.connection = Connection(routes, limits or Limits(), time.monotonic())
+    def __init__(self, routes: Routes = ROUTES, limits: ConnectionLimits | None = None) -> None:
+        self.connection = Connection(routes, limits or ConnectionLimits(), time.monotonic())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)

@@ -13,7 +13,7 @@ from collections import Counter
 from random import Random
 from typing import NamedTuple
 
-from rls.transport.http2 import Limits
+from rls.transport.http2 import ConnectionLimits
 from rls.transport.http2.errors import ErrorCode
 from tests.transport.http2.frame_sequences import ALTSVC, seeds, sequence
 from tests.transport.http2.oracle import MAX_STREAMS, NOTHING, Oracle, Outcome, outcome
@@ -136,7 +136,7 @@ def test_errors_have_the_scope_and_code_of_h2(sequences):
 
 
 def fresh() -> Peer:
-    peer = Peer(Limits(max_concurrent_streams=MAX_STREAMS, max_message_bytes=65_530), greet=False)
+    peer = Peer(ConnectionLimits(max_concurrent_streams=MAX_STREAMS, max_message_bytes=65_530), greet=False)
     peer.send(GREETING)
     return peer
 

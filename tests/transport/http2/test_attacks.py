@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from benches.frames import frame
-from rls.transport.http2 import Limits, Rate
+from rls.transport.http2 import ConnectionLimits, Rate
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
@@ -320,7 +320,7 @@ def test_half_sent_calls_are_bounded_and_end():
     peer.send(*(opened(1 + 2 * i) + data(1 + 2 * i, b"\0" + number(1_000_000) + bytes(900), 0) for i in range(1_000)))
 
     assert len(peer.connection.streams) == 1_000
-    assert peer.connection._held <= Limits().connection_window
+    assert peer.connection._held <= ConnectionLimits().connection_window
     peer.tick(5.1)
     assert not peer.connection.streams
     assert peer.connection._held == 0
@@ -342,7 +342,7 @@ def test_a_prefix_of_4_gib_reserves_nothing():
 
 @pytest.mark.parametrize("path", [UNARY, STREAM])
 def test_gzip_bomb(path):
-    peer = Peer(Limits(max_message_bytes=100_000))
+    peer = Peer(ConnectionLimits(max_message_bytes=100_000))
     bomb = gzip.compress(bytes(50_000_000))
     assert len(bomb) < 100_000
     tracemalloc.start()
@@ -369,7 +369,7 @@ def test_messages_that_inflate_cost_a_turn_more():
 
 @pytest.mark.parametrize("acknowledge", [True, False])
 def test_streams_past_the_limit(acknowledge):
-    peer = Peer(Limits(max_concurrent_streams=10), acknowledge=acknowledge)
+    peer = Peer(ConnectionLimits(max_concurrent_streams=10), acknowledge=acknowledge)
 
     for i in range(20_000):
         peer.send(opened(1 + 2 * i))
@@ -382,7 +382,7 @@ def test_streams_past_the_limit(acknowledge):
 
 
 def test_streams_that_we_remember_are_bounded():
-    peer = Peer(Limits(remembered_streams=10, faults=Rate(1_000, 1_000)))
+    peer = Peer(ConnectionLimits(remembered_streams=10, faults=Rate(1_000, 1_000)))
 
     for i in range(100):
         peer.send(headers(1 + 2 * i, fields("/no/such")))

@@ -13,7 +13,7 @@ from hpack.huffman_table import decode_huffman
 from hypothesis import example, given, strategies
 
 from benches.frames import frame
-from rls.transport.http2 import Limits, Rate, responses
+from rls.transport.http2 import ConnectionLimits, Rate, responses
 from rls.transport.http2.blocks import Blocks
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.huffman import END, START
@@ -37,9 +37,9 @@ HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 PLAIN = strategies.binary(max_size=80).map(lambda value: bytes(0x20 + byte % 95 for byte in value).strip())
 
 
-def agreed(limits: Limits | None = None) -> Blocks:
+def agreed(limits: ConnectionLimits | None = None) -> Blocks:
     """Blocks of a client that has agreed to use no dynamic table."""
-    blocks = Blocks(limits or Limits(), Peer().connection._blocks._routes)
+    blocks = Blocks(limits or ConnectionLimits(), Peer().connection._blocks._routes)
     blocks.agree()
     blocks.request(block(fields()))
     return blocks
@@ -233,7 +233,7 @@ def test_a_block_is_remembered_when_it_comes_again():
 
 
 def test_nothing_is_remembered_before_the_client_has_agreed():
-    blocks = Blocks(Limits(), {})
+    blocks = Blocks(ConnectionLimits(), {})
 
     for _ in range(5):
         blocks.request(block(fields()))
@@ -308,7 +308,7 @@ VALUES = strategies.text(strategies.characters(min_codepoint=0x21, max_codepoint
 )
 def test_any_encoder_is_understood(lists, drawn):
     """Blocks of hpack's encoder, with a dynamic table until our SETTINGS are acknowledged, and without it afterwards."""
-    blocks = Blocks(Limits(), {})
+    blocks = Blocks(ConnectionLimits(), {})
     encoder = Encoder()
     for i, more in enumerate(lists * 3):
         if i == len(lists):
@@ -324,7 +324,7 @@ def test_any_encoder_is_understood(lists, drawn):
 
 @given(strategies.binary(max_size=200))
 def test_any_bytes_are_a_block_or_an_error(sent):
-    for blocks in (Blocks(Limits(), {}), agreed()):
+    for blocks in (Blocks(ConnectionLimits(), {}), agreed()):
         try:
             blocks.request(sent)
         except ConnectionFault as fault:
@@ -449,7 +449,7 @@ def test_a_block_that_is_too_long_ends_the_connection_where_others_depend_on_it(
 
 
 def test_large_blocks_are_decoded_so_often_and_no_more_and_small_ones_always():
-    peer = Peer(Limits(large_blocks=Rate(10, 5)))
+    peer = Peer(ConnectionLimits(large_blocks=Rate(10, 5)))
     streams = iter(range(1, 1_000, 2))
 
     def taken(count: int) -> int:
@@ -469,7 +469,7 @@ def test_large_blocks_are_decoded_so_often_and_no_more_and_small_ones_always():
 
 
 def test_one_large_block_too_many_ends_the_connection_where_others_depend_on_it():
-    peer = Peer(Limits(large_blocks=Rate(4, 1)), acknowledge=False)
+    peer = Peer(ConnectionLimits(large_blocks=Rate(4, 1)), acknowledge=False)
     for stream in (1, 3, 5):
         peer.send(frame(HEADERS, END_HEADERS, stream, large(stream)))
     assert peer.goaways == []
@@ -480,7 +480,7 @@ def test_one_large_block_too_many_ends_the_connection_where_others_depend_on_it(
 
 
 def test_a_large_block_that_comes_again_is_free():
-    peer = Peer(Limits(large_blocks=Rate(3, 0)))
+    peer = Peer(ConnectionLimits(large_blocks=Rate(3, 0)))
 
     for stream in range(1, 41, 2):
         peer.send(frame(HEADERS, END_HEADERS, stream, large(1)), data(stream, message()))

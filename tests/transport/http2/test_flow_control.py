@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies
 
 from benches.frames import frame
-from rls.transport.http2 import Limits
+from rls.transport.http2 import ConnectionLimits
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.limits import STREAM_BYTES
 from rls.transport.status import StatusCode
@@ -113,7 +113,7 @@ def test_frames_are_no_larger_than_the_client_takes():
 
 
 def test_the_bytes_that_wait_are_bounded():
-    peer = Peer(Limits(max_waiting_bytes=20 * STREAM_BYTES), values={WINDOW: 0})
+    peer = Peer(ConnectionLimits(max_waiting_bytes=20 * STREAM_BYTES), values={WINDOW: 0})
 
     peer.send(*(call(1 + 2 * i) for i in range(40)))
 
@@ -147,7 +147,7 @@ def test_a_part_is_sent_as_far_as_windows_allow_and_the_rest_when_they_open():
 
 
 def test_a_stream_whose_client_takes_nothing_is_ended():
-    peer = Peer(Limits(answer_seconds=3), values={WINDOW: 0})
+    peer = Peer(ConnectionLimits(answer_seconds=3), values={WINDOW: 0})
     peer.send(headers(1, fields(WATCH)), data(1, message()))
     peer.streams[1].send(b"hello")
 
@@ -163,7 +163,7 @@ def test_a_stream_whose_client_takes_nothing_is_ended():
 
 
 def test_a_stream_may_wait_for_its_handler_as_long_as_it_likes():
-    peer = Peer(Limits(answer_seconds=3), values={WINDOW: 5})
+    peer = Peer(ConnectionLimits(answer_seconds=3), values={WINDOW: 5})
     peer.send(headers(1, fields(WATCH)), data(1, message(), 0))
     for _ in range(3):
         peer.streams[1].send(b"")
@@ -198,7 +198,7 @@ def test_what_a_handler_keeps_is_taken_off_its_window():
 
 
 def test_an_answer_waits_only_so_long_however_little_of_it_is_read():
-    peer = Peer(Limits(answer_seconds=3), values={WINDOW: 0})
+    peer = Peer(ConnectionLimits(answer_seconds=3), values={WINDOW: 0})
     peer.send(call(1))
 
     for _ in range(3):
@@ -301,7 +301,7 @@ def test_windows_are_never_passed_and_everything_arrives(window, moves):
 
 
 def test_the_connection_s_window_is_given_back_in_bulk():
-    limits = Limits(max_message_bytes=65_530)
+    limits = ConnectionLimits(max_message_bytes=65_530)
     peer = Peer(limits)
     taken = 0
     stream = 1
@@ -317,7 +317,7 @@ def test_the_connection_s_window_is_given_back_in_bulk():
 
 
 def test_calls_go_on_for_ever():
-    limits = Limits(max_message_bytes=65_530)
+    limits = ConnectionLimits(max_message_bytes=65_530)
     peer = Peer(limits)
     window = limits.connection_window
 
@@ -330,7 +330,7 @@ def test_calls_go_on_for_ever():
 
 
 def test_content_of_calls_that_are_over_is_given_back_on_the_connection_only():
-    limits = Limits(max_message_bytes=65_530, max_held_bytes=0)
+    limits = ConnectionLimits(max_message_bytes=65_530, max_held_bytes=0)
     peer = Peer(limits)
     peer.send(
         headers(1, fields("/no/such")), headers(3, fields(content_length="1")), headers(5, fields(content_type="a/b"))
@@ -349,7 +349,7 @@ def test_content_of_calls_that_are_over_is_given_back_on_the_connection_only():
 
 
 def test_what_is_held_is_not_given_back_before_it_is_used():
-    limits = Limits(max_message_bytes=65_530, max_held_bytes=0)
+    limits = ConnectionLimits(max_message_bytes=65_530, max_held_bytes=0)
     peer = Peer(limits)
     start = limits.connection_window - 65_535
     half = b"\0\0\0\xff\xfa" + bytes(10_000)
@@ -365,7 +365,7 @@ def test_what_is_held_is_not_given_back_before_it_is_used():
 
 
 def test_a_stream_s_window_is_kept_to():
-    peer = Peer(Limits(max_message_bytes=65_530, max_concurrent_streams=100))
+    peer = Peer(ConnectionLimits(max_message_bytes=65_530, max_concurrent_streams=100))
     body = b"\0\0\0\xff\xfa" + bytes(16_379)
 
     peer.send(headers(1, fields(LATER)), *(data(1, body[:16_384], 0) for _ in range(4)))
@@ -375,7 +375,7 @@ def test_a_stream_s_window_is_kept_to():
 
 
 def test_a_streaming_call_gets_its_window_back():
-    peer = Peer(Limits(max_message_bytes=65_530))
+    peer = Peer(ConnectionLimits(max_message_bytes=65_530))
     peer.send(headers(1, fields(STREAM)), settings((WINDOW, 2**31 - 1)), window_update(0, 2**30))
 
     for _ in range(30):

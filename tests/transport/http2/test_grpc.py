@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from rls.transport.http2 import ErrorCode, Limits
+from rls.transport.http2 import ConnectionLimits, ErrorCode
 from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
     BOOM,
@@ -125,7 +125,7 @@ def test_a_malformed_timeout_is_internal(timeout):
 
 
 def test_a_message_over_the_bound_is_refused_by_its_prefix():
-    peer = Peer(Limits(max_message_bytes=MAX))
+    peer = Peer(ConnectionLimits(max_message_bytes=MAX))
 
     peer.send(headers(1), data(1, b"\0" + (MAX + 1).to_bytes(4, "big"), 0))
 
@@ -134,7 +134,7 @@ def test_a_message_over_the_bound_is_refused_by_its_prefix():
 
 
 def test_a_message_at_the_bound_is_served():
-    peer = Peer(Limits(max_message_bytes=MAX), values={4: 1_000_000})
+    peer = Peer(ConnectionLimits(max_message_bytes=MAX), values={4: 1_000_000})
     body = message(bytes(MAX))
 
     peer.send(
@@ -202,7 +202,7 @@ def test_gzip_is_inflated():
 )
 @pytest.mark.parametrize("path", ["/echo/Unary", STREAM])
 def test_a_message_that_cannot_be_inflated(encoding, payload, status, path):
-    peer = Peer(Limits(max_message_bytes=MAX))
+    peer = Peer(ConnectionLimits(max_message_bytes=MAX))
 
     peer.send(headers(1, fields(path, grpc_encoding=encoding)), data(1, message(payload, 1)))
 
@@ -479,7 +479,7 @@ def test_a_receiver_is_told_once_when_its_call_is_lost(how):
 
 
 def test_a_streaming_call_may_be_as_long_as_it_likes():
-    peer = Peer(Limits(max_message_bytes=65_530))
+    peer = Peer(ConnectionLimits(max_message_bytes=65_530))
     body = message(bytes(10_000))
 
     peer.send(headers(1, fields(WATCH)))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from benches.frames import frame
-from rls.transport.http2 import Limits, Memory
+from rls.transport.http2 import ConnectionLimits, Memory
 from rls.transport.http2.limits import STREAM_BYTES
 from rls.transport.status import StatusCode
 from tests.transport.http2.peer import (
@@ -167,7 +167,7 @@ def test_content_that_is_thrown_away_keeps_no_client_waiting():
 @pytest.mark.parametrize("path", [LATER, STREAM])
 def test_message_that_waits_for_others_in_vain_is_told_so_and_theirs_that_they_are_late(path):
     shed = Shed()
-    peer = Peer(Limits(message_seconds=3), memory=Memory(2**30, shed))
+    peer = Peer(ConnectionLimits(message_seconds=3), memory=Memory(2**30, shed))
     for stream in (1, 3, 5, 7):
         peer.send(headers(stream, fields(path)), data(stream, b"\0" + number(MIB) + bytes(16_000), 0))
     assert [stream.granted > 0 for stream in peer.connection.streams.values()] == [True, True, False, False]
@@ -180,7 +180,7 @@ def test_message_that_waits_for_others_in_vain_is_told_so_and_theirs_that_they_a
 
 
 def test_message_that_waited_has_its_time_from_then_on():
-    peer = Peer(Limits(message_seconds=3))
+    peer = Peer(ConnectionLimits(message_seconds=3))
     sender = Sender(peer)
     for stream, payload in large([MIB, MIB, MIB]).items():
         sender.begin(stream, payload, LATER)
@@ -203,7 +203,7 @@ def test_message_that_waited_has_its_time_from_then_on():
 def test_room_is_made_for_the_message_whose_turn_it_is():
     """A longer one than the message before, while short ones have taken what was left."""
     shed = Shed()
-    limits = Limits(max_message_bytes=200_000, max_held_bytes=0)
+    limits = ConnectionLimits(max_message_bytes=200_000, max_held_bytes=0)
     peer = Peer(limits, memory=Memory(2**30, shed))
     sender = Sender(peer)
     for stream, payload in large([70_000, 200_000]).items():
@@ -235,7 +235,7 @@ def test_room_is_made_for_the_message_whose_turn_it_is():
 
 def test_message_that_can_wait_for_its_window_costs_no_other_its_place():
     shed = Shed()
-    peer = Peer(Limits(max_message_bytes=200_000, max_held_bytes=0), memory=Memory(2**30, shed))
+    peer = Peer(ConnectionLimits(max_message_bytes=200_000, max_held_bytes=0), memory=Memory(2**30, shed))
     sender = Sender(peer)
     messages = large([70_000, *[60_000] * 11, 100_000])
     for stream, payload in messages.items():
@@ -260,7 +260,7 @@ def test_message_that_can_wait_for_its_window_costs_no_other_its_place():
 @pytest.mark.parametrize("end", ["time", "reset", "handler"])
 def test_window_of_the_connection_comes_back_though_its_client_can_send_no_more(end):
     """Where nothing is read any more, nothing else gives it back."""
-    limits = Limits(max_message_bytes=100_000, max_held_bytes=0)
+    limits = ConnectionLimits(max_message_bytes=100_000, max_held_bytes=0)
     peer = Peer(limits)
     held = b"\0" + number(50_000) + bytes(16_000)
     streams = range(1, 1 + 2 * (limits.held_bytes // len(held)), 2)
@@ -309,7 +309,7 @@ SIZES = strategies.one_of(
 )
 def test_any_client_that_keeps_to_its_windows_gets_on(calls, random, padding):
     shed = Shed()
-    limits = Limits(max_message_bytes=200_000, max_held_bytes=0)
+    limits = ConnectionLimits(max_message_bytes=200_000, max_held_bytes=0)
     peer = Peer(limits, memory=Memory(2**30, shed))
     peer.send(*([] if random.random() < 0.5 else [call(1)]))
     sender = Sender(peer)

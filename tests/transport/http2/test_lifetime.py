@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from benches.frames import frame
-from rls.transport.http2 import Connection, ConnectionState, Limits
+from rls.transport.http2 import Connection, ConnectionLimits, ConnectionState
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.status import StatusCode
@@ -34,7 +34,7 @@ from tests.transport.http2.peer import (
 from tests.transport.http2.shell import ROUTES
 
 MAX = 2**31 - 1
-FOREVER = Limits(keepalive_seconds=1e9, idle_seconds=1e9)
+FOREVER = ConnectionLimits(keepalive_seconds=1e9, idle_seconds=1e9)
 
 
 def pings(peer: Peer) -> list[bytes]:
@@ -133,7 +133,7 @@ def test_a_silent_connection_is_asked_whether_it_is_alive():
 
 
 def test_a_connection_without_calls_is_closed_after_its_time():
-    peer = Peer(Limits(idle_seconds=100, keepalive_seconds=1e9))
+    peer = Peer(ConnectionLimits(idle_seconds=100, keepalive_seconds=1e9))
     peer.send(headers(1, fields(WATCH)))
     peer.tick(150)
     assert not peer.connection.is_closed
@@ -155,7 +155,7 @@ def test_a_connection_without_calls_is_closed_after_its_time():
 
 
 def test_a_connection_is_freed_without_the_garbage_collector():
-    connection = Connection(ROUTES, Limits(), 0)
+    connection = Connection(ROUTES, ConnectionLimits(), 0)
     connection.receive(PREFACE + settings() + call(1) + headers(3, fields(STREAM)) + data(3, message(), 0), 0)
     connection.receive(headers(5) + data(1, b"after the end"), 0)
     assert connection.streams

@@ -12,7 +12,7 @@ import pytest
 from hpack import NeverIndexedHeaderTuple
 
 from benches.frames import frame
-from rls.transport.http2 import Limits
+from rls.transport.http2 import ConnectionLimits
 from rls.transport.http2.errors import ErrorCode
 from tests.transport.http2.peer import (
     ACK,
@@ -301,7 +301,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=f"{row.section} {row.demand}") for row in ROWS])
 def test_demand(row):
-    limits = Limits(max_concurrent_streams=10, max_message_bytes=65_530)
+    limits = ConnectionLimits(max_concurrent_streams=10, max_message_bytes=65_530)
     whole = Peer(limits)
     whole.send(row.sent)
 
@@ -315,7 +315,7 @@ def test_demand(row):
 
 def test_6_1_data_beyond_the_connection_s_window():
     """Only what comes in one turn can be too much: after it we give back what we do not hold, which is some always."""
-    peer = Peer(Limits(max_message_bytes=65_530, max_held_bytes=0))
+    peer = Peer(ConnectionLimits(max_message_bytes=65_530, max_held_bytes=0))
     streams = range(1, 19, 2)
 
     peer.send(

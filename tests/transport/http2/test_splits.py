@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies
 
 from benches.frames import frame
-from rls.transport.http2 import Connection, Limits, Memory
+from rls.transport.http2 import Connection, ConnectionLimits, Memory
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.limits import STREAM_BYTES
 from rls.transport.status import StatusCode
@@ -73,7 +73,7 @@ def written(calls: list[tuple[str, str, list[bytes], bool, bytes]]) -> bytes:
 
 def story(cuts: list[bytes], turn_frames: int = 128) -> tuple[object, ...]:
     """All that can be seen of a connection that is sent *cuts*."""
-    peer = Peer(Limits(max_message_bytes=65_530, turn_frames=turn_frames), greet=False)
+    peer = Peer(ConnectionLimits(max_message_bytes=65_530, turn_frames=turn_frames), greet=False)
     for cut in cuts:
         peer.send(cut)
     messages = {stream: (echo.messages, echo.ended, echo.was_lost) for stream, echo in peer.streams.items()}
@@ -109,7 +109,9 @@ def test_no_bytes_raise_anything_or_are_kept(sequences, acknowledge):
     memory = Memory(40_000)
     for seed in seeds(sequences):
         random = Random(seed)
-        limits = Limits(max_concurrent_streams=5, max_message_bytes=random.choice((65_530, 100_000)), max_held_bytes=0)
+        limits = ConnectionLimits(
+            max_concurrent_streams=5, max_message_bytes=random.choice((65_530, 100_000)), max_held_bytes=0
+        )
         peer = Peer(limits, acknowledge=acknowledge, memory=memory)
         for _ in range(random.randrange(1, 30)):
             payload = random.randbytes(random.choice((0, 1, 4, 5, 8, 9, 50, 300)))

@@ -29,7 +29,7 @@ class Share:
         self._inside: dict[Connection, None] = {}
 
     def enter(self, connection: Connection) -> bool:
-        """Whether there is a place for the request of *connection*."""
+        """Take a permit for the request of *connection*; False where there is none."""
         if len(self._inside) >= self._at_most:
             stalled = next((one for one in self._inside if one.stalled), None)
             if stalled is None:
@@ -40,7 +40,7 @@ class Share:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """Give the place back. Idempotent."""
+        """Give the permit back. Idempotent."""
         self._inside.pop(connection, None)
 
 

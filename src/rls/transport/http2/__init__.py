@@ -50,17 +50,17 @@ and the flat path of a usual call: HEADERS that came before, and all of its DATA
 from rls.transport.http2.connection import Connection
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.handler import Receiver, Responder, Routes, StreamHandler, Streaming, Unary, UnaryHandler
-from rls.transport.http2.limits import Limits, Rate
+from rls.transport.http2.limits import ConnectionLimits, Rate
 from rls.transport.http2.memory import Memory
 from rls.transport.http2.request import Head, Request
 from rls.transport.http2.stream import ConnectionState
 
 __all__ = [
     "Connection",
+    "ConnectionLimits",
     "ConnectionState",
     "ErrorCode",
     "Head",
-    "Limits",
     "Memory",
     "Rate",
     "Receiver",

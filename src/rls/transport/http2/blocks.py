@@ -23,7 +23,7 @@ from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.fields import Fields, check_request, check_trailers, list_bytes
 from rls.transport.http2.grpc import TOO_LARGE, read_head
 from rls.transport.http2.handler import Routes
-from rls.transport.http2.limits import Budget, Limits
+from rls.transport.http2.limits import Budget, ConnectionLimits
 from rls.transport.http2.literals import split
 from rls.transport.http2.patterns import Pattern, common, match
 from rls.transport.http2.request import Head, Request, read_literal
@@ -50,7 +50,7 @@ class Blocks:
 
     Attributes:
         known: Requests by their block. Empty until the client has agreed to do without the dynamic table.
-        cost: What the last block took to read, in frames of a turn (see `Limits.turn_frames`).
+        cost: What the last block took to read, in frames of a turn (see `ConnectionLimits.turn_frames`).
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Blocks:
         "known",
     )
 
-    def __init__(self, limits: Limits, routes: Routes, now: float = 0.0) -> None:
+    def __init__(self, limits: ConnectionLimits, routes: Routes, now: float = 0.0) -> None:
         self._limits = limits
         self._large = Budget(limits.large_blocks, now)
         self._routes = routes

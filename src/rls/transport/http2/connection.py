@@ -23,7 +23,7 @@ from rls.transport.http2.frames import (
 )
 from rls.transport.http2.handler import Routes, UnaryHandler
 from rls.transport.http2.lifetime import Lifetime
-from rls.transport.http2.limits import Limits
+from rls.transport.http2.limits import ConnectionLimits
 from rls.transport.http2.memory import Memory
 from rls.transport.http2.request import Request
 from rls.transport.http2.stream import ConnectionState
@@ -55,7 +55,7 @@ class Connection(Lifetime):
     def __init__(
         self,
         routes: Routes,
-        limits: Limits,
+        limits: ConnectionLimits,
         now: float,
         wake: Callable[[Connection], None] | None = None,
         memory: Memory | None = None,
@@ -259,7 +259,7 @@ class Connection(Lifetime):
         return len(PREFACE)
 
 
-def _greeting(limits: Limits) -> bytes:
+def _greeting(limits: ConnectionLimits) -> bytes:
     """Our preface (section 3.4): without a dynamic table, a client's field blocks depend on nothing but their bytes."""
     values = {
         Setting.HEADER_TABLE_SIZE: 0,

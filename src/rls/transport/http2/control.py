@@ -20,7 +20,7 @@ from rls.transport.http2.frames import (
     read_settings,
 )
 from rls.transport.http2.handler import Routes
-from rls.transport.http2.limits import Budget, Limits
+from rls.transport.http2.limits import Budget, ConnectionLimits
 from rls.transport.http2.outgoing import Outgoing
 from rls.transport.http2.stream import ConnectionState
 
@@ -28,7 +28,9 @@ from rls.transport.http2.stream import ConnectionState
 class Control(Outgoing):
     """A connection with its settings, windows and resets."""
 
-    def __init__(self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None) -> None:
+    def __init__(
+        self, limits: ConnectionLimits, routes: Routes, now: float, wake: Callable[[Any], None] | None
+    ) -> None:
         super().__init__(limits, now, wake)
         self._blocks = Blocks(limits, routes, now)
         self._settings_due = True

@@ -46,7 +46,7 @@ class Responder(Protocol):
 
         Returns:
             How many bytes were sent; where they are not all, `Receiver.sendable` tells when to send the rest, which a client
-            must take within `Limits.answer_seconds`. -1 where the call is over.
+            must take within `ConnectionLimits.answer_seconds`. -1 where the call is over.
         """
 
     def keep(self, stream_id: int, change: int) -> None:

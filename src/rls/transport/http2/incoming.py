@@ -16,7 +16,7 @@ from typing import Any, Final
 from rls.transport.http2.control import Control
 from rls.transport.http2.frames import DEFAULT_WINDOW, MAX_WINDOW, window_update
 from rls.transport.http2.handler import Routes
-from rls.transport.http2.limits import STREAM_BYTES, Limits
+from rls.transport.http2.limits import STREAM_BYTES, ConnectionLimits
 from rls.transport.http2.memory import Memory
 from rls.transport.http2.stream import Stream, StreamState
 from rls.transport.status import StatusCode
@@ -31,7 +31,12 @@ class Incoming(Control):
     """A connection that bounds what it holds, without keeping any message waiting for ever."""
 
     def __init__(
-        self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None, memory: Memory | None
+        self,
+        limits: ConnectionLimits,
+        routes: Routes,
+        now: float,
+        wake: Callable[[Any], None] | None,
+        memory: Memory | None,
     ) -> None:
         super().__init__(limits, routes, now, wake)
         self._memory = memory or Memory(limits.held_bytes_of_all)

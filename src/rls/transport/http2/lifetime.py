@@ -9,7 +9,7 @@ from typing import Any, Final
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.frames import MAX_STREAM_ID, FrameType, frame, goaway
 from rls.transport.http2.handler import Routes
-from rls.transport.http2.limits import Limits
+from rls.transport.http2.limits import ConnectionLimits
 from rls.transport.http2.memory import Memory
 from rls.transport.http2.requests import Requests
 from rls.transport.http2.stream import ConnectionState, Stream, StreamState
@@ -24,7 +24,12 @@ class Lifetime(Requests):
     """A connection that is asked, from time to time, what is overdue."""
 
     def __init__(
-        self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None, memory: Memory | None
+        self,
+        limits: ConnectionLimits,
+        routes: Routes,
+        now: float,
+        wake: Callable[[Any], None] | None,
+        memory: Memory | None,
     ) -> None:
         super().__init__(limits, routes, now, wake, memory)
         self._began = now

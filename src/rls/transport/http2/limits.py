@@ -17,7 +17,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """Bounds of one connection. Bytes are as sent unless said otherwise.
 
     Attributes:

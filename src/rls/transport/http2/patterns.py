@@ -41,7 +41,7 @@ class Pattern(NamedTuple):
 
 
 def match(pattern: Pattern, block: bytes) -> list[bytes] | None:
-    """The string literals that *block* has in the places of *pattern*; None where it is no such block, or not plainly."""
+    """The string literals that *block* has where *pattern* has none; None where it is no such block, or not plainly."""
     values = []
     at = 0
     size = len(block)

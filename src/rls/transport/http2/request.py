@@ -81,7 +81,7 @@ class Request:
     __slots__ = ("_at", "_values", "head")
 
     def __init__(self, head: Head, at: Sequence[int] = (), values: Sequence[bytes] = ()) -> None:
-        """*values*: string literals (RFC 7541, section 5.2) that this request has in the places *at* of the list."""
+        """*values*: string literals (RFC 7541, section 5.2) of the fields that differ, which have the indexes *at* in the list."""
         self.head = head
         self._at = at
         self._values = values

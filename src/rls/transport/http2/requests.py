@@ -10,7 +10,7 @@ from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.frames import DEFAULT_WINDOW, Flag, strip_padding
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.incoming import Incoming
-from rls.transport.http2.limits import Limits
+from rls.transport.http2.limits import ConnectionLimits
 from rls.transport.http2.memory import Memory
 from rls.transport.http2.messages import StreamingReader, UnaryReader
 from rls.transport.http2.request import Head
@@ -43,7 +43,12 @@ class Requests(Incoming):
     """A connection that takes requests of any shape."""
 
     def __init__(
-        self, limits: Limits, routes: Routes, now: float, wake: Callable[[Any], None] | None, memory: Memory | None
+        self,
+        limits: ConnectionLimits,
+        routes: Routes,
+        now: float,
+        wake: Callable[[Any], None] | None,
+        memory: Memory | None,
     ) -> None:
         super().__init__(limits, routes, now, wake, memory)
         self._block: _Block | None = None

@@ -10,7 +10,7 @@ from rls.transport.grpc_framing import PREFIX, SHORT
 from rls.transport.http2 import responses
 from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.frames import DEFAULT_MAX_FRAME, DEFAULT_WINDOW, FrameType, frame, goaway, rst_stream
-from rls.transport.http2.limits import Limits
+from rls.transport.http2.limits import ConnectionLimits
 from rls.transport.http2.request import Request
 from rls.transport.http2.stream import ConnectionState, Stream, StreamState
 
@@ -34,7 +34,7 @@ class Streams:
         peer: What the shell says of the client, for handlers.
     """
 
-    def __init__(self, limits: Limits, now: float, wake: Callable[[Any], None] | None) -> None:
+    def __init__(self, limits: ConnectionLimits, now: float, wake: Callable[[Any], None] | None) -> None:
         self.calls: dict[int, float] = {}
         self.streams: dict[int, Stream] = {}
         self.handed_over = 0

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from rls.transport.base import Dropped, ServerLimits, ServerPolicy, ServerReports
 from rls.transport.client_names import SanAllowlist
 from rls.transport.handler import ServiceDefinition, Turn
-from rls.transport.http2 import Limits as ConnectionLimits
-from rls.transport.http2 import Memory
+from rls.transport.http2 import ConnectionLimits, Memory
 from rls.transport.lateness import Lateness
 from rls.transport.native.connection import LONGEST_TURN, NativeConnection, clock
 from rls.transport.native.permits import Gate

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 5.0
-"""For the request of a server-streaming call to begin; then `http2.Limits.message_seconds` holds."""
+"""For the request of a server-streaming call to begin; then `http2.ConnectionLimits.message_seconds` holds."""
 _PIECE = 32_768
 """Bytes of a message that are written in one turn of the loop."""
 _IN_A_ROW = 64
