@@ -193,7 +193,7 @@ class Run:
             if path.name not in files:
                 path.unlink()
         self._loaded = loaded = load([self._directory], self._loaded)
-        found = [f"{problem}".removeprefix(f"{self._directory}/") for problem in loaded.problems]
+        found = [f"{problem}".removeprefix(f"{self._directory}/") for problem in loaded.diagnostics]
         assert len(found) == len(problems), found
         for text, told in zip(problems, found, strict=True):
             assert text in told

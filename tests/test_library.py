@@ -95,7 +95,7 @@ def test_rules_that_are_wrong_are_named_with_their_places(tmp_path):
     file.write_text(RULES.replace("unit: hour", "unit: hours", 1))
     with pytest.raises(ConfigError) as caught:
         load_rules(file)
-    (problem,) = caught.value.problems
+    (problem,) = caught.value.diagnostics
     assert (problem.place.line, str(problem).startswith(f"{file}:5:")) == (5, True)
     with pytest.raises(SettingsError, match="no such file or directory"):
         load_rules(tmp_path / "absent.yaml")

@@ -34,9 +34,9 @@ class Diagnostic(NamedTuple):
 class ConfigError(RlsError):
     """Mistakes in the rules' YAML, in the order of their places."""
 
-    def __init__(self, problems: tuple[Diagnostic, ...]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        super().__init__("\n".join(map(str, diagnostics)))
+        self.diagnostics = diagnostics
 
 
 class SettingsError(RlsError):

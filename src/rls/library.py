@@ -64,8 +64,8 @@ def load_rules(*paths: str | Path) -> RuleSet:
     for path in missing(wanted):
         raise SettingsError(f"no such file or directory: {path}, expected rules in YAML")
     loaded = load(wanted)
-    if loaded.problems:
-        raise ConfigError(loaded.problems)
+    if loaded.diagnostics:
+        raise ConfigError(loaded.diagnostics)
     return loaded.rules
 
 

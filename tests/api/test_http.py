@@ -128,14 +128,14 @@ async def test_it_says_why_it_is_not_ready(served) -> None:
 
 
 async def test_mistakes_in_the_configuration_are_told_and_leave_it_ready(served) -> None:
-    served.problems.append(Diagnostic(SourceLocation("a.yaml", 1, 2), "wrong"))
+    served.diagnostics.append(Diagnostic(SourceLocation("a.yaml", 1, 2), "wrong"))
     answer = await served.ask("/readyz")
     assert answer.status == 200
     assert answer.json() == READY | {"problems": ["a.yaml:1:2: wrong"], "problems_total": 1}
 
 
 async def test_of_many_mistakes_the_first_hundred_are_told(served) -> None:
-    served.problems.extend(Diagnostic(SourceLocation("a.yaml", line, 2), "wrong") for line in range(1, 100_001))
+    served.diagnostics.extend(Diagnostic(SourceLocation("a.yaml", line, 2), "wrong") for line in range(1, 100_001))
     answer = (await served.ask("/readyz")).json()
     assert (len(answer["problems"]), answer["problems_total"]) == (100, 100_000)
 
@@ -388,7 +388,7 @@ async def test_a_large_body_leaves_the_loop_to_others(descriptors: list[object])
 async def test_what_people_read_holds_no_text_raw(served) -> None:
     hostile = HOSTILE + "\udcff"
     served.limiter.load(rule_set({(Step("a", HOSTILE),): rule(HOSTILE, 1, name=HOSTILE, metadata={HOSTILE: HOSTILE})}))
-    served.problems.append(Diagnostic(SourceLocation(f"{hostile}.yaml", 1, 1), hostile))
+    served.diagnostics.append(Diagnostic(SourceLocation(f"{hostile}.yaml", 1, 1), hostile))
     served.readiness.enforcement.report(Reason.RULES_INVALID, hostile)
     answers = [await served.ask_admin(path) for path in ("/rlconfig", "/rlconfig?format=json")]
     answers += [

@@ -362,7 +362,7 @@ async def test_files_that_were_not_looked_at_for_a_while_are_reported(rules, is_
         await until(lambda: enforcement.find(Reason.RULES_NOT_POLLED))
         found = enforcement.find(Reason.RULES_NOT_POLLED)
         assert found is not None
-        assert "has not ended since 20" in found.text
+        assert "were last polled at 20" in found.text
         disk.held.clear()
         disk.let_go.set()
         await until(lambda: enforcement.find(Reason.RULES_NOT_POLLED) is None)

@@ -14,7 +14,7 @@ from rls.core.rules import OnBackendError, Rule, TrieNode
 
 def documents(text: str):
     compiled = compile_file("f", text.encode())
-    assert compiled.problems == ()
+    assert compiled.diagnostics == ()
     return compiled.documents
 
 
@@ -124,8 +124,8 @@ def test_windows_reach_a_hundred_years(unit):
     """The longest window of each unit is taken, one more is not."""
     longest = 100 * Unit.YEAR.seconds // unit.seconds
     text = "domain: d\ndescriptors: [{{key: k, rate_limit: {{unit: {}, unit_multiplier: {}, requests_per_unit: 1}}}}]"
-    assert not compile_file("f", text.format(unit.name, longest).encode()).problems
-    (problem,) = compile_file("f", text.format(unit.name, longest + 1).encode()).problems
+    assert not compile_file("f", text.format(unit.name, longest).encode()).diagnostics
+    (problem,) = compile_file("f", text.format(unit.name, longest + 1).encode()).diagnostics
     assert problem.message == f"`unit_multiplier` is {longest + 1}, expected {longest} at most: 100 years"
 
 
@@ -193,7 +193,7 @@ def test_metadata_takes_any_keys_and_merges():
 def test_unusual_forms_are_taken(text):
     """Byte order marks, other encodings, directives, tags."""
     compiled = compile_file("f", text)
-    assert not compiled.problems
+    assert not compiled.diagnostics
     assert [document.domain for document in compiled.documents] == ["d"]
 
 
@@ -210,7 +210,7 @@ descriptors:
 - {key: b, rate_limit: {}}
 """,
     )
-    assert [(problem.place.line, problem.message.split("`")[1]) for problem in sorted(compiled.problems)] == [
+    assert [(problem.place.line, problem.message.split("`")[1]) for problem in sorted(compiled.diagnostics)] == [
         (3, "key"), (4, "value"), (6, "key"), (6, "minutes"), (6, "requests_per_unit"), (6, "unlimited"), (6, "extra"),
         (7, "requests_per_unit"), (7, "unit"),
     ]  # fmt: skip
@@ -275,8 +275,8 @@ def test_no_text_breaks_it(text):
     compiled = compile_file(
         "f", b"domain: d\ndescriptors:\n- key: k\n  rate_limit: &a {unlimited: y}\n" + text.encode()
     )
-    assert bool(compiled.documents) != bool(compiled.problems)
-    for problem in (*compiled.problems, *compiled.warnings):
+    assert bool(compiled.documents) != bool(compiled.diagnostics)
+    for problem in (*compiled.diagnostics, *compiled.warnings):
         assert problem.place.line >= 1
         assert problem.place.column >= 1
         assert "\n" not in problem.message

@@ -17,7 +17,7 @@ def found(folder: Path, *files: str) -> tuple[list[str], list[str]]:
     for name, text in zip("abc", files, strict=False):
         (folder / f"{name}.yaml").write_text(text)
     loaded = load([folder])
-    assert loaded.problems == ()
+    assert loaded.diagnostics == ()
     return tuple(
         [str(one).removeprefix(f"{folder}/") for one in ones] for ones in differences(loaded.files, Disk().read)
     )  # type: ignore[return-value]

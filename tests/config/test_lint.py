@@ -16,7 +16,7 @@ def test_an_odd_file_has_exactly_the_warning_of_its_first_line(name, monkeypatch
     first_line = Path(name).read_bytes().split(b"\n")[0].decode()
     loaded = load([Path(name)])
     assert [str(problem) for problem in loaded.warnings] == [f"{name}:{first_line.removeprefix('# ')}"]
-    assert not loaded.problems
+    assert not loaded.diagnostics
     assert loaded.files == (name,)
 
 
@@ -71,4 +71,4 @@ def test_what_is_ordinary_is_not_warned_of(tmp_path):
     path.write_text(ORDINARY)
     loaded = load([path])
     assert not loaded.warnings
-    assert not loaded.problems
+    assert not loaded.diagnostics

@@ -92,7 +92,7 @@ def test_any_bytes_are_nodes_or_an_error_with_a_place_in_them(data):
     try:
         nodes_of(data)
     except ConfigError as error:
-        (problem,) = error.problems
+        (problem,) = error.diagnostics
         assert problem.place.file == "f"
         assert 1 <= problem.place.line <= data.count(b"\n") + data.count(b"\r") + 2
         assert 1 <= problem.place.column <= len(data) + 1

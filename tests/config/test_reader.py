@@ -36,7 +36,7 @@ MISPLACED = [
 @pytest.mark.parametrize(("inside", "name", "home"), MISPLACED)
 def test_a_misplaced_key_is_told_where_it_belongs(inside, name, home):
     """Of each key in each wrong place: where it stands, and where it was expected; nothing takes it silently."""
-    messages = [problem.message for problem in compile_file("f", INSIDE[inside].format(name).encode()).problems]
+    messages = [problem.message for problem in compile_file("f", INSIDE[inside].format(name).encode()).diagnostics]
     assert messages == [f"`{name}` stands {SHAPES[inside].inside}, expected it {home}"]
 
 
@@ -55,7 +55,7 @@ def test_a_slip_of_the_pen_is_understood(shape, slip):
     """A key in other letters, with one too few or too many, is answered with the one that was meant."""
     for name in (name for name, key in SHAPES[shape].keys.items() if not key.replaced_by):
         text = INSIDE[shape].format(slip(name)).encode()
-        messages = [problem.message for problem in compile_file("f", text).problems]
+        messages = [problem.message for problem in compile_file("f", text).diagnostics]
         assert messages == [f"unknown key `{slip(name)}`, did you mean `{name}`?"]
 
 
@@ -78,7 +78,7 @@ def test_what_is_absent_null_or_wrong_reads_as_its_default():
     assert (found.text("unit"), found.flag("unlimited"), found.value("requests_per_unit")) == ("", False, None)
     assert (found.text("name"), found.flag("replaces"), found.value("unit_multiplier")) == ("", False, None)
     assert [found.lacks(name) for name in ("unit", "name", "requests_per_unit")] == [True, True, False]
-    assert len(reader.problems) == 2
+    assert len(reader.diagnostics) == 2
 
 
 def test_long_texts_are_cut_in_messages():
@@ -92,7 +92,7 @@ def test_long_texts_are_cut_in_messages():
 def test_a_list_that_does_not_count_is_read_all_the_same():
     """What stands in the first of two lists under one key must be as right as what stands in the second."""
     text = "domain: d\ndescriptors: [{key: {}, descriptors: [5], descriptors: []}, 0]\ndescriptors: [{key: k}]\n"
-    assert [str(problem) for problem in sorted(compile_file("f", text.encode()).problems)] == [
+    assert [str(problem) for problem in sorted(compile_file("f", text.encode()).diagnostics)] == [
         "f:2:21: `key` is a mapping, expected text",
         "f:2:39: an item of `descriptors` is `5`, expected a mapping with `- key: …`",
         "f:2:61: an item of `descriptors` is `0`, expected a mapping with `- key: …`",
@@ -102,6 +102,6 @@ def test_a_list_that_does_not_count_is_read_all_the_same():
 def test_a_list_is_merged_only_where_it_stands():
     """`<<` takes a list of mappings, but no alias of one, as in the reference."""
     text = "domain: d\ndescriptors:\n- {key: k, descriptors: &l [{value: a}]}\n- {<<: *l, key: m}\n- {<<: [], key: n}\n"
-    assert [str(problem) for problem in compile_file("f", text.encode()).problems if "<<" in problem.message] == [
+    assert [str(problem) for problem in compile_file("f", text.encode()).diagnostics if "<<" in problem.message] == [
         "f:4:4: `<<` is given a list, expected an alias of a mapping, or a list of them",
     ]

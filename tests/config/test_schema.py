@@ -71,5 +71,5 @@ def test_the_examples_of_the_page_are_good(tmp_path):
     for number, block in enumerate(blocks):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
-        assert load([path]).problems == ()
+        assert load([path]).diagnostics == ()
         assert all(isinstance(document, dict) for document in yaml.safe_load_all(block))

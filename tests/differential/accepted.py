@@ -91,7 +91,7 @@ def verdict(directory: Path) -> Verdict:
     files = {path.name: path.read_bytes().decode() for path in directory.iterdir()}
     theirs = refusal(directory)
     loaded = load([directory])
-    problems = loaded.problems
+    problems = loaded.diagnostics
     foretold = differences(loaded.files, Disk().read).refused
     if not problems and bool(foretold) != bool(theirs):
         return Verdict(
@@ -129,7 +129,7 @@ def _behind_first(problem: Diagnostic) -> str:
 
 def rules_of(directory: Path) -> list[str] | None:
     """The rules of each file's first document, as the reference lists them; None where something is wrong with them."""
-    if load([directory]).problems:
+    if load([directory]).diagnostics:
         return None
     return sorted(_listed(rule) for path in directory.iterdir() for rule in _rules(path))
 

@@ -103,7 +103,7 @@ class InProcess:
 
     def load(self, _: Mapping[str, str]) -> None:
         loaded = load([self._directory])
-        assert not loaded.problems, f"the reference takes what rls refuses: {loaded.problems}"
+        assert not loaded.diagnostics, f"the reference takes what rls refuses: {loaded.diagnostics}"
         self._limiter.load(loaded.rules)
         self.recorded.hits.clear()
 

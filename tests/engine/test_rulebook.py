@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +14,15 @@ import pytest
 from rls.core.match import match
 from rls.core.model import Entry
 from rls.core.rules import Domain, OnBackendError, RuleSet, TrieNode
-from rls.engine.changes import MAX_LISTED
+from rls.engine.changes import MAX_LISTED, compare
+from rls.engine.digests import digest_domain
 from rls.engine.events import RulesLoaded, RulesRejected
-from rls.engine.layers import Layer
+from rls.engine.layers import Layer, merge
 from rls.engine.limiter import Limiter
 from rls.engine.rulebook import Rulebook
 from rls.errors import Diagnostic, SourceLocation
+from rls.observe.rule_counters import CountersByRule
+from rls.slices import STEP, Steps
 from rls.stores.memory import MemoryStore
 from tests.counters import until
 from tests.recorded import Events
@@ -257,3 +265,71 @@ async def test_old_rules_are_freed_but_what_others_use() -> None:
     await until(lambda: not children)
     assert limit_of(RuleSet({"domain": book.rules.domains["shared"]}), ("s", "1")) == 1
     await until(lambda: not len(book._old_rules))
+
+
+def steps_of(work: Steps[Any]) -> int:
+    return sum(1 for _ in work)
+
+
+@pytest.mark.parametrize("below", [(), (Step("above"),)], ids=["at the top", "below another"])
+def test_each_step_handles_a_bounded_number_of_rules(below: tuple[Step, ...]) -> None:
+    """So that a slice never lasts much longer than it should, however many rules there are."""
+
+    def many(requests: int) -> RuleSet:
+        return rule_set({(*below, Step("k", str(n))): rule(f"k_{n}", requests) for n in range(100 * STEP)})
+
+    one, other = many(1), many(2)
+    bounded = [
+        steps_of(digest_domain(one.domains["domain"])),
+        steps_of(digest_domain(other.domains["domain"])),
+        steps_of(compare(RuleSet(), one)),
+        steps_of(compare(one, other)),
+        steps_of(compare(one, RuleSet())),
+        steps_of(merge([one, other])),
+        steps_of(CountersByRule().prepare(one)),
+    ]
+    assert min(bounded) >= 100
+
+
+def test_pods_with_the_same_rules_have_the_same_revision(tmp_path: Path) -> None:
+    """In two processes, whose hashes of texts differ, and in directories, files and an order of their own."""
+    rules = [
+        f"domain: {domain}\ndescriptors:\n- {{key: {key}, rate_limit: {LIMIT}}}\n" for domain in "ab" for key in "kl"
+    ]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "all.yaml").write_text("---\n".join(rules))
+    (tmp_path / "other").mkdir()
+    for number, text in enumerate(reversed(rules)):
+        (tmp_path / "other" / f"{number}.yaml").write_text(text)
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", SHOW_REVISION, str(tmp_path / name)],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for name in ("one", "other")
+        for seed in (1, 2)
+    ]
+    assert len(set(found)) == 1
+    assert re.fullmatch(r"[0-9a-f]{12}\n", found[0])
+
+
+LIMIT = "{unit: day, requests_per_unit: 1, replaces: [{name: x}, {name: y}, {name: z}]}"
+SHOW_REVISION = """
+import asyncio, sys
+from pathlib import Path
+from rls.engine.layers import Layer
+from rls.engine.limiter import Limiter
+from rls.engine.rulebook import Rulebook
+from rls.sources.load import load
+from rls.stores.memory import MemoryStore
+
+async def main():
+    rulebook = Rulebook(Limiter(MemoryStore()))
+    await rulebook.publish(rulebook.add_source(), Layer(load([Path(sys.argv[1])]).rules))
+    print(rulebook.revision)
+
+asyncio.run(main())
+"""

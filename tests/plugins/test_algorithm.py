@@ -90,7 +90,7 @@ def limiter_on(store: CounterStore, clock: Clock, path: Path, *, refund: bool = 
     path /= "rules.yaml"
     path.write_text(RULES.format(refund="true" if refund else "false"))
     loaded = load([path])
-    assert not loaded.problems
+    assert not loaded.diagnostics
     limiter = Limiter(store, clock=clock, **more)
     limiter.load(loaded.rules)
     return limiter
@@ -266,5 +266,5 @@ def test_a_name_that_is_not_in_the_table_is_an_error_that_lists_them(tmp_path: P
     path.write_text(
         "domain: d\ndescriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 1, algorithm: gcra}}]"
     )
-    (problem,) = load([path]).problems
+    (problem,) = load([path]).diagnostics
     assert problem.message == "unknown algorithm `gcra`, expected `fixed_window` or `sliding_window`"

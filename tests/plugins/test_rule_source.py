@@ -60,7 +60,7 @@ class SqliteSource:
         domains, mistakes = {}, []
         for domain, text in rows:
             compiled = await run(compile_in_steps(f"{self._path}#{domain}", text.encode()))
-            mistakes += compiled.problems
+            mistakes += compiled.diagnostics
             for document in compiled.documents:
                 domains[domain] = Domain(domain, document.root)
         self.polled_at = time.time()

@@ -57,7 +57,7 @@ def all_of(compiled: Compiled) -> Any:
         slices.finish(digest_children(document.root))
         named = sorted((rule.id, rule.limit) for rule in document.named)
         documents.append((document.domain, nodes(document.root), named, document.replaced, document.refund_over_limit))
-    return documents, compiled.problems, compiled.warnings
+    return documents, compiled.diagnostics, compiled.warnings
 
 
 def sent(file: str, text: bytes) -> Compiled:
@@ -80,7 +80,7 @@ def test_what_is_sent_is_what_is_received(path: Path) -> None:
 
 def test_nothing_that_rules_can_say_is_lost_on_the_way() -> None:
     compiled = compile_file("f", RICH.encode())
-    assert not compiled.problems
+    assert not compiled.diagnostics
     assert compiled.warnings
     assert all_of(sent("f", RICH.encode())) == all_of(compiled)
 

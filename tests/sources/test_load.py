@@ -44,7 +44,7 @@ def test_a_bad_file_has_exactly_the_problem_of_its_first_line(name, monkeypatch)
     monkeypatch.chdir(BAD)
     first_line = Path(name).read_bytes().split(b"\n")[0].decode()
     loaded = load([Path(name)])
-    assert texts(loaded.problems) == [f"{name}:{first_line.removeprefix('# ')}"]
+    assert texts(loaded.diagnostics) == [f"{name}:{first_line.removeprefix('# ')}"]
     assert not loaded.warnings
     assert not loaded.rules.domains
 
@@ -52,7 +52,7 @@ def test_a_bad_file_has_exactly_the_problem_of_its_first_line(name, monkeypatch)
 def test_the_worked_example():
     """It has no mistakes, and does what its comments say."""
     loaded = load([ROOT / "config" / "descriptors.yaml"])
-    assert not loaded.problems
+    assert not loaded.diagnostics
     assert not loaded.warnings
     mesh = loaded.rules.domains["mesh"]
 
@@ -75,7 +75,7 @@ def test_all_mistakes_of_all_files_are_told_in_order(tmp_path):
     write(tmp_path / "a.yaml", "domain: a", "descriptors: []", "unit: hour", "kye: x")
     write(tmp_path / "c.yaml", "domain: [")
     loaded = load([tmp_path])
-    places = [(Path(problem.place.file).name, problem.place.line) for problem in loaded.problems]
+    places = [(Path(problem.place.file).name, problem.place.line) for problem in loaded.diagnostics]
     assert places == [("a.yaml", 3), ("a.yaml", 4), ("b.yaml", 3), ("b.yaml", 4), ("c.yaml", 2)]
 
 
@@ -86,7 +86,7 @@ def test_documents_of_one_domain_are_merged_in_name_order(tmp_path):
         tmp_path / "a.yaml", *rules_of("d", ("x*", 1)), "---", *rules_of("e", ("x*", 2)), "---", *rules_of("d", ("", 3))
     )
     loaded = load([tmp_path])
-    assert not loaded.problems
+    assert not loaded.diagnostics
     assert [limit_of(loaded, "d", value) for value in ("xz", "yz", "y", "exact", "other")] == [1, 4, 5, 6, 3]
     assert limit_of(loaded, "e", "x") == 2
     swapped = load([tmp_path / "b.yaml", tmp_path / "a.yaml"])
@@ -98,7 +98,7 @@ def test_one_descriptor_in_two_files_names_both_places(tmp_path):
     a = write(tmp_path / "a.yaml", *rules_of("d", ("v", 1), ("", 2)))
     b = write(tmp_path / "b.yaml", *rules_of("d", ("w", 3), ("v", 4), ("", 5)))
     loaded = load([tmp_path])
-    assert texts(loaded.problems) == [
+    assert texts(loaded.diagnostics) == [
         f"{b}:4:3: duplicate descriptor `k_v`, expected one: the first stands at {a}:3:3",
         f"{b}:5:3: duplicate descriptor `k`, expected one: the first stands at {a}:4:3",
     ]
@@ -113,11 +113,13 @@ def test_of_two_files_that_say_the_same_the_changed_one_is_taken_back(tmp_path):
     first = load([tmp_path])
     write(a, *rules_of("d", ("v", 3), ("w", 4)))
     second = load([tmp_path], first)
-    assert texts(second.problems) == [f"{a}:4:3: duplicate descriptor `k_w`, expected one: the first stands at {b}:3:3"]
+    assert texts(second.diagnostics) == [
+        f"{a}:4:3: duplicate descriptor `k_w`, expected one: the first stands at {b}:3:3"
+    ]
     assert [limit_of(second, "d", value) for value in ("v", "w")] == [1, 2]
     write(b, *rules_of("d", ("x", 5)))
     third = load([tmp_path], second)
-    assert not third.problems
+    assert not third.diagnostics
     assert [limit_of(third, "d", value) for value in ("v", "w", "x")] == [3, 4, 5]
 
 
@@ -130,13 +132,13 @@ def test_a_bad_file_keeps_its_last_good_rules_and_others_load(tmp_path):
     write(b, *rules_of("b", ("", 2)))
     second = load([tmp_path], first)
     assert (limit_of(second, "a", "v"), limit_of(second, "b", "v")) == (1, 2)
-    assert [problem.place.file for problem in second.problems] == [str(a)]
+    assert [problem.place.file for problem in second.diagnostics] == [str(a)]
     third = load([tmp_path], second)
     assert limit_of(third, "a", "v") == 1, "still, after another load"
     write(a, *rules_of("a", ("", 3)))
     fourth = load([tmp_path], third)
     assert limit_of(fourth, "a", "v") == 3
-    assert not fourth.problems
+    assert not fourth.diagnostics
 
 
 def test_a_file_that_is_bad_at_the_start_has_no_rules(tmp_path):
@@ -146,7 +148,7 @@ def test_a_file_that_is_bad_at_the_start_has_no_rules(tmp_path):
     loaded = load([tmp_path])
     assert set(loaded.rules.domains) == {"b"}
     assert loaded.files == (str(tmp_path / "b.yaml"),)
-    assert loaded.problems
+    assert loaded.diagnostics
 
 
 def test_a_bad_document_takes_its_file_with_it(tmp_path):
@@ -164,7 +166,7 @@ def test_a_file_that_went_drops_its_rules(tmp_path):
     a.unlink()
     second = load([tmp_path], first)
     assert set(second.rules.domains) == {"b"}
-    assert not second.problems
+    assert not second.diagnostics
 
 
 def test_a_path_that_went_keeps_its_rules_in_their_order(tmp_path):
@@ -175,7 +177,7 @@ def test_a_path_that_went_keeps_its_rules_in_their_order(tmp_path):
     first = load([one, two])
     one.rename(tmp_path / "gone")
     second = load([one, two], first)
-    assert texts(second.problems) == [
+    assert texts(second.diagnostics) == [
         f"{one}:1:1: cannot be read (No such file or directory), expected rules in YAML; its last good rules stay"
     ]
     assert limit_of(second, "d", "xx") == 1
@@ -189,7 +191,9 @@ def test_an_unreadable_file_keeps_its_last_good_rules(tmp_path):
     path.unlink()
     path.symlink_to(tmp_path / "nowhere")
     second = load([tmp_path], first)
-    assert texts(second.problems) == [f"{path}:1:1: cannot be read (No such file or directory), expected rules in YAML"]
+    assert texts(second.diagnostics) == [
+        f"{path}:1:1: cannot be read (No such file or directory), expected rules in YAML"
+    ]
     assert limit_of(second, "a", "v") == 1
 
 
@@ -246,8 +250,8 @@ def test_a_file_that_lost_its_documents_keeps_them(tmp_path, text):
     path.write_text(text)
     second = load([tmp_path], first)
     assert limit_of(second, "a", "v") == 1
-    assert texts(second.problems) == [f"{path}:1:1: the file holds no document, expected `domain: …`"]
-    assert second.mistakes == second.problems
+    assert texts(second.diagnostics) == [f"{path}:1:1: the file holds no document, expected `domain: …`"]
+    assert second.mistakes == second.diagnostics
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
@@ -255,7 +259,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     loaded = load([tmp_path])
     assert limit_of(loaded, "a", "v") == 1
-    assert not loaded.problems
+    assert not loaded.diagnostics
 
 
 def test_a_directory_that_becomes_empty_keeps_its_rules(tmp_path):
@@ -267,14 +271,14 @@ def test_a_directory_that_becomes_empty_keeps_its_rules(tmp_path):
     for _ in range(3):
         loaded = load([tmp_path], loaded)
         assert limit_of(loaded, "a", "v") == 1
-        assert texts(loaded.problems) == [
+        assert texts(loaded.diagnostics) == [
             f"{tmp_path}/one:1:1: no rules are left in this directory; its last good rules stay"
         ]
-        assert loaded.lost == loaded.problems
+        assert loaded.lost == loaded.diagnostics
     a.parent.rmdir()
     loaded = load([tmp_path], loaded)
     assert set(loaded.rules.domains) == {"b"}
-    assert not loaded.problems
+    assert not loaded.diagnostics
 
 
 def test_an_emptied_directory_gives_way_to_new_rules(tmp_path):
@@ -285,7 +289,7 @@ def test_an_emptied_directory_gives_way_to_new_rules(tmp_path):
     write(tmp_path / "b.yaml", *rules_of("b", ("", 2)))
     third = load([tmp_path], second)
     assert set(third.rules.domains) == {"b"}
-    assert not third.problems
+    assert not third.diagnostics
 
 
 def test_a_file_that_moved_to_another_directory_is_no_loss(tmp_path):
@@ -296,7 +300,7 @@ def test_a_file_that_moved_to_another_directory_is_no_loss(tmp_path):
     a.unlink()
     write(tmp_path / "two" / "a.yaml", *rules_of("a", ("v", 2)))
     second = load([tmp_path], first)
-    assert not second.problems
+    assert not second.diagnostics
     assert [limit_of(second, "a", value) for value in ("v", "w")] == [2, None]
 
 
@@ -315,7 +319,7 @@ def test_a_file_that_is_renamed_and_goes_bad_keeps_its_rules(tmp_path):
     write(b, *rules_of("a", ("", 2)))
     third = load(paths, second)
     assert limit_of(third, "a", "v") == 2
-    assert not third.problems
+    assert not third.diagnostics
 
 
 @pytest.mark.parametrize("text", [rules_of("a", ("", 2)), ["domain: a", "descriptors: ["]], ids=["good", "bad"])
@@ -329,7 +333,7 @@ def test_a_directory_that_becomes_a_file(tmp_path, text):
     path.rmdir()
     write(path, *text)
     second = load([path, other], first)
-    assert limit_of(second, "a", "v") == (1 if second.problems else 2)
+    assert limit_of(second, "a", "v") == (1 if second.diagnostics else 2)
     assert bool(second.lost) == ("descriptors: [" in text)
 
 
@@ -364,9 +368,9 @@ def test_a_path_without_rules_is_a_problem_unless_that_is_meant(tmp_path):
         )
     ]
     loaded = load([tmp_path])
-    assert texts(loaded.problems) == texts(loaded.empty) == said
+    assert texts(loaded.diagnostics) == texts(loaded.empty) == said
     loaded = load([tmp_path], allow_no_rules=True)
-    assert not loaded.problems
+    assert not loaded.diagnostics
     assert texts(loaded.warnings)[:1] == said
 
 
@@ -408,7 +412,7 @@ def test_what_may_not_be_read_keeps_its_rules(public_folder, mode, path):
     finally:
         denied.chmod(0o755)
     assert [limit_of(second, domain, "v") for domain in ("a", "b")] == [1, 2]
-    assert second.unread == second.problems
+    assert second.unread == second.diagnostics
     (problem,) = texts(second.unread)
     assert problem.startswith(f"{public_folder}/{path}:1:1: cannot be read (Permission denied)")
 
@@ -453,7 +457,9 @@ def test_only_regular_files_of_some_size_are_read(tmp_path, make, said, named):
     second = load(paths, first)
     assert [limit_of(second, domain, "v") for domain in ("a", "b")] == [1, 2]
     assert (
-        texts(second.problems) == texts(second.unread) == [f"{a}:1:1: cannot be read ({said}), expected rules in YAML"]
+        texts(second.diagnostics)
+        == texts(second.unread)
+        == [f"{a}:1:1: cannot be read ({said}), expected rules in YAML"]
     )
 
 
@@ -461,7 +467,7 @@ def test_a_problem_has_a_bounded_line(tmp_path):
     """What is wrong and what was expected stay."""
     long = "k" * 100_000
     write(tmp_path / "a.yaml", "domain: a", "descriptors:", f"- {{key: {long}}}", f"- {{key: {long}}}")
-    (problem,) = load([tmp_path]).problems
+    (problem,) = load([tmp_path]).diagnostics
     assert len(problem.message) < 510
     assert problem.message.startswith("duplicate descriptor `kkk")
     assert problem.message.endswith(f"the first stands at {tmp_path}/a.yaml:3:3")

@@ -34,7 +34,7 @@ def test_a_directory_is_searched_by_name(tmp_path):
     touch(*(tmp_path / name for name in ("b.yaml", "a.yml", "c/a.yaml", "c/b/x.yaml", "B.yaml", "d.yaml")))
     found = find([tmp_path])
     assert names(tmp_path, found.files) == ["B.yaml", "a.yml", "b.yaml", "c/a.yaml", "c/b/x.yaml", "d.yaml"]
-    assert not found.problems
+    assert not found.diagnostics
     assert not found.warnings
 
 
@@ -57,7 +57,7 @@ def test_links_to_directories_are_followed(tmp_path):
     found = find([tmp_path])
     assert names(tmp_path, found.files) == ["git/current/a.yaml", "map/team-a/rules.yaml"]
     assert not found.warnings
-    assert not found.problems
+    assert not found.diagnostics
 
 
 @pytest.mark.parametrize("target", [".", "..", "../../sub", "../.."])
@@ -108,7 +108,7 @@ def test_a_directory_that_is_given_twice_is_read_once(tmp_path):
     found = find([tmp_path / "rules", tmp_path / "link"])
     assert names(tmp_path, found.files) == ["rules/a.yaml"]
     assert len(found.warnings) == 1
-    assert not found.problems
+    assert not found.diagnostics
 
 
 def test_what_leads_nowhere_is_warned_of(tmp_path):
@@ -257,7 +257,7 @@ def test_a_directory_that_lost_all_of_its_files_keeps_them(tmp_path):
     found = find([tmp_path], last)
     assert names(tmp_path, found.files) == ["a.yaml", "team-a/1.yaml", "team-a/2/3.yaml", "team-b/x.yaml"]
     assert names(tmp_path, sorted(found.kept)) == ["team-a/1.yaml", "team-a/2/3.yaml"]
-    assert texts(tmp_path, found.problems) == [
+    assert texts(tmp_path, found.diagnostics) == [
         (
             "team-a:1:1: no rules are left in this directory; its last good rules stay; 1 file was skipped: "
             "{}/team-a/config, expected a name that ends in .yaml or .yml"
@@ -275,7 +275,7 @@ def test_what_goes_while_its_directory_is_read_is_gone(tmp_path):
     touch(tmp_path / "a.yaml")
     found = find([tmp_path], [str(tmp_path / "gone.yaml"), str(tmp_path / "gone" / "b.yaml")], LateDisk())
     assert names(tmp_path, found.files) == ["a.yaml"]
-    assert not found.problems
+    assert not found.diagnostics
     assert not found.warnings
 
 
@@ -284,12 +284,12 @@ def test_a_directory_that_is_gone_is_an_order(tmp_path):
     touch(tmp_path / "a.yaml")
     found = find([tmp_path], [str(tmp_path / "a.yaml"), str(tmp_path / "team-a" / "1.yaml")])
     assert names(tmp_path, found.files) == ["a.yaml"]
-    assert not found.problems
+    assert not found.diagnostics
 
 
 def test_a_missing_path_is_a_mistake(tmp_path):
     """It says which path, and what was expected there."""
-    (problem,) = find([tmp_path / "nowhere"]).problems
+    (problem,) = find([tmp_path / "nowhere"]).diagnostics
     assert str(problem) == f"{tmp_path}/nowhere:1:1: cannot be read (No such file or directory), expected rules in YAML"
 
 
@@ -311,5 +311,5 @@ def test_a_missing_path_keeps_its_last_files_in_its_place(tmp_path):
 def test_a_path_that_cannot_be_had_is_a_mistake(tmp_path):
     """What the system says against a path is told, whatever it is."""
     path = tmp_path / ("x" * 300)
-    (problem,) = find([path]).problems
+    (problem,) = find([path]).diagnostics
     assert str(problem) == f"{path}:1:1: cannot be read (File name too long), expected rules in YAML"

@@ -66,21 +66,21 @@ def check(
     if absent:
         raise typer.Exit(2)
     loaded = load(paths)
-    if not loaded.problems and not _rules(loaded):
+    if not loaded.diagnostics and not _rules(loaded):
         nothing = "no rule found, so a server would limit nothing, expected a `rate_limit`"
-        loaded = replace(loaded, problems=(Diagnostic(SourceLocation(str(paths[0]), 1, 1), nothing),))
+        loaded = replace(loaded, diagnostics=(Diagnostic(SourceLocation(str(paths[0]), 1, 1), nothing),))
     if target is Target.ENVOYPROXY:
         refused, otherwise = differences(loaded.files, Disk().read)
         loaded = replace(
             loaded,
-            problems=tuple(sorted(loaded.problems + refused)),
+            diagnostics=tuple(sorted(loaded.diagnostics + refused)),
             warnings=tuple(sorted(loaded.warnings + otherwise)),
         )
     lines_of = {Format.TEXT: _as_text, Format.GITHUB: _as_github, Format.JSON: _as_json}[form]
-    for line in lines_of(loaded.problems, loaded.warnings):
+    for line in lines_of(loaded.diagnostics, loaded.warnings):
         typer.echo(line)
     typer.echo(_summary(loaded), err=True)
-    if loaded.problems or (strict and loaded.warnings):
+    if loaded.diagnostics or (strict and loaded.warnings):
         raise typer.Exit(1)
 
 
@@ -122,7 +122,7 @@ def _as_json(errors: Iterable[Diagnostic], warnings: Iterable[Diagnostic]) -> It
 
 def _summary(loaded: LoadResult) -> str:
     return (
-        f"{_counted(len(loaded.problems), 'error')}, {_counted(len(loaded.warnings), 'warning')}; "
+        f"{_counted(len(loaded.diagnostics), 'error')}, {_counted(len(loaded.warnings), 'warning')}; "
         f"{_counted(_rules(loaded), 'rule')} in {_counted(len(loaded.rules.domains), 'domain')} "
         f"from {_counted(len(loaded.files), 'file')}"
     )

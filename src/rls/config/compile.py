@@ -43,10 +43,10 @@ class Document(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """What one file comes to; there are no documents where there are problems."""
+    """What one file comes to; no documents where there are diagnostics."""
 
     documents: tuple[Document, ...]
-    problems: tuple[Diagnostic, ...]
+    diagnostics: tuple[Diagnostic, ...]
     warnings: tuple[Diagnostic, ...]
 
 
@@ -59,7 +59,7 @@ def compile_in_steps(file: str, text: bytes) -> Steps[Compiled]:
     """As `compile_file`; a step takes a few descriptors, half a millisecond or so."""
     compiler = _Compiler(file)
     documents: list[Document] = []
-    problems = compiler.reader.problems
+    mistakes = compiler.reader.diagnostics
     try:
         for node in parse_in_steps(file, text):
             if node is None:
@@ -67,10 +67,10 @@ def compile_in_steps(file: str, text: bytes) -> Steps[Compiled]:
             elif not _is_empty(node):
                 documents.append((yield from compiler.document(node)))
     except ConfigError as error:
-        problems.extend(error.problems)
-    if not documents and not problems:
-        problems.append(Diagnostic(SourceLocation(file, 1, 1), "the file holds no document, expected `domain: …`"))
-    return Compiled(() if problems else tuple(documents), tuple(problems), tuple(compiler.reader.warnings))
+        mistakes.extend(error.diagnostics)
+    if not documents and not mistakes:
+        mistakes.append(Diagnostic(SourceLocation(file, 1, 1), "the file holds no document, expected `domain: …`"))
+    return Compiled(() if mistakes else tuple(documents), tuple(mistakes), tuple(compiler.reader.warnings))
 
 
 def duplicate(node: TrieNode, first: SourceLocation) -> Diagnostic:
@@ -190,7 +190,7 @@ class _Compiler:
         place = place_of(node)
         first = seen.setdefault(entry, place)
         if first is not place:
-            self.reader.problems.append(duplicate(node, first))
+            self.reader.diagnostics.append(duplicate(node, first))
         elif not entry.value:
             parent.defaults[entry.key] = node
         else:

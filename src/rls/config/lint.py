@@ -54,17 +54,17 @@ def idle_in_limit(fields: Fields) -> list[tuple[str, str]]:
 
 def unreachable(parent: TrieNode) -> Steps[list[Diagnostic]]:
     """Children of *parent* that no value can reach, because an earlier wildcard takes them all."""
-    problems = []
+    found = []
     for key, wildcards in parent.wildcards.items():
         for i, (wildcard, node) in enumerate(wildcards[:MAX_WILDCARDS]):
             earlier = next((other for other, _ in wildcards[:i] if _covers(other, wildcard)), None)
             if earlier is not None and node.place is not None:
-                problems.append(_unreachable(node, earlier.text))
+                found.append(_unreachable(node, earlier.text))
             yield
         default = parent.defaults.get(key)
         if default is not None and any(wildcard.text.strip("*") == "" for wildcard, _ in wildcards):
-            problems.append(_unreachable(default, "*"))
-    return problems
+            found.append(_unreachable(default, "*"))
+    return found
 
 
 def _unreachable(node: TrieNode, text: str) -> Diagnostic:
@@ -77,7 +77,7 @@ def hidden(parent: TrieNode) -> Steps[list[Diagnostic]]:
 
     The search does not go back from a match: a request of that value is not limited by what is only there.
     """
-    problems = []
+    found = []
     for number, ((key, value), node) in enumerate(parent.exact.items()):
         if number % STEP == 0:
             yield
@@ -89,10 +89,10 @@ def hidden(parent: TrieNode) -> Steps[list[Diagnostic]]:
         missing = None if rest is None else _missing(node, rest)
         if rest is not None and missing:
             there = f"below `{shorten(node.text)}` there is no {missing}, which `{shorten(rest.text)}` has"
-            problems.append(Diagnostic(node.place, f"{there}; requests of that value are not limited by it"))
+            found.append(Diagnostic(node.place, f"{there}; requests of that value are not limited by it"))
         if rest is not None:
             yield
-    return problems
+    return found
 
 
 def _missing(node: TrieNode, rest: TrieNode) -> str:
@@ -136,11 +136,11 @@ def replacements(named: Sequence[Rule], replaced: Iterable[tuple[str, SourceLoca
             replaced_by.setdefault(rule.name, set()).update(rule.replaces)
         if number % STEP == 0:
             yield
-    problems = []
+    found = []
     for number, (name, place) in enumerate(replaced):
         if name not in replaced_by:
             message = f"`replaces` names `{shorten(name)}`, but no rate limit of this domain has that name"
-            problems.append(Diagnostic(place, message))
+            found.append(Diagnostic(place, message))
         if number % STEP == 0:
             yield
     for number, rule in enumerate(named):
@@ -148,7 +148,7 @@ def replacements(named: Sequence[Rule], replaced: Iterable[tuple[str, SourceLoca
             # Of the two, the one whose name comes first tells.
             if rule.name < name and rule.name in replaced_by.get(name, ()) and rule.place:
                 both = f"`{shorten(rule.name)}` and `{shorten(name)}`"
-                problems.append(Diagnostic(rule.place, f"{both} replace each other: where both apply, neither counts"))
+                found.append(Diagnostic(rule.place, f"{both} replace each other: where both apply, neither counts"))
         if number % STEP == 0:
             yield
-    return problems
+    return found

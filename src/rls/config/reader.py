@@ -69,18 +69,18 @@ class Reader:
     """Reads one file.
 
     Attributes:
-        problems: Mistakes: the file cannot be used.
+        diagnostics: Mistakes: the file cannot be used.
         warnings: What is accepted, but surely not meant.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.problems: list[Diagnostic] = []
+        self.diagnostics: list[Diagnostic] = []
         self.warnings: list[Diagnostic] = []
 
     def error(self, at: YamlNode | Field, message: str) -> None:
         """Note a mistake."""
-        self.problems.append(Diagnostic(SourceLocation(self.file, at.line, at.column), message))
+        self.diagnostics.append(Diagnostic(SourceLocation(self.file, at.line, at.column), message))
 
     def warn(self, at: YamlNode | Field, message: str) -> None:
         """Note what is surely not meant."""

@@ -87,22 +87,22 @@ class RulesLoaded(NamedTuple):
     Attributes:
         rules: All of them, with their revision.
         files: What they were read from.
-        problems: All that keeps rules from being in force as written.
+        diagnostics: All that keeps rules from being in force as written.
         at: Since when, in Unix seconds.
         changes: What differs from the rules before.
     """
 
     rules: RuleSet
     files: tuple[str, ...]
-    problems: tuple[Diagnostic, ...]
+    diagnostics: tuple[Diagnostic, ...]
     at: float
     changes: Changes = Changes()
 
 
 class RulesRejected(NamedTuple):
-    """A source has nothing that can be put in force: the rules before stay. *problems* says why, *at* since when."""
+    """A source has nothing that can be put in force: the rules before stay. *diagnostics* says why, *at* since when."""
 
-    problems: tuple[Diagnostic, ...]
+    diagnostics: tuple[Diagnostic, ...]
     at: float
 
 

@@ -149,9 +149,9 @@ class EventLog(Observer):
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""
-        self._list_problems(event.problems)
+        self._list_problems(event.diagnostics)
         changes = event.changes
-        log = self._log.warning if event.problems else self._log.info
+        log = self._log.warning if event.diagnostics else self._log.info
         log(
             "rules_loaded",
             revision=event.rules.revision,
@@ -162,14 +162,14 @@ class EventLog(Observer):
             removed=changes.removed,
             changes=[str(change) for change in changes.listed],
             files=list(event.files[:MAX_LISTED]),
-            errors=len(event.problems),
+            errors=len(event.diagnostics),
             **_more("more_files", event.files),
         )
 
     def rules_rejected(self, event: RulesRejected) -> None:
         """A configuration has mistakes."""
-        self._list_problems(event.problems)
-        self._log.error("rules_rejected", errors=len(event.problems))
+        self._list_problems(event.diagnostics)
+        self._log.error("rules_rejected", errors=len(event.diagnostics))
 
     def rules_warned(self, warnings: Sequence[Diagnostic]) -> None:
         """A configuration has what is accepted, but hardly meant."""

@@ -156,15 +156,15 @@ class Metrics(Observer):
         self.rules.load(event.rules)
         self._unmatched = {domain: self._unmatched.get(domain, 0) for domain in event.rules.domains}
         self._rules_by_domain = {name: event.rules.count(name) for name in sorted(event.rules.domains)}
-        self._loads["partial" if event.problems else "complete"] += 1
-        self._problems = len(event.problems)
-        if not event.problems:
+        self._loads["partial" if event.diagnostics else "complete"] += 1
+        self._problems = len(event.diagnostics)
+        if not event.diagnostics:
             self._loaded_at = event.at
 
     def rules_rejected(self, event: RulesRejected) -> None:
         """A configuration has mistakes."""
         self._loads["rejected"] += 1
-        self._problems = len(event.problems)
+        self._problems = len(event.diagnostics)
 
     def register_counter(self, name: str, documentation: str, read: Callable[[], Reading], *labels: str) -> None:
         """Show what *read* returns as the counter *name*: a number, or numbers by the values of *labels*."""

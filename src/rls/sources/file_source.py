@@ -131,7 +131,7 @@ class FileSource:
         return Layer(
             loaded.rules,
             generation=self._generation,
-            rejected=bool(loaded.problems) and not loaded.files,
+            rejected=bool(loaded.diagnostics) and not loaded.files,
             files=loaded.files,
             mistakes=loaded.mistakes,
             lost=loaded.lost,
@@ -163,7 +163,7 @@ class FileSource:
     def _fingerprints(self, disk: Disk) -> _Poll:
         found = find(self._paths, self.loaded.files, disk)
         # A path that did not answer while it was loaded, and does now, looks as it did before.
-        return (self._watchdog.answered, found.files, found.problems, found.warnings)
+        return (self._watchdog.answered, found.files, found.diagnostics, found.warnings)
 
     async def _load_again(self, *, read_all: bool) -> LoadResult:
         """What a load comes to; where it fails, for a bug or a lack of threads, what was loaded before, and why."""
@@ -171,7 +171,7 @@ class FileSource:
         if not isinstance(loaded, Exception):
             return loaded
         mistake = (Diagnostic(SourceLocation(str(self._paths[0]), 1, 1), f"cannot be loaded: {loaded!r}"),)
-        return replace(self.loaded, problems=mistake, mistakes=mistake, lost=(), unread=(), empty=())
+        return replace(self.loaded, diagnostics=mistake, mistakes=mistake, lost=(), unread=(), empty=())
 
     async def _load(self, *, is_start: bool = False, read_all: bool = True) -> LoadResult | Exception:
         self._generation += 1
@@ -225,4 +225,4 @@ def _guarded(steps: Steps[T]) -> Steps[T | Exception]:
 
 
 def _said(loaded: LoadResult) -> tuple[object, ...]:
-    return ({file: content.digest for file, content in loaded.contents.items()}, loaded.problems, loaded.warnings)
+    return ({file: content.digest for file, content in loaded.contents.items()}, loaded.diagnostics, loaded.warnings)

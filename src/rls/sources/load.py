@@ -38,7 +38,7 @@ class LoadResult:
     Attributes:
         rules: The rules to put in force, whole.
         files: The files that they were read from, in the order in which they are merged.
-        problems: All that keeps rules from being in force as written, by place: *mistakes*, *lost*, *unread* and *empty*.
+        diagnostics: All that keeps rules from being in force as written, by place: *mistakes*, *lost*, *unread* and *empty*.
             Where it can, *rules* has the last good contents.
         mistakes: What is wrong in files.
         lost: Paths that had rules and have none now.
@@ -53,7 +53,7 @@ class LoadResult:
 
     rules: RuleSet = field(default_factory=RuleSet)
     files: tuple[str, ...] = ()
-    problems: tuple[Diagnostic, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
     mistakes: tuple[Diagnostic, ...] = ()
     lost: tuple[Diagnostic, ...] = ()
     unread: tuple[Diagnostic, ...] = ()
@@ -151,7 +151,7 @@ class _Combination:
         return LoadResult(
             rules=RuleSet({name: one.domain for name, one in domains.items()}),
             files=tuple(self._good),
-            problems=(yield from _by_place(chain(mistakes, lost, found.unread, found.empty))),
+            diagnostics=(yield from _by_place(chain(mistakes, lost, found.unread, found.empty))),
             mistakes=mistakes,
             lost=(yield from _by_place(lost)),
             unread=(yield from _by_place(found.unread)),
@@ -171,10 +171,10 @@ class _Combination:
             self._warnings.append(last.warnings)
         elif content.digest is not None:
             compiled = self._new.get(file) or self._previous.compiled[file]
-            self._mistakes.append(compiled.problems)
+            self._mistakes.append(compiled.diagnostics)
             self._warnings.append(compiled.warnings)
             self._compiled[file] = compiled
-            if not compiled.problems:
+            if not compiled.diagnostics:
                 last = GoodFile(content.digest, compiled.documents, compiled.warnings)
         if last is not None:
             self._good[file] = last

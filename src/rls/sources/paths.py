@@ -55,7 +55,7 @@ class FileSet:
     warnings: list[Diagnostic] = field(default_factory=list)
 
     @property
-    def problems(self) -> list[Diagnostic]:
+    def diagnostics(self) -> list[Diagnostic]:
         """All of them."""
         return [*(problem for problem, _ in self.emptied), *self.lost, *self.unread, *self.empty]
 
@@ -211,11 +211,11 @@ class _Search:
             self.found.emptied.append(EmptiedDirectory(_at(path, message), kept))
         return bool(kept)
 
-    def _hold(self, path: str, message: str, problems: list[Diagnostic]) -> bool:
-        """Keep the last files of *path*, and add to *problems* why."""
+    def _hold(self, path: str, message: str, to: list[Diagnostic]) -> bool:
+        """Keep the last files of *path*, and add to *to* why."""
         kept = self._kept(path)
         self._keep(kept)
-        problems.append(_at(path, f"{message}; its last good rules stay" if kept else message))
+        to.append(_at(path, f"{message}; its last good rules stay" if kept else message))
         return True
 
     def _kept(self, path: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from rls.errors import Diagnostic, SourceLocation
 from rls.slices import chunks
 
 Frame: TypeAlias = tuple[str, Any]
-"""What it is (`document`, `nodes`, `problems`, `warnings`, `end`), and what it holds."""
+"""What it is (`document`, `nodes`, `diagnostics`, `warnings`, `end`), and what it holds."""
 
 _FRAME_ITEMS = 100
 _NONE: dict[Any, Any] = {}
@@ -29,7 +29,7 @@ _NONE: dict[Any, Any] = {}
 
 def frames_of(compiled: Compiled) -> Iterator[Frame]:
     """All that *compiled* says, one frame after the other; the last one is `end`."""
-    for kind, diagnostics in (("problems", compiled.problems), ("warnings", compiled.warnings)):
+    for kind, diagnostics in (("diagnostics", compiled.diagnostics), ("warnings", compiled.warnings)):
         for some in chunks(((one.place[1:], one.message) for one in diagnostics), _FRAME_ITEMS):
             yield kind, some
     for document in compiled.documents:
@@ -83,7 +83,7 @@ class Receiver:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._diagnostics: dict[str, list[Diagnostic]] = {"problems": [], "warnings": []}
+        self._diagnostics: dict[str, list[Diagnostic]] = {"diagnostics": [], "warnings": []}
         self._builders: list[_DocumentBuilder] = []
         self.ended = False
         """Whether all frames have been taken."""
@@ -104,7 +104,7 @@ class Receiver:
     def compiled(self) -> Compiled:
         """All of it; only after the last frame."""
         documents = tuple(builder.document() for builder in self._builders)
-        return Compiled(documents, tuple(self._diagnostics["problems"]), tuple(self._diagnostics["warnings"]))
+        return Compiled(documents, tuple(self._diagnostics["diagnostics"]), tuple(self._diagnostics["warnings"]))
 
 
 class _DocumentBuilder:
