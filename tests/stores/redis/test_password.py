@@ -1,13 +1,11 @@
 """A password in a file, which changes while there are connections."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from rls.errors import BackendError
-from rls.stores.redis.node import State
 from rls.stores.redis.password import PasswordFile
 from tests.counters import hit, until, until_works
 from tests.redis_server import RedisServer, running
@@ -55,31 +53,6 @@ async def test_a_rotated_password_is_used(guarded: RedisServer, connect: Connect
         client.client_kill_filter(user="rls")
     await until(lambda: backend._node.sender.connection not in {None, connection} and backend._node.error is None)
     assert list(await backend.update([one])) == [3]
-
-
-async def test_the_file_is_polled_once_for_each_connection(
-    guarded: RedisServer, connect: Connect, tmp_path: Path
-) -> None:
-    """However often it was opened again; and not while there is none."""
-
-    def polls() -> int:
-        return sum("PasswordRotation" in repr(task.get_coro()) for task in asyncio.all_tasks())
-
-    file = tmp_path / "password"
-    file.write_text(OLD)
-    backend = connect(f"redis://rls@127.0.0.1:{guarded.port}?password_file={file}")
-    await until_works(backend.ping)
-    (node,) = backend.nodes
-    seen = {None}
-    for _ in range(3):
-        seen.add(node.sender.connection)
-        with guarded.client() as client:
-            client.client_kill_filter(user="rls")
-        await until(lambda: node.sender.connection not in seen and node.error is None)
-        await until(lambda: polls() == 1)
-    guarded.kill()
-    await until(lambda: node.state is State.DISCONNECTED)
-    await until(lambda: polls() == 0)
 
 
 async def test_a_password_that_redis_does_not_know_yet_is_tried_again(
