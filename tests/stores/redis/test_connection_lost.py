@@ -1,9 +1,12 @@
-"""What goes with a connection: what is known of TTLs, and the task that looks at the password."""
+"""What goes with a connection: what is known of TTLs, and the task that polls the file with the password."""
 
 import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from rls.errors import BackendError
 from rls.stores.redis import password
 from tests.counters import hit, until, until_works
 from tests.redis_server import RedisServer
@@ -18,7 +21,7 @@ def commands(server: RedisServer) -> dict[str, int]:
 
 
 def pollers() -> int:
-    """Tasks that look whether a password has changed."""
+    """Tasks that poll a file with a password."""
     codes = (getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks())
     return sum(code is not None and code.co_filename == password.__file__ for code in codes)
 
@@ -43,9 +46,10 @@ async def test_a_redis_that_forgot_its_counters_makes_each_with_its_ttl(
     assert "expire" not in after
 
 
-async def test_however_often_the_connection_is_lost_one_task_looks_at_the_password(
+async def test_one_task_polls_the_password_however_often_the_connection_is_lost(
     own_server: RedisServer, connect: Connect, tmp_path: Path
 ) -> None:
+    """And none while there is no connection."""
     file = tmp_path / "password"
     file.write_text("secret")
     with own_server.client() as client:
@@ -59,5 +63,23 @@ async def test_however_often_the_connection_is_lost_one_task_looks_at_the_passwo
             seen.add(backend._node.sender.connection)
             await until_works(backend.ping)
         await until(lambda: pollers() == 1)
-    await backend.aclose()
+    own_server.kill()
     await until(lambda: pollers() == 0)
+
+
+async def test_a_counter_that_redis_created_unheard_gets_its_ttl(own_server: RedisServer, connect: Connect) -> None:
+    """Redis had lost it, and the reply that would have shown that is lost, too."""
+    backend = connect(own_server.url)
+    one = hit()
+    await until_works(backend.ping)
+    await backend.update([one])
+    with own_server.client() as client:
+        client.delete(one.key)
+        own_server.suspend()
+        call = asyncio.create_task(backend.update([one]))
+        await until(lambda: backend._node.sender.in_flight is not None)
+        backend._node.disconnect("the test closes it")
+        with pytest.raises(BackendError):
+            await call
+        own_server.resume()
+        await until(lambda: client.ttl(one.key) > 0)

@@ -51,7 +51,7 @@ async def test_a_rotated_password_is_used(guarded: RedisServer, connect: Connect
         assert list(await backend.update([one])) == [2]
         assert backend._node.sender.connection is connection
         client.client_kill_filter(user="rls")
-    await until(lambda: backend._node.sender.connection not in {None, connection})
+    await until(lambda: backend._node.sender.connection not in {None, connection} and backend._node.error is None)
     assert list(await backend.update([one])) == [3]
 
 

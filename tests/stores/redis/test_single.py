@@ -174,7 +174,7 @@ async def test_counters_expire_after_the_connection_was_lost(
     redis.flushall()
     lost = backend._node.sender.connection
     redis.client_kill_filter(_type="normal", skipme=True)
-    await until(lambda: backend._node.sender.connection not in {None, lost})
+    await until(lambda: backend._node.sender.connection not in {None, lost} and backend._node.error is None)
     assert list(await backend.update(hits)) == [1] * 5
     assert_all_expire(redis, hits)
 

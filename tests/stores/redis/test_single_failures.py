@@ -93,7 +93,7 @@ async def test_a_connection_that_is_cut_is_opened_again(own_server: RedisServer,
         seen = {None, backend._node.sender.connection}
         for n in range(2, 5):
             client.client_kill_filter(_type="normal", skipme=True)
-            await until(lambda: backend._node.sender.connection not in seen)
+            await until(lambda: backend._node.sender.connection not in seen and backend._node.error is None)
             seen.add(backend._node.sender.connection)
             assert list(await backend.update([one])) == [n]
 

@@ -62,8 +62,8 @@ def test_addresses_that_can_be_used(url: str) -> None:
             "cache cannot be used: the option ssl_keyfile is '/no/such': no such file",
         ),
         ("redis:///0", "/0 cannot be used: there is no host, expected redis://HOST:PORT/DB"),
-        ("redis://cache/counters", "the path is no number of a database"),
-        ("redis://cache/1/2", "the path is no number of a database"),
+        ("redis://cache/counters", "the path is not the number of a database"),
+        ("redis://cache/1/2", "the path is not the number of a database"),
         ("unix://?db=1", "there is no path, expected unix:///path"),
         ("redis://:6?secret@cache", "redis://*** cannot be used: unknown option; in a user or password, "),
         ("redis://u?secret&x@cache", "redis://*** cannot be used: unknown option; in a user or password, "),
@@ -112,7 +112,9 @@ def test_sentinels_at_ipv6_addresses() -> None:
 
 @pytest.mark.parametrize("path", ["", "/", "/a/b"])
 def test_sentinels_must_be_told_a_name(path: str) -> None:
-    with pytest.raises(SettingsError, match=r"there is no name of a primary, expected redis\+sentinel://HOST:PORT,"):
+    with pytest.raises(
+        SettingsError, match=r"the name of the primary is missing, expected redis\+sentinel://HOST:PORT,"
+    ):
         sentinel_urls(f"redis+sentinel://a{path}")
 
 

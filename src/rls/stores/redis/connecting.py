@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from ssl import SSLCertVerificationError, SSLContext
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import SSLConnection
 from redis.exceptions import RedisError
 
-from rls.addresses import join_address
+from rls.addresses import join_address, split_url
 from rls.errors import BackendError, TimedOut
 from rls.stores.redis.connection import NodeConnection
 from rls.stores.redis.error_texts import WITH_TLS, WITHOUT_TLS, cause, with_advice
@@ -64,7 +64,7 @@ class RedisEndpoint:
         self.host = str(getattr(parsed, "host", ""))
         self.password_file = None if password_file is None else PasswordFile(password_file, parsed.username)
         self._port = int(getattr(parsed, "port", 0))
-        self._name = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)).get("client_name", "rls")
+        self._name = dict(parse_qsl(split_url(url).query, keep_blank_values=True)).get("client_name", "rls")
         self._preference = Preference()
         self._has_worked = False
         self._standalone = standalone

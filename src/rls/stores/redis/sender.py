@@ -22,7 +22,7 @@ class Sender:
     Args:
         address: Of the node, for messages.
         options: See there.
-        tracker: Which counters have their TTL.
+        tracker: Knows which counters have their TTL.
         on_needed: Called when there is a call and no connection.
         on_replies: Called with each batch whose replies are parsed, before its calls get their counts.
         on_late: Called with the error when a call has waited long enough, for a connection or for replies.
@@ -104,7 +104,7 @@ class Sender:
         """Fail all calls that wait with *error*. The batch in flight stays: its replies may still come.
 
         Returns:
-            The batch that was to be sent next, and now is not.
+            The batch that was to be sent next; it is not sent.
         """
         if self.in_flight is not None:
             if self.in_flight.failed is None:
@@ -146,7 +146,7 @@ class Sender:
             pending.wake()
 
     def _report(self, pending: PendingBatch, error: str = "") -> None:
-        """Tell whoever observes batches of the one in flight, before its calls get their counts."""
+        """Report *pending* to the observer of batches, before its calls get their counts."""
         if self._options.on_batch is not None:
             seconds = self._options.clock() - self._sent_at
             self._options.on_batch(pending.report(self._sent_at, seconds, error))

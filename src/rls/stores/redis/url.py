@@ -61,7 +61,7 @@ def check(url: str) -> None:
     if not host:
         raise unusable(url, f"there is no host, expected {parts.scheme}://HOST:PORT/DB")
     if not re.fullmatch(r"/?|/\d+", unquote(parts.path)):
-        raise unusable(url, "the path is no number of a database, expected HOST:PORT/DB")
+        raise unusable(url, "the path is not the number of a database, expected HOST:PORT/DB")
 
 
 def node_urls(url: str) -> list[str]:
@@ -89,7 +89,7 @@ def sentinel_urls(url: str) -> SentinelUrls:
     parts = split_url(url)
     name = unquote(parts.path).strip("/")
     if not name or "/" in name:
-        raise unusable(url, f"there is no name of a primary, expected {parts.scheme}://HOST:PORT,HOST:PORT/NAME")
+        raise unusable(url, f"the name of the primary is missing, expected {parts.scheme}://HOST:PORT,HOST:PORT/NAME")
     options = parse_qsl(parts.query, keep_blank_values=True)
     own = [one for one in options if one[0] not in _SENTINEL_OPTIONS]
     of_tls = [one for one in options if one[0].startswith("ssl_")]
