@@ -27,7 +27,7 @@ async def watch(name: str) -> None:
         patience=0.5,
         lasting=1.0,
     )
-    await replicas.look()
+    await replicas.poll()
     await replicas.run()
 
 

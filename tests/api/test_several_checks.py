@@ -103,7 +103,7 @@ async def test_a_refused_request_gets_back_what_its_other_limits_counted() -> No
     prepared = PreparedRequest(plan_of(RULES, ("company", "hourly"), refund=True))
     codes = [(await limiter.run(prepared)).code for _ in range(6)]
     assert codes == [OK] * 3 + [OVER] * 3
-    assert limiter.refunds.given_back["sent"] == 3
+    assert limiter.refunds.refunded["sent"] == 3
     looked = await limiter.check(request(descriptor(("hourly", "x"), hits_addend=0)))
     assert looked.statuses[0].limit_remaining == 2
 

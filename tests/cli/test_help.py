@@ -33,6 +33,14 @@ def test_help_shows_values_and_neither_types_nor_markup(arguments: list[str]) ->
     assert [word for word in ("<", "bool", "None", "[bold]", "[dim]", "TEXT]") if word in text] == []
 
 
+@pytest.mark.parametrize("arguments", [[], ["check"], ["call"]], ids=" ".join)
+def test_without_arguments_help_is_printed(arguments: list[str]) -> None:
+    """On stderr, with the exit code of wrong usage."""
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.strip() == page(*arguments).strip()
+
+
 def test_version_is_an_option_too() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert result.exit_code == 0

@@ -64,7 +64,7 @@ async def test_in_memory_no_other_request_sees_what_a_refused_one_took() -> None
     codes = [decision.code for decision in await asyncio.gather(*map(limiter.check, both))]
     assert codes == [Code.OVER_LIMIT, Code.OK] * 10
     assert (await limiter.check(LOOK)).statuses[0].limit_remaining == 0
-    assert limiter.refunds.given_back == {"sent": 10, "failed": 0}
+    assert limiter.refunds.refunded == {"sent": 10, "failed": 0}
 
 
 class Late(MemoryStore):
@@ -85,15 +85,15 @@ class Late(MemoryStore):
 async def test_closing_waits_for_what_is_under_way() -> None:
     store = Late()
     refunds = Refunds(store)
-    refunds.give_back([hit(-1), hit(-2)])
-    refunds.give_back([hit(-4)])
+    refunds.refund([hit(-1), hit(-2)])
+    refunds.refund([hit(-4)])
     closing = asyncio.create_task(refunds.aclose())
     await asyncio.sleep(0.01)
     assert not closing.done()
-    assert refunds.given_back == {"sent": 0, "failed": 0}
+    assert refunds.refunded == {"sent": 0, "failed": 0}
     store.go.set()
     await closing
-    assert refunds.given_back == {"sent": 7, "failed": 0}
+    assert refunds.refunded == {"sent": 7, "failed": 0}
 
 
 async def test_it_reaches_redis_before_what_is_asked_next(redis: RedisServer, connect) -> None:
@@ -104,15 +104,15 @@ async def test_it_reaches_redis_before_what_is_asked_next(redis: RedisServer, co
         await asyncio.sleep(0)
         assert (await limiter.check(LOOK)).statuses[0].limit_remaining == 10
     await limiter.refunds.aclose()
-    assert limiter.refunds.given_back == {"sent": 50, "failed": 0}
+    assert limiter.refunds.refunded == {"sent": 50, "failed": 0}
 
 
 async def test_a_refused_request_waits_for_one_round_trip_only(redis: RedisServer, connect) -> None:
     """What it is given back is still on its way when it is answered."""
     limiter = connect(redis)
     await limiter.check(REFUSED)
-    assert limiter.refunds.given_back["sent"] == 0
-    await until(lambda: limiter.refunds.given_back["sent"] == 1)
+    assert limiter.refunds.refunded["sent"] == 0
+    await until(lambda: limiter.refunds.refunded["sent"] == 1)
 
 
 async def test_many_at_one_time_come_to_nothing(redis: RedisServer, connect) -> None:
@@ -150,9 +150,9 @@ async def test_what_cannot_be_given_back_is_counted_and_disturbs_nobody(redis: R
     await limiter.check(REFUSED)
     await limiter.refunds.aclose()
     redis.kill()
-    limiter.refunds.give_back([hit(-2), hit(-3)])
+    limiter.refunds.refund([hit(-2), hit(-3)])
     await limiter.refunds.aclose()
-    assert limiter.refunds.given_back == {"sent": 1, "failed": 5}
+    assert limiter.refunds.refunded == {"sent": 1, "failed": 5}
 
 
 async def test_of_what_failed_in_part_the_rest_is_given_back() -> None:
@@ -161,9 +161,9 @@ async def test_of_what_failed_in_part_the_rest_is_given_back() -> None:
             raise BackendError("half", counts=[0, None])
 
     refunds = Refunds(Half())
-    refunds.give_back([hit(-2), hit(-3)])
+    refunds.refund([hit(-2), hit(-3)])
     await refunds.aclose()
-    assert refunds.given_back == {"sent": 2, "failed": 3}
+    assert refunds.refunded == {"sent": 2, "failed": 3}
 
 
 async def test_where_counts_were_had_in_part_each_is_given_back_where_it_was_counted() -> None:

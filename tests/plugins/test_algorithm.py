@@ -142,12 +142,12 @@ async def test_hits_of_what_another_limit_refuses_are_given_back(
         assert (await ask(limiter, 6, "company", "ip")).code is OVER
         await limiter.refunds.aclose()
     assert await remaining(limiter) == [10]
-    assert limiter.refunds.given_back["sent"] == 18
+    assert limiter.refunds.refunded["sent"] == 18
     assert (await ask(limiter, 7, "company")).code is OK
     assert (await ask(limiter, 5, "company", "ip")).code is OVER  # refused by the sliding window
     await limiter.refunds.aclose()
     assert await remaining(limiter, "ip") == [0]
-    assert limiter.refunds.given_back["sent"] == 23
+    assert limiter.refunds.refunded["sent"] == 23
 
 
 async def test_answers_and_metrics_are_as_for_any_limit(store: CounterStore, clock: Clock, tmp_path: Path) -> None:

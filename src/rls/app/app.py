@@ -78,11 +78,11 @@ class App:
         self._ended = ""
 
     async def serve(self, warnings: Sequence[tuple[str, str]], started: Started) -> None:
-        """Start, serve until told to stop, drain.
+        """Start, serve until a signal stops it, drain.
 
         Raises:
             SettingsError: It cannot start.
-            Stopped: A part of it ended, so it drained as if told to.
+            Stopped: A part of it ended, so the service drained and stopped.
         """
         self._handle_signals()
         for event, text in warnings:
@@ -102,7 +102,7 @@ class App:
     async def _start(self, stack: AsyncExitStack, started: Started) -> None:
         """Load, listen and answer; *stack* gets what is to be closed."""
         await self.loading.start()
-        await self.engine.replicas.look()
+        await self.engine.replicas.poll()
         for server in self.listeners.all.values():
             stack.push_async_callback(server.aclose)
             await server.start()
@@ -189,7 +189,7 @@ class App:
         self._stop.set()
 
     def _task_ended(self, name: str, error: BaseException | None) -> None:
-        """A task ended that the service lives by: say so, drain, and end with an error, for a fresh start."""
+        """A task that the service needs ended: report it, drain, and exit with an error, so that Kubernetes restarts it."""
         if self._stop.is_set():
             return
         self._ended = f"the {name} ended: {error or 'unknown cause'}"

@@ -1,4 +1,4 @@
-"""How many servers share the limits: a number that is given, or what DNS says now."""
+"""How many servers share the limits: a given number, or the current answer of DNS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Replicas:
         on_count: Called with each number that is found, the same one too.
         unknown: Called with the reason why the number is not known, or is out of date; with "" when it is known.
         interval: Seconds between two lookups.
-        patience: Seconds that `look` waits for an answer.
+        patience: Seconds that `poll` waits for an answer.
         lasting: Seconds for which an answer is up to date.
 
     Attributes:
@@ -48,8 +48,8 @@ class Replicas:
         self._found_at = 0.0
         self._lookup: asyncio.Task[int] | None = None
 
-    async def look(self) -> None:
-        """Look once, or take up the look that has not ended."""
+    async def poll(self) -> None:
+        """Poll once, or wait for the poll that has not ended."""
         if self.fixed:
             self._on_count(self.count)
             return
@@ -74,7 +74,7 @@ class Replicas:
         try:
             while True:
                 await asyncio.sleep(self._interval)
-                await self.look()
+                await self.poll()
         finally:
             if self._lookup is not None:
                 self._lookup.cancel()

@@ -1,4 +1,4 @@
-"""Settings → the counters of a server, and all that stands before them. Beside `app`, what knows concrete backends."""
+"""Settings → the store of a server, with the cache before it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_backend(
     Args:
         settings: Where counters are.
         metrics: Get the numbers of the backend.
-        report_ttl_refused: Called with the nodes that refuse to let counters expire.
+        report_ttl_refused: Called with the replies of nodes that reject TTLs of counters.
         inspection: Asks the nodes of Redis.
         on_batch: Called with each batch that is sent; None for nobody.
     """
@@ -68,14 +68,14 @@ def _show_nodes(backends: Sequence[RedisStore | RedisClusterStore], inspection: 
 
 
 class TtlRefusals:
-    """What nodes say that do not give counters their TTL, as one text; "" when none refuses it any more."""
+    """The replies of nodes that reject TTLs of counters, as one text; "" when none does any more."""
 
     def __init__(self, report: Reporter) -> None:
         self._report = report
         self._texts: dict[str, str] = {}
 
     def __call__(self, address: str, text: str) -> None:
-        """The node at *address* says *text*."""
+        """The node at *address* replied *text*; "" if it accepts TTLs."""
         if text:
             self._texts[address] = text
         else:

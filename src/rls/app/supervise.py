@@ -1,4 +1,4 @@
-"""The tasks that a service lives by: where one of them ends, the service must not look as if all were well."""
+"""The tasks that a service needs: if one ends, the service must not look healthy."""
 
 from __future__ import annotations
 

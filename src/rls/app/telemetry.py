@@ -24,7 +24,7 @@ class Telemetry:
 
     Attributes:
         log: Lines for operators.
-        events: Logs what the limiter tells.
+        events: Logs the limiter's events.
         metrics: What `/metrics` shows.
         observers: All that hear events: our own, and those of installed distributions (see `Observer`).
         enforcement: Whether limits are enforced as written.

@@ -78,7 +78,7 @@ class Watching:
         return Share(lambda: (self.drops.shed, self._calls()), report, text, steps=(0.001, 0.01, 0.1, 0.5))
 
     def _late_calls(self, report: Reporter) -> Share:
-        """Calls whose callers had gone before their answer. Some clients of Envoy go away in the middle of a call."""
+        """Calls whose callers gave up before the answer. Some clients of Envoy always disconnect in the middle of calls."""
 
         def read() -> tuple[int, int]:
             late = sum(self.drops.counts[reason] for reason in _GAVE_UP)
@@ -88,7 +88,7 @@ class Watching:
         return Share(read, report, text, steps=(0.01, 0.1, 0.5), at_least=10)
 
     def _throttling(self, report: Reporter) -> Share:
-        """Periods in which the CPU limit stopped this process; ten of them are a second, as at a start or a reload."""
+        """Periods in which the CPU limit throttled this process. Ten of them are one second, as at a start or reload."""
 
         def read() -> tuple[int, int] | None:
             found = self._cpu.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import typer
 import typer.core
 
 _WIDEST = 28
@@ -14,6 +15,11 @@ _WIDEST = 28
 class Command(typer.core.TyperCommand):
     """A command that prints its help as described above."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse *args*; without any, print help if the command needs some."""
+        _help_without(args, self, ctx)
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
         _write_page(self, ctx, formatter, {})
@@ -22,10 +28,22 @@ class Command(typer.core.TyperCommand):
 class Group(typer.core.TyperGroup):
     """A group of commands that prints its help as described above."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse *args*; without any, print help."""
+        _help_without(args, self, ctx)
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         _write_page(self, ctx, formatter, commands)
+
+
+def _help_without(args: list[str], command: Any, ctx: Any) -> None:
+    # Typer's own way prints only pages that were made with Rich.
+    if not args and command.no_args_is_help and not ctx.resilient_parsing:
+        typer.echo(command.get_help(ctx), err=True)
+        raise typer.Exit(2)
 
 
 def _write_page(command: Any, ctx: Any, formatter: Any, commands: dict[str, Any]) -> None:

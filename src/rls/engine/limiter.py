@@ -17,7 +17,7 @@ from rls.core.update import CounterUpdate
 from rls.engine.events import Judged, Observer, RequestContext, StoreFailed, methods_of
 from rls.engine.failure_policies import FailurePolicies
 from rls.engine.prepared import PreparedRequest
-from rls.engine.refunds import Refunds, unspent
+from rls.engine.refunds import Refunds, refund_of
 from rls.engine.sliced_decision import SlicedDecision
 from rls.errors import BackendError, NotLoaded
 from rls.stores.base import CounterStore, counts_of
@@ -31,12 +31,12 @@ class Limiter:
         loaded: Whether any rules have been loaded.
         planner: Plans under *rules*.
         policies: What decides while the backend fails.
-        refunds: What refused requests do not spend.
+        refunds: Refunds of over-limit requests.
 
     Args:
         store: Where counters are.
         policies: Those of *store*; by default no policy answers for a rule that has none of its own.
-        refunds: Gives back to *store*.
+        refunds: Refunds hits to *store*.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Limiter:
         began = request.began
         decision = request.decision = decide(prepared.plan, counts, int(began), self.modes)
         if decision.limited_by is not None and prepared.plan.refund_over_limit:
-            self._give_back(updates, counts, decision.statuses)
+            self._refund(updates, counts, decision.statuses)
         request.seconds = self._clock() - began
         for on_decided in self._on_decided:
             on_decided(request)
@@ -197,7 +197,7 @@ class Limiter:
             await asyncio.sleep(0)
         decided = whole.decision()
         if decided.limited_by is not None and decided.plan.refund_over_limit:
-            self._give_back(whole.updates, whole.counts, whole.statuses)
+            self._refund(whole.updates, whole.counts, whole.statuses)
         self._report(request, replace(decided, statuses=()))
         return decided
 
@@ -223,7 +223,7 @@ class Limiter:
             return None
         self._report(request, decision)
         if decision.limited_by is not None and plan.refund_over_limit:
-            self._give_back(updates, counts_of(error, updates), decision.statuses)
+            self._refund(updates, counts_of(error, updates), decision.statuses)
         return decision
 
     def _report(self, request: RequestContext, decision: Decision) -> None:
@@ -243,12 +243,12 @@ class Limiter:
             on_store_failed(failed)
         return decision
 
-    def _give_back(
+    def _refund(
         self, updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
     ) -> None:
-        given_back = unspent(updates, counts, statuses)
-        if given_back:
-            self.refunds.give_back(given_back)
+        refund = refund_of(updates, counts, statuses)
+        if refund:
+            self.refunds.refund(refund)
 
 
 class PendingCheck(RequestContext, ABC):

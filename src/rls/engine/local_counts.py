@@ -77,8 +77,8 @@ class LocalCounts:
         """Take back *updates*, which `count` has applied for *check*; the rest is as there."""
         refund = algorithm_of(check).refund
         for update, count in zip(updates, counts, strict=True):
-            for given_back in refund([update]):
-                self.counters.update(given_back, now, in_doubt=in_doubt or count is not None)
+            for refunded in refund([update]):
+                self.counters.update(refunded, now, in_doubt=in_doubt or count is not None)
 
     def _share(self, check: Check) -> Check:
         """*check* against this process' part of its limit, rounded up; against the smallest while it is not known.

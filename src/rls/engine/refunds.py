@@ -1,4 +1,4 @@
-"""Refused requests do not spend: what they counted on other limits than the one that refuses them is given back."""
+"""Refunds of over-limit requests: their hits on the limits that they did not exceed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rls.errors import BackendError
 from rls.stores.base import CounterStore, counts_of
 
 
-def unspent(
+def refund_of(
     updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
 ) -> list[CounterUpdate]:
-    """What takes back *updates* of a refused request, but those of the limit that it exceeds the most.
+    """Updates that undo *updates* of an over-limit request, except those on the limit that it exceeds the most.
 
-    That one refuses, and a client that does not give up costs its store half as much for it. Others that are over their
-    limits may be so only for what requests like this one took, and are about to get back.
+    That limit keeps its hits: refunding them would double the writes for a client that keeps trying. Other limits may be
+    exceeded only because of requests like this one, whose hits are about to be refunded.
 
     Args:
         updates: What the request counted.
-        counts: The counts after them; None where there was none, so that nothing is known to be taken.
-        statuses: Of the request, one for each of its checks.
+        counts: The counts after *updates*; None for one that is not known to be counted.
+        statuses: One for each check of the request.
     """
     checks = [status.check for status in statuses]
     apart = list(zip(by_check(checks, updates), by_check(checks, counts), strict=True))
@@ -35,30 +35,30 @@ def unspent(
         for status, (_, own) in zip(statuses, apart, strict=True)
     ]
     kept = excess.index(max(excess)) if any(excess) else None
-    given_back = []
+    refund = []
     for i, (check, (taken, own)) in enumerate(zip(checks, apart, strict=True)):
         if taken and i != kept:
             known = [update for update, count in zip(taken, own, strict=True) if count is not None]
-            given_back += algorithm_of(check).refund(known)
-    return given_back
+            refund += algorithm_of(check).refund(known)
+    return refund
 
 
 class Refunds:
-    """Gives hits back to *store*, without anyone who waits for it.
+    """Refunds hits to *store*; no request waits for it.
 
-    A store that counts at once has them when `give_back` returns, so no other request sees what a refused one had counted.
+    A store that counts at once has them when `refund` returns, so no other request sees the hits of an over-limit one.
 
     Attributes:
-        given_back: Hits that were given back so far, and those of which that is not known.
+        refunded: Hits refunded so far ("sent"), and hits of which that is not known ("failed").
     """
 
     def __init__(self, store: CounterStore) -> None:
-        self.given_back = {"sent": 0, "failed": 0}
+        self.refunded = {"sent": 0, "failed": 0}
         self._store = store
         self._under_way: set[_Refund] = set()
 
-    def give_back(self, updates: Sequence[CounterUpdate]) -> None:
-        """Give back *updates*, whose amounts are negative. They reach the store before a call that is yet to arrive."""
+    def refund(self, updates: Sequence[CounterUpdate]) -> None:
+        """Apply *updates*, whose amounts are negative. They reach the store before those of any later call."""
         refund = _Refund(self, updates)
         try:
             counts = self._store.submit(updates, refund)
@@ -67,7 +67,7 @@ class Refunds:
         else:
             if counts is not None:
                 refund.counted(counts)
-            elif not refund.told:
+            elif not refund.done:
                 self._under_way.add(refund)
 
     async def aclose(self) -> None:
@@ -77,40 +77,40 @@ class Refunds:
             next(iter(self._under_way)).landed = landed
             await landed
 
-    def settle(self, refund: _Refund, failed: int) -> None:
-        """*refund* is done, but *failed* of its hits are not known to be given back."""
-        self.given_back["sent"] -= sum(update.amount for update in refund.updates) + failed
-        self.given_back["failed"] += failed
+    def finish(self, refund: _Refund, failed: int) -> None:
+        """*refund* is done, except that *failed* of its hits are not known to be refunded."""
+        self.refunded["sent"] -= sum(update.amount for update in refund.updates) + failed
+        self.refunded["failed"] += failed
         self._under_way.discard(refund)
 
 
 class _Refund:
-    """Updates on their way.
+    """Updates that the store has not answered.
 
     Attributes:
-        told: Whether it is known what became of them.
-        landed: What waits for that.
+        done: Whether the store has answered.
+        landed: Set then, for whoever waits.
     """
 
-    __slots__ = ("_refunds", "landed", "told", "updates")
+    __slots__ = ("_refunds", "done", "landed", "updates")
 
     def __init__(self, refunds: Refunds, updates: Sequence[CounterUpdate]) -> None:
         self._refunds = refunds
         self.updates = updates
-        self.told = False
+        self.done = False
         self.landed: asyncio.Future[None] | None = None
 
     def counted(self, counts: Sequence[int]) -> None:  # noqa: ARG002 - where a counter stands is for others to know
         """See `Done`."""
-        self._settle(0)
+        self._finish(0)
 
     def failed(self, error: BackendError) -> None:
         """See `Done`."""
         counts = counts_of(error, self.updates)
-        self._settle(-sum(update.amount for update, count in zip(self.updates, counts, strict=True) if count is None))
+        self._finish(-sum(update.amount for update, count in zip(self.updates, counts, strict=True) if count is None))
 
-    def _settle(self, failed: int) -> None:
-        self.told = True
-        self._refunds.settle(self, failed)
+    def _finish(self, failed: int) -> None:
+        self.done = True
+        self._refunds.finish(self, failed)
         if self.landed is not None:
             self.landed.set_result(None)

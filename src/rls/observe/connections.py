@@ -32,7 +32,7 @@ class Certificate(Protocol):
 
 
 def register_connection_metrics(metrics: Metrics, listeners: Mapping[str, Connections]) -> None:
-    """Add the numbers of *listeners*, by their names, to *metrics*. What a listener does not know it does not show."""
+    """Add the numbers of *listeners*, by their names, to *metrics*, except those that a listener does not know."""
 
     def opened() -> Mapping[str, Number]:
         return {name: found.count() for name, found in listeners.items() if found.count is not None}

@@ -34,12 +34,12 @@ class CpuStat:
         self._path = next((path for path in _candidates(root) if _read(path) is not None), None)
 
     def read(self) -> Throttling | None:
-        """What it says now; None without such a file."""
+        """The current totals; None without such a file."""
         return None if self._path is None else _read(self._path)
 
 
 def register_throttling_metrics(metrics: Metrics, stat: CpuStat) -> None:
-    """Add the numbers of *stat*, read at each scrape, to *metrics*; nothing where there are none."""
+    """Add the numbers of *stat*, read at each scrape, to *metrics*; nothing without such a file."""
 
     def throttled() -> Mapping[tuple[str, ...], Number]:
         found = stat.read()

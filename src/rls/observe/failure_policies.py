@@ -42,6 +42,6 @@ def register_refund_metrics(metrics: Metrics, refunds: Refunds) -> None:
     metrics.register_counter(
         "rls_refunded_hits_total",
         "Hits of over-limit requests that were refunded (sent) or may not have been (failed).",
-        lambda: refunds.given_back,
+        lambda: refunds.refunded,
         "result",
     )

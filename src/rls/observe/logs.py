@@ -1,4 +1,4 @@
-"""Logs: one line for each thing that an operator may want to know, none for each request."""
+"""Logs: one line for each event that an operator needs, none for each request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rls.printable import printable, printable_line
 
 Log = structlog.typing.FilteringBoundLogger
 MAX_LISTED = 100
-"""Problems, warnings and files that one load logs; the rest is counted."""
+"""Errors, warnings and files that one load logs; the rest is counted."""
 _IGNORED_SECONDS = 60
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -68,7 +68,7 @@ class _Quotable(str):
 
 
 def _shown(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """When, how bad and what, then the rest; all texts printable, and of an error its traceback."""
+    """Timestamp, level and event first; all texts printable; an error with its traceback."""
     error = event.pop("exc_info", None)
     ordered = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
     # What begins with `_` is no text, but structlog's own.
@@ -85,7 +85,7 @@ def _shown(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
 
 
 def _value(value: Any) -> Any:
-    """*value* with all its texts printable; whatever else has no form in JSON, as its text."""
+    """*value* with all its texts printable; values that JSON lacks become texts."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
@@ -96,13 +96,13 @@ def _value(value: Any) -> Any:
 
 
 def _traceback(error: BaseException) -> str:
-    """Without the values of variables, among which are passwords. No line of it looks like one of the log."""
+    """The traceback without values of variables, since some are passwords. No line of it looks like a log line."""
     lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
     return "\n".join(f"  {printable_line(line)}" for line in lines)
 
 
 class EventLog(Observer):
-    """Logs what the limiter tells; an `Observer`. What repeats with every request is logged seldom."""
+    """Logs the limiter's events; an `Observer`. Events of every request are logged rarely."""
 
     def __init__(self, log: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
@@ -113,7 +113,7 @@ class EventLog(Observer):
         self._unlogged_ignored = 0
 
     def store_failed(self, event: StoreFailed) -> None:
-        """A request could not be counted; where a policy answers it, that the backend is away has been told."""
+        """The backend failed to count a request. If a policy answers it, `backend_unavailable` was logged before."""
         if event.answered:
             return
         now = self._clock()
@@ -131,7 +131,7 @@ class EventLog(Observer):
         self._unlogged_failures = 0
 
     def backend_changed(self, reason: str) -> None:
-        """The backend has begun to fail, for *reason*; or, where there is none, it is back."""
+        """The backend has begun to fail for *reason*, or with "" has recovered."""
         if reason:
             self._log.warning("backend_unavailable", reason=reason)
         else:
@@ -172,7 +172,7 @@ class EventLog(Observer):
         self._log.error("rules_rejected", errors=len(event.diagnostics))
 
     def rules_warned(self, warnings: Sequence[Diagnostic]) -> None:
-        """A configuration has what is accepted, but hardly meant."""
+        """A configuration has parts that are accepted but probably mistakes."""
         for warning in warnings[:MAX_LISTED]:
             self._log.warning("rules_warning", warning=str(warning))
         if more := _more("more_warnings", warnings):
@@ -186,5 +186,5 @@ class EventLog(Observer):
 
 
 def _more(name: str, items: Sequence[object]) -> dict[str, int]:
-    """How many *items* are not listed, as *name*; nothing where all are."""
+    """The number of unlisted *items* under the key *name*; empty if all are listed."""
     return {name: len(items) - MAX_LISTED} if len(items) > MAX_LISTED else {}

@@ -141,7 +141,7 @@ class Metrics(Observer):
         """A request could not be counted; its hits are, as in the reference."""
         self._backend_errors += 1
         if event.answered:
-            return  # the rest is told with its decision
+            return  # its decision counts the rest
         self._failed.add(event.request.seconds)
         for check in event.plan.counted:
             if check.amount > 0:

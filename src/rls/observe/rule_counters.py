@@ -44,7 +44,7 @@ class RuleCounters:
     """The numbers of one rule; of several where these share a domain and a label.
 
     Attributes:
-        shown: The families in which it appears with 0, too.
+        shown: The families in which it appears with 0 too.
         revision: The last rule set that has its rule; by an object that is no other's.
         holders: Rules for whose values it counts.
     """

@@ -42,8 +42,8 @@ class Flag(NamedTuple):
     """How help shows a setting.
 
     Attributes:
-        panel: The heading that it stands under.
-        metavar: What stands for its value.
+        panel: Heading in `--help-all`.
+        metavar: Placeholder for its value.
         common: Whether `--help` shows it; `--help-all` shows every setting.
     """
 

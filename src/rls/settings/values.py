@@ -59,7 +59,7 @@ def parse_duration(value: object) -> float:
     """Seconds from a text with units: `10ms`, `5s`, `1m30s`, or `0`. A number in code is seconds.
 
     Raises:
-        ValueError: It is no duration. A text without a unit is none: `10` looks like milliseconds beside `20ms`.
+        ValueError: It is no duration, or has no unit: `10` could be milliseconds or seconds.
     """
     if isinstance(value, int | float):
         seconds = float(value)
