@@ -11,9 +11,9 @@ import typer
 import typer.main
 from pydantic.fields import FieldInfo
 
+from rls.cli.banner import banner
 from rls.cli.help import Command
 from rls.cli.output import say
-from rls.cli.welcome import welcome
 from rls.core.rules import RuleSet
 from rls.errors import RlsError, SettingsError
 from rls.settings import (
@@ -69,7 +69,7 @@ def _serve(**flags: Any) -> None:
 
     def started(addresses: Mapping[str, str], rules: RuleSet) -> None:
         if settings.log_format == "text":
-            typer.echo(welcome(addresses, rules, tls=settings.tls_cert is not None), nl=False)
+            typer.echo(banner(addresses, rules, tls=settings.tls_cert is not None), nl=False)
 
     unknown = [*unknown_variables(os.environ), *left_over(os.environ)]
     warnings = [("setting_deprecated", text) for text in deprecated(given)]

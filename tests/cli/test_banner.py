@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from rls.cli.welcome import example_call, welcome
+from rls.cli.banner import banner, example_call
 from rls.core.rules import RuleSet
 from tests.redis_server import missing
 from tests.terminal import HOSTILE, commands, harm
@@ -13,14 +13,14 @@ from tests.tries import Step, rule, rule_set
 
 def test_where_it_listens_and_what_to_try() -> None:
     addresses = {"grpc": "0.0.0.0:8081", "http": "off"}
-    assert welcome(addresses, rule_set({(Step("a"),): rule()}), tls=True).splitlines() == [
+    assert banner(addresses, rule_set({(Step("a"),): rule()}), tls=True).splitlines() == [
         "rls listens on",
         "  grpc  0.0.0.0:8081",
         "  http  off",
         "try",
         "  rls call 127.0.0.1:8081 --tls --domain domain a=acme",
     ]
-    assert welcome(addresses, RuleSet()).splitlines()[3:] == []
+    assert banner(addresses, RuleSet()).splitlines()[3:] == []
 
 
 def test_the_command_to_try_is_quoted_for_the_shell() -> None:
@@ -54,7 +54,7 @@ def test_no_rules_no_command_to_try() -> None:
 
 @pytest.mark.parametrize("value", [HOSTILE, "it's \x1b[2J", "\u202e\\"])
 def test_the_command_to_try_is_harmless_and_means_the_same(value: str) -> None:
-    shown = welcome({"grpc": "127.0.0.1:1"}, rule_set({(Step("a", value),): rule()}))
+    shown = banner({"grpc": "127.0.0.1:1"}, rule_set({(Step("a", value),): rule()}))
     assert not harm(shown)
     assert not commands(shown)
     bash = shutil.which("bash") or missing("needs bash")

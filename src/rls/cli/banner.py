@@ -13,7 +13,7 @@ from rls.core.rules import RuleSet
 from rls.printable import printable
 
 
-def welcome(addresses: Mapping[str, str], rules: RuleSet, *, tls: bool = False) -> str:
+def banner(addresses: Mapping[str, str], rules: RuleSet, *, tls: bool = False) -> str:
     """Lines with *addresses*, by what they serve, and a command that sends a check to the one for gRPC."""
     listed = "".join(f"  {name:5} {address}\n" for name, address in addresses.items())
     tried = example_call(addresses["grpc"], rules, tls=tls)
