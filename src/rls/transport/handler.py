@@ -18,8 +18,8 @@ one call, never the connection: `Aborted` with its own status, `RlsError` as `st
 its traceback in the log. Messages that were sent before the exception still arrive.
 
 **Cancellation.** A handler runs in a task of its own. The task is cancelled when nobody waits for the answer any more: the
-caller reset the call, its connection is gone, its deadline has passed; or, for a streaming call, the server or the connection
-drains. What a handler does after that is sent to nobody.
+caller reset the call, its connection is gone, its deadline has passed (a unary handler may run on after that); or, for a
+streaming call, the server or the connection drains. What a handler sends after that goes to nobody.
 
 **Deadlines.** `call.deadline` is the caller's. A unary call whose deadline passed before it was begun never reaches its
 handler, and one that is late is not answered. A streaming call ends with DEADLINE_EXCEEDED at its deadline.
