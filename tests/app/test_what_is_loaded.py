@@ -1,4 +1,4 @@
-"""grpc takes 11 MB: only the transport and the client that need it load it."""
+"""grpc takes 9 MB: only the transport and the client that need it load it."""
 
 from __future__ import annotations
 

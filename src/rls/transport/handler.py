@@ -18,13 +18,13 @@ one call, never the connection: `Aborted` with its own status, `RlsError` as `st
 its traceback in the log. Messages that were sent before the exception still arrive.
 
 **Cancellation.** A handler runs in a task of its own. The task is cancelled when nobody waits for the answer any more: the
-caller reset the call, its connection is gone, its deadline has passed; or, for a streaming call, the server or the connection
-drains. What a handler does after that is sent to nobody.
+caller reset the call, its connection is gone, its deadline has passed (a unary handler may run on after that); or, for a
+streaming call, the server or the connection drains. What a handler sends after that goes to nobody.
 
 **Deadlines.** `call.deadline` is the caller's. A unary call whose deadline passed before it was begun never reaches its
 handler, and one that is late is not answered. A streaming call ends with DEADLINE_EXCEEDED at its deadline.
 
-**Overload.** A unary call needs a permit (see `permits`); where there is none it is shed before its message is looked at.
+**Overload.** A unary call needs a permit (see `permits`). Without one it is shed before its message is looked at.
 A handler may shed a call itself, by raising `Shed`. Streaming calls need no permit. Each streaming method has its own bound,
 `max_calls`: it ends further calls with RESOURCE_EXHAUSTED. The last eighth of it is for connections with less than an equal
 share.
@@ -75,11 +75,11 @@ class Metadata:
         return f"Metadata({list(self._pairs)!r})"
 
     def get(self, name: str) -> str | None:
-        """The first text of *name*; None where there is none."""
+        """The first text of *name*; None if the caller sent no such name."""
         return next((value for known, value in self._pairs if known == name and isinstance(value, str)), None)
 
     def get_bytes(self, name: str) -> bytes | None:
-        """The first value of *name*, which ends with `-bin`; None where there is none."""
+        """The first value of *name*, which ends with `-bin`; None if the caller sent no such name."""
         return next((value for known, value in self._pairs if known == name and isinstance(value, bytes)), None)
 
 

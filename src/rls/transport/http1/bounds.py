@@ -29,7 +29,7 @@ class Share:
         self._inside: dict[Connection, None] = {}
 
     def enter(self, connection: Connection) -> bool:
-        """Take a permit for the request of *connection*; False where there is none."""
+        """Take a permit for the request of *connection*; False if all are taken."""
         if len(self._inside) >= self._at_most:
             stalled = next((one for one in self._inside if one.stalled), None)
             if stalled is None:
