@@ -26,7 +26,7 @@ from rls.slices import STEP, Steps
 from rls.stores.memory import MemoryStore
 from tests.counters import until
 from tests.recorded import Events
-from tests.tries import Step, rule, rule_set
+from tests.tries import Step, descriptor, request, rule, rule_set
 
 MISTAKE = Diagnostic(SourceLocation("rules.yaml", 3, 5), "unknown key")
 
@@ -265,6 +265,18 @@ async def test_old_rules_are_freed_but_what_others_use() -> None:
     await until(lambda: not children)
     assert limit_of(RuleSet({"domain": book.rules.domains["shared"]}), ("s", "1")) == 1
     await until(lambda: not len(book._old_rules))
+
+
+async def test_what_a_planner_remembers_of_old_rules_is_freed() -> None:
+    book = rulebook()
+    await book.publish(0, Layer(limits(a=1)))
+    planner = book._limiter.planner
+    planner.plan(request(descriptor(("a", "x"))))
+    (cache,) = planner.caches()
+    assert cache
+    await book.publish(0, Layer(limits(a=2)))
+    await until(lambda: not cache)
+    assert planner.plan(request(descriptor(("a", "x")))).checks[0].requests_per_unit == 1, "a request may still use it"
 
 
 def steps_of(work: Steps[Any]) -> int:

@@ -1,4 +1,4 @@
-"""What a configuration may say, but hardly means: warnings, never errors."""
+"""What a configuration may say, but probably does not mean: warnings, never errors."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Reader:
 
     Attributes:
         diagnostics: Mistakes: the file cannot be used.
-        warnings: What is accepted, but surely not meant.
+        warnings: What is accepted, but probably not meant.
     """
 
     def __init__(self, file: str) -> None:
@@ -83,7 +83,7 @@ class Reader:
         self.diagnostics.append(Diagnostic(SourceLocation(self.file, at.line, at.column), message))
 
     def warn(self, at: YamlNode | Field, message: str) -> None:
-        """Note what is surely not meant."""
+        """Note what is probably not meant."""
         self.warnings.append(Diagnostic(SourceLocation(self.file, at.line, at.column), message))
 
     def fields(

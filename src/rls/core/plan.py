@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Any
 
 from rls.core.check import Check
 from rls.core.keys import CounterKeys, KeyFormat
@@ -120,6 +121,10 @@ class Planner:
         found = [match(domain, descriptor.entries) for descriptor in request.descriptors if descriptor.limit is None]
         return {name for one in found if one is not None for name in one.rule.replaces}
 
+    def caches(self) -> list[dict[Rule, Any]]:
+        """What it remembers of rules. Whoever replaces it may empty these step by step, even while requests use it."""
+        return [planner.known for planner in self._domains.values()]
+
     def domain(self, name: str) -> DomainPlanner | None:
         """What plans for the domain *name*; None where the rules do not know it."""
         planner = self._domains.get(name)
@@ -136,7 +141,7 @@ class DomainPlanner:
         refund_over_limit: Whether a request over a limit gets its hits on its other limits back.
     """
 
-    __slots__ = ("_counting", "_domain", "_keys", "_rules", "name", "refund_over_limit")
+    __slots__ = ("_counting", "_domain", "_keys", "known", "name", "refund_over_limit")
 
     def __init__(self, domain: Domain, counting: CountingOptions) -> None:
         own = domain.refund_over_limit
@@ -146,7 +151,7 @@ class DomainPlanner:
         self._counting = counting
         self._keys = CounterKeys(counting.key_format, counting.key_prefix, domain.name)
         # Of each rule that was met: its limit, and the window, near limit and identity of that.
-        self._rules: dict[Rule, tuple[RateLimit, int, int, str]] = {}
+        self.known: dict[Rule, tuple[RateLimit, int, int, str]] = {}
 
     def check(self, descriptor: Descriptor, hits_addend: int, index: int = 0) -> Check:
         """What the *descriptor* at *index* comes to in a request with *hits_addend*, before `replaces`."""
@@ -164,9 +169,9 @@ class DomainPlanner:
             rule, shared, label, has_values = found
             if rule.limit is None:
                 return Check(descriptor, rule, label=label, has_values=has_values, index=index)
-            known = self._rules.get(rule)
+            known = self.known.get(rule)
             if known is None:
-                known = self._rules[rule] = self._known(rule.limit, rule.path)
+                known = self.known[rule] = self._known(rule.limit, rule.path)
             limit, window_seconds, near_limit, rule_id = known
         own_addend, is_negative_hits = descriptor.hits_addend, descriptor.is_negative_hits
         # ratelimit.proto: RateLimitDescriptor.hits_addend may be 0; rls.proto: RateLimitRequest.hits_addend 0 means 1.

@@ -25,26 +25,36 @@ class OldRules:
 
     def __init__(self) -> None:
         self._roots: list[TrieNode] = []
+        self._caches: list[dict[Any, Any]] = []
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Tries that wait to be freed."""
         return len(self._roots)
 
-    def free(self, roots: Iterable[TrieNode]) -> None:
-        """Free tries that are replaced, once nobody uses them any more."""
+    def free(self, roots: Iterable[TrieNode], caches: Iterable[dict[Any, Any]] = ()) -> None:
+        """Free tries that are replaced, once nobody uses them any more, and empty *caches*."""
         self._roots += roots
-        if self._roots and (self._task is None or self._task.done()):
+        self._caches += caches
+        if (self._roots or self._caches) and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         slices = Slices()
         await asyncio.sleep(0)  # whoever called `free` lets go of them
-        while self._roots:
+        while self._roots or self._caches:
+            while self._caches:
+                await _empty(self._caches.pop(), slices)
             for _ in range(len(self._roots)):
                 await _take_apart(self._roots, slices)
             if self._roots:
                 await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _empty(cache: dict[Any, Any], slices: Slices) -> None:
+    while cache:
+        cache.popitem()
+        await slices.next()
 
 
 async def _take_apart(roots: list[TrieNode], slices: Slices) -> None:

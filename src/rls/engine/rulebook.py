@@ -120,12 +120,14 @@ class Rulebook:
             await slices.run(observer.prepare_rules(rules))
         self._latest[source], self._usable, self._digests, self.changes = layer, usable, digests, changes
         self.loaded_at = self._clock()
+        caches = self._limiter.planner.caches()
         self._limiter.load(rules)
         files = tuple(file for one in self._latest for file in one.files)
         event = RulesLoaded(rules, files, self.diagnostics, self.loaded_at, changes)
         for observer in self._observers:
             observer.rules_loaded(event)
-        self._old_rules.free(old.root for name, old in before.domains.items() if domains.get(name) is not old)
+        replaced = (old.root for name, old in before.domains.items() if domains.get(name) is not old)
+        self._old_rules.free(replaced, caches)
 
     def _tell_rejected(self) -> None:
         event = RulesRejected(self.diagnostics, self._clock())

@@ -28,19 +28,19 @@ class RuleSource(Protocol):
     the order in which `--config` gives them: a later layer overrides rules of an earlier one, and adds others.
 
     Attributes:
-        polled_at: When the source last knew that its layer was the newest, in Unix seconds; 0 before it did. A source
-            for which this is too old makes the state `degraded`. A source that is told of changes returns the time of
-            now as long as it is connected.
+        polled_at: When the source last knew that its layer was the newest, in Unix seconds; 0 before that. If it is too
+            old, the enforcement state is degraded. A source that gets changes pushed returns the current time while it
+            is connected.
     """
 
     @property
     def polled_at(self) -> float: ...
 
     async def start(self) -> Layer:
-        """The first layer; called once, before `run`. A source that cannot be had is a layer that is rejected.
+        """The first layer; called once, before `run`. A source that cannot be reached returns a rejected layer.
 
         Raises:
-            SettingsError: The settings name what is not there, so that the server must not start.
+            SettingsError: The settings name something that does not exist, so the server must not start.
         """
 
     async def run(self, publish: Publish) -> None:

@@ -77,7 +77,7 @@ async def _process(file: str) -> AsyncIterator[tuple[asyncio.StreamReader, async
         with theirs:
             # Not asyncio's: uvloop forks with all page tables, which takes a server of 800 MiB 30 ms, and this 0.4 ms.
             process = subprocess.Popen(  # noqa: ASYNC220, S603
-                [sys.executable, "-m", "rls.sources.compile_process", file],
+                [sys.executable, "-P", "-m", "rls.sources.compile_process", file],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 start_new_session=True,

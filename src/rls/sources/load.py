@@ -44,7 +44,7 @@ class LoadResult:
         lost: Paths that had rules and have none now.
         unread: What cannot be read.
         empty: Paths without rules.
-        warnings: What is accepted, but surely not meant, by place.
+        warnings: What is valid, but probably not meant, by place.
         good: The last good contents of each of *files*.
         contents: What each file held, good or bad.
         compiled: What each file came to that is bad, or whose rules were taken back.
@@ -262,7 +262,7 @@ def _file(node: TrieNode) -> str:
 
 
 def _by_place(diagnostics: Iterable[Diagnostic]) -> Steps[tuple[Diagnostic, ...]]:
-    """*diagnostics* in the order of their places; what an alias repeats is told once."""
+    """*diagnostics* by place, each once: an alias repeats those of its anchor."""
     unique: dict[Diagnostic, None] = {}
     for chunk in chunks(diagnostics):
         unique.update(dict.fromkeys(map(_bounded, chunk)))

@@ -76,7 +76,7 @@ class Watchdog:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
-        def settle(result: T | None, error: BaseException | None) -> None:
+        def complete(result: T | None, error: BaseException | None) -> None:
             if isinstance(error, _Abandoned):
                 self.answered += self._hung.pop(attempt.path, None) is not None
             elif not future.done() and error is not None:
@@ -92,7 +92,7 @@ class Watchdog:
                 error = raised
             # The loop is closed where the process has ended in the meantime.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(settle, result, error)
+                loop.call_soon_threadsafe(complete, result, error)
 
         try:
             threading.Thread(target=work, name="rules", daemon=True).start()
