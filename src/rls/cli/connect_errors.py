@@ -12,12 +12,13 @@ _CAUSES = (
     ("No such file or directory", "no server listens there: no such file"),
 )
 """A part of gRPC's text → what it means."""
-_CLOSED = "Socket closed"
+_CLOSED = ("Socket closed", "Connection reset by peer")
+"""What gRPC says of a connection that the server closed, early or late."""
 
 
 def explain(text: str, *, tls: bool) -> str:
     """*text* of an answer that did not come, in words; as it is where it needs none. *tls*: whether TLS was used."""
-    if _CLOSED in text:
+    if any(closed in text for closed in _CLOSED):
         why = "a client certificate that it trusts (--tls-cert, --tls-key)" if tls else "TLS (--tls)"
         return f"the server closed the connection: it may require {why}"
     for part, words in _CAUSES:
