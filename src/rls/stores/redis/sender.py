@@ -121,7 +121,8 @@ class Sender:
             return
         self.next_batch = PendingBatch(self._address)
         self.in_flight = pending
-        self._sent_at = self._options.clock()
+        if self._options.on_batch is not None:
+            self._sent_at = self._options.clock()
         tracker = self._tracker
         tracker.sweep()
         commands = pending.batch.pack(tracker.with_ttl, tracker.seconds_to_live)
