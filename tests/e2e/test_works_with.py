@@ -34,20 +34,21 @@ class Product:
         domain: What it asks under.
         without_rls: The status of a response while rls does not answer.
         rate_limit_headers: Whether Envoy adds `x-ratelimit-limit`, `-remaining` and `-reset`.
-        refused_grpc: `grpc-status` of a refusal.
+        over_limit_grpc: `grpc-status` of an over-limit response.
     """
 
     name: str
     domain: str
     without_rls: int
     rate_limit_headers: bool
-    refused_grpc: str
+    over_limit_grpc: str
 
 
 PRODUCTS = (
     Product("contour", "contour", 500, True, RESOURCE_EXHAUSTED),
     Product("emissary", "ambassador", 200, False, UNAVAILABLE),
     Product("gloo", "custom", 200, True, UNAVAILABLE),
+    Product("kgateway", "kgateway", 200, True, UNAVAILABLE),
 )
 
 
@@ -80,7 +81,7 @@ def gateway(
     with closing(Mesh(folder, issuer, users)) as mesh:
         # By the year, so that no window ends while a test runs.
         rules = (FOLDER / product.name / "rules.yaml").read_text().replace("unit: minute", "unit: year")
-        rls = mesh.start_rls("--problem-json", "--refusal-header", "x-refused-by", rules=rules)
+        rls = mesh.start_rls("--problem-json", "--limited-by-header", "x-limited-by", rules=rules)
         config = ProductConfig(product.name, users=users.port, rls=rls.port, folder=folder)
         # As long as a busy machine may take, so that no answer is missed.
         config.filter["timeout"] = "10s"
@@ -125,15 +126,15 @@ def test_the_rules_match_every_descriptor(gateway: Gateway) -> None:
     assert gateway.rls.metric("rls_domain_not_found_total") == 0
 
 
-def test_a_refusal_reaches_the_client_as_rls_gave_it(gateway: Gateway) -> None:
+def test_the_over_limit_response_reaches_the_client_as_rls_gave_it(gateway: Gateway) -> None:
     company = next(names)
-    refusal = [gateway.get(company) for _ in range(6)][-1]
+    limited = [gateway.get(company) for _ in range(6)][-1]
 
-    assert refusal.status == 429
-    assert refusal.headers["x-refused-by"] == "company"
-    assert refusal.headers["x-envoy-ratelimited"] == "true"
-    assert refusal.headers["content-type"] == "application/problem+json"
-    assert refusal.json()["violated-policies"] == ["company"]
+    assert limited.status == 429
+    assert limited.headers["x-limited-by"] == "company"
+    assert limited.headers["x-envoy-ratelimited"] == "true"
+    assert limited.headers["content-type"] == "application/problem+json"
+    assert limited.json()["violated-policies"] == ["company"]
 
 
 def test_envoy_adds_the_headers_that_the_product_asks_for(gateway: Gateway) -> None:
@@ -149,9 +150,9 @@ def test_envoy_adds_the_headers_that_the_product_asks_for(gateway: Gateway) -> N
 
 def test_a_grpc_client_is_told_in_grpc(gateway: Gateway) -> None:
     company = next(names)
-    refusal = [gateway.get(company, content_type="application/grpc") for _ in range(6)][-1]
+    limited = [gateway.get(company, content_type="application/grpc") for _ in range(6)][-1]
 
-    assert (refusal.status, refusal.headers["grpc-status"]) == (200, gateway.product.refused_grpc)
+    assert (limited.status, limited.headers["grpc-status"]) == (200, gateway.product.over_limit_grpc)
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["gone", "hangs"])
