@@ -109,8 +109,8 @@ class RateLimiter:
             hits: How many to count; more than 0.
 
         Returns:
-            The overall `code`, and a status for each descriptor, in their order. `limited_by` is the status that is over its
-            limit; None where the code is OK.
+            The overall `code`, and a status for each check, in the order of the descriptors. `limited_by` is the status that
+            is over its limit; None where the code is OK.
 
         Raises:
             BackendError: The store failed, and the policy of a rule is `error`.
