@@ -44,7 +44,7 @@ class Served(NamedTuple):
     limiter: Limiter
     readiness: Readiness
     broken: list[BackendError]
-    problems: list[Diagnostic]
+    diagnostics: list[Diagnostic]
 
     async def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
         return await self._ask(self.public, path, method, body)
