@@ -84,8 +84,14 @@ def _limitador(document: YamlSequence) -> tuple[YamlNode, str] | None:
     return None
 
 
+_PLURAL = frozenset({"Settings"})
+"""Kinds whose name is a plural."""
+
+
 def _one(kind: str) -> str:
-    return f"{'an' if kind.startswith(('A', 'E', 'I', 'O', 'HTTP')) else 'a'} {shorten(kind)}"
+    if kind in _PLURAL:
+        return f"the {shorten(kind)}"
+    return f"{'an' if kind.startswith(('A', 'E', 'I', 'O', 'HTTP', 'Up')) else 'a'} {shorten(kind)}"
 
 
 def _text(node: YamlNode) -> str:
