@@ -1,6 +1,7 @@
 """What all tests share; fixtures live with the tests that use them, but for servers that take long to start."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,9 @@ from tests.redis_server import newest_binary
 # No deadline for an example: on a busy machine a slow one is no failure.
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
+
+# A shell ignores SIGINT for what it runs in the background, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests stop servers and start them again: no other worker may take their ports meanwhile, nor what a test starts.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5

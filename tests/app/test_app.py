@@ -66,6 +66,7 @@ def test_a_limit_that_cannot_be_enforced_is_told_once_and_its_request_is_counted
 
 def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:
     process = start()
+    process.wait_until(lambda: "rls call" in process.output(), "it has printed a command")
     tried = re.search(r"^try\n +(rls call .*)$", process.output(), re.MULTILINE)
     assert tried is not None
     results = [rls(*shlex.split(tried[1])[1:]) for _ in range(3)]
