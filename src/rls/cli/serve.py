@@ -51,11 +51,10 @@ def serve_command(*, all_options: bool = False) -> Any:
 
 
 def _serve(**flags: Any) -> None:
-    r"""Answer rate limit checks until a signal stops the server.
+    """Answer rate limit checks until a signal stops the server.
 
-    \b
-    SIGTERM and SIGINT stop it after --drain-timeout; SIGHUP reloads the rules.
-    Exit codes: 0 stopped by a signal, 1 failed, 2 wrong settings.
+    SIGTERM and SIGINT stop it after --drain-timeout; SIGHUP reloads the rules. Exit codes: 0 stopped by a signal, 1 failed, 2
+    wrong settings.
     """
     from rls.app.app import run  # noqa: PLC0415
 

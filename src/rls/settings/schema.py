@@ -208,7 +208,7 @@ class Settings(BaseSettings):
     )
     on_overload: Annotated[Literal["error", "deny", "allow"], BeforeValidator(lowered), Flag(LIMITS)] = Field(
         "error",
-        description="Answer to calls rejected under overload: UNAVAILABLE (error), OVER_LIMIT (deny) or OK (allow).",
+        description="Answer to calls rejected under overload: RESOURCE_EXHAUSTED (error), OVER_LIMIT (deny) or OK (allow).",
     )
     max_connections: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
         10_000, description="Allow this many connections, fewer if the open-files limit is lower; 0 for no limit."
