@@ -18,6 +18,7 @@ import pytest
 from examples.mesh.processes import wait_for
 from examples.mesh.servers import Rls
 from tests.transport.hostile.attacks import ATTACKS
+from tests.transport.hostile.probe import INTERVAL
 from tests.transport.hostile.waiting import waited
 
 RULES = """\
@@ -75,9 +76,14 @@ class Probe:
         self.waited: float = result["waited"]
 
     @property
-    def served(self) -> float:
-        """Share of its calls that were answered."""
-        return self.outcomes.get("OK", 0) / sum(self.outcomes.values())
+    def calls(self) -> int:
+        """All that it made."""
+        return sum(self.outcomes.values())
+
+    @property
+    def lost(self) -> int:
+        """Those of its calls that were not answered."""
+        return self.calls - self.outcomes.get("OK", 0)
 
 
 def memory(pid: int, field: str) -> int:
@@ -102,7 +108,8 @@ def test_others_are_served_while_one_client_is_hostile(server, name):
     grown = memory(server.pid, "VmHWM") - before
     assert server.returncode is None
     wait_for(lambda: server.get("/readyz").status == 200, "it is ready")  # again, where its loop was late
-    assert probe.served >= LEAST_SERVED, probe.outcomes
+    # A busy machine may cost a call for each that could have been made meanwhile.
+    assert probe.lost <= probe.calls * (1 - LEAST_SERVED) + for_cpu / INTERVAL, (probe.outcomes, for_cpu)
     assert probe.gap <= LONGEST_GAP + for_cpu
     assert grown <= MOST_MEMORY
 
