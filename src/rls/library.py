@@ -12,6 +12,7 @@ they change only with a line in the changelog. All of them belong to one event l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +61,8 @@ def load_rules(*paths: str | Path) -> RuleSet:
         SettingsError: There is nothing at one of the paths.
         ConfigError: The rules have mistakes; its `problems` has all of them, each with its place.
     """
+    if not paths or "" in paths:
+        raise SettingsError("expected at least one file or directory with rules, and no empty path")
     wanted = [Path(path) for path in paths]
     for path in missing(wanted):
         raise SettingsError(f"no such file or directory: {path}, expected rules in YAML")
@@ -89,6 +92,12 @@ class RateLimiter:
         key_prefix: str = "",
         observers: Sequence[Observer] = (),
     ) -> None:
+        if on_backend_error not in set(OnBackendError):
+            raise SettingsError(
+                f"on_backend_error is {on_backend_error!r}, expected one of {', '.join(OnBackendError)}"
+            )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
         self._store = store
         self._policies = FailurePolicies(store, default=OnBackendError(on_backend_error))
         self._limiter = Limiter(
@@ -114,12 +123,21 @@ class RateLimiter:
 
         Raises:
             BackendError: The store failed, and the policy of a rule is `error`.
+            RuntimeError: The limiter is closed, or was used in another event loop before.
+            ValueError: *hits* is less than 1.
         """
+        loop = asyncio.get_running_loop()
+        if self._closed or self._loop not in (None, loop):
+            raise RuntimeError("the limiter is closed" if self._closed else "the limiter belongs to another event loop")
+        self._loop = loop
+        if hits < 1:
+            raise ValueError(f"{hits} hits, expected at least 1")
         asked = tuple(Descriptor(tuple(Entry(*entry) for entry in one.items())) for one in descriptors)
         return await self._limiter.check(Request(domain, asked, hits))
 
     async def aclose(self) -> None:
         """Send what is still to be sent, and close the store."""
+        self._closed = True
         await self._limiter.refunds.aclose()
         await self._policies.aclose()
         await self._store.aclose()

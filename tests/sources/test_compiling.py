@@ -16,8 +16,9 @@ from rls import slices
 from rls.config.compile import Compiled, compile_file, compile_in_steps
 from rls.core.rules import TrieNode
 from rls.engine.digests import digest_children
-from rls.sources.compiling import LARGE_BYTES, CompileFailed, compile_pieces
+from rls.sources.compiling import LARGE_BYTES, compile_pieces
 from rls.sources.transfer import Receiver, frames_of
+from tests.counters import until
 
 ROOT = Path(__file__).parents[2]
 MODULE = import_module("rls.sources.compiling")
@@ -103,18 +104,42 @@ async def test_a_large_file_comes_to_the_same_as_a_small_one(text: bytes) -> Non
     assert all_of(await compile_pieces("f", pieces)) == all_of(compile_file("f", text))
 
 
-async def test_a_process_that_ends_early_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that the kernel ends for lack of memory."""
-    start = subprocess.Popen
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_where_processes_end_early_or_hang_the_loop_compiles(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the kernel ends them for lack of memory."""
+    start, started = subprocess.Popen, []
 
-    def killed(*arguments: Any, **options: Any) -> Any:
-        process = start(*arguments, **options)
-        os.kill(process.pid, signal.SIGKILL)
-        return process
+    def hit(*arguments: Any, **options: Any) -> Any:
+        started.append(start(*arguments, **options))
+        os.kill(started[-1].pid, number)
+        return started[-1]
 
-    monkeypatch.setattr(MODULE.subprocess, "Popen", killed)
-    with pytest.raises(CompileFailed, match="the process that compiles f ended early"):
-        await compile_pieces("f", [rules(10_000)])
+    monkeypatch.setattr(MODULE.subprocess, "Popen", hit)
+    monkeypatch.setattr(MODULE, "_SILENT_SECONDS", 0.2)
+    text = rules(5_000)
+    assert all_of(await compile_pieces("f", [text])) == all_of(compile_file("f", text))
+    assert len(started) == 2
+    assert [process.wait(10) for process in started] == [-signal.SIGKILL] * 2
+
+
+async def test_a_process_is_reaped_where_the_system_gives_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = subprocess.Popen, []
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    def refused(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(MODULE.subprocess, "Popen", noted)
+    monkeypatch.setattr(MODULE.threading.Thread, "start", refused)
+    monkeypatch.setattr(MODULE, "_REAP_SECONDS", 0.1)
+    text = rules(5_000)
+    assert all_of(await compile_pieces("f", [text])) == all_of(compile_file("f", text))
+    await until(lambda: started[0].returncode is not None)
 
 
 async def test_without_processes_the_loop_compiles(monkeypatch: pytest.MonkeyPatch) -> None:

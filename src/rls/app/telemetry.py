@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+import time
 
-from rls import __version__
+from rls import __version__, plugins
 from rls.engine.enforcement import EnforcementState
 from rls.engine.events import OBSERVERS, Observer
+from rls.engine.guards import guarded
 from rls.observe.enforcement import log_enforcement, register_enforcement_metrics
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.loop_turns import LoopTurns, register_loop_turn_metrics
@@ -14,9 +15,36 @@ from rls.observe.metrics import Metrics
 from rls.settings import Settings
 
 
-def installed_observers() -> list[Observer]:
-    """One of each that an installed distribution offers, by the names of their entry points."""
-    return [point.load()() for point in sorted(entry_points(group=OBSERVERS), key=lambda point: point.name)]
+def installed_observers(log: Log) -> list[Observer]:
+    """One of each that an installed distribution offers, by the names of their entry points.
+
+    What one raises is logged, at most once a minute, and ends nothing.
+
+    Raises:
+        SettingsError: One cannot be made.
+    """
+    return [
+        guarded(plugins.make(point, Observer), _Errors(log, plugins.named(point)))
+        for point in plugins.points(OBSERVERS)
+    ]
+
+
+class _Errors:
+    """Logs what an observer raises, seldom."""
+
+    def __init__(self, log: Log, name: str) -> None:
+        self._log = log
+        self._name = name
+        self._next = 0.0
+
+    def __call__(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _LOG_SECONDS
+            self._log.error("observer_failed", observer=self._name, exc_info=error)
+
+
+_LOG_SECONDS = 60.0
 
 
 class Telemetry:
@@ -35,7 +63,7 @@ class Telemetry:
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.events = EventLog(self.log)
         self.metrics = Metrics(version=__version__)
-        self.observers: tuple[Observer, ...] = (self.metrics, self.events, *installed_observers())
+        self.observers: tuple[Observer, ...] = (self.metrics, self.events, *installed_observers(self.log))
         self.enforcement = EnforcementState()
         self.loop_turns = LoopTurns()
         log_enforcement(self.log, self.enforcement)

@@ -7,13 +7,17 @@ reads rules and one that counts by them then know the same.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
+from rls import plugins
 from rls.core.algorithms import ALGORITHMS
+from rls.errors import SettingsError
 
 __all__ = ["ALGORITHMS", "GROUP"]
 
 GROUP = "rls.algorithms"
 
-for _point in entry_points(group=GROUP):
-    ALGORITHMS.setdefault(_point.name, _point.load())
+for _point in plugins.points(GROUP):
+    if _point.name not in ALGORITHMS:
+        _algorithm = plugins.load(_point)
+        if not all(hasattr(_algorithm, _name) for _name in ("name", "updates", "plan", "judge", "refund")):
+            raise SettingsError(f"{plugins.named(_point)} is {_algorithm!r}, expected an Algorithm")
+        ALGORITHMS[_point.name] = _algorithm

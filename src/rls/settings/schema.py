@@ -56,6 +56,7 @@ Duration = Annotated[float, BeforeValidator(parse_duration)]
 Positive = Annotated[Duration, Field(gt=0)]
 HeaderName = Annotated[str, PlainValidator(parse_header)]
 Count = Annotated[int, Field(ge=1)]
+_INT32_MAX = 2**31 - 1
 CountOrNone = Annotated[int, Field(ge=0)]
 RULES, COUNTING, ANSWERS = "Rules", "Counting", "Answers"
 LISTENERS, TLS, LIMITS, PROCESS = "Listeners", "TLS", "Limits", "Process"
@@ -213,11 +214,12 @@ class Settings(BaseSettings):
     max_connections: Annotated[CountOrNone, Flag(LIMITS, "COUNT")] = Field(
         10_000, description="Allow this many connections, fewer if the open-files limit is lower; 0 for no limit."
     )
-    max_concurrent_streams: Annotated[Count, Flag(LIMITS, "COUNT")] = Field(
+    # HTTP/2 and grpcio keep both as 32 bits, of which one is the sign.
+    max_concurrent_streams: Annotated[int, Field(ge=1, le=_INT32_MAX), Flag(LIMITS, "COUNT")] = Field(
         1_000, description="Allow this many calls in progress on each connection."
     )
     # Shorter messages are never measured: transport.grpc_framing.SHORT.
-    max_message_bytes: Annotated[int, Field(ge=1024), Flag(LIMITS, "BYTES")] = Field(
+    max_message_bytes: Annotated[int, Field(ge=1024, le=_INT32_MAX), Flag(LIMITS, "BYTES")] = Field(
         1_048_576,
         description="Reject requests larger than this, before or after decompression; in bytes, at least 1024.",
     )

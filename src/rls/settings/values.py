@@ -55,6 +55,9 @@ class BackendUrl:
         return hash(self._url)
 
 
+_LONGEST_SECONDS = 24 * 86_400
+
+
 def parse_duration(value: object) -> float:
     """Seconds from a text with units: `10ms`, `5s`, `1m30s`, or `0`. A number in code is seconds.
 
@@ -72,6 +75,8 @@ def parse_duration(value: object) -> float:
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
     if not 0 <= seconds < math.inf:
         raise ValueError("a duration such as 10ms, 5s or 1m30s")
+    if seconds > _LONGEST_SECONDS:
+        raise ValueError("a duration of at most 24 days (576h)")  # grpcio counts milliseconds in 32 bits
     return round(seconds, 9)
 
 
@@ -109,8 +114,8 @@ def parse_paths(value: object) -> object:
     """
     separators = "," if isinstance(value, str) and "://" in value else f",{os.pathsep}"
     places = split(value, separators)
-    if not places:
-        raise ValueError("at least one file or directory with rules")
+    if not places or (isinstance(places, list | tuple) and "" in map(str, places)):
+        raise ValueError("at least one file or directory with rules, and no empty path")
     if isinstance(places, list | tuple):
         return tuple(place if "://" in str(place) else Path(place) for place in places)
     return places

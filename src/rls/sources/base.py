@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
+from rls import plugins
 from rls.engine.layers import Layer
 from rls.errors import SettingsError
 
@@ -15,6 +16,7 @@ Publish: TypeAlias = Callable[[Layer], Awaitable[object]]
 """Takes a layer; done when it is in force, rejected, or dropped for a later one."""
 
 
+@runtime_checkable
 class RuleSource(Protocol):
     """Offers layers of rules: each is all that the source says at one time, with its revision and its diagnostics.
 
@@ -60,9 +62,9 @@ def open_source(url: str) -> RuleSource:
         SettingsError: No distribution that is installed serves its scheme.
     """
     scheme = url.partition("://")[0]
-    found = entry_points(group=GROUP, name=scheme)
-    if not found:
+    point = plugins.find(GROUP, scheme)
+    if point is None:
         known = ", ".join(sorted({f"{point.name}://" for point in entry_points(group=GROUP)})) or "none"
         raise SettingsError(f"no source of rules serves {scheme}:// (installed: {known}), expected a path")
-    source: RuleSource = next(iter(found)).load()(url)
+    source: RuleSource = plugins.make(point, RuleSource, url)
     return source

@@ -12,7 +12,6 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 
 from rls.config.compile import Compiled, compile_in_steps
-from rls.errors import RlsError
 from rls.slices import Slices
 from rls.sources.compile_process import LENGTH_BYTES
 from rls.sources.transfer import Frame, Receiver
@@ -20,10 +19,14 @@ from rls.sources.transfer import Frame, Receiver
 LARGE_BYTES = 128 * 1024
 """From this size on, a file has a process of its own. Smaller ones take less CPU than its start."""
 _WRITE_BYTES = 256 * 1024
+_ATTEMPTS = 2
+_SILENT_SECONDS = 120.0
+"""A process that says nothing for so long hangs."""
+_REAP_SECONDS = 1.0
 
 
-class CompileFailed(RlsError):
-    """The process that compiles a file ended before it was done, for example for lack of memory."""
+class _Failed(Exception):
+    """The process that compiles a file ended before it was done, for example for lack of memory, or hangs."""
 
 
 async def compile_pieces(file: str, pieces: Sequence[bytes], *, eager: bool = False) -> Compiled:
@@ -33,26 +36,25 @@ async def compile_pieces(file: str, pieces: Sequence[bytes], *, eager: bool = Fa
         file: Named in diagnostics.
         pieces: What it holds.
         eager: As for `Slices`.
-
-    Raises:
-        CompileFailed: Its process ended.
     """
     slices = Slices(eager=eager)
     if sum(map(len, pieces)) >= LARGE_BYTES:
-        # Where the system gives no process, slices take longer, but do it too.
-        with contextlib.suppress(OSError):
-            return await _compile_elsewhere(file, pieces, slices)
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(OSError, _Failed):
+                return await _compile_elsewhere(file, pieces, slices)
+        # Where the system gives no process, or ends it, slices take longer, but do it too.
     return await slices.run(compile_in_steps(file, b"".join(pieces)))
 
 
 async def _compile_elsewhere(file: str, pieces: Sequence[bytes], slices: Slices) -> Compiled:
     receiver = Receiver(file)
     async with _process(file) as (reader, writer):
-        with contextlib.suppress(ConnectionError):  # it has ended: reading tells
+        with contextlib.suppress(ConnectionError, TimeoutError):  # it has ended, or hangs: reading tells
             for piece in pieces:
                 for start in range(0, len(piece), _WRITE_BYTES):
                     writer.write(piece[start : start + _WRITE_BYTES])
-                    await writer.drain()
+                    async with asyncio.timeout(_SILENT_SECONDS):
+                        await writer.drain()
             writer.write_eof()
         while not receiver.ended:
             receiver.take(await _next_frame(file, reader))
@@ -62,10 +64,13 @@ async def _compile_elsewhere(file: str, pieces: Sequence[bytes], slices: Slices)
 
 async def _next_frame(file: str, reader: asyncio.StreamReader) -> Frame:
     try:
-        length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
-        frame: Frame = marshal.loads(await reader.readexactly(length))  # noqa: S302 - from our own process
+        async with asyncio.timeout(_SILENT_SECONDS):
+            length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+            frame: Frame = marshal.loads(await reader.readexactly(length))  # noqa: S302 - from our own process
     except (asyncio.IncompleteReadError, ConnectionError):
-        raise CompileFailed(f"the process that compiles {file} ended early") from None
+        raise _Failed(f"the process that compiles {file} ended early") from None
+    except TimeoutError:
+        raise _Failed(f"the process that compiles {file} hangs") from None
     return frame
 
 
@@ -93,4 +98,7 @@ async def _process(file: str) -> AsyncIterator[tuple[asyncio.StreamReader, async
             raise
         finally:
             # It takes a moment to go, and whoever waits for it must not be the loop.
-            threading.Thread(target=process.wait, name="compiled", daemon=True).start()
+            try:
+                threading.Thread(target=process.wait, name="compiled", daemon=True).start()
+            except RuntimeError:  # the system gives no thread
+                asyncio.get_running_loop().call_later(_REAP_SECONDS, process.poll)

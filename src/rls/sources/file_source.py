@@ -15,13 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from rls.config.compile import Compiled
 from rls.engine.layers import Layer
 from rls.engine.old_rules import OldRules
 from rls.errors import Diagnostic, SettingsError, SourceLocation
 from rls.slices import Steps, run
 from rls.sources.base import Publish
-from rls.sources.compiling import CompileFailed, compile_pieces
+from rls.sources.compiling import compile_pieces
 from rls.sources.contents import Content, read_contents
 from rls.sources.disk import Disk
 from rls.sources.load import LoadResult, combine, to_compile
@@ -186,12 +185,7 @@ class FileSource:
         if isinstance(read, Exception):
             return read
         found, contents = read
-        compiled: dict[str, Compiled] = {}
-        for file, pieces in to_compile(contents):
-            try:
-                compiled[file] = await compile_pieces(file, pieces, eager=is_start)
-            except CompileFailed as error:
-                return error
+        compiled = {file: await compile_pieces(file, pieces, eager=is_start) for file, pieces in to_compile(contents)}
         steps = combine(self._paths, previous, found, contents, compiled, allow_no_rules=self._allow_no_rules)
         return await run(_guarded(steps), eager=is_start)
 

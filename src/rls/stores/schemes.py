@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol
 
+from rls import plugins
 from rls.errors import SettingsError
 from rls.stores.base import CounterStore, OnBatch
+from rls.stores.guarded import GuardedStore
 
 GROUP = "rls.stores"
 MEMORY = "memory"
@@ -64,8 +66,7 @@ def open_installed(url: str, options: StoreOptions) -> CounterStore:
         SettingsError: No installed distribution serves its scheme, or its store cannot be at *url*.
     """
     scheme = url.partition("://")[0]
-    found = entry_points(group=GROUP, name=scheme)
-    if not found:
+    point = plugins.find(GROUP, scheme)
+    if point is None:
         raise SettingsError(f"no installed store serves {scheme}://")
-    factory: StoreFactory = next(iter(found)).load()
-    return factory(url, options)
+    return GuardedStore(plugins.make(point, CounterStore, url, options), plugins.named(point))
