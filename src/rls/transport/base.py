@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -215,3 +216,16 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Stop accepting, let calls in flight finish, close. Idempotent."""
+
+
+async def first_ended(serving: Awaitable[None], certificates: asyncio.Task[None] | None) -> None:
+    """Wait until one of the parts that a server lives by has ended; raise what ended it."""
+    task = asyncio.ensure_future(serving)
+    try:
+        done, _ = await asyncio.wait(
+            [task] if certificates is None else [task, certificates], return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        task.cancel()
+    for part in done:
+        part.result()

@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from rls.addresses import join_address, split_address, unix_path
 from rls.errors import SettingsError
-from rls.transport.base import ServerLimits, ServerPolicy, ServerReports, Tls
+from rls.transport.base import ServerLimits, ServerPolicy, ServerReports, Tls, first_ended
 from rls.transport.drain_gate import PAUSE, DrainGate
 from rls.transport.grpcio.aio_server import GrpcServer
 from rls.transport.grpcio.handlers import Handlers
@@ -94,14 +94,7 @@ class GrpcioTransport:
     async def ended(self) -> None:
         """Return when it serves no more, or looks at its certificates no more."""
         assert self._server is not None
-        serving = asyncio.ensure_future(self._server.ended())
-        parts = [part for part in (serving, self._certificates) if part is not None]
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            serving.cancel()
-        for part in done:
-            part.result()
+        await first_ended(self._server.ended(), self._certificates)
 
     async def listening(self) -> None:
         """Check every second whether clients can connect. grpc's core closes what is too many without a word."""

@@ -7,7 +7,7 @@ import socket
 
 from rls.addresses import unix_path
 from rls.errors import SettingsError
-from rls.transport.base import Closed, ServerLimits, ServerPolicy, ServerReports, Tls
+from rls.transport.base import Closed, ServerLimits, ServerPolicy, ServerReports, Tls, first_ended
 from rls.transport.handler import ServiceDefinition
 from rls.transport.listen import address_of, close_listener, connections_allowed, keep_listening, listen
 from rls.transport.native.accept import Acceptor
@@ -84,14 +84,7 @@ class NativeTransport:
     async def ended(self) -> None:
         """Return when it serves no more, or looks at its certificates no more."""
         assert self._acceptor is not None
-        accepting = asyncio.ensure_future(self._acceptor.ended())
-        parts = [part for part in (accepting, self._certificates) if part is not None]
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            accepting.cancel()
-        for part in done:
-            part.result()
+        await first_ended(self._acceptor.ended(), self._certificates)
 
     async def listening(self) -> None:
         """Check every second whether clients can connect."""
