@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,3 +154,16 @@ async def test_what_a_store_does_wrong_is_decided_by_policies(answer: str) -> No
     await until(lambda: limiter.policies.reason)
     await limiter.policies.aclose()
     await store.aclose()
+
+
+@pytest.mark.parametrize("command", [["check", "rules.yaml"], ["serve", "--config", "rules.yaml"], ["schema"]])
+def test_commands_name_an_algorithm_that_cannot_be_loaded(install, tmp_path: Path, command: list[str]) -> None:
+    install("broken_algorithm", "1 / 0", group="rls.algorithms")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run(
+        [sys.executable, "-m", "rls", *command], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    said = (
+        "rls: the plug-in thing of made-up (rls.algorithms) cannot be loaded: ZeroDivisionError('division by zero')\n"
+    )
+    assert (found.returncode, found.stderr) == (2, said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,8 @@ import typer.main
 from rls.cli.call import call
 from rls.cli.check import check
 from rls.cli.help import Command, Group
-from rls.cli.output import print_all_characters
+from rls.cli.output import print_all_characters, say
+from rls.errors import SettingsError
 
 
 class Commands(Group):
@@ -89,4 +91,9 @@ def version() -> None:
 def main() -> None:
     """Run the command that the arguments name."""
     print_all_characters()
-    app(prog_name="rls")
+    try:
+        app(prog_name="rls")
+    except SettingsError as error:  # of a plug-in, which a command loads with the modules that it imports
+        for mistake in error.args:
+            say(f"rls: {mistake}", err=True)
+        sys.exit(2)

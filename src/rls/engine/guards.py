@@ -9,22 +9,19 @@ from rls.core.rules import RuleSet
 from rls.engine.events import Observer
 from rls.slices import Steps
 
-_EVENTS = ("decided", "judged", "store_failed", "batch_done", "rules_loaded", "rules_rejected")
-
 
 def guarded(observer: Observer, on_error: Callable[[Exception], None]) -> Observer:
     """*observer*, behind a guard: *on_error* is called with what its methods raise.
 
     It overrides what *observer* overrides, so what *observer* does not hear still costs nothing.
     """
-    methods: dict[str, object] = {
-        name: _guarded(getattr(observer, name), on_error)
-        for name in _EVENTS
-        if getattr(type(observer), name) is not getattr(Observer, name)
+    guards: dict[str, Callable[..., object]] = dict.fromkeys(vars(Observer), _guarded)
+    guards["prepare_rules"] = _guarded_steps
+    methods = {
+        name: guard(getattr(observer, name), on_error)
+        for name, guard in guards.items()
+        if not name.startswith("_") and getattr(type(observer), name) is not getattr(Observer, name)
     }
-    prepare = getattr(observer, "prepare_rules", None)
-    if prepare is not None:
-        methods["prepare_rules"] = _guarded_steps(prepare, on_error)
     made: Observer = type("Guarded", (Observer,), methods)()
     return made
 
