@@ -16,8 +16,6 @@ from collections.abc import Iterable, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 
-import pytest
-
 from examples.mesh.processes import Process
 from tests.redis_server import missing
 
@@ -97,7 +95,7 @@ def _apart() -> list[str]:
         [*words, "mount", "--bind", "/dev/null", "/etc/resolv.conf"], capture_output=True, check=False
     )
     if tried.returncode:
-        pytest.skip(f"needs a network of its own: {tried.stderr.decode().strip()}")
+        missing(f"needs a network of its own: {tried.stderr.decode().strip()}")
     if shutil.which("dnsmasq", path=f"{os.environ['PATH']}:{_SBIN}") is None:
         missing("needs dnsmasq, of the Debian package dnsmasq-base")
     return words

@@ -124,19 +124,19 @@ def test_what_is_not_a_host_of_a_url(host: str, expected: str) -> None:
     assert str(raised.value) == expected
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://user:hunter2@host:1/0",
-        "redis://:hunter2@host",
-        "redis://user:hunter2/with:odd@characters#in?it@host",
-        "redis:/user:hunter2@host",
-        "user:hunter2@host",
-        "redis://user:a://hunter2@host",
-        "redis://host/0?password=hunter2&x=y",
-        "redis://host/0?sentinel_password=hunter2",
-    ],
-)
+WITH_PASSWORDS = [
+    "redis://user:hunter2@host:1/0",
+    "redis://:hunter2@host",
+    "redis://user:hunter2/with:odd@characters#in?it@host",
+    "redis:/user:hunter2@host",
+    "user:hunter2@host",
+    "redis://user:a://hunter2@host",
+    "redis://host/0?password=hunter2&x=y",
+    "redis://host/0?sentinel_password=hunter2",
+]
+
+
+@pytest.mark.parametrize("url", WITH_PASSWORDS)
 def test_passwords_are_never_shown(url: str) -> None:
     shown = redacted(url)
     assert "hunter2" not in shown

@@ -23,6 +23,7 @@ from rls.app.supervise import Tasks
 from rls.proto.health_pb2 import HealthCheckResponse
 from rls.transport.listen import address_of, close_listener, keep_listening, knock, listen
 from tests.certs import Authority, put
+from tests.redis_server import missing
 from tests.rls_process import RlsProcess
 from tests.transport.conftest import until
 
@@ -85,9 +86,10 @@ class Readings:
         return texts
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds sockets in /proc")
 @pytest.mark.parametrize(("how", "part", "ended", "options"), STRIKES)
 def test_what_ends_is_told_and_ends_the_service(tmp_path, certificates, how, part, ended, options) -> None:
+    if not Path("/proc/self/fd").exists():
+        missing("finds sockets in /proc")
     ports = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", f"127.0.0.1:{free_port()}")]
     options = [certificates.get(option, option) for option in options]
     process = RlsProcess(
@@ -147,10 +149,13 @@ async def test_each_task_that_ends_is_told_of_until_they_are_closed() -> None:
     assert sorted(told) == [("done", "None"), ("failed", "ZeroDivisionError()")]
 
 
-@pytest.fixture(params=["127.0.0.1:0", "0.0.0.0:0", "[::]:0", "localhost:0", "unix"])
+ADDRESSES = ["127.0.0.1:0", "0.0.0.0:0", "[::]:0", "localhost:0", "unix"]
+
+
+@pytest.fixture(params=ADDRESSES)
 def listener(request, tmp_path) -> Iterator[socket.socket]:
     if "::" in request.param and not socket.has_dualstack_ipv6():
-        pytest.skip("no IPv6 here")
+        missing("needs IPv6")
     found = listen(f"unix:{tmp_path}/socket" if request.param == "unix" else request.param)
     yield found
     close_listener(found)
@@ -165,10 +170,12 @@ def watch(request, monkeypatch) -> Callable[[socket.socket], Coroutine[Any, Any,
     return lambda listener: knock(address_of(listener), lambda: None, lambda _: None)
 
 
-@pytest.mark.parametrize("how", ["closed", "shut", "removed"])
+@pytest.mark.parametrize(
+    ("listener", "how"),
+    [*((address, how) for address in ADDRESSES for how in ("closed", "shut")), ("unix", "removed")],
+    indirect=["listener"],
+)
 async def test_a_listener_that_is_lost_is_missed(listener, how: str, watch) -> None:
-    if how == "removed" and listener.family != socket.AF_UNIX:
-        pytest.skip("an address of TCP cannot be removed")
     address = address_of(listener)
     watching = asyncio.create_task(watch(listener))
     await asyncio.sleep(0.3)

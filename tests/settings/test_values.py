@@ -12,6 +12,7 @@ from rls.settings.values import (
     parse_paths,
     parse_replicas,
 )
+from tests.test_addresses import WITH_PASSWORDS
 
 
 @pytest.mark.parametrize(
@@ -154,19 +155,7 @@ def test_what_is_no_backend(url: str) -> None:
         parse_backend(url)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://user:hunter2@host:1/0",
-        "redis://:hunter2@host",
-        "redis://user:hunter2/with:odd@characters#in?it@host",
-        "redis:/user:hunter2@host",
-        "user:hunter2@host",
-        "redis://user:a://hunter2@host",
-        "redis://host/0?password=hunter2&x=y",
-        "redis://host/0?sentinel_password=hunter2",
-    ],
-)
+@pytest.mark.parametrize("url", WITH_PASSWORDS)
 def test_passwords_are_never_shown(url: str) -> None:
     shown = f"{BackendUrl(url)} {BackendUrl(url)!r}"
     assert "hunter2" not in shown

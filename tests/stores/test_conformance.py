@@ -35,5 +35,5 @@ class TestStores(StoreConformance):
 
     @pytest.fixture(params=["alone", "remembered"])
     def store(self, request: pytest.FixtureRequest, counted: CounterStore) -> CounterStore:
-        """By itself, and behind a memory of what is over its limit."""
+        """Alone, and behind the over-limit cache."""
         return OverLimitCache(counted) if request.param == "remembered" else counted

@@ -26,6 +26,7 @@ OVER_LIMIT, UNANSWERED, UNLIMITED = 1, 3, 4
 _TLS = "TLS"
 
 
+# Two thirds of its lines are the options of the command: typer reads them from the signature.
 def call(
     address: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""The environment variables of envoyproxy/ratelimit: the setting that replaces each, or why there is none."""
+"""Environment variables of envoyproxy/ratelimit: each has a setting in its place, or a reason why it has none."""
 
 from __future__ import annotations
 

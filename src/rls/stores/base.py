@@ -157,7 +157,7 @@ async def _tell(counting: Coroutine[Any, Any, Sequence[int]], done: Done) -> Non
 
 
 def counts_of(error: BackendError, updates: Sequence[CounterUpdate]) -> Sequence[int | None]:
-    """The count after each of *updates* that could be had in spite of *error*; None for the others."""
+    """The counts that came with *error*, one for each of *updates*; None where an update has none."""
     return error.counts or (None,) * len(updates)
 
 

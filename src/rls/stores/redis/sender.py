@@ -30,7 +30,7 @@ class Sender:
     Attributes:
         next_batch: What the next write will take along.
         in_flight: What was written, and waits for its replies; after its deadline it has failed, and still waits.
-        connection: Where to write to; None while there is none.
+        connection: The connection that batches are written to; None while disconnected.
     """
 
     def __init__(
