@@ -211,7 +211,7 @@ class FailurePolicies:
         steady = 0
         while steady < needed:
             failures = self._failures
-            self.local.look()
+            self.local.note_replicas()
             await asyncio.sleep(self._probe_seconds)
             steady = steady + 1 if await self._is_reached() and failures == self._failures else 0
         self.local.clear()

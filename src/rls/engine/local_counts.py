@@ -32,9 +32,11 @@ class LocalCounts:
     def __len__(self) -> int:
         return len(self.counters)
 
-    def look(self) -> None:
-        """Take note of how many processes there are."""
-        self._most_replicas = max(self._most_replicas, self._replicas())
+    def note_replicas(self) -> int:
+        """How many processes share the limits now, 0 while it is not known; the most that there were are remembered."""
+        replicas = self._replicas()
+        self._most_replicas = max(self._most_replicas, replicas)
+        return replicas
 
     def clear(self) -> None:
         """The store is back: forget all."""
@@ -86,8 +88,7 @@ class LocalCounts:
         While the store fails the part never grows: those that are gone have let theirs pass.
         """
         whole = check.requests_per_unit
-        replicas = self._replicas()
-        self._most_replicas = max(self._most_replicas, replicas)  # nobody may have looked yet
+        replicas = self.note_replicas()
         part = -(-whole // self._most_replicas) if replicas else min(1, whole)
         if part == whole:
             return check

@@ -15,6 +15,7 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _DNS_NAME = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|$))+")
+_LONGEST_SECONDS = 24 * 86_400  # grpcio counts milliseconds in 32 bits, of which one is the sign
 _LONGEST_NAME = 254  # RFC 1035, and the dot at the end
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: token
 
@@ -55,9 +56,6 @@ class BackendUrl:
         return hash(self._url)
 
 
-_LONGEST_SECONDS = 24 * 86_400
-
-
 def parse_duration(value: object) -> float:
     """Seconds from a text with units: `10ms`, `5s`, `1m30s`, or `0`. A number in code is seconds.
 
@@ -76,7 +74,7 @@ def parse_duration(value: object) -> float:
     if not 0 <= seconds < math.inf:
         raise ValueError("a duration such as 10ms, 5s or 1m30s")
     if seconds > _LONGEST_SECONDS:
-        raise ValueError("a duration of at most 24 days (576h)")  # grpcio counts milliseconds in 32 bits
+        raise ValueError("a duration of at most 24 days (576h)")
     return round(seconds, 9)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib.metadata import entry_points
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from rls import plugins
@@ -64,7 +63,7 @@ def open_source(url: str) -> RuleSource:
     scheme = url.partition("://")[0]
     point = plugins.find(GROUP, scheme)
     if point is None:
-        known = ", ".join(sorted({f"{point.name}://" for point in entry_points(group=GROUP)})) or "none"
+        known = ", ".join(f"{other.name}://" for other in plugins.points(GROUP)) or "none"
         raise SettingsError(f"no source of rules serves {scheme}:// (installed: {known}), expected a path")
     source: RuleSource = plugins.make(point, RuleSource, url)
     return source

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Protocol
 
 from rls import plugins
@@ -56,7 +55,7 @@ class StoreFactory(Protocol):
 
 def installed() -> list[str]:
     """The schemes of all stores from elsewhere, in alphabetical order."""
-    return sorted({point.name for point in entry_points(group=GROUP)} - set(OWN))
+    return [point.name for point in plugins.points(GROUP) if point.name not in OWN]
 
 
 def open_installed(url: str, options: StoreOptions) -> CounterStore:

@@ -47,9 +47,8 @@ class TtlDebt:
                 self._refused.pop(command, None)
             elif ErrorReply.of(error).is_permanent:
                 self._refused[command] = str(error)
-        if (
-            self._reported or "EXPIRE" in replies
-        ):  # an EXPIRE follows a SET that was refused: its reply completes the picture
+        # An EXPIRE follows a SET that was refused: its reply completes the picture.
+        if self._reported or "EXPIRE" in replies:
             self._report()
 
     def due(self, batch: Batch) -> list[CounterUpdate]:
