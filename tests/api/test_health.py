@@ -8,6 +8,7 @@ from rls.api.health import Health
 from rls.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from rls.transport.handler import Metadata, Peer, StreamingCall
 from rls.transport.status import Aborted, StatusCode
+from tests.clock import Clock
 from tests.transport.conftest import until
 
 Status = HealthCheckResponse.ServingStatus
@@ -22,16 +23,9 @@ def status(response: bytes) -> Status:
     return HealthCheckResponse.FromString(response).status
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 @pytest.fixture

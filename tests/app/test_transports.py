@@ -9,15 +9,9 @@ import pytest
 from rls.app.transports import Sockets
 from rls.engine.enforcement import EnforcementState, Reason
 from rls.observe.metrics import Metrics
+from tests.clock import Clock
 
 FULL = OSError(errno.EMFILE, "Too many open files")
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,12 @@ from rls.engine.enforcement import EnforcementState, Reason, State
 from rls.observe.enforcement import log_enforcement, register_enforcement_metrics
 from rls.observe.logs import configure
 from rls.observe.metrics import Metrics
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from rls.engine.limiter import Limiter
 from rls.errors import BackendError, TimedOut
 from rls.stores.base import Done
 from rls.stores.memory import MemoryStore
+from tests.clock import Clock
 from tests.counters import until
-from tests.engine.test_limiter import START, Clock
+from tests.engine.test_limiter import START
 from tests.recorded import Events
 from tests.tries import Step, descriptor, request, rule, rule_set
 
@@ -48,7 +49,7 @@ class Served:
     """A limiter on a frail backend; `company` has 5 a minute."""
 
     def __init__(self, default: OnBackendError = OnBackendError.LOCAL, **more) -> None:
-        self.clock = Clock()
+        self.clock = Clock(START)
         self.backend = Frail(self.clock)
         self.events, self.told = Events(), list[str]()
         self.policies = FailurePolicies(

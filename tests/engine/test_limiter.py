@@ -16,20 +16,11 @@ from rls.errors import BackendError, NotLoaded
 from rls.stores.base import Done, submit_as_task
 from rls.stores.memory import MemoryStore
 from rls.stores.redis import RedisStore
+from tests.clock import Clock
 from tests.recorded import Events
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 START = 1_700_000_040  # the start of a minute
-
-
-class Clock:
-    """Unix seconds that a test moves."""
-
-    def __init__(self, now: float = START) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class SlowMemory(MemoryStore):
@@ -58,7 +49,7 @@ def ask(*values: str) -> Request:
 
 
 async def test_requests_are_counted_until_their_window_ends() -> None:
-    clock = Clock()
+    clock = Clock(START)
     limiter = Limiter(MemoryStore(clock=clock), clock=clock)
     limiter.load(limited(2))
     codes = []
@@ -70,7 +61,7 @@ async def test_requests_are_counted_until_their_window_ends() -> None:
 
 async def test_what_is_prepared_is_run_in_the_window_of_its_time() -> None:
     """A request that was planned once counts in the right windows for ever, also when the clock is set back."""
-    clock = Clock()
+    clock = Clock(START)
     limiter = Limiter(MemoryStore(clock=lambda: START), clock=clock)
     limiter.load(rule_set({(Step("a"),): rule("a", 1), (Step("b"),): rule("b", 1, unit_multiplier=2)}))
     prepared = limiter.prepare(request(descriptor(("a", "x")), descriptor(("b", "x"))))
@@ -103,7 +94,7 @@ async def test_there_is_no_decision_before_there_are_rules() -> None:
 
 async def test_a_request_under_way_keeps_its_rules() -> None:
     """Rules change between requests, never within one."""
-    clock = Clock()
+    clock = Clock(START)
     backend = SlowMemory(clock)
     limiter = Limiter(backend, clock=clock)
     limiter.load(limited(1, "old"))
@@ -120,7 +111,7 @@ async def test_a_request_under_way_keeps_its_rules() -> None:
 
 
 async def test_every_observer_is_told_what_happens() -> None:
-    clock = Clock()
+    clock = Clock(START)
     backend = SlowMemory(clock)
     one, other = Events(), Events()
     limiter = Limiter(backend, observers=[one, other], clock=clock)

@@ -26,6 +26,7 @@ from rls.stores.base import CounterStore, Done
 from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.redis import RedisStore
+from tests.clock import Clock
 from tests.counters import PATIENT, until
 from tests.plugins import sliding_window
 from tests.plugins.installed import installed
@@ -47,14 +48,6 @@ descriptors:
 """
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now: float = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ALGORITHMS, SLIDING_WINDOW.name, SLIDING_WINDOW)
@@ -62,7 +55,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,8 @@ import threading
 
 from rls.core.update import CounterUpdate
 from rls.stores.memory import MemoryStore
+from tests.clock import Clock
 from tests.counters import hit, new_key
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def test_counters_go_with_their_window() -> None:

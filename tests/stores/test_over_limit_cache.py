@@ -13,16 +13,10 @@ from rls.stores.base import Done
 from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.redis import RedisStore
+from tests.clock import Clock
 from tests.counters import until
 
 END = 1060
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Asked(MemoryStore):

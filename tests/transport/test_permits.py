@@ -5,21 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rls.transport.permits import WAIT, Permits, has_room
+from tests.clock import Clock
 
 SECONDS = 0.02
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def late_permits(rate, limit=0, seconds=0.1, **others):
     """Permits of a server where calls wait, and where so many a second were begun for so many seconds."""
-    clock = Clock()
+    clock = Clock(100.0)
     permits = Permits(limit, SECONDS, clock=clock, **others)
     permits.note(0, late=True)
     run(permits, clock, rate, seconds)
