@@ -27,8 +27,8 @@ def write(name: str, text: str) -> None:
     Path(name).write_text(text)
 
 
-def check(*arguments: str):
-    return CliRunner().invoke(app, ["check", *arguments])
+def check(*arguments: str, stdin: str | None = None):
+    return CliRunner().invoke(app, ["check", *arguments], input=stdin)
 
 
 def test_nothing_to_find() -> None:
@@ -228,3 +228,71 @@ def test_what_the_server_that_it_replaces_makes_of_the_rules() -> None:
         "rules.yaml:7:1: warning: envoyproxy/ratelimit reads only the first document of a file: this one has no effect there",
     ]
     assert result.stderr == "1 error, 1 warning; 2 rules in 1 domain from 1 file\n"
+
+
+def test_rules_from_standard_input() -> None:
+    """As in `git show main:rules.yaml | rls check -`, beside files, and for the other server, too."""
+    write("other.yaml", GOOD.replace("mesh", "other"))
+    result = check("-", "other.yaml", stdin=GOOD)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "0 errors, 0 warnings; 2 rules in 2 domains from 2 files\n"
+    result = check("-", "--for", "envoyproxy", stdin=GOOD + "    on_backend_error: deny\n")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("<stdin>:5:5: envoyproxy/ratelimit refuses the configuration: ")
+    assert check("-", stdin="").stdout.startswith("<stdin>:1:1: the file holds no document")
+
+
+OLD = GOOD + "  - key: path\n    rate_limit: {unit: hour, requests_per_unit: 60}\n"
+
+
+@pytest.mark.parametrize("old", ["old.yaml", "-"])
+def test_what_differs_from_earlier_rules_is_listed(old: str) -> None:
+    """A limit that became 0 is a warning, at its place; the rest is told."""
+    write("old.yaml", OLD)
+    write(
+        "new.yaml", OLD.replace("requests_per_unit: 60", "requests_per_unit: 0").replace("unit: minute", "unit: second")
+    )
+    result = check("new.yaml", "--against", old, stdin=OLD)
+    name = "<stdin>" if old == "-" else old
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "new.yaml:5:5: warning: the limit of mesh path is 0/hour, and was 60/hour: every request that it matches is refused\n",
+    )
+    assert result.stderr.splitlines() == [
+        "0 errors, 1 warning; 2 rules in 1 domain from 1 file",
+        f"compared with {name}: 2 changed (1 stricter)",
+        "  changed mesh path at new.yaml:5: 60/hour → 0/hour, stricter",
+        "  changed mesh company_id at new.yaml:3: 3/minute → 3/second",
+    ]
+    assert check("new.yaml", "--against", old, "--strict", stdin=OLD).exit_code == 1
+
+
+def test_of_many_differences_the_first_are_listed() -> None:
+    write("old.yaml", GOOD)
+    many = "".join(f"  - key: k{n}\n    rate_limit: {{unit: day, requests_per_unit: 1}}\n" for n in range(25))
+    result = check("-", "--against", "old.yaml", stdin=GOOD + many)
+    assert result.stderr.splitlines()[1:3] == [
+        "compared with old.yaml: 25 added",
+        "  added mesh k0 at <stdin>:5: 1/day",
+    ]
+    assert result.stderr.splitlines()[-1] == "  and 5 more"
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "where"), [("domian: x\n", GOOD, "the rules"), (GOOD, "domian: x\n", "old.yaml")]
+)
+def test_rules_with_mistakes_are_not_compared(new: str, old: str, where: str) -> None:
+    """What they lack would be said to be removed."""
+    write("new.yaml", new)
+    write("old.yaml", old)
+    result = check("new.yaml", "--against", "old.yaml")
+    assert result.exit_code == (1 if where == "the rules" else 0)
+    assert result.stderr.splitlines()[1].startswith(
+        f"not compared with old.yaml: {where} must have no errors; the first is {'new' if where == 'the rules' else 'old'}.yaml:1:"
+    )
+
+
+def test_earlier_rules_that_are_not_there_are_a_wrong_call() -> None:
+    write("new.yaml", GOOD)
+    result = check("new.yaml", "--against", "old.yaml")
+    assert (result.exit_code, result.stderr) == (2, "rls: no such file or directory: old.yaml\n")

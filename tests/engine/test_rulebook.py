@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rls.core.match import match
-from rls.core.model import Entry
-from rls.core.rules import Domain, OnBackendError, RuleSet, TrieNode
-from rls.engine.changes import MAX_LISTED, compare
+from rls.core.model import Entry, RateLimit, Unit
+from rls.core.rules import Domain, OnBackendError, RuleId, RuleSet, TrieNode
+from rls.engine.changes import MAX_LISTED, Change, Enforced, Kind, compare
 from rls.engine.digests import digest_domain
 from rls.engine.events import RulesLoaded, RulesRejected
 from rls.engine.layers import Layer, merge
@@ -90,7 +90,10 @@ async def test_what_changed_is_told_by_rule() -> None:
     book = rulebook()
     await book.publish(0, Layer(limits(a=1, b=1, c=1)))
     await book.publish(0, Layer(limits(b=1, c=2, d=1)))
-    assert str(book.changes) == "1 added, 1 changed, 1 removed: removed domain a, changed domain c, added domain d"
+    assert str(book.changes) == (
+        "1 added, 1 changed, 1 removed: "
+        "removed domain a: 1/minute, changed domain c: 1/minute → 2/minute, added domain d: 1/minute"
+    )
     assert book.rules.counts == {"domain": 3}
     await book.publish(0, Layer(limits(d=1, c=2, b=1)))
     assert str(book.changes) == "no rule changed"
@@ -104,6 +107,59 @@ async def test_of_many_changes_the_first_are_named_and_all_are_counted() -> None
     assert str(book.changes).endswith(f", and {1_000 - MAX_LISTED} more")
 
 
+async def test_of_many_changes_those_that_refuse_more_are_named_first() -> None:
+    """A limit of 0 before all, since it may be a slip."""
+    many = {f"k{number}": 5 for number in range(1_000)}
+    book = rulebook()
+    await book.publish(0, Layer(limits(**many)))
+    await book.publish(0, Layer(limits(**{**dict.fromkeys(many, 6), "k998": 4, "k999": 0})))
+    changes = book.changes
+    assert (changes.changed, changes.stricter, len(changes.listed)) == (1_000, 2, MAX_LISTED)
+    assert [str(change) for change in changes.listed[:3]] == [
+        "changed domain k999: 5/minute → 0/minute, stricter",
+        "changed domain k998: 5/minute → 4/minute, stricter",
+        "changed domain k0: 5/minute → 6/minute",
+    ]
+    assert [change.rule.path for change in changes.warnings] == ["k999"]
+    assert str(changes).startswith("1000 changed (2 stricter): ")
+
+
+MINUTE_5, SHADOW_5 = Enforced(RateLimit(5, Unit.MINUTE)), Enforced(RateLimit(5, Unit.MINUTE), shadow_mode=True)
+NOTHING, UNLIMITED = Enforced(RateLimit(0, Unit.DAY)), Enforced(None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text", "stricter"),
+    [
+        (MINUTE_5, Enforced(RateLimit(4, Unit.MINUTE)), "5/minute → 4/minute, stricter", True),
+        (MINUTE_5, Enforced(RateLimit(6, Unit.MINUTE)), "5/minute → 6/minute", False),
+        (MINUTE_5, Enforced(RateLimit(200, Unit.HOUR, 2)), "5/minute → 200/2 hours, stricter", True),
+        (Enforced(RateLimit(300, Unit.HOUR)), MINUTE_5, "300/hour → 5/minute, stricter", True),
+        (MINUTE_5, Enforced(RateLimit(300, Unit.HOUR)), "5/minute → 300/hour", False),
+        (UNLIMITED, MINUTE_5, "unlimited → 5/minute, stricter", True),
+        (MINUTE_5, UNLIMITED, "5/minute → unlimited", False),
+        (SHADOW_5, MINUTE_5, "5/minute in shadow mode → 5/minute, stricter", True),
+        (MINUTE_5, SHADOW_5, "5/minute → 5/minute in shadow mode", False),
+        (MINUTE_5, MINUTE_5, "5/minute as before", False),
+    ],
+)
+def test_a_change_says_what_passed_and_what_passes(
+    before: Enforced, after: Enforced, text: str, stricter: bool
+) -> None:
+    """A smaller limit is stricter, and of limits that let as much pass in the long run, the smaller window."""
+    change = Change(Kind.CHANGED, RuleId("d", "a"), before, after)
+    assert (str(change), change.stricter) == (f"changed d a: {text}", stricter)
+
+
+@pytest.mark.parametrize("before", [MINUTE_5, SHADOW_5, UNLIMITED])
+def test_a_limit_that_becomes_0_is_warned_of(before: Enforced) -> None:
+    change = Change(Kind.CHANGED, RuleId("d", "a"), before, NOTHING)
+    said = f"the limit of d a is 0/day, and was {before}: every request that it matches is refused"
+    assert change.warning == said
+    unwarned = [(NOTHING, NOTHING), (NOTHING, MINUTE_5), (before, NOTHING._replace(shadow_mode=True)), (None, NOTHING)]
+    assert [Change(Kind.CHANGED, RuleId("d", "a"), *pair).warning for pair in unwarned] == [""] * 4
+
+
 async def test_rules_below_others_are_compared_too() -> None:
     def rules(deepest: int) -> RuleSet:
         return rule_set({(Step("a", "x"),): rule("a_x", 1), (Step("a", "x"), Step("b")): rule("a_x.b", deepest)})
@@ -111,7 +167,7 @@ async def test_rules_below_others_are_compared_too() -> None:
     book = rulebook()
     await book.publish(0, Layer(rules(1)))
     await book.publish(0, Layer(rules(2)))
-    assert [str(change) for change in book.changes.listed] == ["changed domain a_x.b"]
+    assert [str(change) for change in book.changes.listed] == ["changed domain a_x.b: 1/minute → 2/minute"]
     await book.publish(0, Layer(RuleSet()))
     assert book.changes.removed == 2
 

@@ -3,14 +3,15 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rls.core.decide import Decision
-from rls.core.model import Code
+from rls.core.model import Code, RateLimit, Unit
 from rls.core.plan import Plan
 from rls.core.rules import RuleId
-from rls.engine.changes import Change, Changes, Kind
+from rls.engine.changes import Change, Changes, Enforced, Kind
 from rls.engine.events import RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.logs import EventLog, configure
@@ -86,26 +87,51 @@ def test_what_libraries_log_has_the_same_form() -> None:
     assert logged(stream) == [{"level": "warning", "event": "something happened"}]
 
 
-def test_rules_that_are_in_force() -> None:
+RULE = RuleId("d", "a", "n", SourceLocation("a.yaml", 3, 5))
+LIMIT, NOTHING = Enforced(RateLimit(5, Unit.MINUTE)), Enforced(RateLimit(0, Unit.MINUTE))
+
+
+def rules_loaded(changes: Changes) -> list[dict[str, Any]]:
+    """What is logged of them, where one rule is in force."""
     stream = io.StringIO()
     rules = replace(rule_set({(Step("a"),): rule("a")}), revision="8badf00d")
-    changes = Changes(added=1, listed=(Change(Kind.ADDED, RuleId("d", "a", "n", SourceLocation("a.yaml", 3, 5))),))
     EventLog(configure("info", "json", stream)).rules_loaded(RulesLoaded(rules, ("a.yaml",), (), 1.0, changes))
-    assert logged(stream) == [
+    return logged(stream)
+
+
+def test_rules_that_are_in_force() -> None:
+    changes = Changes(changed=1, stricter=1, listed=(Change(Kind.CHANGED, RULE, Enforced(None), LIMIT),))
+    assert rules_loaded(changes) == [
         {
             "level": "info",
             "event": "rules_loaded",
             "revision": "8badf00d",
             "domains": 1,
             "rules": 1,
-            "added": 1,
-            "changed": 0,
+            "added": 0,
+            "changed": 1,
             "removed": 0,
-            "changes": ["added d a (n) at a.yaml:3"],
+            "stricter": 1,
+            "changes": ["changed d a (n) at a.yaml:3: unlimited → 5/minute, stricter"],
             "files": ["a.yaml"],
             "errors": 0,
         }
     ]
+
+
+def test_where_all_rules_are_new_only_their_number_is_logged() -> None:
+    (line,) = rules_loaded(Changes(added=1, listed=(Change(Kind.ADDED, RULE, after=LIMIT),)))
+    assert "changes" not in line
+    assert (line["added"], line["rules"]) == (1, 1)
+
+
+def test_a_limit_that_becomes_0_has_a_line_of_its_own() -> None:
+    changes = Changes(changed=1, stricter=1, listed=(Change(Kind.CHANGED, RULE, LIMIT, NOTHING),))
+    assert rules_loaded(changes)[0] == {
+        "level": "warning",
+        "event": "rules_warning",
+        "warning": "a.yaml:3:5: the limit of d a is 0/minute, and was 5/minute: every request that it matches is refused",
+    }
 
 
 @pytest.mark.parametrize(

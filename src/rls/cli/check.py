@@ -15,8 +15,8 @@ from rls.errors import Diagnostic, SourceLocation
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
+    from rls.sources.disk import Disk
     from rls.sources.load import LoadResult
-
 
 _MAX_ANNOTATIONS = 10
 """Annotations of one level that GitHub shows for a step. It drops the rest silently."""
@@ -37,7 +37,9 @@ class Target(StrEnum):
 
 
 def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or directories with rules.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", help="Files or directories with rules; - is standard input.")
+    ],
     form: Annotated[
         Format, typer.Option("--format", metavar="text|github|json", help="Print findings in this format.")
     ] = Format.TEXT,
@@ -48,6 +50,12 @@ def check(
             "--for", metavar="envoyproxy", help="Also report what envoyproxy/ratelimit rejects or reads differently."
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="OLD", help="Also list what differs from these rules; warn of limits that became 0."
+        ),
+    ] = None,
 ) -> None:
     """Report every mistake in rules files.
 
@@ -55,33 +63,60 @@ def check(
 
     Exit codes: 0 no mistakes, 1 mistakes, 2 wrong usage.
     """
+    from rls.cli.standard_input import DiskWithStandardInput, named  # noqa: PLC0415
     from rls.config.envoyproxy import differences  # noqa: PLC0415
-    from rls.sources.disk import Disk  # noqa: PLC0415
     from rls.sources.load import load  # noqa: PLC0415
-    from rls.sources.paths import missing  # noqa: PLC0415
 
-    absent = missing(paths)
-    for path in absent:
-        say(f"rls: no such file or directory: {path}", err=True)
-    if absent:
-        raise typer.Exit(2)
-    loaded = load(paths)
+    paths, disk = named(paths), DiskWithStandardInput()
+    old = named([] if against is None else [against])
+    _demand([*paths, *old], disk)
+    loaded = load(paths, disk=disk)
     if not loaded.diagnostics and not _rules(loaded):
         nothing = "no rule found, so a server would limit nothing, expected a `rate_limit`"
         loaded = replace(loaded, diagnostics=(Diagnostic(SourceLocation(str(paths[0]), 1, 1), nothing),))
     if target is Target.ENVOYPROXY:
-        refused, otherwise = differences(loaded.files, Disk().read)
-        loaded = replace(
-            loaded,
-            diagnostics=tuple(sorted(loaded.diagnostics + refused)),
-            warnings=tuple(sorted(loaded.warnings + otherwise)),
-        )
+        loaded = _with(loaded, *differences(loaded.files, disk.read))
+    compared: list[str] = []
+    if old:
+        loaded, compared = _compared(loaded, load(old, disk=disk), str(old[0]))
     lines_of = {Format.TEXT: _as_text, Format.GITHUB: _as_github, Format.JSON: _as_json}[form]
     for line in lines_of(loaded.diagnostics, loaded.warnings):
         typer.echo(line)
-    typer.echo(_summary(loaded), err=True)
+    for line in (_summary(loaded), *compared):
+        say(line, err=True)
     if loaded.diagnostics or (strict and loaded.warnings):
         raise typer.Exit(1)
+
+
+def _demand(paths: Sequence[Path], disk: Disk) -> None:
+    """Exit with 2 unless there is something at each of *paths*."""
+    from rls.sources.paths import missing  # noqa: PLC0415
+
+    absent = missing(paths, disk)
+    for path in absent:
+        say(f"rls: no such file or directory: {path}", err=True)
+    if absent:
+        raise typer.Exit(2)
+
+
+def _with(loaded: LoadResult, errors: Iterable[Diagnostic], warnings: Iterable[Diagnostic]) -> LoadResult:
+    """*loaded* with more findings."""
+    return replace(
+        loaded,
+        diagnostics=tuple(sorted((*loaded.diagnostics, *errors))),
+        warnings=tuple(sorted((*loaded.warnings, *warnings))),
+    )
+
+
+def _compared(loaded: LoadResult, old: LoadResult, name: str) -> tuple[LoadResult, list[str]]:
+    """*loaded* with warnings of what differs from the rules *old*, called *name*; and the lines that list it."""
+    from rls.cli.against import changes_between, lines_of, warnings_of  # noqa: PLC0415
+
+    for one, where in ((loaded, "the rules"), (old, name)):
+        if one.diagnostics:
+            return loaded, [f"not compared with {name}: {where} must have no errors; the first is {one.diagnostics[0]}"]
+    changes = changes_between(old.rules, loaded.rules)
+    return _with(loaded, (), warnings_of(changes)), list(lines_of(changes, name))
 
 
 def _as_text(errors: Iterable[Diagnostic], warnings: Iterable[Diagnostic]) -> Iterable[str]:

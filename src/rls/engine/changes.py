@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from itertools import chain, islice
+from typing import NamedTuple, Self, TypeVar
 
-from rls.core.rules import RuleId, RuleSet, TrieNode
+from rls.core.model import RateLimit
+from rls.core.rules import Rule, RuleId, RuleSet, TrieNode
 from rls.engine.digests import said_by
 from rls.slices import STEP, Steps
 
@@ -24,14 +27,82 @@ class Kind(StrEnum):
     REMOVED = "removed"
 
 
+class Enforced(NamedTuple):
+    """What one revision of a rule lets pass.
+
+    Attributes:
+        limit: The rate limit; None where the rule is unlimited.
+        shadow_mode: Whether the rule only counts.
+    """
+
+    limit: RateLimit | None
+    shadow_mode: bool = False
+
+    @classmethod
+    def by(cls, rule: Rule) -> Self:
+        """What *rule* lets pass."""
+        return cls(rule.limit, rule.shadow_mode)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether nothing passes."""
+        return self.limit is not None and not self.limit.requests_per_unit and not self.shadow_mode
+
+    @property
+    def strictness(self) -> tuple[float, int]:
+        """Of two revisions of a rule, the smaller one lets less pass: over time first, then at once."""
+        if self.limit is None or self.shadow_mode:
+            return math.inf, 0
+        return self.limit.requests_per_unit / self.limit.window_seconds, self.limit.requests_per_unit
+
+    def __str__(self) -> str:
+        """As `500/minute` or `50/3 days`."""
+        limit = self.limit
+        if limit is None:
+            return "unlimited"
+        unit, several = limit.unit.name.lower(), limit.unit_multiplier
+        text = f"{limit.requests_per_unit}/{unit if several == 1 else f'{several} {unit}s'}"
+        return f"{text} in shadow mode" if self.shadow_mode else text
+
+
 class Change(NamedTuple):
-    """One rule that is new, gone, or says something else."""
+    """One rule that is new, gone, or says something else.
+
+    Attributes:
+        kind: What happened to it.
+        rule: As it is called now; of a removed one, as it was called.
+        before: What it let pass; None of an added rule.
+        after: What it lets pass now; None of a removed rule.
+    """
 
     kind: Kind
     rule: RuleId
+    before: Enforced | None = None
+    after: Enforced | None = None
+
+    @property
+    def stricter(self) -> bool:
+        """Whether the rule was there before and lets less pass now."""
+        return self.before is not None and self.after is not None and self.after.strictness < self.before.strictness
+
+    @property
+    def warning(self) -> str:
+        """A warning where the rule began to refuse everything, since a limit of 0 may be a slip; else ""."""
+        if self.before is None or self.after is None or self.before.blocks or not self.after.blocks:
+            return ""
+        return (
+            f"the limit of {self.rule.domain} {self.rule.path} is {self.after}, and was {self.before}: every request that it "
+            "matches is refused"
+        )
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.rule}"
+        """As `changed mesh company at rules.yaml:4: 500/minute → 5/minute, stricter`."""
+        text = f"{self.kind} {self.rule}"
+        if self.before is None or self.after is None:
+            return f"{text}: {self.after or self.before}" if self.after or self.before else text
+        if self.before == self.after:
+            return f"{text}: {self.after} as before"
+        return f"{text}: {self.before} → {self.after}{', stricter' if self.stricter else ''}"
 
 
 class Changes(NamedTuple):
@@ -41,22 +112,43 @@ class Changes(NamedTuple):
         added: Number of new rules.
         changed: Number of rules at the same place of the trie that say something else.
         removed: Number of rules that are gone.
-        listed: The first `MAX_LISTED` of them.
+        stricter: Number of the changed rules that let less pass now.
+        listed: Up to `MAX_LISTED` of them: those with a warning first, then those that are stricter now.
     """
 
     added: int = 0
     changed: int = 0
     removed: int = 0
+    stricter: int = 0
     listed: tuple[Change, ...] = ()
+
+    @property
+    def warnings(self) -> Sequence[Change]:
+        """Those of *listed* that have a warning."""
+        return [change for change in self.listed if change.warning]
+
+    @property
+    def counted(self) -> str:
+        """The numbers, as `1 added, 2 changed (1 stricter)`."""
+        stricter = f" ({self.stricter} stricter)" if self.stricter else ""
+        numbers = (
+            (self.added, Kind.ADDED, ""),
+            (self.changed, Kind.CHANGED, stricter),
+            (self.removed, Kind.REMOVED, ""),
+        )
+        return ", ".join(f"{number} {kind}{more}" for number, kind, more in numbers if number) or "no rule changed"
+
+    @property
+    def unlisted(self) -> int:
+        """How many are not *listed*."""
+        return self.added + self.changed + self.removed - len(self.listed)
 
     def __str__(self) -> str:
         """One sentence, which names the rules that it can."""
-        numbers = ((self.added, Kind.ADDED), (self.changed, Kind.CHANGED), (self.removed, Kind.REMOVED))
-        counted = ", ".join(f"{number} {kind}" for number, kind in numbers if number)
-        if not counted:
-            return "no rule changed"
-        more = self.added + self.changed + self.removed - len(self.listed)
-        return f"{counted}: {', '.join(map(str, self.listed))}" + (f", and {more} more" if more else "")
+        if not self.listed:
+            return self.counted
+        more = f", and {self.unlisted} more" if self.unlisted else ""
+        return f"{self.counted}: {', '.join(map(str, self.listed))}{more}"
 
 
 def compare(before: RuleSet, after: RuleSet) -> Steps[tuple[Changes, Mapping[str, int]]]:
@@ -84,7 +176,8 @@ class _Found:
 
     def __init__(self) -> None:
         self._numbers = dict.fromkeys(Kind, 0)
-        self._listed: list[Change] = []
+        self._stricter = 0
+        self._by_rank: tuple[list[Change], ...] = ([], [], [])
         self._steps = 0
 
     @property
@@ -92,8 +185,9 @@ class _Found:
         return self._numbers[Kind.ADDED] - self._numbers[Kind.REMOVED]
 
     def changes(self) -> Changes:
-        numbers = self._numbers
-        return Changes(numbers[Kind.ADDED], numbers[Kind.CHANGED], numbers[Kind.REMOVED], tuple(self._listed))
+        listed = tuple(islice(chain(*self._by_rank), MAX_LISTED))
+        added, changed, removed = (self._numbers[kind] for kind in (Kind.ADDED, Kind.CHANGED, Kind.REMOVED))
+        return Changes(added, changed, removed, self._stricter, listed)
 
     def compare(self, before: TrieNode | None, after: TrieNode | None) -> Steps[None]:
         """Compare two nodes at one place of the trie, and all below them."""
@@ -119,16 +213,18 @@ class _Found:
         old, new = before.rule if before else None, after.rule if after else None
         if new is None:
             if old is not None:
-                self._add(Kind.REMOVED, old.id)
+                self._add(Change(Kind.REMOVED, old.id, before=Enforced.by(old)))
         elif old is None:
-            self._add(Kind.ADDED, new.id)
+            self._add(Change(Kind.ADDED, new.id, after=Enforced.by(new)))
         elif before and after and said_by(before) != said_by(after):
-            self._add(Kind.CHANGED, new.id)
+            self._add(Change(Kind.CHANGED, new.id, Enforced.by(old), Enforced.by(new)))
 
-    def _add(self, kind: Kind, rule: RuleId) -> None:
-        self._numbers[kind] += 1
-        if len(self._listed) < MAX_LISTED:
-            self._listed.append(Change(kind, rule))
+    def _add(self, change: Change) -> None:
+        self._numbers[change.kind] += 1
+        self._stricter += change.stricter
+        listed = self._by_rank[0 if change.warning else 1 if change.stricter else 2]
+        if len(listed) < MAX_LISTED:
+            listed.append(change)
 
     def _is_step(self) -> bool:
         self._steps += 1

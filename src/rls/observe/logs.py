@@ -150,17 +150,23 @@ class EventLog(Observer):
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""
         self._list_problems(event.diagnostics)
-        changes = event.changes
+        changes, rules = event.changes, event.rules.size()
+        for change in changes.warnings:
+            place = f"{change.rule.place}: " if change.rule.place else ""
+            self._log.warning("rules_warning", warning=f"{place}{change.warning}")
+        # Where every rule is new, as at the start, the numbers say it all.
+        listed = {} if changes.added == rules else {"changes": [str(change) for change in changes.listed]}
         log = self._log.warning if event.diagnostics else self._log.info
         log(
             "rules_loaded",
             revision=event.rules.revision,
             domains=len(event.rules.domains),
-            rules=event.rules.size(),
+            rules=rules,
             added=changes.added,
             changed=changes.changed,
             removed=changes.removed,
-            changes=[str(change) for change in changes.listed],
+            stricter=changes.stricter,
+            **listed,
             files=list(event.files[:MAX_LISTED]),
             errors=len(event.diagnostics),
             **_more("more_files", event.files),
