@@ -82,3 +82,13 @@ class CounterRefused(BackendError):
 
 class NoRoom(BackendError):
     """A bounded store has no room for a new counter, since it must not evict others for it. Retrying does not help."""
+
+
+def origin(error: BaseException) -> str:
+    """Where *error* was raised, as `file.py:12`: says whose fault it is, without values that its text may hold."""
+    last = error.__traceback__
+    if last is None:
+        return "an unknown place"
+    while last.tb_next is not None:
+        last = last.tb_next
+    return f"{last.tb_frame.f_code.co_filename.rpartition('/')[2]}:{last.tb_lineno}"

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.transport.permits import WAIT, Permits, has_room
+from rls.transport.permits import WAIT, Permits, StreamPermits, has_room
+from rls.transport.status import Aborted
 from tests.clock import Clock
 
 SECONDS = 0.02
@@ -169,3 +170,21 @@ def test_limit_of_none_is_told_as_0():
     permits = slow_permits(on_limit=told.append)
     permits.note(0, late=False)
     assert told == [0, 200, 8, 0]
+
+
+def test_a_stream_that_is_one_too_many_is_told_what_there_are():
+    """And for whom the rest is."""
+    permits = StreamPermits(18)
+    for _ in range(16):
+        permits.acquire("a")
+    with pytest.raises(Aborted) as refused:
+        permits.acquire("a")
+    assert refused.value.text == (
+        "16 of at most 18 calls of this method are in progress, 16 of them on this connection; "
+        "the other 2 are for other connections"
+    )
+    for _ in range(2):
+        permits.acquire("b")
+    with pytest.raises(Aborted) as refused:
+        permits.acquire("c")
+    assert refused.value.text == "18 of at most 18 calls of this method are in progress, 0 of them on this connection"

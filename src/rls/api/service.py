@@ -53,6 +53,7 @@ class Service:
         remembered_bytes: Bound on what is kept.
         on_ignored: Called with a domain, and a sentence on a part of a request for it that was passed over. It is not
             called for each such request: what is remembered was told before.
+        on_bug: Called with an error that ended a request and that nobody expects.
 
     Attributes:
         unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
@@ -65,11 +66,13 @@ class Service:
         answers: ResponseOptions | None = None,
         remembered_bytes: int = 160 << 20,
         on_ignored: Callable[[str, str], None] = lambda _, __: None,
+        on_bug: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self.unanswered = dict.fromkeys((*_REASONS.values(), _BUG), 0)
         self.limiter = limiter
         self.answers = answers or ResponseOptions()
         self._on_ignored = on_ignored
+        self._on_bug = on_bug
         self._one_at_a_time = asyncio.Lock()
         self._large = 0
         self._remembered = ClockCache[bytes, Remembered](remembered_bytes * 5 // 8)
@@ -168,6 +171,8 @@ class Service:
         """A request got *error* for an answer."""
         reason = next((_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), _BUG)
         self.unanswered[reason] += 1
+        if reason is _BUG:
+            self._on_bug(error)
 
     async def answer_many(self, parsed: Message, request: RequestContext | None = None) -> bytes:
         """Answer a request of many descriptors, which `look_up` parsed. One is judged at a time: they are large.

@@ -24,8 +24,8 @@ from rls.app.telemetry import Telemetry
 from rls.app.transports import answers_of
 from rls.app.watching import Watching
 from rls.core.rules import OnBackendError, RuleSet
-from rls.engine.enforcement import Reason, State
-from rls.errors import Stopped
+from rls.engine.enforcement import HOLD_SECONDS, Reason, State
+from rls.errors import Stopped, origin
 from rls.settings import Settings
 from rls.stores.redis import Inspection
 
@@ -58,7 +58,12 @@ class App:
         self.engine = Engine(settings, self.telemetry, inspection, self._store_changed)
         limiter, policies = self.engine.limiter, self.engine.policies
         self.loading = Loading(settings, self.engine.rulebook, enforcement, self.telemetry.events)
-        self.service = Service(limiter, answers=answers_of(settings), on_ignored=self.telemetry.events.override_ignored)
+        self.service = Service(
+            limiter,
+            answers=answers_of(settings),
+            on_ignored=self.telemetry.events.override_ignored,
+            on_bug=self._check_failed,
+        )
         self.health = Health(on_stall=self._stalled)
         self.readiness = Readiness(
             enforcement,
@@ -162,6 +167,11 @@ class App:
     def _stalled(self, seconds: float) -> None:
         text = f"the event loop was blocked for {seconds:.1f} s" if seconds else ""
         self.telemetry.enforcement.report(Reason.STALLED, text, state=State.OFF)
+
+    def _check_failed(self, error: BaseException) -> None:
+        kind = type(error).__name__
+        text = f"a check failed and was not limited: {kind} in {origin(error)}; the log has the traceback"
+        self.telemetry.enforcement.report(Reason.INTERNAL_ERROR, text, seconds=HOLD_SECONDS)
 
     def _store_changed(self, reason: str) -> None:
         self.telemetry.events.backend_changed(reason)

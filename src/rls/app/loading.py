@@ -10,13 +10,14 @@ from itertools import chain
 from pathlib import Path
 
 from rls.app.interpreter import expect_many_objects, freeze_garbage_collector
+from rls.app.rule_source import SupervisedSource
 from rls.engine.enforcement import EnforcementState, Reason, State
 from rls.engine.layers import Layer
 from rls.engine.rulebook import Rulebook
 from rls.errors import Diagnostic
 from rls.observe.logs import EventLog
 from rls.settings import Settings
-from rls.sources.base import RuleSource, open_source
+from rls.sources.base import open_source
 from rls.sources.disk import Disk
 from rls.sources.file_source import FileSource
 
@@ -55,12 +56,17 @@ class Loading:
         self._enforcement = enforcement
         self._log = log
         paths = [place for place in settings.config if isinstance(place, Path)]
-        sources: list[RuleSource] = []
+        sources: list[SupervisedSource] = []
         if paths:
-            sources.append(
-                FileSource(paths, allow_no_rules=settings.allow_no_rules, disk=disk, before_load=expect_many_objects)
+            files = FileSource(
+                paths, allow_no_rules=settings.allow_no_rules, disk=disk, before_load=expect_many_objects
             )
-        sources += (open_source(place) for place in settings.config if isinstance(place, str))
+            sources.append(SupervisedSource("files", files, self._source_changed))
+        sources += (
+            SupervisedSource(place, open_source(place), self._source_changed)
+            for place in settings.config
+            if isinstance(place, str)
+        )
         self._sources = {rulebook.add_source(): source for source in sources}
 
     async def start(self) -> None:
@@ -73,7 +79,7 @@ class Loading:
             await self._publish(number, await source.start())
 
     async def run(self) -> None:
-        """Load when rules change, and on request; until cancelled. Where one source ends, all do."""
+        """Load when rules change, and on request; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
             for number, source in self._sources.items():
@@ -84,12 +90,18 @@ class Loading:
         for source in self._sources.values():
             source.request()
 
-    async def _run(self, number: int, source: RuleSource) -> None:
+    async def _run(self, number: int, source: SupervisedSource) -> None:
         async def publish(layer: Layer) -> None:
             await self._publish(number, layer)
 
         await source.run(publish)
-        raise RuntimeError(f"the source of rules {type(source).__name__} ended")
+
+    def _source_changed(self, failure: str, error: BaseException | None) -> None:
+        """A source failed, or goes on."""
+        if error is not None:
+            self._log.source_failed(failure, error)
+        failures = [source.failure for source in self._sources.values() if source.failure]
+        self._enforcement.report(Reason.RULE_SOURCE_FAILED, "; ".join(failures))
 
     async def _publish(self, number: int, layer: Layer) -> None:
         """Put a layer in force, as far as it is good."""

@@ -13,6 +13,7 @@ import structlog
 
 from rls.engine.events import Observer, RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic
+from rls.observe.seldom import Seldom, SeldomFilter
 from rls.printable import printable, printable_line
 
 Log = structlog.typing.FilteringBoundLogger
@@ -27,7 +28,8 @@ def configure(
 ) -> Log:
     """The log of a server: lines on *stream*, stderr by default; coloured only where that is a terminal.
 
-    What libraries log through the standard library from WARNING on appears in the same form.
+    What libraries log through the standard library from WARNING on appears in the same form, but what they log again and
+    again, only now and then.
     """
     stream = sys.stderr if stream is None else stream
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
@@ -44,6 +46,7 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(SeldomFilter(Seldom()))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(LEVELS[level], logging.WARNING))
@@ -146,6 +149,10 @@ class EventLog(Observer):
         self._ignored_at = now
         self._log.warning("override_ignored", reason=reason, domain=domain, more_since_last=self._unlogged_ignored)
         self._unlogged_ignored = 0
+
+    def source_failed(self, failure: str, error: BaseException) -> None:
+        """A source of rules failed with *error*."""
+        self._log.error("rule_source_failed", reason=failure, exc_info=error)
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""

@@ -47,7 +47,8 @@ class RuleSource(Protocol):
     async def run(self, publish: Publish) -> None:
         """Publish a layer for each change, and for each request; until cancelled.
 
-        An exception ends the server: it is a bug.
+        An exception is a bug: the rules stay, the enforcement state is degraded, and after a pause `request` and `run` are
+        called again.
         """
 
     def request(self) -> None:

@@ -147,9 +147,12 @@ class StreamPermits:
         Raises:
             Aborted: RESOURCE_EXHAUSTED.
         """
-        held = self._by_connection
-        if not has_room(self._max_calls, held.total(), held[connection], len(held) or 1):
-            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, f"more than {self._max_calls} calls of this method")
+        held, most = self._by_connection, self._max_calls
+        total, mine = held.total(), held.get(connection, 0)
+        if not has_room(most, total, mine, len(held) or 1):
+            text = f"{total} of at most {most} calls of this method are in progress, {mine} of them on this connection"
+            rest = f"; the other {most - total} are for other connections" if total < most else ""
+            raise Aborted(StatusCode.RESOURCE_EXHAUSTED, text + rest)
         held[connection] += 1
 
     def release(self, connection: object) -> None:
