@@ -19,7 +19,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile overload latency soak reload pb schema pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile observing overload latency soak reload pb schema pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	check check-format check-lint check-types check-layers check-generated check-links check-spelling check-prose lower-prose \
 	coverage hooks lint-hooks
@@ -104,6 +104,9 @@ bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the ser
 
 profile: $(BENCH) ## where the CPU of a check goes, into benches/results
 	$(BIN)/python -m benches.profile $(ARGS)
+
+observing: $(BENCH) ## what metrics, logs and the like add to a check
+	taskset -c 1 $(BIN)/python -m benches.observing $(ARGS)
 
 latency: $(BENCH) ## what limits add to the time of a request at a sidecar
 	$(BIN)/python -m benches.latency $(ARGS)
