@@ -1,4 +1,6 @@
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -71,3 +73,21 @@ def test_what_needs_no_server_does_not_load_one(arguments: list[str]) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (0, "loaded: []\n")
+
+
+def on_the_command_line(arguments: str) -> subprocess.CompletedProcess[str]:
+    """`rls` with *arguments*, which a shell reads."""
+    command = f"{shlex.quote(sys.executable)} -m rls {arguments}"
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("arguments", ["version", "schema", "--help", "serve --help"])
+def test_output_for_which_there_is_no_room_is_an_error_in_words(arguments: str) -> None:
+    done = on_the_command_line(f"{arguments} >/dev/full")
+    assert (done.returncode, done.stderr) == (os.EX_IOERR, "rls: cannot print: No space left on device\n")
+    assert on_the_command_line(f"{arguments} >/dev/full 2>/dev/full").returncode == os.EX_IOERR
+
+
+def test_output_that_nobody_reads_is_no_error() -> None:
+    assert on_the_command_line("schema | head -1").stderr == ""
+    assert on_the_command_line("schema >&- 2>&-").returncode == 0

@@ -117,6 +117,24 @@ def test_a_mistyped_variable_is_told() -> None:
     ]
 
 
+def test_a_variable_in_small_letters_is_not_read(monkeypatch) -> None:
+    """Nor half read: it has no effect, which is told."""
+    monkeypatch.setenv("rls_drain_timeout", "1s")
+    monkeypatch.setenv("Rls_Backen", "redis://h")
+    assert mistakes(config=["rules"]) == [
+        "Rls_Backen is not a setting; did you mean RLS_BACKEND?",
+        "rls_drain_timeout is not a setting: expected it in capitals, RLS_DRAIN_TIMEOUT",
+    ]
+    assert read({"config": ["rules"], "allow_unknown_variables": True}).drain_timeout == 5
+
+
+def test_nobody_means_a_drain_of_hours() -> None:
+    (mistake,) = mistakes(config=["rules"], drain_timeout="61m")
+    expected = "at most 1h; Kubernetes waits for terminationGracePeriodSeconds, which is 30 s by default"
+    assert mistake == f"--drain-timeout is '61m': expected {expected}"
+    assert read({"config": ["rules"], "drain_timeout": "1h"}).drain_timeout == 3600
+
+
 def test_a_mistyped_variable_stops_the_start_unless_it_is_allowed(monkeypatch) -> None:
     monkeypatch.setenv("RLS_BACKEN", "redis://h")
     assert mistakes(config=["rules"]) == ["RLS_BACKEN is not a setting; did you mean RLS_BACKEND?"]

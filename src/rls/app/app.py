@@ -24,6 +24,7 @@ from rls.app.telemetry import Telemetry
 from rls.app.transports import answers_of
 from rls.app.watching import Watching
 from rls.core.rules import OnBackendError, RuleSet
+from rls.early_signals import in_terminal
 from rls.engine.enforcement import HOLD_SECONDS, Reason, State
 from rls.errors import Stopped, origin
 from rls.settings import Settings
@@ -81,6 +82,7 @@ class App:
         self._stop = asyncio.Event()
         self._tasks = Tasks(self._task_ended)
         self._ended = ""
+        self._drain_seconds = settings.drain_timeout
 
     async def serve(self, warnings: Sequence[tuple[str, str]], started: Started) -> None:
         """Start, serve until a signal stops it, drain.
@@ -96,9 +98,9 @@ class App:
             stack.push_async_callback(self.engine.aclose)
             if await self._unless_stopped(self._start(stack, started)):
                 await self._stop.wait()
-                self.log.info("drain_started", seconds=self.settings.drain_timeout)
+                self.log.info("drain_started", seconds=self._drain_seconds)
                 self.readiness.drain()
-                await asyncio.sleep(self.settings.drain_timeout)
+                await asyncio.sleep(self._drain_seconds)
                 await self.listeners.grpc.aclose()
         self.log.info("server_stopped")
         if self._ended:
@@ -188,14 +190,21 @@ class App:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopped_by, number)
-        loop.add_signal_handler(signal.SIGHUP, self.loading.request)
+        loop.add_signal_handler(signal.SIGTERM, self._stopped_by, signal.SIGTERM)
+        attended = in_terminal()
+        loop.add_signal_handler(signal.SIGINT, self._stopped_by, signal.SIGINT, attended)
+        if attended:
+            loop.add_signal_handler(signal.SIGHUP, self._stopped_by, signal.SIGHUP, attended)
+        else:
+            loop.add_signal_handler(signal.SIGHUP, self.loading.request)
 
-    def _stopped_by(self, number: signal.Signals) -> None:
+    def _stopped_by(self, number: signal.Signals, attended: bool = False) -> None:
+        """Stop; where somebody in a terminal does so, without the time in which callers move to other servers."""
         if self._stop.is_set():
             self.log.warning("forced_shutdown", signal=number.name)
             os._exit(128 + number)
+        if attended:
+            self._drain_seconds = 0.0
         self._stop.set()
 
     def _task_ended(self, name: str, error: BaseException | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import sys
 from typing import Annotated, Any
@@ -12,7 +14,7 @@ import typer.main
 from rls.cli.call import call
 from rls.cli.check import check
 from rls.cli.help import Command, Group
-from rls.cli.output import print_all_characters, say
+from rls.cli.output import CANNOT_PRINT, discard_output, print_all_characters, say
 from rls.errors import SettingsError
 
 
@@ -92,8 +94,18 @@ def main() -> None:
     """Run the command that the arguments name."""
     print_all_characters()
     try:
-        app(prog_name="rls")
+        try:
+            app(prog_name="rls")
+        finally:
+            sys.stdout.flush()
     except SettingsError as error:  # of a plug-in, which a command loads with the modules that it imports
         for mistake in error.args:
             say(f"rls: {mistake}", err=True)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in CANNOT_PRINT:
+            raise
+        discard_output()
+        with contextlib.suppress(OSError):
+            say(f"rls: cannot print: {error.strerror}", err=True)
+        sys.exit(os.EX_IOERR)

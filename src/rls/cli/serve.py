@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from rls.cli.banner import banner
 from rls.cli.help import Command
-from rls.cli.output import say
+from rls.cli.output import discard_output, say
 from rls.core.rules import RuleSet
 from rls.errors import RlsError, SettingsError
 from rls.settings import (
@@ -53,8 +53,8 @@ def serve_command(*, all_options: bool = False) -> Any:
 def _serve(**flags: Any) -> None:
     """Answer rate limit checks until a signal stops the server.
 
-    SIGTERM and SIGINT stop it after --drain-timeout; SIGHUP reloads the rules. Exit codes: 0 stopped by a signal, 1 failed, 2
-    wrong settings.
+    SIGTERM stops it after --drain-timeout, Ctrl-C at once; SIGHUP reloads the rules. Exit codes: 0 stopped by a signal, 1
+    failed, 2 wrong settings.
     """
     from rls.app.app import run  # noqa: PLC0415
 
@@ -67,8 +67,12 @@ def _serve(**flags: Any) -> None:
         raise typer.Exit(2) from None
 
     def started(addresses: Mapping[str, str], rules: RuleSet) -> None:
-        if settings.log_format == "text":
+        if settings.log_format != "text":
+            return
+        try:
             typer.echo(banner(addresses, rules, tls=settings.tls_cert is not None), nl=False)
+        except OSError:  # nobody can read it, which is no reason not to serve
+            discard_output()
 
     unknown = [*unknown_variables(os.environ), *left_over(os.environ)]
     warnings = [("setting_deprecated", text) for text in deprecated(given)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -31,7 +32,7 @@ def configure(
     What libraries log through the standard library from WARNING on appears in the same form, but what they log again and
     again, only now and then.
     """
-    stream = sys.stderr if stream is None else stream
+    stream = cast("TextIO", _Lossy(sys.stderr if stream is None else stream))
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, stamp, _shown]
     renderer: structlog.typing.Processor
@@ -56,6 +57,24 @@ def configure(
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
     )
     return log
+
+
+class _Lossy:
+    """A stream that drops what cannot be written, as to a full disk or to a terminal that is gone: the server goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a ValueError where it is closed
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 class _Quotable(str):

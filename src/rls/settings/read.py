@@ -52,10 +52,16 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = [name.upper() for name in Settings.model_fields]
     old = [name.upper() for name in RENAMED]
     for name in sorted(environ):
-        rest = name.removeprefix(PREFIX)
-        if rest != name and environ[name] and rest not in known + old and not _KUBERNETES.fullmatch(name):
-            close = get_close_matches(rest, known, n=1)
-            yield f"{name} is not a setting" + (f"; did you mean {PREFIX}{close[0]}?" if close else "")
+        capitals = name.upper()
+        rest = capitals.removeprefix(PREFIX)
+        if rest == capitals or not environ[name] or _KUBERNETES.fullmatch(name):
+            continue
+        if rest in known + old:
+            if name != capitals:
+                yield f"{name} is not a setting: expected it in capitals, {capitals}"
+            continue
+        close = get_close_matches(rest, known, n=1)
+        yield f"{name} is not a setting" + (f"; did you mean {PREFIX}{close[0]}?" if close else "")
 
 
 def deprecated(flags: Mapping[str, Any]) -> Iterator[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainValidator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rls.settings.values import (
     BackendUrl,
     lowered,
     parse_admin_address,
     parse_backend,
+    parse_drain_timeout,
     parse_duration,
     parse_grpc_address,
     parse_header,
@@ -62,16 +65,37 @@ RULES, COUNTING, ANSWERS = "Rules", "Counting", "Answers"
 LISTENERS, TLS, LIMITS, PROCESS = "Listeners", "TLS", "Limits", "Process"
 
 
+class Variables(PydanticBaseSettingsSource):
+    """Variables of the environment: all in capitals, as no other program takes `rls_grpc` for one. Empty ones count as not set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002
+        """See `PydanticBaseSettingsSource`."""
+        return os.environ.get(variable(field_name)) or None, field_name, False
+
+    def __call__(self) -> dict[str, object]:
+        """See `PydanticBaseSettingsSource`."""
+        names = self.settings_cls.model_fields
+        return {name: text for name in names if (text := os.environ.get(variable(name)))}
+
+
 class Settings(BaseSettings):
     """All settings of a server; read once, never changed. Durations are in seconds."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    config: Annotated[
-        tuple[Path | str, ...], NoDecode, BeforeValidator(parse_paths), Flag(RULES, "PATH", common=True)
-    ] = Field(
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it reads them in any case
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over variables, which are read as they are spelt."""
+        return init_settings, Variables(settings_cls)
+
+    config: Annotated[tuple[Path | str, ...], BeforeValidator(parse_paths), Flag(RULES, "PATH", common=True)] = Field(
         description=(
             "Read rules from this file or directory. Repeatable; RLS_CONFIG takes several, "
             "separated by commas or colons."
@@ -199,7 +223,7 @@ class Settings(BaseSettings):
     tls_client_ca: Annotated[Path | None, Flag(TLS, "FILE")] = Field(
         None, description="Accept only clients with a certificate from these authorities (PEM)."
     )
-    tls_client_san: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), Flag(TLS, "NAME")] = Field(
+    tls_client_san: Annotated[tuple[str, ...], BeforeValidator(split), Flag(TLS, "NAME")] = Field(
         (), description="Accept only client certificates with this DNS or URI SAN, e.g. a SPIFFE ID. Repeatable."
     )
 
@@ -227,8 +251,8 @@ class Settings(BaseSettings):
         0.020, description="Deadline of calls without grpc-timeout. 20ms is Envoy's default."
     )
 
-    drain_timeout: Annotated[Duration, Flag(PROCESS, "DURATION", common=True)] = Field(
-        5.0, description="Keep serving this long after SIGTERM, so that callers can move to other servers."
+    drain_timeout: Annotated[float, BeforeValidator(parse_drain_timeout), Flag(PROCESS, "DURATION", common=True)] = (
+        Field(5.0, description="Keep serving this long after SIGTERM, so that callers can move to other servers.")
     )
     allow_unknown_variables: Annotated[bool, Flag(PROCESS)] = Field(
         False, description="Start although the environment has RLS_* variables that are no settings; log each one."

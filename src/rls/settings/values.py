@@ -16,6 +16,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _DNS_NAME = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|$))+")
 _LONGEST_SECONDS = 24 * 86_400  # grpcio counts milliseconds in 32 bits, of which one is the sign
+_LONGEST_DRAIN_SECONDS = 3600.0
 _LONGEST_NAME = 254  # RFC 1035, and the dot at the end
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: token
 
@@ -76,6 +77,14 @@ def parse_duration(value: object) -> float:
     if seconds > _LONGEST_SECONDS:
         raise ValueError("a duration of at most 24 days (576h)")
     return round(seconds, 9)
+
+
+def parse_drain_timeout(value: object) -> float:
+    """As `parse_duration`, up to an hour: no orchestrator waits longer, and nobody who stops a server does."""
+    seconds = parse_duration(value)
+    if seconds > _LONGEST_DRAIN_SECONDS:
+        raise ValueError("at most 1h; Kubernetes waits for terminationGracePeriodSeconds, which is 30 s by default")
+    return seconds
 
 
 def duration_text(seconds: float) -> str:
