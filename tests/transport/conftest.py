@@ -29,12 +29,13 @@ def kind(request):
 
 
 class Reports(NamedTuple):
-    """What a transport reports: connections refused, lack of files, certificates that are not in force or expired."""
+    """What a transport reports: connections refused, lack of files, certificates not in force or expired, failed handshakes."""
 
     refused: list[str]
     no_files: list[str]
     not_loaded: list[str]
     expired: list[str]
+    handshakes: list[tuple[str, str]]
 
 
 class Served(NamedTuple):
@@ -76,8 +77,10 @@ async def serve(kind) -> AsyncIterator[Serve]:
         service = ServiceDefinition({path: as_handler(one) for path, one in (handlers or {}).items()} | health.handlers)
         # Envoy's 20 ms are over before a busy machine has read all of a call.
         policy.setdefault("default_deadline", 10.0)
-        reports = Reports([], [], [], [])
-        connections = Connections(reports.refused.append, reports.no_files.append)
+        reports = Reports([], [], [], [], [])
+        connections = Connections(
+            reports.refused.append, reports.no_files.append, lambda *failed: reports.handshakes.append(failed)
+        )
         certificate = CertificateStatus(reports.not_loaded.append, reports.expired.append)
         transport = TRANSPORTS[kind](
             service,

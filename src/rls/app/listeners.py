@@ -13,6 +13,7 @@ from rls.app.telemetry import Telemetry
 from rls.app.transports import Sockets, handlers_of, open_transport
 from rls.app.watching import Watching
 from rls.engine.rulebook import Rulebook
+from rls.observe.handshakes import log_handshakes
 from rls.observe.metrics import CONTENT_TYPE
 from rls.settings import Settings
 from rls.transport.base import ServerReports, Transport
@@ -39,7 +40,7 @@ class Listeners:
         readiness: Readiness,
         watching: Watching,
     ) -> None:
-        sockets = Sockets(telemetry.metrics, telemetry.enforcement)
+        sockets = Sockets(telemetry.metrics, telemetry.enforcement, log_handshakes(telemetry.log))
         reports = ServerReports(watching.drops.add, watching.limited, sockets.grpc, sockets.certificate)
         self.grpc: Transport = open_transport(settings, handlers_of(settings, service, health), reports)
         self.all: dict[str, Transport | HttpListener] = {"grpc": self.grpc}

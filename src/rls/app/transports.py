@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rls.api.direct import rate_limit_handlers
 from rls.api.encode import ALLOW_ALL, DENY_ALL, ResponseOptions
@@ -31,12 +31,21 @@ _SHED_ANSWERS = {"error": None, "deny": DENY_ALL, "allow": ALLOW_ALL}
 
 
 class Sockets:
-    """The connections of each listener and the certificate of gRPC, as metrics and in *enforcement*."""
+    """The connections of each listener and the certificate of gRPC, as metrics and in *enforcement*.
 
-    def __init__(self, metrics: Metrics, enforcement: EnforcementState) -> None:
+    *on_handshake* hears of failed TLS handshakes: see `Connections`.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        enforcement: EnforcementState,
+        on_handshake: Callable[[str, str], None] = lambda _, __: None,
+    ) -> None:
         reporter = enforcement.reporter
         no_files = reporter(Reason.FILE_DESCRIPTORS_EXHAUSTED, seconds=HOLD_SECONDS)
-        self.grpc = Connections(reporter(Reason.CONNECTIONS_REFUSED, seconds=HOLD_SECONDS), no_files)
+        refused = reporter(Reason.CONNECTIONS_REFUSED, seconds=HOLD_SECONDS)
+        self.grpc = Connections(refused, no_files, on_handshake)
         self.http, self.admin = Connections(on_no_files=no_files), Connections(on_no_files=no_files)
         self.certificate = CertificateStatus(
             reporter(Reason.CERTIFICATE_NOT_LOADED), reporter(Reason.CERTIFICATE_EXPIRED)

@@ -64,6 +64,7 @@ class Connections:
     Args:
         on_refused: Called with a text when a connection is closed because as many are open as may be.
         on_no_files: Called with a text when no connection can be accepted for lack of file descriptors.
+        on_handshake: Called with the client's address and a reason when its TLS handshake fails.
 
     Attributes:
         closed: Connections that the server closed, by reason.
@@ -73,7 +74,10 @@ class Connections:
     """
 
     def __init__(
-        self, on_refused: Callable[[str], None] = _ignore, on_no_files: Callable[[str], None] = _ignore
+        self,
+        on_refused: Callable[[str], None] = _ignore,
+        on_no_files: Callable[[str], None] = _ignore,
+        on_handshake: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self.closed = Counter[Closed]()
         self.accept_errors = 0
@@ -81,6 +85,7 @@ class Connections:
         self.count: Callable[[], int] | None = None
         self.on_refused = on_refused
         self._on_no_files = on_no_files
+        self._on_handshake = on_handshake
 
     def begin(self, count: Callable[[], int], limit: int, reasons: Iterable[Closed]) -> None:
         """The listener serves, and counts: see the attributes. *reasons* are those for which it closes connections."""
@@ -90,6 +95,11 @@ class Connections:
     def closed_by_reason(self) -> Iterable[tuple[str, int]]:
         """How many connections the server closed, by reason."""
         return [(str(why), number) for why, number in self.closed.items()]
+
+    def handshake_failed(self, client: str, reason: str, why: Closed = Closed.HANDSHAKE) -> None:
+        """A connection was closed whose TLS handshake failed."""
+        self.closed[why] += 1
+        self._on_handshake(client, reason)
 
     def no_files(self, address: str, error: OSError) -> None:
         """Accept has failed on *address*, for lack of file descriptors."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from rls.addresses import join_address
 from rls.transport.base import Closed, Connections
+from rls.transport.handshakes import why
 from rls.transport.listen import LOST, NO_FILES, NO_FILES_SECONDS, address_of
 from rls.transport.native.connection import NativeConnection, clock
-
-_LOG = logging.getLogger(__name__)
 
 HANDSHAKES_A_TURN = 4
 """Handshakes begun in one turn of the loop: each costs 0.5 to 1.5 ms of CPU."""
@@ -79,7 +78,8 @@ class Acceptor:
         self._accept_all()
         self._stop(None)
         for client in list(self._silent):
-            self._drop_silent(client)
+            self._end_silence(client)
+            client.close()
         while self._ready:
             self._ready.popleft()[0].close()
         if self._beginning:
@@ -153,16 +153,26 @@ class Acceptor:
             f"{self._most} connections are open, as many as {self._bound_by} allows; new ones are closed"
         )
 
-    def _drop_silent(self, client: socket.socket) -> None:
+    def _end_silence(self, client: socket.socket) -> None:
         self._silent.pop(client).cancel()
         self._loop.remove_reader(client.fileno())
+
+    def _drop_silent(self, client: socket.socket) -> None:
+        self._end_silence(client)
+        self._give_up(client, f"the client sent nothing for {HANDSHAKE_SECONDS:g} s")
+
+    def _give_up(self, client: socket.socket, reason: str) -> None:
+        """Close a connection whose handshake was not begun."""
+        address = _address_of(client)
         client.close()
-        self._closed[Closed.HANDSHAKE] += 1
+        self._connections.handshake_failed(address, reason)
 
     def _heard(self, client: socket.socket) -> None:
-        """The first bytes of a handshake are there."""
-        self._silent.pop(client).cancel()
-        self._loop.remove_reader(client.fileno())
+        """The first bytes of a handshake are there, or the client is gone, as a probe of the port is."""
+        self._end_silence(client)
+        if _is_gone(client):
+            client.close()
+            return
         if not self._ready:
             self._loop.call_soon(self._shake_hands)
         self._ready.append((client, clock() + HANDSHAKE_SECONDS))
@@ -174,8 +184,7 @@ class Acceptor:
         while self._ready and begun < HANDSHAKES_A_TURN:
             client, until = self._ready.popleft()
             if now > until:
-                client.close()
-                self._closed[Closed.HANDSHAKE] += 1
+                self._give_up(client, f"it did not begin within {HANDSHAKE_SECONDS:g} s: this process is too busy")
             else:
                 begun += 1
                 self._begin(client)
@@ -190,6 +199,7 @@ class Acceptor:
 
     async def _serve(self, client: socket.socket, context: ssl.SSLContext | None, made: NativeConnection) -> None:
         options: dict[str, Any] = {}
+        address = "" if context is None else _address_of(client)
         if context is not None:
             options = {
                 "ssl": context,
@@ -204,5 +214,22 @@ class Acceptor:
             if not isinstance(error, OSError):
                 raise
             if context is not None:
-                self._closed[Closed.HANDSHAKE] += 1
-                _LOG.debug("a TLS handshake failed: %s", error)
+                self._connections.handshake_failed(address, why(error))
+
+
+def _is_gone(client: socket.socket) -> bool:
+    """Whether *client* was closed before it sent a byte."""
+    try:
+        return not client.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _address_of(client: socket.socket) -> str:
+    """`HOST:PORT` of *client*; "unknown" where it is gone."""
+    try:
+        return join_address(*client.getpeername()[:2])
+    except OSError:
+        return "unknown"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from rls.transport.base import Closed
 from rls.transport.handler import Peer
+from rls.transport.handshakes import NO_ALPN
 from rls.transport.http2 import Connection, ConnectionState, ErrorCode
 from rls.transport.status import StatusCode
 from rls.transport.tls import names_of, speaks_http2
@@ -95,7 +96,7 @@ class NativeConnection(asyncio.Protocol):
         self.connection.peer = peer_of(transport, tls)
         self.age_at = hub.add(self, now)
         if tls is not None and not speaks_http2(tls):
-            hub.closed[Closed.NO_ALPN] += 1
+            hub.handshake_failed(self.connection.peer.address, NO_ALPN, Closed.NO_ALPN)
             self.connection.lost()
             transport.close()
         elif hub.draining:

@@ -69,6 +69,7 @@ class Hub:
         self.memory = Memory(self.limits.held_bytes_of_all, lambda: on_drop(Dropped.SHED))
         self.grace = policy.max_connection_age_grace
         self.closed = reports.connections.closed
+        self.handshake_failed = reports.connections.handshake_failed
         self.draining = False
         self._age = policy.max_connection_age
         self._connections: dict[NativeConnection, None] = {}
