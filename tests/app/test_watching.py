@@ -27,7 +27,7 @@ async def watch(
     asked = Settings.model_validate({"config": (folder,), **settings})
     telemetry = Telemetry(asked)
     enforcement = telemetry.enforcement
-    inspection = Inspection(on_skew=lambda _: None, on_evictions=lambda _: None)
+    inspection = Inspection(on_skew=lambda _: None, on_evictions=lambda _: None, on_lost=lambda _: None)
     watching = Watching(asked, telemetry, inspection, lambda: {"backend": 100, "invalid": 0}, cpu=cpu)
     task = asyncio.create_task(watching.run())
     await asyncio.sleep(0)  # its first look

@@ -61,6 +61,7 @@ SERVED = {
     Reason.CALLS_SHED: "more calls than --max-concurrency while Redis hangs",
     Reason.CLOCK_SKEW: "a clock of ours that is three seconds ahead",
     Reason.REDIS_EVICTS: "a Redis that is nearly full and may evict",
+    Reason.COUNTERS_LOST: "FLUSHALL",
     Reason.STALLED: "a process that is stopped for a while",
 }
 ELSEWHERE = {
@@ -90,6 +91,16 @@ def spoil(process: RlsProcess, redis: RedisServer) -> None:
         (key,) = keys.keys("*acme*")
         keys.delete(key)
         keys.rpush(key, "x")
+        client.check(asked, timeout=10)
+
+
+def flush(process: RlsProcess, redis: RedisServer) -> None:
+    """Let the counter of a company begin anew."""
+    asked = request(descriptor(("company_id", "acme")), domain="mesh")
+    with redis.client() as keys, Client(process.addresses["grpc"]) as client:
+        process.wait_until(lambda: keys.keys("r1|marker|*"), "it has looked")
+        client.check(asked, timeout=10)
+        keys.flushall()
         client.check(asked, timeout=10)
 
 
@@ -224,6 +235,9 @@ def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tup
         return ["--backend", redis().url, "--backend-timeout", "5s"], RULES, nothing
     if reason is Reason.REDIS_EVICTS:
         return ["--backend", nearly_full(redis()), "--backend-timeout", "5s"], RULES, nothing
+    if reason is Reason.COUNTERS_LOST:
+        server = redis()
+        return ["--backend", server.url, "--backend-timeout", "5s"], RULES, lambda process: flush(process, server)
     if reason is Reason.TTL_REFUSED:
         return ["--backend", without_ttl(redis())], RULES, nothing
     return cases[reason]

@@ -54,7 +54,9 @@ class App:
         self.telemetry = Telemetry(settings)
         self.log, enforcement = self.telemetry.log, self.telemetry.enforcement
         inspection = Inspection(
-            on_skew=enforcement.reporter(Reason.CLOCK_SKEW), on_evictions=enforcement.reporter(Reason.REDIS_EVICTS)
+            on_skew=enforcement.reporter(Reason.CLOCK_SKEW),
+            on_evictions=enforcement.reporter(Reason.REDIS_EVICTS),
+            on_lost=enforcement.reporter(Reason.COUNTERS_LOST),
         )
         self.engine = Engine(settings, self.telemetry, inspection, self._store_changed)
         limiter, policies = self.engine.limiter, self.engine.policies

@@ -65,6 +65,12 @@ def _show_nodes(backends: Sequence[RedisStore | RedisClusterStore], inspection: 
             lambda: inspection.clocks.ahead,
             "node",
         )
+        metrics.register_counter(
+            "rls_counter_losses_total",
+            "How often the Redis node turned out to have lost counters.",
+            lambda: inspection.losses.found,
+            "node",
+        )
 
 
 class TtlRefusals:

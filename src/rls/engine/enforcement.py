@@ -51,6 +51,7 @@ class Reason(StrEnum):
     CPU_THROTTLED = "cpu_throttled"
     CLOCK_SKEW = "clock_skew"
     REDIS_EVICTS = "redis_evicts"
+    COUNTERS_LOST = "counters_lost"
     STALLED = "stalled"
     STOPPED = "stopped"
 

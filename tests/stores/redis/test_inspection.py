@@ -39,7 +39,9 @@ class Inspected:
         self.clock = Clock()
         self.skew: list[str] = []
         self.evictions: list[str] = []
-        self.inspection = Inspection(on_skew=self.skew.append, on_evictions=self.evictions.append, clock=self.clock)
+        self.inspection = Inspection(
+            on_skew=self.skew.append, on_evictions=self.evictions.append, on_lost=lambda _: None, clock=self.clock
+        )
         self.inspection.add(backends)
 
     async def skews(self, wrong_by: float, round_trip: float = 0.0) -> str:

@@ -21,6 +21,8 @@ from rls.stores.redis.url import check_cluster, node_urls
 _Result = TypeVar("_Result")
 _MAX_REDIRECTS = 4
 """How often a command is sent again: two nodes that each say that the other has the slot must not go on for ever."""
+_KEYS_TRIED = 1_000
+"""Keys of our own that are tried until one is in a slot of a certain node."""
 
 
 class RedisClusterStore(CounterStore):
@@ -45,7 +47,8 @@ class RedisClusterStore(CounterStore):
         check_cluster(url)
         seeds = [RedisEndpoint(one) for one in node_urls(url)]
         self._options = NodeOptions(**options)
-        self._ping_key = f"{key_prefix}r1|ping".encode()
+        self._own_keys = f"{key_prefix}r1|".encode()
+        self._ping_key = self._own_keys + b"ping"
         self._topology = Topology(seeds, self._options, ping=self._ping, on_error_replies=self._on_error_replies)
         self._routes = self._topology.routes
 
@@ -58,6 +61,11 @@ class RedisClusterStore(CounterStore):
     def up(self) -> Mapping[str, bool]:
         """Whether each known primary can be used, by its address."""
         return {node.endpoint.address: node.error is None for node in self._topology.nodes}
+
+    def own_key(self, node: Node, name: bytes) -> bytes | None:
+        """See `Inspected.own_key`."""
+        keys = (b"%b%b|%d" % (self._own_keys, name, number) for number in range(_KEYS_TRIED))
+        return next((key for key in keys if self._topology.owner(key) is node), None)
 
     def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
         """See `CounterStore.submit`."""
@@ -126,7 +134,7 @@ class RedisClusterStore(CounterStore):
         """A hit on a counter of no rule at each of *nodes* that has slots."""
         left = set(nodes)
         now = self._options.clock()
-        for number in range(1_000):
+        for number in range(_KEYS_TRIED):
             update = ping(b"%b|%d" % (self._ping_key, number), now)
             owner = self._topology.owner(update.key)
             if owner in left:

@@ -52,6 +52,10 @@ class Evictions:
         elif not is_full:
             self._texts.pop(address, None)
 
+    def evicts(self, address: str) -> bool:
+        """Whether the node at *address* evicted counters when it was queried last, or has little room left."""
+        return address in self._texts
+
     def forget(self, address: str) -> None:
         """Forget the node at *address*."""
         self._evicted.pop(address, None)

@@ -69,7 +69,7 @@ def _is_one_of_several(reply: Any) -> bool:
         return False
 
 
-def packed(*words: str) -> bytes:
+def packed(*words: str | bytes) -> bytes:
     """A command as RESP."""
-    encoded = [word.encode() for word in words]
+    encoded = [word if isinstance(word, bytes) else word.encode() for word in words]
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)

@@ -44,6 +44,7 @@ class Node:
         on_change: Called when `error` is set, and when it is cleared.
 
     Attributes:
+        doubts: How often its counters may have been lost: it counts new connections, and counters that began at 0 again.
         error: Why calls fail at once; None while they are sent.
         sender: Sends what calls add to its next batch.
         state: See `State`.
@@ -59,6 +60,7 @@ class Node:
         on_change: Callable[[Node], None] = lambda _: None,
     ) -> None:
         self.endpoint = endpoint
+        self.doubts = 0
         self.error: BackendError | None = None
         self.state = State.DISCONNECTED
         self._on_error_replies = on_error_replies
@@ -92,6 +94,11 @@ class Node:
     def is_answering(self) -> bool:
         """Whether it is connected, and no reply is overdue; it may refuse writes."""
         return self.sender.is_answering
+
+    @property
+    def last_end(self) -> int:
+        """When the last window ends that we have counted in here, in Unix seconds; 0 where there was none."""
+        return self._ttl_tracker.last_end
 
     def open(self) -> None:
         """Connect in the background, unless that is under way."""
@@ -199,6 +206,7 @@ class Node:
         if not batch.errors:
             self._reconnect.reset()
         for update in self._ttl_debt.due(batch):
+            self.doubts += 1
             self.set_ttl(update)
         self._close_if_idle()
 
@@ -212,6 +220,7 @@ class Node:
 
     def _on_open(self, connection: NodeConnection) -> None:
         self.state = State.CONNECTED
+        self.doubts += 1
         self.sender.attach(connection)
         self._password_rotation.start()
         if self.error is not None:

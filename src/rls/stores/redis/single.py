@@ -34,7 +34,8 @@ class RedisStore(CounterStore):
 
     def __init__(self, url: str, *, key_prefix: str = "", **options: Any) -> None:
         self._options = NodeOptions(**options)
-        self._ping_key = f"{key_prefix}r1|ping".encode()
+        self._own_keys = f"{key_prefix}r1|".encode()
+        self._ping_key = self._own_keys + b"ping"
         self._node = Node(
             self._endpoint(url), self._options, ping=lambda _: self._ping(), on_error_replies=_on_error_replies
         )
@@ -52,6 +53,11 @@ class RedisStore(CounterStore):
     def up(self) -> Mapping[str, bool]:
         """Whether the node can be used, by its address."""
         return {self._node.endpoint.address: self._node.error is None}
+
+    def own_key(self, node: Node, name: bytes) -> bytes:
+        """See `Inspected.own_key`."""
+        del node
+        return self._own_keys + name
 
     def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
         """See `CounterStore.submit`."""

@@ -16,6 +16,7 @@ class TtlTracker:
     def __init__(self, options: NodeOptions) -> None:
         self._options = options
         self._with_ttl = Windows(options.known_counters)
+        self._last_forgotten = 0
 
     def __len__(self) -> int:
         return len(self._with_ttl)
@@ -24,6 +25,11 @@ class TtlTracker:
     def with_ttl(self) -> Mapping[int, Container[bytes]]:
         """Keys of the counters that are known to have their TTL, by the second in which their window ends."""
         return self._with_ttl.groups
+
+    @property
+    def last_end(self) -> int:
+        """When the last window ends of all counters that were ever tracked, in Unix seconds; 0 where there were none."""
+        return max(self._last_forgotten, max(self._with_ttl.groups, default=0))
 
     def seconds_to_live(self, update: CounterUpdate) -> int:
         """The TTL to set now: until the end of the window of *update*, and a little longer."""
@@ -42,4 +48,5 @@ class TtlTracker:
 
     def forget(self) -> None:
         """Forget all counters: the node may have lost them, and their TTLs with them."""
+        self._last_forgotten = self.last_end
         self._with_ttl = Windows(self._options.known_counters)
