@@ -3,244 +3,42 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import signal
-import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from rls.api.client import Client
+from examples.mesh.http import ask
+from examples.mesh.metrics import total
+from examples.mesh.processes import Process, free_port
 from rls.api.health import CHECK
-from rls.api.service import SHOULD_RATE_LIMIT
 from rls.engine.enforcement import Reason
 from rls.proto import health_pb2
-from tests.certs import Authority, put
+from tests.integration.provocations import AUTHORITY, PROVOCATIONS, Stage
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RULES, RlsProcess
-from tests.scenario import message_of
-from tests.tries import descriptor, request
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-ONCE = """\
-domain: mesh
-descriptors:
-  - key: company_id
-    rate_limit: {unit: year, requests_per_unit: 1}
-"""
-
-AUTHORITY = Authority()
-
-WRONG_CLOCK = ("-c", "import time; now = time.time; time.time = lambda: now() + 3; from rls.cli import app; app()")
-"""Starts `rls` with a clock that is three seconds ahead."""
-
-Provoke = Callable[[RlsProcess], None]
-SERVED = {
-    Reason.NO_RULES: "an empty directory",
-    Reason.RULES_INVALID: "a mistake",
-    Reason.RULES_LOST: "a directory that becomes empty",
-    Reason.RULES_NOT_READ: "a FIFO",
-    Reason.BACKEND_UNAVAILABLE: "no Redis",
-    Reason.COUNTER_REFUSED: "a key that holds a list",
-    Reason.TTL_REFUSED: "an ACL without SET and EXPIRE",
-    Reason.NO_ROOM: "more values than room",
-    Reason.MEMORY_NOT_SHARED: "memory and two replicas",
-    Reason.REPLICAS_UNKNOWN: "a name that DNS does not know",
-    Reason.SHADOW_MODE: "--shadow-mode",
-    Reason.QUOTA_MODE: "--quota-mode",
-    Reason.CONNECTIONS_REFUSED: "more connections than --max-connections",
-    Reason.FILE_DESCRIPTORS_EXHAUSTED: "a limit on open files below what is open",
-    Reason.CERTIFICATE_NOT_LOADED: "a certificate file that holds none",
-    Reason.CALLS_LATE: "calls whose time is over while Redis hangs",
-    Reason.CALLS_SHED: "more calls than --max-concurrency while Redis hangs",
-    Reason.CLOCK_SKEW: "a clock of ours that is three seconds ahead",
-    Reason.REDIS_EVICTS: "a Redis that is nearly full and may evict",
-    Reason.COUNTERS_LOST: "FLUSHALL",
-    Reason.STALLED: "a process that is stopped for a while",
-}
-ELSEWHERE = {
-    Reason.STARTING: "holds until the first answer of the backend: test_readiness.py",
-    Reason.STOPPED: "ends the process: test_ended.py",
-    Reason.RULES_NOT_POLLED: "needs a disk that is slow for a minute: test_loading.py, with less patience",
-    Reason.CPU_THROTTLED: "needs a CPU limit, which a test cannot set: test_watching.py, with a file in its place",
-    Reason.CERTIFICATE_EXPIRED: "keeps clients away: test_connections.py",
-}
-
-
-def nothing(_: RlsProcess) -> None:
-    """Its start is enough."""
-
-
-def fill(process: RlsProcess) -> None:
-    with Client(process.addresses["grpc"]) as client:
-        for n in range(20):
-            client.check(request(descriptor(("company_id", str(n))), domain="mesh"), timeout=10)
-
-
-def spoil(process: RlsProcess, redis: RedisServer) -> None:
-    """Let the counter of a company hold something else, and ask for it."""
-    with redis.client() as keys, Client(process.addresses["grpc"]) as client:
-        asked = request(descriptor(("company_id", "acme")), domain="mesh")
-        client.check(asked, timeout=10)
-        (key,) = keys.keys("*acme*")
-        keys.delete(key)
-        keys.rpush(key, "x")
-        client.check(asked, timeout=10)
-
-
-def flush(process: RlsProcess, redis: RedisServer) -> None:
-    """Let the counter of a company begin anew."""
-    asked = request(descriptor(("company_id", "acme")), domain="mesh")
-    with redis.client() as keys, Client(process.addresses["grpc"]) as client:
-        process.wait_until(lambda: keys.keys("r1|marker|*"), "it has looked")
-        client.check(asked, timeout=10)
-        keys.flushall()
-        client.check(asked, timeout=10)
-
-
-def stand_still(process: RlsProcess) -> None:
-    """Longer than a second; it says so for a moment when it goes on. A stall is told between two beats of the loop."""
-    process.wait_until(lambda: process.get("/readyz").status == 200, "its loop turns")
-    process.send(signal.SIGSTOP)
-    time.sleep(1.5)
-    process.send(signal.SIGCONT)
-
-
-def crowd(process: RlsProcess) -> None:
-    """One connection more than there may be."""
-    with connected(process), connected(process), connected(process) as last:
-        assert last.recv(1) == b""
-
-
-def overload(process: RlsProcess, redis: RedisServer) -> None:
-    """More calls than there may be; those that are let in wait for Redis."""
-    redis.suspend()
-    message = message_of({"ask": [{"company_id": "acme"}]})
-    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
-        ask: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
-        calls = [ask.future(message, timeout=10) for _ in range(20)]
-        process.wait_until(lambda: sum(call.done() for call in calls) >= 10, "calls are shed")
-    redis.resume()
-
-
-def hurry(process: RlsProcess, redis: RedisServer) -> None:
-    """Calls that do not wait for as long as `rls` waits for Redis."""
-    redis.suspend()
-    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
-        ask: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
-        calls = [ask.future(message_of({"ask": [{"company_id": "acme"}]}), timeout=0.2) for _ in range(20)]
-        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    redis.resume()
-
-
-def starve(process: RlsProcess) -> None:
-    """Leave no file descriptor for a connection that comes."""
-    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, hard))
-    with connected(process):
-        process.wait_until(lambda: "no connection can be accepted" in process.output(), "it has tried to accept")
-        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def connected(process: RlsProcess) -> socket.socket:
-    host, _, port = process.addresses["grpc"].rpartition(":")
-    return socket.create_connection((host, int(port)), 10)
-
-
-def without_ttl(redis: RedisServer) -> str:
-    with redis.client() as client:
-        client.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-set", "-expire")
-    return f"redis://u:p@127.0.0.1:{redis.port}"
-
-
-def nearly_full(redis: RedisServer) -> str:
-    with redis.client() as client:
-        for n in range(100):
-            client.set(f"filler{n}", bytes(100_000))
-        used: Any = client.info("memory")["used_memory"]
-        client.config_set("maxmemory-policy", "allkeys-lru")
-        client.config_set("maxmemory", int(used / 0.95))
-    return redis.url
+SINCE = "rls_enforcement_reason_since_timestamp_seconds"
+JSON = ("--log-format", "json")
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with running(RedisServer(tmp_path, redis_binary())) as server:
-        yield server
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with ExitStack() as stack:
+        yield Stage(tmp_path, stack)
 
 
-def start(reason: Reason, folder: Path, redis: Callable[[], RedisServer]) -> tuple[list[str], str, Provoke]:
-    """Options, rules and an action that bring *reason* about."""
-    rules = folder / "rules"
-    rules.mkdir()
-    (rules / "a.yaml").write_text(RULES)
-    directory = ["--config", str(rules)]
-
-    def empty(_: RlsProcess) -> None:
-        (rules / "a.yaml").unlink()
-
-    def invalid(_: RlsProcess) -> None:
-        (rules / "b.yaml").write_text("domain: [")
-
-    def fifo(_: RlsProcess) -> None:
-        os.mkfifo(rules / "b.yaml")
-
-    cert, key = AUTHORITY.issue("localhost")
-    put(folder, cert, key)
-    tls = ["--tls-cert", f"{folder}/tls.crt", "--tls-key", f"{folder}/tls.key"]
-
-    def no_certificate(_: RlsProcess) -> None:
-        put(folder, b"no certificate", key)
-
-    if reason is Reason.NO_RULES:
-        (rules / "a.yaml").unlink()
-    cases: dict[Reason, tuple[list[str], str, Provoke]] = {
-        Reason.NO_RULES: (directory, "", nothing),
-        Reason.RULES_INVALID: (directory, "", invalid),
-        Reason.RULES_LOST: (directory, "", empty),
-        Reason.RULES_NOT_READ: (directory, "", fifo),
-        Reason.BACKEND_UNAVAILABLE: (["--backend", "redis://127.0.0.1:1"], RULES, nothing),
-        Reason.NO_ROOM: (["--memory-counters", "8"], ONCE, fill),
-        Reason.MEMORY_NOT_SHARED: (["--replicas", "2"], RULES, nothing),
-        Reason.REPLICAS_UNKNOWN: (
-            ["--replicas", "dns:nobody.invalid", "--backend", "redis://127.0.0.1:1"],
-            RULES,
-            nothing,
-        ),
-        Reason.SHADOW_MODE: (["--shadow-mode"], RULES, nothing),
-        Reason.QUOTA_MODE: (["--quota-mode"], RULES, nothing),
-        Reason.CONNECTIONS_REFUSED: (["--max-connections", "2"], RULES, crowd),
-        Reason.FILE_DESCRIPTORS_EXHAUSTED: ([], RULES, starve),
-        Reason.CERTIFICATE_NOT_LOADED: (tls, RULES, no_certificate),
-        Reason.STALLED: ([], RULES, stand_still),
-    }
-    if reason is Reason.COUNTER_REFUSED:
-        server = redis()
-        patient = ["--backend", f"redis://127.0.0.1:{server.port}", "--backend-timeout", "5s"]
-        return patient, ONCE, lambda process: spoil(process, server)
-    if reason is Reason.CALLS_SHED:
-        server = redis()
-        narrow = ["--backend", server.url, "--backend-timeout", "5s", "--max-concurrency", "2"]
-        return narrow, RULES, lambda process: overload(process, server)
-    if reason is Reason.CALLS_LATE:
-        server = redis()
-        return ["--backend", server.url, "--backend-timeout", "2s"], RULES, lambda process: hurry(process, server)
-    if reason is Reason.CLOCK_SKEW:
-        return ["--backend", redis().url, "--backend-timeout", "5s"], RULES, nothing
-    if reason is Reason.REDIS_EVICTS:
-        return ["--backend", nearly_full(redis()), "--backend-timeout", "5s"], RULES, nothing
-    if reason is Reason.COUNTERS_LOST:
-        server = redis()
-        return ["--backend", server.url, "--backend-timeout", "5s"], RULES, lambda process: flush(process, server)
-    if reason is Reason.TTL_REFUSED:
-        return ["--backend", without_ttl(redis())], RULES, nothing
-    return cases[reason]
+@pytest.fixture
+def redis(stage: Stage) -> RedisServer:
+    return stage.redis()
 
 
 def health(process: RlsProcess, *, tls: bool = False) -> str:
@@ -252,30 +50,113 @@ def health(process: RlsProcess, *, tls: bool = False) -> str:
     return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
 
 
-@pytest.mark.parametrize("reason", SERVED)
-def test_a_reason_is_seen_everywhere(reason: Reason, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    options, rules, provoke = start(reason, tmp_path, lambda: request.getfixturevalue("redis"))
-    program = WRONG_CLOCK if reason is Reason.CLOCK_SKEW else ("-m", "rls")
-    process = RlsProcess(tmp_path, "--log-format", "json", *options, rules=rules or RULES, program=program)
+@pytest.mark.parametrize("reason", PROVOCATIONS)
+def test_a_reason_is_seen_everywhere(reason: Reason, stage: Stage) -> None:
+    start = PROVOCATIONS[reason](stage)
+    process = RlsProcess(
+        stage.folder,
+        *JSON,
+        *start.options,
+        rules=start.rules,
+        env=start.env,
+        program=start.program,
+        python=start.python,
+    )
     try:
-        provoke(process)
+        start.provoke(process)
         line = process.wait_until(lambda: logged(process, reason), "the log says so")
         assert line is not None
         assert line["event"] == "enforcement_weakened"
         assert line["detail"]
-        if reason is Reason.STALLED:  # it has ended by now, and that is in the log
-            process.wait_until(lambda: "enforcement_restored" in process.output(), "the log says that it has ended")
-            return
-        process.wait_until(lambda: reason in process.reasons(), "/readyz says so")
-        assert process.metric("rls_enforcement_reason_since_timestamp_seconds", reason=str(reason)) > 1e9
+        process.wait_until(lambda: reason in reasons(process), "/readyz says so")
+        assert process.metric(SINCE, reason=str(reason)) > 1e9
         state = process.get("/readyz").json()["state"]
         assert process.metric("rls_enforcement_state", state=state) == 1
         ready = process.get("/readyz").status == 200
         assert ready is (state == "degraded")
-        assert health(process, tls="--tls-cert" in options) == ("SERVING" if ready else "NOT_SERVING")
         assert process.metric("rls_ready") == ready
+        if reason is not Reason.CERTIFICATE_EXPIRED:  # it keeps clients away
+            assert health(process, tls="--tls-cert" in start.options) == ("SERVING" if ready else "NOT_SERVING")
     finally:
         process.kill()
+
+
+def test_the_start(stage: Stage, redis: RedisServer) -> None:
+    """It holds until the backend has answered once, which is too usual for a line in the log."""
+    rules, port = stage.folder / "rules.yaml", free_port()
+    rules.write_text(RULES)
+    redis.suspend()
+    addresses = ("--http", f"127.0.0.1:{port}", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    options = (*addresses, *JSON, "--config", str(rules), "--backend", redis.url, "--backend-timeout", "1m")
+    process = Process("rls", [sys.executable, "-m", "rls", "serve", *options], stage.folder / "rls.log")
+    try:
+        answer = process.wait_until(lambda: ask(port, "/readyz"), "it listens")
+        said = answer.json()
+        assert (answer.status, said["state"]) == (503, "off")
+        assert [found["reason"] for found in said["reasons"]] == ["starting"]
+        assert total(ask(port, "/metrics").body.decode(), SINCE, reason="starting") > 1e9
+        assert "server_started" not in process.output()
+        redis.resume()
+        process.wait_until(lambda: ask(port, "/readyz").json()["state"] == "enforced", "Redis has answered")
+        assert "server_ready" in process.output()
+        assert lines_of(process, Reason.STARTING) == []
+    finally:
+        process.kill()
+
+
+def test_a_stall(tmp_path: Path) -> None:
+    """It is told between two beats of the loop, after it: so it may take some of them to read it twice."""
+    process = RlsProcess(tmp_path, *JSON)
+    try:
+        process.wait_until(lambda: process.get("/readyz").status == 200, "its loop turns")
+
+        def stall() -> bool:
+            process.send(signal.SIGSTOP)
+            time.sleep(1.5)
+            process.send(signal.SIGCONT)
+            answer, since = process.get("/readyz"), process.metric(SINCE, reason="stalled")
+            return answer.status == 503 and "stalled" in reasons_in(answer.json()) and since > 1e9
+
+        process.wait_until(stall, "/readyz and the metric say so", seconds=60)
+        process.wait_until(lambda: lines_of(process, Reason.STALLED)[-1]["event"] == "enforcement_restored", "it ends")
+        first = lines_of(process, Reason.STALLED)[0]
+        assert first["event"] == "enforcement_weakened"
+        assert "the event loop was blocked for" in first["detail"]
+    finally:
+        process.kill()
+
+
+def test_a_part_that_ended(tmp_path: Path) -> None:
+    """It drains, and says why as long as it answers."""
+    program = ("-m", "tests.injured", "raise", "loading")
+    process = RlsProcess(tmp_path, *JSON, "--drain-timeout", "1m", program=program)
+    try:
+        process.wait_until(lambda: process.get("/readyz").status == 200, "it is ready")
+        process.send(signal.SIGUSR1)
+        process.wait_until(lambda: "stopped" in reasons(process), "/readyz says so")
+        assert process.get("/readyz").status == 503
+        assert process.metric(SINCE, reason="stopped") > 1e9
+        assert process.metric("rls_enforcement_state", state="off") == 1
+        line = logged(process, Reason.STOPPED)
+        assert line is not None
+        assert line["detail"].startswith("the loading ended: ")
+    finally:
+        process.kill()
+
+
+BY_THEMSELVES: dict[Reason, Callable[..., None]] = {
+    Reason.STARTING: test_the_start,
+    Reason.STALLED: test_a_stall,
+    Reason.STOPPED: test_a_part_that_ended,
+}
+
+
+def test_every_reason_is_provoked_and_explained() -> None:
+    """Once each, and the page has a row and an entry for it."""
+    assert sorted([*PROVOCATIONS, *BY_THEMSELVES]) == sorted(Reason)
+    page = OPERATIONS.read_text()
+    assert [reason for reason in Reason if f"| `{reason}` |" not in page] == []
+    assert [reason for reason in Reason if f"#### `{reason}`\n" not in page] == []
 
 
 @pytest.mark.parametrize("mistake", ["password", "rediss", "cluster"])
@@ -291,7 +172,7 @@ def test_a_mistake_in_the_url_of_redis_is_named_with_its_remedy(
         "rediss": (f"rediss://127.0.0.1:{redis.port}", "does not answer TLS", "begin with `redis` and not `rediss`"),
         "cluster": (cluster.servers[1].url, "this is a node of a Redis Cluster", "begin with `redis+cluster://`"),
     }[mistake]
-    with RlsProcess(tmp_path, "--log-format", "json", "--backend", url) as process:
+    with RlsProcess(tmp_path, *JSON, "--backend", url) as process:
         line = logged(process, Reason.BACKEND_UNAVAILABLE)
         assert line is not None
         first_lines = process.output().partition('"server_started"')[0]
@@ -303,7 +184,7 @@ def test_a_mistake_in_the_url_of_redis_is_named_with_its_remedy(
 def test_a_cause_that_changes_is_told_again(tmp_path: Path) -> None:
     """First there is no Redis, and then one with another password."""
     redis = RedisServer(tmp_path, redis_binary(), ("--requirepass", "right"))
-    options = ("--log-format", "json", "--backend", f"redis://:wrong@127.0.0.1:{redis.port}")
+    options = (*JSON, "--backend", f"redis://:wrong@127.0.0.1:{redis.port}")
     with RlsProcess(tmp_path, *options) as process:
         assert "Connection refused" in process.readiness()[1][0]  # type: ignore[index]
         with running(redis):
@@ -314,7 +195,7 @@ def test_a_cause_that_changes_is_told_again(tmp_path: Path) -> None:
 
 def test_a_redis_that_comes_and_goes_does_not_fill_the_log(tmp_path: Path, redis: RedisServer) -> None:
     """It is lost, back and lost again; from then on it has to stay for a while."""
-    with RlsProcess(tmp_path, "--log-format", "json", "--backend", redis.url) as process:
+    with RlsProcess(tmp_path, *JSON, "--backend", redis.url) as process:
         for _ in range(4):
             redis.kill()
             time.sleep(0.8)
@@ -327,20 +208,23 @@ def test_a_redis_that_comes_and_goes_does_not_fill_the_log(tmp_path: Path, redis
     assert len(told) <= 3 + len(set(texts))
 
 
-def every_line(process: RlsProcess) -> list[dict[str, str]]:
+def every_line(process: Process) -> list[dict[str, str]]:
     return [json.loads(line) for line in process.output().splitlines() if line.startswith("{")]
 
 
-def lines_of(process: RlsProcess, reason: Reason) -> list[dict[str, str]]:
+def lines_of(process: Process, reason: Reason) -> list[dict[str, str]]:
     """What the log says of *reason*."""
     return [line for line in every_line(process) if line.get("reason") == reason and "detail" in line]
 
 
-def logged(process: RlsProcess, reason: Reason) -> dict[str, str] | None:
+def logged(process: Process, reason: Reason) -> dict[str, str] | None:
     return next(iter(lines_of(process, reason)), None)
 
 
-def test_every_reason_is_provoked_and_explained() -> None:
-    assert {*SERVED, *ELSEWHERE} == set(Reason)
-    table = OPERATIONS.read_text()
-    assert [reason for reason in Reason if f"| `{reason}` |" not in table] == []
+def reasons(process: RlsProcess) -> list[str]:
+    return reasons_in(process.get("/readyz").json())
+
+
+def reasons_in(said: Any) -> list[str]:
+    """By name, `cpu_throttled` included."""
+    return [found["reason"] for found in said["reasons"]]
