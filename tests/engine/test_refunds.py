@@ -186,7 +186,7 @@ async def test_where_counts_were_had_in_part_each_is_given_back_where_it_was_cou
     for _ in range(3):
         decision = await limiter.check(asked)
         await limiter.refunds.aclose()
-        assert [status.limit_remaining for status in decision.statuses] == [9, 9, 0]
+        assert [status.limit_remaining for status in decision.statuses] == [10, 10, 0]
     assert [one.amount for one in backend.got] == [1, 1, 1, -1] * 3
     assert backend.got[3].key == backend.got[0].key
     await policies.aclose()

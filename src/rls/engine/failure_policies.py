@@ -133,7 +133,8 @@ class FailurePolicies:
         if decision.limited_by is not None and plan.refund_over_limit:
             for check, (own, counts), status, policy in zip(checks, apart, statuses, policies, strict=True):
                 if policy is LOCAL and not status.over_limit:
-                    self.local.refund(check, own, counts, now, in_doubt=error.in_doubt)
+                    here = self.local.refund(check, own, counts, now, in_doubt=error.in_doubt)
+                    status.limit_remaining = self.local.remaining(check, here, now)
         return decision
 
     def policy(self, check: Check, *, no_room: bool = False) -> OnBackendError:

@@ -129,7 +129,7 @@ class Limiter:
         began = request.began
         decision = request.decision = decide(prepared.plan, counts, int(began), self.modes)
         if decision.limited_by is not None and prepared.plan.refund_over_limit:
-            self._refund(updates, counts, decision.statuses)
+            self._refund(updates, counts, decision.statuses, int(began))
         request.seconds = self._clock() - began
         for on_decided in self._on_decided:
             on_decided(request)
@@ -197,7 +197,7 @@ class Limiter:
             await asyncio.sleep(0)
         decided = whole.decision()
         if decided.limited_by is not None and decided.plan.refund_over_limit:
-            self._refund(whole.updates, whole.counts, whole.statuses)
+            self._refund(whole.updates, whole.counts, whole.statuses, int(began))
         self._report(request, replace(decided, statuses=()))
         return decided
 
@@ -223,7 +223,7 @@ class Limiter:
             return None
         self._report(request, decision)
         if decision.limited_by is not None and plan.refund_over_limit:
-            self._refund(updates, counts_of(error, updates), decision.statuses)
+            self._refund(updates, counts_of(error, updates), decision.statuses, int(request.began))
         return decision
 
     def _report(self, request: RequestContext, decision: Decision) -> None:
@@ -244,9 +244,9 @@ class Limiter:
         return decision
 
     def _refund(
-        self, updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
+        self, updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status], now: int
     ) -> None:
-        refund = refund_of(updates, counts, statuses)
+        refund = refund_of(updates, counts, statuses, now)
         if refund:
             self.refunds.refund(refund)
 

@@ -75,12 +75,20 @@ class LocalCounts:
         now: int,
         *,
         in_doubt: bool,
-    ) -> None:
-        """Take back *updates*, which `count` has applied for *check*; the rest is as there."""
+    ) -> list[int]:
+        """Take back *updates*, which `count` has applied for *check*; the rest is as there. Returns the counts after that."""
         refund = algorithm_of(check).refund
+        here = []
         for update, count in zip(updates, counts, strict=True):
-            for refunded in refund([update]):
-                self.counters.update(refunded, now, in_doubt=in_doubt or count is not None)
+            after = None
+            for refunded in refund([update]) or [update.with_amount(0)]:
+                after = self.counters.update(refunded, now, in_doubt=in_doubt or count is not None)
+            here.append(after or 0)
+        return here
+
+    def remaining(self, check: Check, counts: Sequence[int], now: int) -> int:
+        """What remains of this process' part of the limit of *check*, whose counters here stand at *counts*."""
+        return algorithm_of(check).judge(self._share(check), counts, now).limit_remaining
 
     def _share(self, check: Check) -> Check:
         """*check* against this process' part of its limit, rounded up; against the smallest while it is not known.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rls.core.algorithms import algorithm_of, by_check
 from rls.core.check import Status
@@ -14,17 +14,18 @@ from rls.stores.base import CounterStore, counts_of
 
 
 def refund_of(
-    updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status]
+    updates: Sequence[CounterUpdate], counts: Sequence[int | None], statuses: Sequence[Status], now: int
 ) -> list[CounterUpdate]:
     """Updates that undo *updates* of an over-limit request, except those on the limit that it exceeds the most.
 
-    That limit keeps its hits: refunding them would double the writes for a client that keeps trying. Other limits may be
+    The statuses of the others then show what remains with the refund. That limit keeps its hits: refunding them would double the writes for a client that keeps trying. Other limits may be
     exceeded only because of requests like this one, whose hits are about to be refunded.
 
     Args:
         updates: What the request counted.
         counts: The counts after *updates*; None for one that is not known to be counted.
         statuses: One for each check of the request.
+        now: The Unix second in which they were judged.
     """
     checks = [status.check for status in statuses]
     apart = list(zip(by_check(checks, updates), by_check(checks, counts), strict=True))
@@ -35,12 +36,34 @@ def refund_of(
         for status, (_, own) in zip(statuses, apart, strict=True)
     ]
     kept = excess.index(max(excess)) if any(excess) else None
-    refund = []
+    refund: list[CounterUpdate] = []
+    refunded = []
     for i, (check, (taken, own)) in enumerate(zip(checks, apart, strict=True)):
         if taken and i != kept:
             known = [update for update, count in zip(taken, own, strict=True) if count is not None]
             refund += algorithm_of(check).refund(known)
+            if len(known) == len(taken):
+                refunded.append((statuses[i], taken))
+    if refund:
+        _show(refunded, _after(updates, counts, refund), now)
     return refund
+
+
+def _after(
+    updates: Sequence[CounterUpdate], counts: Sequence[int | None], refund: Sequence[CounterUpdate]
+) -> dict[bytes, int]:
+    """Where each counter of a request stands with *refund*, by its key. Of several hits on one the last count holds."""
+    after = {update.key: count for update, count in zip(updates, counts, strict=True) if count is not None}
+    for update in refund:
+        after[update.key] += update.amount
+    return after
+
+
+def _show(refunded: Sequence[tuple[Status, Sequence[CounterUpdate]]], after: Mapping[bytes, int], now: int) -> None:
+    """Let statuses, each with the updates of its check, show what remains where the counters stand *after* the refund."""
+    for status, updates in refunded:
+        counts = [after[update.key] for update in updates]
+        status.limit_remaining = algorithm_of(status.check).judge(status.check, counts, now).limit_remaining
 
 
 class Refunds:
