@@ -214,11 +214,11 @@ class Run:
         self._judge(step, answer, told)
         if "headers" in step:
             assert show_headers(answer) == step["headers"], told
-        metadata = show_metadata(answer)
+        metadata = show_metadata(answer, self._directory)
         if "metadata" in step:
             assert metadata == step["metadata"], told
         if "limited_by" in step:
-            assert metadata.get("rule") == step["limited_by"], told
+            assert metadata.get("name", metadata.get("rule")) == step["limited_by"], told
         if "body" in step:
             body = json.loads(answer.raw_body or b"{}")
             assert {key: body.get(key) for key in step["body"]} == step["body"], told
@@ -263,7 +263,10 @@ def show_status(status: Response.DescriptorStatus) -> Any:
 def show_accounts(status: Status) -> dict[str, Any]:
     """What a response does not show of a status."""
     accounts = {name: getattr(status, name) for name in ("over_limit", "near_limit", "within_limit")}
-    return {**accounts, "amount": status.check.amount, "label": status.check.label}
+    check = status.check
+    is_counted = check.rule is not None or check.limit is not None
+    label = (check.value or check.path) if is_counted else ""
+    return {**accounts, "amount": check.amount, "label": label}
 
 
 def show_headers(answer: Response) -> dict[str, str]:
@@ -271,7 +274,9 @@ def show_headers(answer: Response) -> dict[str, str]:
     return {header.key: header.value for header in answer.response_headers_to_add}
 
 
-def show_metadata(answer: Response) -> dict[str, Any]:
-    """The dynamic metadata as plain values."""
+def show_metadata(answer: Response, directory: Path) -> dict[str, Any]:
+    """The dynamic metadata as plain values; places are those in *directory*."""
     shown: dict[str, Any] = json_format.MessageToDict(answer.dynamic_metadata)
+    if "place" in shown:
+        shown["place"] = shown["place"].removeprefix(f"{directory}/")
     return shown

@@ -54,7 +54,7 @@ async def test_checks_are_counted_and_decided(rules):
         decision = await limiter.check("mesh", {"company_id": "acme"}, {"company_id": "other", "user": "me"}, hits=1)
         assert decision.limited_by is not None
         assert decision.limited_by is decision.statuses[0]
-        assert decision.limited_by.check.rule_label == "per company"
+        assert decision.limited_by.check.policy_name == "per company"
         assert (await limiter.check("elsewhere", {"company_id": "acme"})).code is Code.OK
     assert [event.decision.code for event in events] == [*codes, Code.OVER_LIMIT, Code.OK]
 

@@ -25,11 +25,24 @@ descriptors:
     rate_limit: {unit: year, requests_per_unit: 2}
   - key: internal
     rate_limit: {unlimited: true}
+  - key: user
+    value_to_metric: true
+    rate_limit: {unit: year, requests_per_unit: 1}
 """
-REFUND = {
-    "domain": "mesh",
-    "descriptors": [{"entries": [{"key": "company_id", "value": "acme"}], "isNegativeHits": True}],
-}
+
+
+def asked(key: str, **more: object) -> bytes:
+    """A check in JSON."""
+    return json.dumps({"domain": "mesh", "descriptors": [{"entries": [{"key": key, "value": "x"}], **more}]}).encode()
+
+
+ASKED = (
+    *[asked("company_id", hitsAddend=3)] * 2,
+    asked("company_id", isNegativeHits=True),
+    asked("user"),
+    asked("none"),
+)
+"""Whatever makes a series appear."""
 
 
 def surface() -> str:
@@ -71,7 +84,8 @@ def settings() -> Iterator[str]:
 
 def paths_and_metrics() -> Iterator[str]:
     """Of running servers, one for each kind of backend."""
-    metrics: dict[str, str] = {}
+    types: dict[str, str] = {}
+    labels: dict[str, set[str]] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         token = Path(folder, "token")
         token.write_text("token")
@@ -84,16 +98,19 @@ def paths_and_metrics() -> Iterator[str]:
         for process in processes:
             port = int(process.addresses["http"].rpartition(":")[2])
             shown = {"Authorization": "Bearer token"}
-            ask(port, "/json", shown, method="POST", body=json.dumps(REFUND).encode())
+            for body in ASKED:
+                ask(port, "/json", shown, method="POST", body=body)
             for family in text_string_to_metric_families(process.get("/metrics").body.decode()):
-                labels = sorted({name for sample in family.samples for name in sample.labels} - {"le"})
                 suffix = "_total" if family.type == "counter" else ""
                 if family.name.startswith("rls_"):
-                    metrics.setdefault(family.name, " ".join([family.name + suffix, family.type, *labels]))
+                    name = family.name + suffix
+                    types[name] = family.type
+                    labels.setdefault(name, set()).update(name for sample in family.samples for name in sample.labels)
         for kind in ("http", "admin"):
             listed = processes[0].get("/none", of=kind).body.decode().partition("available: ")[2].rstrip(")\n")
             yield f"{kind}: {listed}"
-    yield from metrics.values()
+    for name, kind in types.items():
+        yield " ".join([name, kind, *sorted(labels[name] - {"le"})])
 
 
 def test_the_surface_has_not_changed() -> None:

@@ -12,7 +12,19 @@ from rich.table import Table
 from examples.demo.clients import Client, Curl, Tally
 from examples.mesh.http import Answer
 
-_LOGGED = ("method", "path", "code", "details", "company_id", "address", "rule", "descriptor", "seconds_until_reset")
+_LOGGED = (
+    "method",
+    "path",
+    "code",
+    "details",
+    "company_id",
+    "address",
+    "rule",
+    "rule_name",
+    "rule_place",
+    "descriptor",
+    "seconds_until_reset",
+)
 _COLOURS = {200: "green", 429: "red"}
 
 

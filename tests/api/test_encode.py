@@ -18,6 +18,7 @@ from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Descriptor, Entry, RateLimit, Unit
 from rls.core.plan import Plan
 from rls.core.rules import Rule
+from rls.errors import SourceLocation
 from rls.printable import percent_encoded, printable
 from rls.proto import rls_pb2
 
@@ -80,7 +81,6 @@ def check(rule: Rule | None, descriptor: Descriptor = NO_ENTRIES, override: Rate
         requests_per_unit=limit.requests_per_unit,
         amount=1,
         window_seconds=limit.window_seconds,
-        label="(override)" if override else "",
     )
 
 
@@ -119,16 +119,16 @@ def expected(decision: Decision, answers: ResponseOptions, modes: Modes) -> rls_
     metadata = dict(request_metadata(decision)) if answers.dynamic_metadata else {}
     limited_by = decision.limited_by
     if limited_by is not None:
-        rule = limited_by.check.rule_label
+        rule = limited_by.check.id("domain")
         if answers.ietf_headers:
             headers.append(Header("Retry-After", str(limited_by.seconds_until_reset)))
         if answers.limited_by_header:
-            headers.append(Header(answers.limited_by_header, percent_encoded(rule)))
+            headers.append(Header(answers.limited_by_header, percent_encoded(rule.path)))
         if answers.problem_json:
             headers.append(Header("Content-Type", "application/problem+json"))
         descriptor = limited_by.check.descriptor.text
         metadata |= {
-            "rule": printable(rule),
+            **{name: printable(text) for name, text in rule.fields.items()},
             "descriptor": printable(descriptor),
             "seconds_until_reset": limited_by.seconds_until_reset,
         }
@@ -176,7 +176,9 @@ def test_lengths_are_protobufs(length: int) -> None:
     assert (message(5, b"x" * length) if length else b"") == header
 
 
-MINUTE = Rule("domain", "company_acme", RateLimit(10, Unit.MINUTE), name="acme")
+MINUTE = Rule(
+    "domain", "company_acme", RateLimit(10, Unit.MINUTE), name="acme", place=SourceLocation("mesh.yaml", 12, 5)
+)
 QUARTER = Rule("domain", "company", RateLimit(10, Unit.MINUTE, 15))
 ACME = Descriptor((Entry("company", "acme"), Entry("path", "/")))
 
@@ -188,7 +190,14 @@ def response(decision: Decision, answers: ResponseOptions) -> rls_pb2.RateLimitR
 def test_a_refusal_always_says_which_rule_refused() -> None:
     """In the dynamic metadata, where Envoy's access log can print it, with no option on."""
     metadata = response(decision_on((check(MINUTE, ACME), 11)), NOTHING).dynamic_metadata
-    assert dict(metadata) == {"rule": "acme", "descriptor": "company=acme,path=/", "seconds_until_reset": 40.0}
+    assert dict(metadata) == {
+        "domain": "domain",
+        "rule": "company_acme",
+        "name": "acme",
+        "place": "mesh.yaml:12",
+        "descriptor": "company=acme,path=/",
+        "seconds_until_reset": 40.0,
+    }
 
 
 @pytest.mark.parametrize("answers", [NOTHING, EVERYTHING])
@@ -232,6 +241,8 @@ def test_a_refusal_can_have_a_body(asked: Check, detail: str, label: str) -> Non
         "status": 429,
         "detail": detail,
         "violated-policies": [label],
+        "domain": "domain",
+        "rule": asked.path,
     }
 
 

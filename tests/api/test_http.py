@@ -1,7 +1,8 @@
 import asyncio
+import gzip
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,15 +47,24 @@ class Served(NamedTuple):
     broken: list[BackendError]
     diagnostics: list[Diagnostic]
 
-    async def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
-        return await self._ask(self.public, path, method, body)
+    async def ask(
+        self, path: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        return await self._ask(self.public, path, method, body, headers)
 
     async def ask_admin(self, path: str, method: str = "GET") -> Answer:
         return await self._ask(self.admin, path, method)
 
-    async def _ask(self, server: HttpListener, path: str, method: str, body: bytes | None = None) -> Answer:
+    async def _ask(
+        self,
+        server: HttpListener,
+        path: str,
+        method: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         port = int(server.address.rpartition(":")[2])
-        return await asyncio.to_thread(ask, port, path, method=method, body=body)
+        return await asyncio.to_thread(ask, port, path, headers, method=method, body=body)
 
 
 @pytest.fixture
@@ -74,7 +84,9 @@ async def served() -> AsyncIterator[Served]:
     readiness = Readiness(EnforcementState(lambda: 0.0), health, ping, needs_backend=True)
     await readiness.poll()
     public = HttpListener(
-        public_app(Service(limiter), readiness, lambda: problems, lambda: METRICS, "text/plain; version=0.0.4"),
+        public_app(
+            Service(limiter), readiness, lambda: problems, lambda accept: (f"text/plain; accept={accept}", METRICS)
+        ),
         "127.0.0.1:0",
     )
     admin = HttpListener(admin_app(lambda: limiter.rules), "127.0.0.1:0")
@@ -149,7 +161,33 @@ async def test_it_lives_but_is_not_ready_while_it_drains(served) -> None:
 async def test_metrics_come_whole(served) -> None:
     answer = await served.ask("/metrics")
     assert answer.body == b"".join(METRICS)
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "content-encoding" not in answer.headers
+
+
+async def test_metrics_come_in_the_form_that_the_scraper_asks_for(served) -> None:
+    answer = await served.ask("/metrics", headers={"Accept": "a/b"})
+    assert answer.headers["content-type"] == "text/plain; accept=a/b"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_gzip"),
+    [
+        ("gzip", True),
+        ("deflate, gzip;q=1.0", True),
+        ("GZIP", True),
+        ("x-gzip;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("br", False),
+        ("", False),
+    ],
+)
+async def test_metrics_are_compressed_for_who_takes_it(served, accepted: str, is_gzip: bool) -> None:
+    answer = await served.ask("/metrics", headers={"Accept-Encoding": accepted})
+    assert answer.headers.get("content-encoding") == ("gzip" if is_gzip else None)
+    assert (gzip.decompress(answer.body) if is_gzip else answer.body) == b"".join(METRICS)
 
 
 async def test_a_check_in_json(served) -> None:
@@ -201,7 +239,7 @@ async def test_the_rules_as_json(served) -> None:
     assert unlimited["replaces"] == ["x"]
     assert (wildcard["requests_per_unit"], wildcard["unit"], wildcard["unit_multiplier"]) == (5, "MINUTE", 2)
     assert (wildcard["shadow_mode"], wildcard["metadata"]) == (True, {"a": [1]})
-    assert (company["domain"], company["path"], company["name"]) == ("domain", "company", "per company")
+    assert (company["domain"], company["rule"], company["name"]) == ("domain", "company", "per company")
 
 
 async def test_no_rules(served) -> None:
@@ -235,7 +273,12 @@ REFUND = json.dumps(
 async def with_token(served: Served, path: Path, *, json_checks: bool = True) -> HttpListener:
     token = JsonToken(path)
     app = public_app(
-        Service(served.limiter), served.readiness, tuple, tuple, "text/plain", json_checks=json_checks, json_token=token
+        Service(served.limiter),
+        served.readiness,
+        tuple,
+        lambda _: ("text/plain", ()),
+        json_checks=json_checks,
+        json_token=token,
     )
     listener = HttpListener(app, "127.0.0.1:0")
     await listener.start()

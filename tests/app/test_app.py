@@ -160,7 +160,7 @@ def test_it_starts_without_redis_and_answers_and_says_so(start, tmp_path) -> Non
     assert {
         "rls_ready 1.0",
         'rls_enforcement_state{state="degraded"} 1.0',
-        'rls_fallback_total{policy="local"} 4.0',
+        'rls_fallback_total{domain="mesh",rule="company_id",policy="local"} 4',
     } <= metrics_of(process)
     assert f'rls_redis_up{{node="redis://127.0.0.1:{redis.port}"}} 0.0' in metrics_of(process)
     with running(redis):

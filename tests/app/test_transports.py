@@ -63,7 +63,7 @@ def test_listeners_show_what_they_know() -> None:
     metrics = Metrics()
     sockets = Sockets(metrics, EnforcementState())
     sockets.http.begin(lambda: 3, 64, ())
-    lines = b"".join(metrics.expose()).decode().splitlines()
+    lines = b"".join(metrics.page()[1]).decode().splitlines()
     assert [line for line in lines if line.startswith(("rls_connections", "rls_cert"))] == [
         'rls_connections{listener="http"} 3.0',
         'rls_connections_limit{listener="http"} 64.0',

@@ -14,6 +14,7 @@ from tests.certs import Authority
 from tests.rls_process import RULES, RlsProcess
 from tests.terminal import HOSTILE, commands, harm
 
+HOSTILE_FIELDS = ("domain", "rule", "name", "place", "descriptor", "on_backend_error")
 MORE = (
     RULES
     + """\
@@ -53,7 +54,7 @@ def test_the_exit_code_tells_ok_from_over_limit(call) -> None:
     assert results[0].stdout.startswith("OK in ")
     assert "2 per year" in results[0].stdout
     assert results[2].stdout.startswith("OVER_LIMIT in ")
-    assert "limited by rule company_id, at descriptor company_id=" in results[2].stdout
+    assert "limited by rule mesh company_id at " in results[2].stdout
     assert "Retry-After: " in results[2].stdout
     assert '"status": 429' in results[2].stdout
 
@@ -284,7 +285,7 @@ class Hostile(grpc.GenericRpcHandler):
         response.statuses.add(code=rls_pb2.RateLimitResponse.OVER_LIMIT)
         for name in ("x-hostile", "::error::x", HOSTILE):
             response.response_headers_to_add.append(base_pb2.HeaderValue(key=name, value=HOSTILE))
-        response.dynamic_metadata.update({"rule": HOSTILE, "descriptor": HOSTILE, "on_backend_error": HOSTILE})
+        response.dynamic_metadata.update(dict.fromkeys(HOSTILE_FIELDS, HOSTILE))
         response.raw_body = HOSTILE.encode() + b"\xff\n ::set-output name=x::y\n"
         return response.SerializeToString()
 

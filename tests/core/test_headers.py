@@ -18,8 +18,7 @@ def status(
     found: Rule | None, remaining: int, reset: int = 30, *, over: bool = False, limit: RateLimit | None = None
 ) -> Status:
     limit = limit or (found.limit if found else None)
-    label = "(override)" if found is None else found.path
-    checked = Check(Descriptor(()), found, limit, label=label)
+    checked = Check(Descriptor(()), found, limit)
     return Status(Code.OVER_LIMIT if over else Code.OK, checked, limit, remaining, reset)
 
 

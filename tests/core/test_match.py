@@ -154,31 +154,31 @@ def test_only_a_wildcard_that_matched_is_shared():
     assert one(items, ("k", "x*"), ("l", "y*")).shared == ("x*", None), "without the flag, each value has its own"
 
 
-def test_the_label_is_the_path():
-    """Without flags, no value of a request is in it."""
+def test_no_value_is_shown_unless_a_rule_asks_for_it():
     found = one([Item("k", "x*", items=[Item("l", limited=True)])], ("k", "xy"), ("l", "1"))
-    assert (found.label, found.has_values) == ("k_x*.l", False)
+    assert (found.rule.path, found.value) == ("k_x*.l", "")
 
 
 @pytest.mark.parametrize(
-    ("item", "value", "label", "has_values"),
+    ("item", "value", "shown"),
     [
-        (Item("k"), "v", "k_v", True),
-        (Item("k"), "", "k", True),
-        (Item("k", "x*"), "xy", "k_xy", True),
-        (Item("k", "x"), "x", "k_x", False),  # a configured value is in the path anyway
-        (Item("k", "x*", share_threshold=True), "xy", "k_x*", False),
+        (Item("k"), "v", "top.k_v"),
+        (Item("k"), "", "top.k"),
+        (Item("k", "x*"), "xy", "top.k_xy"),
+        (Item("k", "x"), "x", ""),  # a configured value is in the path anyway
+        (Item("k", "x*", share_threshold=True), "xy", ""),
     ],
 )
-def test_value_to_metric_puts_the_value_into_the_label(item, value, label, has_values):
-    """At its own level only, where a default or a wildcard matched; a shared counter has one label."""
+def test_value_to_metric_shows_the_value(item, value, shown):
+    """At its own level only, where a default or a wildcard matched; a shared counter has one series."""
     item.value_to_metric = item.limited = True
     found = one([Item("top", items=[item])], ("top", "secret"), ("k", value))
-    assert (found.label, found.has_values) == (f"top.{label}", has_values)
+    assert found.value == shown
+    assert found.rule.path == f"top.{item.text}"
 
 
 @pytest.mark.parametrize(
-    ("item", "value", "label"),
+    ("item", "value", "shown"),
     [
         (Item("k"), "v", "top_t.k_v"),
         (Item("k"), "", "top_t.k_"),
@@ -186,11 +186,11 @@ def test_value_to_metric_puts_the_value_into_the_label(item, value, label, has_v
         (Item("k", "x*", share_threshold=True), "xy", "top_t.k_x*"),
     ],
 )
-def test_detailed_metric_puts_all_keys_and_values_into_the_label(item, value, label):
-    """Of all levels, where it stands on the rule; but a shared counter has one label."""
+def test_detailed_metric_shows_all_keys_and_values(item, value, shown):
+    """Of all levels, where it stands on the rule; but a shared counter has one series."""
     item.detailed_metric = item.limited = True
     found = one([Item("top", items=[item])], ("top", "t"), ("k", value))
-    assert found.label == label
+    assert found.value == shown
 
 
 def test_detailed_metric_above_the_rule_does_nothing():
@@ -198,4 +198,12 @@ def test_detailed_metric_above_the_rule_does_nothing():
     found = one(
         [Item("top", detailed_metric=True, limited=True, items=[Item("k", limited=True)])], ("top", "t"), ("k", "v")
     )
-    assert (found.label, found.has_values) == ("top.k", False)
+    assert (found.rule.path, found.value) == ("top.k", "")
+
+
+def test_values_are_shown_as_they_may_be():
+    """`hide` gets each value that is shown, with its key; an empty one hides nothing."""
+    domain = domain_of([Item("top", items=[Item("k", limited=True, detailed_metric=True)])])
+    found = match(domain, (Entry("top", "t"), Entry("k", "")), lambda key, value: f"<{key} {len(value)}>")
+    assert found is not None
+    assert found.value == "top_<top 1>.k_"

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.core.check import Check
+from rls.core.check import OVERRIDE, Check
 from rls.core.keys import KeyFormat
 from rls.core.model import UINT32_MAX, RateLimit, Unit
-from rls.core.plan import OVERRIDE_LABEL, CountingOptions, Plan, near_limit
+from rls.core.plan import CountingOptions, Plan, near_limit
 from rls.core.rules import Domain, Rule, RuleSet, TrieNode
 from tests.tries import Step, descriptor, plan, request, rule, rule_set
 
@@ -45,7 +45,7 @@ def test_a_rule_that_matches_is_counted() -> None:
         60,
         8,
     )
-    assert (check.label, check.rule_label, check.has_values) == ("company", "company", False)
+    assert (check.path, check.policy_name, check.value) == ("company", "company", "")
 
 
 def test_a_window_of_several_units_is_counted_as_one() -> None:
@@ -94,9 +94,9 @@ def test_values_of_a_shared_wildcard_have_one_counter() -> None:
     assert one.key == other.key == b"r1|domain|path~/v1/*|60|"
 
 
-def test_a_label_may_hold_a_value() -> None:
+def test_a_value_may_be_shown() -> None:
     check = check_of(("tag", "blue"))
-    assert (check.label, check.rule_label, check.has_values) == ("tag_blue", "tag", True)
+    assert (check.path, check.policy_name, check.value) == ("tag", "tag", "tag_blue")
 
 
 @pytest.mark.parametrize("entries", [[("company", "acme")], [("unheard", "of")], [("free", "x")], []])
@@ -104,7 +104,7 @@ def test_an_override_takes_the_place_of_all_rules(entries: list[tuple[str, str]]
     limit = RateLimit(3, Unit.SECOND, 30)
     check = check_of(*entries, limit=limit)
     assert (check.rule, check.limit, check.window_seconds, check.near_limit) == (None, limit, 30, 2)
-    assert (check.label, check.rule_label, check.unlimited) == (OVERRIDE_LABEL, OVERRIDE_LABEL, False)
+    assert (check.path, check.policy_name, check.unlimited) == (OVERRIDE, OVERRIDE, False)
 
 
 def test_an_override_of_equal_length_counts_with_the_rule() -> None:

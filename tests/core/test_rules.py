@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rls.core.match import match
-from rls.core.model import RateLimit, Unit
 from rls.core.rules import Domain, Rule, TrieNode, Wildcard
+from rls.errors import SourceLocation
 from tests.tries import Step, rule, rule_set
 
 # Few letters, so that patterns and values often meet; the others mean something elsewhere.
@@ -52,11 +52,13 @@ def test_wildcards_by_example(pattern, matched, not_matched):
     assert not any(wildcard.matches(value) for value in not_matched)
 
 
-def test_a_rule_is_known_by_its_name_or_else_its_path():
-    """The label is what metrics, logs and answers call it."""
-    limit = RateLimit(1, Unit.SECOND)
-    assert Rule("d", "a.b", limit).label == "a.b"
-    assert Rule("d", "a.b", limit, name="n").label == "n"
+def test_a_rule_has_the_same_names_everywhere():
+    """Those that it lacks are left out, but for the two that it always has."""
+    place = SourceLocation("mesh.yaml", 12, 3)
+    rule = Rule("mesh", "company_id_acme", None, name="acme", place=place)
+    assert rule.id.fields == {"domain": "mesh", "rule": "company_id_acme", "name": "acme", "place": "mesh.yaml:12"}
+    assert str(rule.id) == "mesh company_id_acme (acme) at mesh.yaml:12"
+    assert Rule("", "a", None).id.fields == {"domain": "", "rule": "a"}
 
 
 def test_a_rule_is_itself_and_no_other():

@@ -32,7 +32,7 @@ from tests.scenario import (
 )
 
 Answer: TypeAlias = dict[str, Any]
-OWN_METADATA = ("rule", "descriptor", "seconds_until_reset")
+OWN_METADATA = ("rule", "name", "place", "descriptor", "seconds_until_reset")
 
 _domains = count(1)
 
@@ -225,7 +225,9 @@ class Pair:
             return {"error": error.details()}
         except RlsError as error:
             return {"error": str(error)}
-        metadata = {key: value for key, value in show_metadata(response).items() if key not in OWN_METADATA}
+        metadata = {key: value for key, value in show_metadata(response, Path()).items() if key not in OWN_METADATA}
+        if "descriptors" not in metadata:
+            metadata.pop("domain", None)  # of our own, too
         for descriptor in metadata.get("descriptors", []):
             if "limit" in descriptor:  # protobuf's text format, of which each build has its own white space
                 descriptor["limit"] = re.sub(r"\s+", " ", descriptor["limit"])

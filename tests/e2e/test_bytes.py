@@ -69,7 +69,7 @@ def test_a_header_is_limited(envoy, rls, value: str, address: str) -> None:
     answers = [envoy.get("/users", headers=headers) for _ in range(5)]
     assert statuses(answers) == [200] * 4 + [429]
     shown = value.encode("latin-1").decode("utf-8", "backslashreplace").replace("\\", r"\\")  # as Prometheus writes it
-    assert rls.metric("rls_over_limit_total", rule=f"agent_{shown}") == 1
+    assert rls.metric("rls_over_limit_total", value=f"agent_{shown}") == 1
 
 
 def test_other_descriptors_of_the_request_stay_limited(envoy) -> None:
@@ -87,7 +87,7 @@ def test_the_access_log_names_the_rule_and_envoy_heard_no_error(envoy, rls) -> N
         lambda: [line for line in envoy.access_log() if line["descriptor"] == "user=log\\xff"],
         "the log has the refusal",
     )
-    assert [(line["code"], line["rule"]) for line in lines] == [(429, "per-user")]
+    assert [(line["code"], line["rule_name"]) for line in lines] == [(429, "per-user")]
     limits = envoy.limits()
     assert (limits["error"], limits["failure_mode_allowed"]) == (0, 0)
     assert rls.metric("rls_request_errors_total") == 0

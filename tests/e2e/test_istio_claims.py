@@ -81,7 +81,7 @@ def test_a_company_has_a_counter_of_its_own(counting, claim, text):
         return [line for line in proxy.access_log() if line["address"] == source]
 
     (line,) = wait_for(refused, "the refusal is logged")
-    assert (line["rule"], line["descriptor"]) == ("company", f"company_id={text}")
+    assert (line["rule_name"], line["descriptor"]) == ("company", f"company_id={text}")
 
 
 @pytest.mark.parametrize("claim", OTHERS.values(), ids=OTHERS)

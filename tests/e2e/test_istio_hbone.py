@@ -87,7 +87,7 @@ def test_the_company_is_counted(tunnelled):
     assert [tunnel.request(token).status for _ in range(6)] == [200] * 5 + [429]
 
     def rules():
-        found = [line["rule"] for line in running.access_log() if line["address"] == client]
+        found = [line["rule_name"] for line in running.access_log() if line["address"] == client]
         return found if len(found) == 6 else []
 
     assert wait_for(rules, "its log has all six") == [None] * 5 + ["company"]

@@ -189,10 +189,8 @@ def test_gateway_and_sidecar_log_the_address_and_the_rule_that_refused(istio):
     *passed, refused = at_sidecar
     assert [(line["code"], line["flags"], line["rule"]) for line in passed] == [(200, "-", None)] * 5
     assert (refused["code"], refused["flags"], refused["details"]) == (429, "RL", "request_rate_limited")
-    assert (refused["rule"], refused["descriptor"], refused["company_id"]) == (
-        *("company", f"company_id={company}"),
-        company,
-    )
+    assert (refused["rule"], refused["rule_name"]) == ("company_id", "company")
+    assert (refused["descriptor"], refused["company_id"]) == (f"company_id={company}", company)
     assert refused["seconds_until_reset"] > 0
 
 

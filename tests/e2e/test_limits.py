@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,7 +161,8 @@ def test_the_access_log_names_the_rule_that_refused(mesh, envoy):
     assert refused["code"] == 429
     assert refused["flags"] == "RL"
     assert refused["details"] == "request_rate_limited"
-    assert refused["rule"] == "company"
+    assert (refused["rule"], refused["rule_name"]) == ("company_id", "company")
+    assert re.fullmatch(r".+\.yaml:\d+", refused["rule_place"])
     assert refused["descriptor"] == f"company_id={company}"
     assert refused["seconds_until_reset"] == int(answers[-1].headers["x-ratelimit-reset"])
 

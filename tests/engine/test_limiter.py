@@ -103,11 +103,11 @@ async def test_a_request_under_way_keeps_its_rules() -> None:
     limiter.load(limited(5, "new"))
     backend.go.set()
     old, new = await under_way, await limiter.check(ask("acme"))
-    assert [(status.check.label, status.code) for status in old.statuses] == [
+    assert [(status.check.path, status.code) for status in old.statuses] == [
         ("old", Code.OK),
         ("old", Code.OVER_LIMIT),
     ]
-    assert [(status.check.label, status.limit_remaining) for status in new.statuses] == [("new", 2)]
+    assert [(status.check.path, status.limit_remaining) for status in new.statuses] == [("new", 2)]
 
 
 async def test_every_observer_is_told_what_happens() -> None:

@@ -85,7 +85,7 @@ def shown(found: CpuStat) -> dict[str, float]:
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
-    families = text_string_to_metric_families(b"".join(metrics.expose()).decode())
+    families = text_string_to_metric_families(b"".join(metrics.page()[1]).decode())
     return {
         sample.name: sample.value
         for family in families

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from rls.observe.drops import QUIET_SECONDS, Drops
 from rls.observe.logs import configure
 
-REASONS = ("queued", "late", "shed")
+REASONS = {"queued": ("check", "queued"), "late": ("check", "late"), "shed": ("check", "shed")}
 
 
 class Alarm:

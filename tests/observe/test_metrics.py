@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rls.core.decide import Decision, Modes, decide
 from rls.core.model import Code, RateLimit, Unit
 from rls.core.plan import CountingOptions
-from rls.core.rules import RuleSet
+from rls.core.rules import OnBackendError, RuleSet
 from rls.engine.events import RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.metrics import Metrics
@@ -31,7 +31,8 @@ class Watched:
     """Metrics, and requests that they are told of."""
 
     def __init__(self, rules: RuleSet = RULES, problems: tuple[Diagnostic, ...] = ()) -> None:
-        self.metrics = Metrics(version="1.2.3")
+        self.metrics = Metrics(version="1.2.3", clock=lambda: self.now)
+        self.now = 1000.0
         self.load(rules, problems)
 
     def load(self, rules: RuleSet, problems: tuple[Diagnostic, ...] = (), at: float = 1000.0) -> None:
@@ -42,13 +43,15 @@ class Watched:
         return plan(request(*descriptors, **more), self.rules, CountingOptions())
 
     def decided(self, counts: Sequence[int], *descriptors, seconds: float = 0.0003, modes=None, **more) -> None:
-        decision = decide(self.planned(*descriptors, **more), counts, 1000, modes or Modes())
-        self.metrics.decided(decided(decision, seconds))
+        decision = decide(self.planned(*descriptors, **more), counts, int(self.now), modes or Modes())
+        request = decided(decision, seconds)
+        request.began = self.now
+        self.metrics.decided(request)
 
     def text(self) -> str:
-        return b"".join(self.metrics.expose()).decode()
+        return b"".join(self.metrics.page()[1]).decode()
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """The one sample that has this name and *labels*."""
         found = [
             sample.value
@@ -59,14 +62,24 @@ class Watched:
         assert len(found) == 1, f"{name} {labels}: {found}"
         return found[0]
 
-    def of_rule(self, label: str) -> dict[str, float]:
-        """The numbers of a rule that are not 0."""
+    def of_rule(self, path: str, value: str = "") -> dict[str, float]:
+        """The hits on a rule that are not 0; with *value* those that had it."""
         return {
             sample.name.removeprefix("rls_").removesuffix("_total"): sample.value
             for family in text_string_to_metric_families(self.text())
             for sample in family.samples
-            if sample.labels.get("rule") == label and sample.value
+            if family.type == "counter" and sample.labels.get("rule") == path
+            if sample.labels.get("value", "") == value and sample.value
         }
+
+    def shares(self, path: str = "a") -> tuple[float, ...]:
+        """How much of its limit a rule has reached, in the current period and the last one; empty where that is not shown."""
+        return tuple(
+            sample.value
+            for family in text_string_to_metric_families(self.text())
+            for sample in family.samples
+            if sample.name == "rls_rule_utilization_ratio" and sample.labels["rule"] == path
+        )
 
 
 @pytest.mark.parametrize(
@@ -148,11 +161,13 @@ def test_overrides_share_one_label_of_their_domain() -> None:
     assert watched.of_rule("(override)") == {"hits": 2, "within_limit": 2}
 
 
-def test_a_rule_with_values_in_its_label() -> None:
+def test_a_rule_that_shows_values() -> None:
     watched = Watched()
     watched.decided([1], descriptor(("each", "x")))
     watched.decided([1], descriptor(("each", "y")))
-    assert watched.of_rule("each_x") == watched.of_rule("each_y") == {"hits": 1, "within_limit": 1}
+    assert watched.of_rule("each", "each_x") == watched.of_rule("each", "each_y") == {"hits": 1, "within_limit": 1}
+    assert watched.of_rule("each") == {}
+    assert watched.shares("each") == (0.1, 0)
 
 
 def test_descriptors_without_a_rule_are_counted_by_domain() -> None:
@@ -241,3 +256,143 @@ def test_promtool_finds_nothing_to_complain_about() -> None:
         [promtool, "check", "metrics"], input=watched.text().encode(), capture_output=True, timeout=60, check=False
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_the_names_of_a_rule_and_its_limit() -> None:
+    place = SourceLocation("rules/mesh.yaml", 12, 5)
+    named = rule("a", 20, Unit.HOUR, unit_multiplier=2, name="all of a", place=place)
+    watched = Watched(rule_set({(Step("a"),): named, (Step("free"),): rule("free", None)}))
+    names = {"name": "all of a", "file": "rules/mesh.yaml", "line": "12"}
+    assert watched.value("rls_rule_info", domain="domain", rule="a", **names) == 1
+    assert watched.value("rls_rule_info", domain="domain", rule="free", name="", file="", line="") == 1
+    assert watched.value("rls_rule_limit", domain="domain") == 20, "the other is unlimited"
+    assert watched.value("rls_rule_window_seconds", domain="domain", rule="a") == 7200
+
+
+def test_rules_with_one_path_have_one_series_each() -> None:
+    """Of one of them: a join on domain and rule must find one."""
+    watched = Watched(rule_set({(Step("a_b"),): rule("a_b", 5, name="1"), (Step("a", "b"),): rule("a_b", 7, name="2")}))
+    assert watched.value("rls_rule_info", rule="a_b") == 1
+    assert watched.value("rls_rule_limit", rule="a_b") in (5, 7)
+
+
+def test_with_very_many_rules_those_that_had_hits_are_named(monkeypatch) -> None:
+    monkeypatch.setattr("rls.observe.rule_counters.LONGEST_ZEROS", 1)
+    watched = Watched()
+    watched.decided([1], descriptor(("a", "x")))
+    watched.decided([1], descriptor(("each", "x")))
+    watched.decided([], descriptor(("free", "x")))
+    listed = {
+        sample.labels["rule"]
+        for family in text_string_to_metric_families(watched.text())
+        for sample in family.samples
+        if sample.name == "rls_rule_info"
+    }
+    assert listed == {"a", "each", "free"}, "but not shadow"
+
+
+def test_the_highest_share_of_a_limit_that_a_counter_reached() -> None:
+    watched = Watched()
+    assert watched.shares() == ()
+    for count in (3, 15, 9):
+        watched.decided([count], descriptor(("a", f"{count}")))
+    assert watched.shares() == (0.75, 0)
+    watched.decided([50], descriptor(("a", "15")))
+    assert watched.shares() == (2.5, 0), "above 1 where hits are over the limit"
+    watched.now += 60
+    assert watched.shares() == (0, 2.5)
+    watched.decided([5], descriptor(("a", "x")))
+    assert watched.shares() == (0.25, 2.5)
+    watched.now += 60
+    assert watched.shares() == (0, 0.25)
+    watched.now += 60
+    assert watched.shares() == ()
+
+
+def test_a_scrape_a_minute_sees_the_peak_of_windows_that_are_shorter() -> None:
+    watched = Watched(rule_set({(Step("a"),): rule("a", 10, Unit.SECOND)}))
+    watched.decided([9], descriptor(("a", "x")))
+    watched.now += 10
+    watched.decided([2], descriptor(("a", "x")))
+    assert watched.shares() == (0.9, 0)
+    watched.now += 60
+    assert watched.shares() == (0, 0.9)
+
+
+def test_a_window_without_hits_ends_what_was_reached() -> None:
+    watched = Watched(rule_set({(Step("a"),): rule("a", 10, Unit.HOUR)}))
+    watched.decided([9], descriptor(("a", "x")))
+    watched.now += 2 * 3600
+    watched.decided([1], descriptor(("a", "x")))
+    assert watched.shares() == (0.1, 0)
+
+
+def test_a_new_limit_does_not_change_what_was_reached() -> None:
+    watched = Watched()
+    watched.decided([10], descriptor(("a", "x")))
+    watched.load(rule_set({(Step("a"),): rule("a", 1000)}))
+    watched.decided([11], descriptor(("a", "x")))
+    assert watched.shares() == (0.5, 0)
+    watched.decided([700], descriptor(("a", "x")))
+    assert watched.shares() == (0.7, 0)
+
+
+def test_a_limit_of_0_is_used_up_by_any_hit() -> None:
+    watched = Watched(rule_set({(Step("a"),): rule("a", 0)}))
+    watched.decided([1], descriptor(("a", "x")))
+    assert watched.shares() == (1, 0)
+
+
+def test_hits_that_a_policy_decided_say_nothing_of_shares() -> None:
+    """This process counts for itself then, against a part of the limit."""
+    watched = Watched()
+    one = decide(watched.planned(descriptor(("a", "x"))), [20], 1000, Modes())
+    one.policies = frozenset({OnBackendError.LOCAL})
+    watched.metrics.decided(decided(one, 0.001))
+    assert watched.shares() == ()
+    assert watched.of_rule("a")["hits"] == 1
+
+
+def test_since_when_hits_are_over_the_limit() -> None:
+    watched = Watched()
+    since, last = "rls_rule_over_limit_since_timestamp_seconds", "rls_rule_last_over_limit_timestamp_seconds"
+    watched.decided([1], descriptor(("a", "x")))
+    assert f"{since}{{" not in watched.text()
+    for now in (2000, 2100, 2390.5):
+        watched.now = now
+        watched.decided([30], descriptor(("a", "x")))
+    assert (watched.value(since, rule="a"), watched.value(last, rule="a")) == (2000, 2390.5)
+    watched.now = 2700
+    watched.decided([30], descriptor(("a", "x")))
+    assert (watched.value(since, rule="a"), watched.value(last, rule="a")) == (2700, 2700), "five minutes without any"
+
+
+def test_policy_answers_by_rule() -> None:
+    watched = Watched()
+    one, override = watched.planned(
+        descriptor(("a", "x")), descriptor(("b", "x"), limit=RateLimit(1, Unit.SECOND))
+    ).checks
+    for check in (one, one, override):
+        watched.metrics.by_policy("domain", check, OnBackendError.LOCAL)
+    watched.metrics.by_policy("domain", one, OnBackendError.DENY)
+    assert watched.value("rls_fallback_total", domain="domain", rule="a", policy="local") == 2
+    assert watched.value("rls_fallback_total", domain="domain", rule="a", policy="deny") == 1
+    assert watched.value("rls_fallback_total", domain="domain", rule="(override)", policy="local") == 1
+
+
+def test_the_revision_in_force() -> None:
+    watched = Watched()
+    assert "rls_config_info{" not in watched.text()
+    watched.load(RuleSet(RULES.domains, "0123456789ab"), at=3000.0)
+    assert watched.value("rls_config_info", revision="0123456789ab") == 1
+    assert watched.value("rls_config_loaded_timestamp_seconds") == 3000
+
+
+def test_the_buckets_show_the_goals() -> None:
+    """A check takes 10 ms at most, Redis 5 ms."""
+    watched = Watched()
+    watched.decided([1], descriptor(("a", "x")), seconds=0.006)
+    for le in ("0.001", "0.002", "0.005"):
+        assert watched.value("rls_backend_duration_seconds_bucket", le=le) == 0
+    for le in ("0.01", "0.02"):
+        assert watched.value("rls_check_duration_seconds_bucket", le=le) == 1

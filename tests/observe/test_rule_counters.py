@@ -3,15 +3,18 @@ import pytest
 from rls.core.check import Check
 from rls.core.rules import Rule, RuleSet
 from rls.observe.rule_counters import CountersByRule, escaped
+from rls.observe.rule_lines import rule_lines
 from tests.tries import Step, descriptor, rule, rule_set
 
+NOW = 1_000.0
 
-def labelled(rule: Rule, label: str) -> Check:
-    return Check(descriptor(), rule, rule.limit, 1, label=label, has_values=True)
+
+def valued_check(rule: Rule, value: str) -> Check:
+    return Check(descriptor(), rule, rule.limit, 1, value=value)
 
 
 def lines(counters: CountersByRule, family: str = "hits") -> list[str]:
-    text = b"".join(counters.expose()).decode()
+    text = b"".join(rule_lines(counters, NOW, is_openmetrics=False)).decode()
     return [line for line in text.splitlines() if line.startswith(f"rls_{family}_total")]
 
 
@@ -53,37 +56,30 @@ def test_rules_with_one_label_share_their_numbers() -> None:
     assert lines(counters) == ['rls_hits_total{domain="domain",rule="a_b"} 0']
 
 
-def test_a_value_that_makes_the_label_of_a_rule_shares_its_numbers() -> None:
+def test_a_value_never_makes_the_series_of_a_rule() -> None:
     """Prometheus takes no page that has a series twice, so one client's value would hide all metrics."""
     plain, detailed = rule("a_b"), rule("a")
     counters = CountersByRule()
     counters.load(rule_set({(Step("a", "b"),): plain, (Step("a"),): detailed}))
     counters.by_rule[plain].hits += 2
-    counters.find("domain", labelled(detailed, "a_b")).hits += 3
+    counters.find("domain", valued_check(detailed, "a_b")).hits += 3
     assert lines(counters) == [
-        'rls_hits_total{domain="domain",rule="a_b"} 5',
+        'rls_hits_total{domain="domain",rule="a_b"} 2',
         'rls_hits_total{domain="domain",rule="a"} 0',
+        'rls_hits_total{domain="domain",rule="a",value="a_b"} 3',
     ]
 
 
-def test_values_of_two_rules_that_make_one_label_share_their_numbers() -> None:
+def test_values_of_two_rules_are_told_apart() -> None:
     one, other = rule("a", detailed_metric=True), rule("a_b", detailed_metric=True)
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): one, (Step("a_b"),): other}))
-    counters.find("domain", labelled(one, "a_b_c")).hits += 2
-    counters.find("domain", labelled(other, "a_b_c")).hits += 3
-    assert [line for line in lines(counters) if "a_b_c" in line] == ['rls_hits_total{domain="domain",rule="a_b_c"} 5']
-
-
-def test_a_rule_that_comes_later_takes_over_the_numbers_of_its_label() -> None:
-    detailed, later = rule("a", detailed_metric=True), rule("a_b")
-    counters = CountersByRule()
-    counters.load(rule_set({(Step("a"),): detailed}))
-    counters.find("domain", labelled(detailed, "a_b")).hits += 3
-    counters.load(rule_set({(Step("a"),): detailed, (Step("a", "b"),): later}))
-    counters.by_rule[later].hits += 1
-    counters.find("domain", labelled(detailed, "a_b")).hits += 1
-    assert [line for line in lines(counters) if "a_b" in line] == ['rls_hits_total{domain="domain",rule="a_b"} 5']
+    counters.find("domain", valued_check(one, "a_b_c")).hits += 2
+    counters.find("domain", valued_check(other, "a_b_c")).hits += 3
+    assert lines(counters) == [
+        'rls_hits_total{domain="domain",rule="a",value="a_b_c"} 2',
+        'rls_hits_total{domain="domain",rule="a_b",value="a_b_c"} 3',
+    ]
 
 
 def test_values_of_requests_are_bounded() -> None:
@@ -92,12 +88,12 @@ def test_values_of_requests_are_bounded() -> None:
     counters = CountersByRule(values_per_rule=2)
     counters.load(rule_set({(Step("a"),): valued}))
     for number in range(10):
-        counters.find("domain", labelled(valued, f"a_{number}")).hits += 1
-    counters.find("domain", labelled(valued, "a_1")).hits += 1
+        counters.find("domain", valued_check(valued, f"a_{number}")).hits += 1
+    counters.find("domain", valued_check(valued, "a_1")).hits += 1
     assert lines(counters) == [
-        'rls_hits_total{domain="domain",rule="a_0"} 1',
-        'rls_hits_total{domain="domain",rule="a_1"} 2',
-        'rls_hits_total{domain="domain",rule="a_other"} 8',
+        'rls_hits_total{domain="domain",rule="a",value="a_0"} 1',
+        'rls_hits_total{domain="domain",rule="a",value="a_1"} 2',
+        'rls_hits_total{domain="domain",rule="a",value="_other"} 8',
     ]
 
 
@@ -105,7 +101,7 @@ def test_values_go_with_their_rule() -> None:
     valued = rule("a", detailed_metric=True)
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): valued}))
-    counters.find("domain", labelled(valued, "a_1")).hits += 1
+    counters.find("domain", valued_check(valued, "a_1")).hits += 1
     counters.load(RuleSet())
     assert lines(counters) == []
 
@@ -135,7 +131,7 @@ def test_two_values_never_share_a_series() -> None:
         "\\",
     ]
     for value in values:
-        counters.find("domain", labelled(valued, f"a_{value}")).hits += 1
+        counters.find("domain", valued_check(valued, f"a_{value}")).hits += 1
     found = lines(counters)
     assert len(set(found)) == len(values)
     assert all(line.endswith(" 1") for line in found)
@@ -146,7 +142,7 @@ def test_long_values_that_are_not_utf_8_have_their_own_series() -> None:
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): valued}))
     for end in ("\udcfe", "\udcff"):
-        counters.find("domain", labelled(valued, "\udcff" * 1000 + end)).hits += 1
+        counters.find("domain", valued_check(valued, "\udcff" * 1000 + end)).hits += 1
     assert len(set(lines(counters))) == 2
 
 
@@ -156,7 +152,7 @@ def test_a_long_value_is_short_in_its_label_and_like_no_other() -> None:
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): valued}))
     for end in "xyx":
-        counters.find("domain", labelled(valued, "a_" + "é" * 1_000_000 + end)).hits += 1
+        counters.find("domain", valued_check(valued, "a_" + "é" * 1_000_000 + end)).hits += 1
     found = lines(counters)
     assert [line[-2:] for line in found] == [" 2", " 1"]
     assert all(len(line) < 350 for line in found)

@@ -155,7 +155,7 @@ async def test_answers_and_metrics_are_as_for_any_limit(store: CounterStore, clo
     (status,) = answers[0].statuses
     assert (status.limit_remaining, status.current_limit.name) == (1, "sliding")
     assert status.duration_until_reset.seconds == 60
-    page = b"".join(metrics.expose()).decode()
+    page = b"".join(metrics.page()[1]).decode()
     assert 'rls_hits_total{domain="domain",rule="company"} 18' in page
     assert 'rls_over_limit_total{domain="domain",rule="company"} 8' in page
 

@@ -19,7 +19,7 @@ from rls.core.headers import Header, HeaderNames, ietf_headers, tightest_headers
 from rls.core.metadata import request_metadata
 from rls.core.model import UINT32_MAX, Code, Descriptor, RateLimit
 from rls.core.plan import Plan
-from rls.core.rules import Metadata, MetadataValue
+from rls.core.rules import Metadata, MetadataValue, RuleId
 from rls.printable import percent_encoded, printable
 from rls.transport.grpc_framing import SHORT
 
@@ -27,7 +27,7 @@ _DOUBLE = Struct("<d")
 _VARINTS = tuple(bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(1 << 14))
 _CONTINUED = tuple(bytes([n & 0x7F | 0x80, n >> 7 | 0x80]) for n in range(1 << 14))
 # Bounded in bytes: how long descriptors are is up to clients.
-_REFUSALS = ClockCache[tuple[str, Descriptor], bytes](8 << 20)
+_REFUSALS = ClockCache[tuple[RuleId, Descriptor], bytes](8 << 20)
 _OVERALL = {code: bytes([0x08, code]) for code in Code}
 
 ALLOW_ALL = _OVERALL[Code.OK]
@@ -43,7 +43,7 @@ class ResponseOptions:
     Attributes:
         limit_headers: Names of the reference's three headers; None for none of them.
         ietf_headers: Add `RateLimit-Policy` and `RateLimit` for every limit that applied, and on a refusal `Retry-After`.
-        limited_by_header: On a refusal, name of a header for the label of the rule that refused; "" for none.
+        limited_by_header: On a refusal, name of a header for the path of the rule that refused; "" for none.
         problem_json: On a refusal, an RFC 9457 body.
         dynamic_metadata: The reference's dynamic metadata: the request, and the metadata of the rules that it passed.
     """
@@ -76,8 +76,8 @@ def status_prefix(check: Check) -> bytes:
 def encode(decision: Decision, prefixes: Sequence[bytes], answers: ResponseOptions, modes: Modes) -> bytes:
     """RateLimitResponse for *decision*, whose plan has these status *prefixes*.
 
-    A refusal says in its dynamic metadata which rule refused: `rule`, `descriptor` and `seconds_until_reset`; an answer
-    without all counts says which policies decided: `on_backend_error`.
+    A refusal says in its dynamic metadata which rule refused: `domain`, `rule`, `name` and `place` (see `RuleId`),
+    `descriptor` and `seconds_until_reset`. An answer without all counts says which policies decided: `on_backend_error`.
     """
     parts = [_OVERALL[decision.code]]
     statuses = decision.statuses
@@ -132,12 +132,22 @@ def _rest(decision: Decision, answers: ResponseOptions, modes: Modes) -> bytes:
     limited_by = decision.limited_by
     parts = [message(3, _header(header)) for header in _headers(decision, answers, modes)]
     if limited_by is not None and answers.problem_json:
-        parts.append(message(5, _denied(limited_by) if decision.denied else _problem(limited_by)))
+        parts.append(
+            message(
+                5,
+                _denied(limited_by, decision.plan.domain)
+                if decision.denied
+                else _problem(limited_by, decision.plan.domain),
+            )
+        )
     metadata = b""
     if answers.dynamic_metadata:
-        metadata = _struct_fields(request_metadata(decision))
+        asked = dict(request_metadata(decision))
+        if limited_by is not None:
+            del asked["domain"]  # it follows
+        metadata = _struct_fields(asked)
     if limited_by is not None:
-        metadata += _refusal(limited_by.check) + _map_entry(
+        metadata += _refusal(limited_by.check, decision.plan.domain) + _map_entry(
             "seconds_until_reset", b"\x11" + _DOUBLE.pack(limited_by.seconds_until_reset)
         )
     if decision.policies:
@@ -205,7 +215,7 @@ def _headers(decision: Decision, answers: ResponseOptions, modes: Modes) -> Iter
     if answers.ietf_headers:
         yield Header("Retry-After", str(limited_by.seconds_until_reset))
     if answers.limited_by_header:
-        yield Header(answers.limited_by_header, percent_encoded(limited_by.check.rule_label))
+        yield Header(answers.limited_by_header, percent_encoded(limited_by.check.path))
     if answers.problem_json:
         yield Header("Content-Type", "application/problem+json")
 
@@ -214,21 +224,22 @@ def _header(header: Header) -> bytes:
     return message(1, header.name.encode()) + message(2, header.value.encode())
 
 
-def _refusal(check: Check) -> bytes:
+def _refusal(check: Check, domain: str) -> bytes:
     """The part of a refusal's metadata that does not change with time."""
-    key = check.rule_label, check.descriptor
+    rule = check.id(domain)
+    key = rule, check.descriptor
     encoded = _REFUSALS.get(key)
     if encoded is None:
-        encoded = _struct_fields({"rule": printable(check.rule_label), "descriptor": printable(check.descriptor.text)})
+        texts = rule.fields | {"descriptor": check.descriptor.text}
+        encoded = _struct_fields({name: printable(text) for name, text in texts.items()})
         # Beside the bytes, the descriptor is kept, which holds the same text.
         _REFUSALS.put(key, encoded, 3 * len(encoded) + 1000)
     return encoded
 
 
-def _problem(limited_by: Status) -> bytes:
+def _problem(limited_by: Status, domain: str) -> bytes:
     limit = limited_by.limit
     assert limit is not None
-    label = printable(limited_by.check.rule_label)
     window = (
         f"{limit.unit_multiplier} {limit.unit.name.lower()}s" if limit.unit_multiplier > 1 else limit.unit.name.lower()
     )
@@ -238,18 +249,22 @@ def _problem(limited_by: Status) -> bytes:
         "status": 429,
         "detail": f"The limit of {limit.requests_per_unit} requests per {window} is used up; "
         f"it is reset in {limited_by.seconds_until_reset} s.",
-        "violated-policies": [label],
+        "violated-policies": [printable(limited_by.check.policy_name)],
+        "domain": printable(domain),
+        "rule": printable(limited_by.check.path),
     }
     return json.dumps(body).encode()
 
 
-def _denied(limited_by: Status) -> bytes:
+def _denied(limited_by: Status, domain: str) -> bytes:
     """That a policy refused, since nobody knows whether the limit is used up."""
     body = {
         "type": "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
         "title": "Request cannot be satisfied due to temporary server capacity constraints",
         "status": 429,
         "detail": f"Limits cannot be checked at the moment; try again in {limited_by.seconds_until_reset} s.",
+        "domain": printable(domain),
+        "rule": printable(limited_by.check.path),
     }
     return json.dumps(body).encode()
 

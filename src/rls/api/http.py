@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from rls.api.compression import accepts_gzip, gzipped
 from rls.api.json_token import JsonToken
 from rls.api.readiness import Readiness
 from rls.api.service import Service
@@ -36,8 +37,7 @@ def public_app(
     service: Service,
     readiness: Readiness,
     problems: Callable[[], Sequence[Diagnostic]],
-    metrics: Callable[[], Iterable[bytes]],
-    metrics_type: str,
+    metrics: Callable[[str], tuple[str, Iterable[bytes]]],
     *,
     json_checks: bool = True,
     json_token: JsonToken | None = None,
@@ -48,8 +48,8 @@ def public_app(
         service: Answers `/json`.
         readiness: Answers `/readyz`.
         problems: Mistakes in the rules, for which parts of them are not in force.
-        metrics: All metrics, in pieces between which checks are answered.
-        metrics_type: Their content type.
+        metrics: Returns, for an `Accept` header, the content type of the page of all metrics, and the page in pieces
+            between which checks are answered.
         json_checks: Whether there is `/json`.
         json_token: Who may give hits back there; nobody where None.
     """
@@ -63,8 +63,14 @@ def public_app(
     async def healthcheck(_: Request) -> Response:
         return PlainTextResponse("OK") if readiness.ready else Response(status_code=500)
 
-    async def show_metrics(_: Request) -> Response:
-        return StreamingResponse(_cooperatively(metrics()), media_type=metrics_type)
+    async def show_metrics(request: Request) -> Response:
+        content_type, pieces = metrics(request.headers.get("accept", ""))
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        page = _cooperatively(pieces)
+        if accepts_gzip(request.headers.get("accept-encoding", "")):
+            headers["Content-Encoding"] = "gzip"
+            page = gzipped(page)
+        return StreamingResponse(page, headers=headers)
 
     async def check(request: Request) -> Response:
         shown = request.headers.get("authorization")
@@ -183,7 +189,7 @@ def _as_json(rules: Iterable[Rule]) -> Iterator[bytes]:
 def _described(rule: Rule) -> dict[str, object]:
     limit = rule.limit
     known = rule.id
-    described: dict[str, object] = {"domain": known.domain, "path": known.path, "name": known.name}
+    described: dict[str, object] = {"domain": known.domain, "rule": known.path, "name": known.name}
     if limit is None:
         described["unlimited"] = True
     else:

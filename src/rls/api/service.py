@@ -20,7 +20,7 @@ from rls.engine.limiter import Limiter
 from rls.engine.prepared import PreparedCheck, PreparedRequest
 from rls.errors import BackendError, NotLoaded, RequestError
 from rls.proto import rls_pb2
-from rls.transport.base import Shed
+from rls.transport.base import Dropped, Shed
 from rls.transport.status import StatusCode, status_of
 
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -182,7 +182,7 @@ class Service:
             Shed: Too many wait.
         """
         if self._large >= _MOST_LARGE:
-            raise Shed("too many large requests are waiting")
+            raise Shed("too many large requests are waiting", Dropped.LARGE)
         self._large += 1
         encoded: list[bytes] = []
         limiter, ignored = self.limiter, self._ignored(parsed)

@@ -64,6 +64,7 @@ class Engine:
             on_change=on_store_change,
             on_no_room=enforcement.reporter(Reason.NO_ROOM, seconds=HOLD_SECONDS),
             on_refused=enforcement.reporter(Reason.COUNTER_REFUSED, seconds=HOLD_SECONDS),
+            on_decided=metrics.by_policy,
         )
         self.limiter = Limiter(
             self.store,

@@ -14,7 +14,6 @@ from rls.app.transports import Sockets, handlers_of, open_transport
 from rls.app.watching import Watching
 from rls.engine.rulebook import Rulebook
 from rls.observe.handshakes import log_handshakes
-from rls.observe.metrics import CONTENT_TYPE
 from rls.settings import Settings
 from rls.transport.base import ServerReports, Transport
 from rls.transport.http1.listener import HttpListener
@@ -41,7 +40,7 @@ class Listeners:
         watching: Watching,
     ) -> None:
         sockets = Sockets(telemetry.metrics, telemetry.enforcement, log_handshakes(telemetry.log))
-        reports = ServerReports(watching.drops.add, watching.limited, sockets.grpc, sockets.certificate)
+        reports = ServerReports(watching.drops.add, watching.limited, sockets.grpc, sockets.certificate, watching.calls)
         self.grpc: Transport = open_transport(settings, handlers_of(settings, service, health), reports)
         self.all: dict[str, Transport | HttpListener] = {"grpc": self.grpc}
         if settings.http:
@@ -49,8 +48,7 @@ class Listeners:
                 service,
                 readiness,
                 lambda: rulebook.diagnostics,
-                telemetry.metrics.expose,
-                CONTENT_TYPE,
+                telemetry.metrics.page,
                 json_checks=settings.json_checks,
                 json_token=JsonToken(settings.json_token_file) if settings.json_token_file else None,
             )

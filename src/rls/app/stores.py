@@ -12,7 +12,7 @@ from rls.stores.memory import MemoryStore
 from rls.stores.opening import open_store
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.per_second import PerSecondStore
-from rls.stores.redis import Inspection, RedisClusterStore, RedisStore
+from rls.stores.redis import BatchNumbers, Inspection, RedisClusterStore, RedisStore
 from rls.stores.schemes import StoreOptions
 
 
@@ -45,6 +45,7 @@ def open_backend(
     if isinstance(backend, MemoryStore) or not settings.over_limit_cache_size:
         return backend
     cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
+    metrics.register_store("over_limit_cache", settings.over_limit_cache_size, cache.__len__)
     metrics.register_counter(
         "rls_over_limit_cache_hits_total", "Hits over the limit, decided without asking Redis.", lambda: cache.answered
     )
@@ -52,25 +53,54 @@ def open_backend(
 
 
 def _show_nodes(backends: Sequence[RedisStore | RedisClusterStore], inspection: Inspection, metrics: Metrics) -> None:
-    if backends:
-        metrics.register_gauge(
-            "rls_redis_up",
-            "1 while the Redis node is available, else 0.",
-            lambda: {address: int(up) for one in backends for address, up in one.up.items()},
-            "node",
-        )
-        metrics.register_gauge(
-            "rls_clock_skew_seconds",
-            "How far the Redis node's clock is ahead of this one, in seconds.",
-            lambda: inspection.clocks.ahead,
-            "node",
-        )
-        metrics.register_counter(
-            "rls_counter_losses_total",
-            "How often the Redis node turned out to have lost counters.",
-            lambda: inspection.losses.found,
-            "node",
-        )
+    if not backends:
+        return
+    metrics.register_gauge(
+        "rls_redis_up",
+        "1 while the Redis node is available, else 0.",
+        lambda: {address: int(up) for one in backends for address, up in one.up.items()},
+        "node",
+    )
+    metrics.register_gauge(
+        "rls_clock_skew_seconds",
+        "How far the Redis node's clock is ahead of this one, in seconds.",
+        lambda: inspection.clocks.ahead,
+        "node",
+    )
+    metrics.register_counter(
+        "rls_counter_losses_total",
+        "How often the Redis node turned out to have lost counters.",
+        lambda: inspection.losses.found,
+        "node",
+    )
+    metrics.register_counter(
+        "rls_redis_evicted_keys_total",
+        "Keys that the Redis node has evicted.",
+        lambda: inspection.evictions.evicted,
+        "node",
+    )
+
+    def numbers() -> dict[str, BatchNumbers]:
+        return {node.endpoint.address: node.sender.numbers for one in backends for node in one.nodes}
+
+    metrics.register_histograms(
+        "rls_redis_batch_calls",
+        "Calls whose updates went out in one write.",
+        lambda: {address: found.calls for address, found in numbers().items()},
+        "node",
+    )
+    metrics.register_histograms(
+        "rls_redis_queue_seconds",
+        "Time that the first call of a write waited until it was sent, in seconds.",
+        lambda: {address: found.queue_seconds for address, found in numbers().items()},
+        "node",
+    )
+    metrics.register_histograms(
+        "rls_redis_round_trip_seconds",
+        "Time from a write until its replies came, in seconds.",
+        lambda: {address: found.round_trip_seconds for address, found in numbers().items()},
+        "node",
+    )
 
 
 class TtlRefusals:
@@ -97,5 +127,5 @@ def _open(
     jitter = int(settings.expiration_jitter)
     store = open_store(url.reveal(), options, jitter_seconds=jitter, on_ttl_refused=refusals)
     if isinstance(store, MemoryStore):
-        metrics.register_store("memory", store.__len__)
+        metrics.register_store("memory", settings.memory_counters, store.__len__, lambda: store.evicted)
     return store

@@ -12,9 +12,10 @@ from rls.observe.drops import Drops
 from rls.observe.shares import Share
 from rls.settings import Settings
 from rls.stores.redis import Inspection
-from rls.transport.base import Dropped
+from rls.transport.base import Calls, Dropped
 
 _POLL_SECONDS = 1.0
+_SHED = (Dropped.SHED, Dropped.QUEUED, Dropped.LARGE, Dropped.INCOMPLETE)
 _GAVE_UP = (Dropped.EXPIRED, Dropped.LATE, Dropped.CANCELLED)
 
 
@@ -27,6 +28,10 @@ class Watching:
         inspection: Asks the nodes of Redis; run here.
         unanswered: Requests answered with a gRPC error, by cause.
         cpu: Whether the CPU limit stops this process.
+
+    Attributes:
+        drops: Calls that were not decided, or not in time.
+        calls: Where the server says how many calls are in progress.
     """
 
     def __init__(
@@ -43,8 +48,15 @@ class Watching:
         self._inspection = inspection
         self._unanswered = unanswered
         self._concurrency_limit = 0
-        self.drops = Drops(telemetry.log, Dropped, (Dropped.SHED, Dropped.QUEUED), answer=settings.on_overload)
+        reasons = {str(why): (why.kind, why.reason) for why in Dropped}
+        self.drops = Drops(telemetry.log, reasons, _SHED, answer=settings.on_overload)
         self.drops.register(metrics)
+        self.calls = Calls()
+        metrics.register_gauge(
+            "rls_calls_in_progress",
+            "Calls that are whole and not answered.",
+            lambda: self.calls.in_progress(),  # noqa: PLW0108 - which one is known later
+        )
         metrics.register_gauge(
             "rls_concurrency_limit",
             "Maximum of calls in progress; lower while calls wait for the CPU, 0 for no limit.",

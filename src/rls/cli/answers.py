@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -33,9 +33,10 @@ def _print_answer(request: Request, answer: Answer) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     summary = Text.assemble((answer.code, _STYLES.get(answer.code, "")), f" in {answer.seconds * 1000:.1f} ms")
-    if rule := answer.metadata.get("rule"):
-        limited_by = f"; limited by rule {rule}, at descriptor {answer.metadata.get('descriptor')}"
-        summary.append(printable(limited_by))
+    if "rule" in answer.metadata:
+        summary.append(
+            printable(f"; limited by {_rule(answer.metadata)}, at descriptor {answer.metadata.get('descriptor')}")
+        )
     if policies := answer.metadata.get("on_backend_error"):
         summary.append(printable(f"; backend unavailable, decided by on_backend_error: {policies}"))
     if not answer.statuses:
@@ -55,6 +56,15 @@ def _print_answer(request: Request, answer: Answer) -> None:
     if answer.raw_body:
         for line in answer.raw_body.decode(errors="surrogateescape").removesuffix("\n").split("\n"):
             console.print(Text(printable_line(line)))
+
+
+def _rule(metadata: Mapping[str, object]) -> str:
+    """The rule that *metadata* names, as a log line has it."""
+    domain, name, place = metadata.get("domain"), metadata.get("name"), metadata.get("place")
+    text = f"rule {metadata['rule']}"
+    if domain:
+        text = f"rule {domain} {metadata['rule']}"
+    return text + (f" ({name})" if name else "") + (f" at {place}" if place else "")
 
 
 def _cells(status: DescriptorAnswer) -> tuple[str, str, str]:

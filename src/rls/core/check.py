@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rls.core.model import FIXED_WINDOW, Code, Descriptor, RateLimit
-from rls.core.rules import Rule
+from rls.core.rules import Rule, RuleId
+
+OVERRIDE = "(override)"
+"""The path of what stands for a rule where a request brings a limit."""
 
 
 @dataclass(slots=True)
@@ -21,8 +24,7 @@ class Check:
         key: Counter key without its window's start.
         window_seconds: Length of the window.
         near_limit: Count above which hits are near the limit.
-        label: Metric label of the rule.
-        has_values: Whether *label* holds values of the request.
+        value: See `Match.value`.
         algorithm: Of *limit*; see `rls.core.algorithms`.
         index: Which descriptor of the request it belongs to, from 0 on. A descriptor may have several checks.
         rule_id: `CounterUpdate.rule` of its counters.
@@ -37,8 +39,7 @@ class Check:
     key: bytes = b""
     window_seconds: int = 1
     near_limit: int = 0
-    label: str = ""
-    has_values: bool = False
+    value: str = ""
     algorithm: str = FIXED_WINDOW
     index: int = 0
     rule_id: str = ""
@@ -50,9 +51,18 @@ class Check:
         return self.rule is not None and self.rule.limit is None
 
     @property
-    def rule_label(self) -> str:
-        """What users know its rule by."""
-        return self.label if self.rule is None else self.rule.label
+    def path(self) -> str:
+        """`RuleId.path` of what it is checked against."""
+        return OVERRIDE if self.rule is None else self.rule.path
+
+    @property
+    def policy_name(self) -> str:
+        """What clients know its limit by, in fields such as `RateLimit-Policy`: the rule's name, else its path."""
+        return OVERRIDE if self.rule is None else self.rule.name or self.rule.path
+
+    def id(self, domain: str) -> RuleId:
+        """What it is checked against in *domain*."""
+        return RuleId(domain, OVERRIDE) if self.rule is None else self.rule.id
 
     def at(self, index: int) -> Check:
         """The same check of the descriptor at *index*."""
@@ -65,8 +75,7 @@ class Check:
             self.key,
             self.window_seconds,
             self.near_limit,
-            self.label,
-            self.has_values,
+            self.value,
             self.algorithm,
             index,
             self.rule_id,

@@ -62,7 +62,7 @@ def ietf_headers(statuses: Sequence[Status]) -> list[Header]:
         limit = status.limit
         if limit is None:
             continue
-        name = _unused(percent_encoded(status.check.rule_label).translate(_SF_ESCAPES), names)
+        name = _unused(percent_encoded(status.check.policy_name).translate(_SF_ESCAPES), names)
         names.add(name)
         policies.append(f'"{name}";q={limit.requests_per_unit};w={limit.window_seconds}')
         limits.append(f'"{name}";r={status.limit_remaining};t={status.seconds_until_reset}')

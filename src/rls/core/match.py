@@ -7,12 +7,20 @@ rule is that of the node where the last entry ends.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 from rls.core.model import Entry
 from rls.core.rules import Domain, Rule, TrieNode
 
 _new = tuple.__new__
+Hide: TypeAlias = Callable[[str, str], str]
+"""Takes a key and its value, and returns what may be shown of the value."""
+
+
+def as_it_is(key: str, value: str) -> str:  # noqa: ARG001 - see `Hide`
+    """*value*: all of it may be shown."""
+    return value
 
 
 class Match(NamedTuple):
@@ -21,19 +29,17 @@ class Match(NamedTuple):
     Attributes:
         rule: The rule.
         shared: For each entry the wildcard's text where all values of that wildcard share one counter, else None.
-        label: The rule's metric label: its path, with values of the request only where `detailed_metric` or
-            `value_to_metric` ask for them.
-        has_values: Whether the label holds values of the request, so that a subscriber must bound their number.
+        value: The rule's path with values of the request, where `detailed_metric` or `value_to_metric` ask for them; else
+            "". Clients choose it, so a subscriber must bound the number of those that it keeps.
     """
 
     rule: Rule
     shared: tuple[str | None, ...]
-    label: str
-    has_values: bool
+    value: str
 
 
-def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
-    """Find the rule for *entries*; None where none applies."""
+def match(domain: Domain, entries: tuple[Entry, ...], hide: Hide = as_it_is) -> Match | None:
+    """Find the rule for *entries*; None where none applies. *hide* is for `Match.value`."""
     node = domain.root
     steps: list[tuple[TrieNode, str | None]] = []
     plain = True
@@ -49,10 +55,11 @@ def match(domain: Domain, entries: tuple[Entry, ...]) -> Match | None:
     if rule is None:
         return None
     if plain and not rule.detailed_metric:
-        return _new(Match, (rule, (None,) * len(steps), rule.path, False))
+        return _new(Match, (rule, (None,) * len(steps), ""))
     shared = tuple(pattern if step.share_threshold else None for step, pattern in steps)
-    label, has_values = _label(rule, steps, entries, shares=any(pattern is not None for pattern in shared))
-    return Match(rule, shared, label, has_values)
+    return Match(
+        rule, shared, _value(rule, steps, entries, hide, shares=any(pattern is not None for pattern in shared))
+    )
 
 
 def _step(node: TrieNode, entry: Entry) -> tuple[TrieNode, str | None] | None:
@@ -72,10 +79,10 @@ def _step(node: TrieNode, entry: Entry) -> tuple[TrieNode, str | None] | None:
     return None if child is None else (child, "")
 
 
-def _label(
-    rule: Rule, steps: list[tuple[TrieNode, str | None]], entries: tuple[Entry, ...], *, shares: bool
-) -> tuple[str, bool]:
-    """The label, and whether it holds values; *shares*: whether a wildcard on the way shares its counter."""
+def _value(
+    rule: Rule, steps: list[tuple[TrieNode, str | None]], entries: tuple[Entry, ...], hide: Hide, *, shares: bool
+) -> str:
+    """See `Match.value`; *shares*: whether a wildcard on the way shares its counter."""
     # As in the reference: an empty value leaves its underscore only where no wildcard on the way is shared.
     underscore = rule.detailed_metric and not shares
     parts = []
@@ -87,5 +94,6 @@ def _label(
             parts.append(step.text)
         else:
             has_values = True
-            parts.append(f"{entry.key}_{entry.value}" if entry.value or underscore else entry.key)
-    return ".".join(parts), has_values
+            value = hide(*entry) if entry.value else ""
+            parts.append(f"{entry.key}_{value}" if value or underscore else entry.key)
+    return ".".join(parts) if has_values else ""

@@ -8,13 +8,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from rls.core.check import Check
+from rls.core.check import OVERRIDE, Check
 from rls.core.keys import CounterKeys, KeyFormat
-from rls.core.match import match
+from rls.core.match import Hide, as_it_is, match
 from rls.core.model import FIXED_WINDOW, UINT32_MAX, Descriptor, RateLimit, Request
 from rls.core.rules import Domain, Rule, RuleId, RuleSet
 
-OVERRIDE_LABEL = "(override)"
 MOST_ADDED = UINT32_MAX + 1
 """Hits that one check adds at most: over every limit, and no two billion of them overflow a counter in Redis (int64)."""
 MOST_GIVEN_BACK = 2**63 - 1
@@ -30,12 +29,14 @@ class CountingOptions:
         key_format: How counters are named.
         key_prefix: Put before every counter's key.
         refund_over_limit: Whether a request over a limit gets its hits on its other limits back; a domain may differ.
+        hide: What metrics show of values of requests.
     """
 
     near_limit_ratio: float = 0.8
     key_format: KeyFormat = KeyFormat.V1
     key_prefix: str = ""
     refund_over_limit: bool = False
+    hide: Hide = as_it_is
 
 
 @dataclass(slots=True)
@@ -160,15 +161,15 @@ class DomainPlanner:
             # ratelimit.proto: RateLimitDescriptor.limit. The rules are not asked: an override holds for whatever its domain
             # is sent.
             shared: Sequence[str | None] = (None,) * len(descriptor.entries)
-            rule, label, has_values = None, OVERRIDE_LABEL, False
-            _, window_seconds, near_limit, rule_id = self._known(limit, OVERRIDE_LABEL)
+            rule, value = None, ""
+            _, window_seconds, near_limit, rule_id = self._known(limit, OVERRIDE)
         else:
-            found = match(self._domain, descriptor.entries)
+            found = match(self._domain, descriptor.entries, self._counting.hide)
             if found is None:
                 return Check(descriptor, index=index)
-            rule, shared, label, has_values = found
+            rule, shared, value = found
             if rule.limit is None:
-                return Check(descriptor, rule, label=label, has_values=has_values, index=index)
+                return Check(descriptor, rule, value=value, index=index)
             known = self.known.get(rule)
             if known is None:
                 known = self.known[rule] = self._known(rule.limit, rule.path)
@@ -189,8 +190,7 @@ class DomainPlanner:
             self._keys.key(descriptor.entries, shared, window_seconds),
             window_seconds,
             near_limit,
-            label,
-            has_values,
+            value,
             limit.algorithm,
             index,
             rule_id,

@@ -53,6 +53,12 @@ class RuleId(NamedTuple):
         """`file:line` of its descriptor; "" where the rule comes from no file."""
         return f"{self.place.file}:{self.place.line}" if self.place else ""
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """What JSON, logs and metadata say of it: `domain`, `rule`, and `name` and `place` where it has them."""
+        found = {"domain": self.domain, "rule": self.path, "name": self.name, "place": self.where}
+        return {key: text for key, text in found.items() if text or key in ("domain", "rule")}
+
     def __str__(self) -> str:
         name = f" ({self.name})" if self.name else ""
         return f"{self.domain} {self.path}{name}" + (f" at {self.where}" if self.place else "")
@@ -90,11 +96,6 @@ class Rule:
     def id(self) -> RuleId:
         """What the rule is called."""
         return RuleId(self.domain, self.path, self.name, self.place)
-
-    @property
-    def label(self) -> str:
-        """What users know the rule by: its name, else its path."""
-        return self.name or self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from rls.core.check import Status
 from rls.core.decide import Decision
 from rls.core.plan import Plan
-from rls.core.rules import RuleSet
+from rls.core.rules import OnBackendError, RuleSet
 from rls.engine.changes import Changes
 from rls.errors import Diagnostic
 from rls.slices import Steps
@@ -74,11 +74,19 @@ class StoreFailed(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A slice of a request of many descriptors was judged. `Observer.decided` says what became of the whole."""
+    """A slice of a request of many descriptors was judged. `Observer.decided` says what became of the whole.
+
+    Attributes:
+        request: The whole.
+        plan: Of the slice.
+        statuses: One for each check of *plan*.
+        policies: See `Decision`.
+    """
 
     request: RequestContext
     plan: Plan
     statuses: Sequence[Status]
+    policies: frozenset[OnBackendError] = frozenset()
 
 
 class RulesLoaded(NamedTuple):

@@ -45,11 +45,11 @@ class FailurePolicies:
         on_change: Called with the reason when the store begins to fail, and with "" when it is back.
         on_no_room: Called with a text for each request with a counter for which there is no room.
         on_refused: Called with a text for each request with a counter that the store refuses, although it counts others.
+        on_decided: Called for each check that a policy decides, with its domain and the policy.
 
     Attributes:
         default: See above.
         reason: Why the store fails; "" while it does not. Where `ping` finds another cause, the reason changes.
-        decided: Checks that were decided so far, by policy.
         no_room: Times that there was no room for a new counter.
         refused: Times that the store refused a counter, but not others.
     """
@@ -65,11 +65,11 @@ class FailurePolicies:
         on_change: Callable[[str], None] = lambda _: None,
         on_no_room: Callable[[str], None] = lambda _: None,
         on_refused: Callable[[str], None] = lambda _: None,
+        on_decided: Callable[[str, Check, OnBackendError], None] = lambda *_: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.default = default
         self.reason = ""
-        self.decided = dict.fromkeys(map(str, OnBackendError), 0)
         self._sent = self._lost = 0
         self.no_room = 0
         self.refused = 0
@@ -79,6 +79,7 @@ class FailurePolicies:
         self._on_change = on_change
         self._on_no_room = on_no_room
         self._on_refused = on_refused
+        self._on_decided = on_decided
         self._clock = clock
         self._failures = 0
         self._timed_out = False
@@ -116,14 +117,18 @@ class FailurePolicies:
             for check, (_, counts) in zip(checks, apart, strict=True)
         ]
         if ERROR in policies:
-            self.decided[ERROR] += policies.count(ERROR)
+            for check, policy in zip(checks, policies, strict=True):
+                if policy is ERROR:
+                    self._on_decided(plan.domain, check, ERROR)
             return None
         statuses = []
         for i, (check, (_, counts)) in enumerate(zip(checks, apart, strict=True)):
             policy = policies[i]
             if policy is not None:
-                status, policies[i] = self._by_policy(policy, check, counts, now, in_doubt=error.in_doubt)
+                status, decided_by = self._by_policy(policy, check, counts, now, in_doubt=error.in_doubt)
                 statuses.append(status)
+                policies[i] = decided_by
+                self._on_decided(plan.domain, check, decided_by)
             elif counts:
                 known = [count for count in counts if count is not None]  # all of them, or a policy would decide
                 statuses.append(algorithm_of(check).judge(check, known, now))
@@ -161,7 +166,6 @@ class FailurePolicies:
         elif policy is ALLOW:
             status = _allow(check, now)
         decided_by = DENY if status is None else policy
-        self.decided[decided_by] += 1
         return status or _deny(check, now), decided_by
 
     def _report_no_room(self, text: str) -> None:

@@ -190,7 +190,7 @@ class Limiter:
             updates = PreparedRequest(planned).at(int(began))
             counts, decision = await self._judge(request, planned, updates)
             whole.add(updates, counts, decision)
-            judged = Judged(request, planned, decision.statuses)
+            judged = Judged(request, planned, decision.statuses, decision.policies)
             take(judged)
             for on_judged in self._on_judged:
                 on_judged(judged)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from rls.observe.metrics import Metrics, Number
+from rls.observe.families import Number
+from rls.observe.metrics import Metrics
 
 
 class Connections(Protocol):

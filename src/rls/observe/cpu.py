@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rls.observe.metrics import Metrics, Number
+from rls.observe.families import Number
+from rls.observe.metrics import Metrics
 
 
 class Throttling(NamedTuple):

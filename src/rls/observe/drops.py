@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 
 from rls.observe.logs import Log
 from rls.observe.metrics import Metrics
@@ -17,7 +17,7 @@ class Drops:
     """Counts dropped calls by reason. Logs one line when shedding starts and one when it ends, however many calls are shed.
 
     Args:
-        reasons: All reasons.
+        reasons: All reasons, each with its labels: which calls it is about, and what happened to them.
         shed: The reasons of shed calls.
         answer: The answer to shed calls, for the log.
         call_later: Calls a function after some seconds; the running loop's by default.
@@ -30,7 +30,7 @@ class Drops:
     def __init__(
         self,
         log: Log,
-        reasons: Iterable[str],
+        reasons: Mapping[str, tuple[str, str]],
         shed: Collection[str],
         *,
         answer: str,
@@ -38,6 +38,7 @@ class Drops:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = {str(reason): 0 for reason in reasons}
+        self._reasons = {str(reason): labels for reason, labels in reasons.items()}
         self._log = log
         self._shed = frozenset(map(str, shed))
         self._answer = answer
@@ -56,10 +57,15 @@ class Drops:
 
     def register(self, metrics: Metrics) -> None:
         """Add the counts to *metrics*."""
+
+        def read() -> Mapping[tuple[str, ...], int]:
+            return {labels: self.counts[reason] for reason, labels in self._reasons.items()}
+
         metrics.register_counter(
             "rls_dropped_total",
             "Calls rejected under overload, or not answered before their deadline.",
-            lambda: self.counts,
+            read,
+            "class",
             "reason",
         )
 

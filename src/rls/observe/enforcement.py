@@ -16,6 +16,11 @@ def register_enforcement_metrics(metrics: Metrics, enforcement: EnforcementState
         "state",
     )
     metrics.register_gauge(
+        "rls_enforcement_state_since_timestamp_seconds",
+        "When the current enforcement state began, in Unix seconds.",
+        lambda: enforcement.since,
+    )
+    metrics.register_gauge(
         "rls_enforcement_reason_since_timestamp_seconds",
         "When this reason began, in Unix seconds; 0 while it does not apply.",
         lambda: {str(reason): _since(enforcement, reason) for reason in Reason},

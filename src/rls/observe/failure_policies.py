@@ -13,12 +13,6 @@ def register_failure_policy_metrics(metrics: Metrics, policies: FailurePolicies,
     """Add the numbers of *policies* to *metrics*, and how many *replicas* share the limits."""
     metrics.register_gauge("rls_replicas", "Servers that share the limits, from --replicas; 0 while unknown.", replicas)
     metrics.register_counter(
-        "rls_fallback_total",
-        "Checks decided by on_backend_error instead of a count.",
-        lambda: policies.decided,
-        "policy",
-    )
-    metrics.register_counter(
         "rls_no_room_total",
         "Requests with a new counter for which memory had no room.",
         lambda: policies.no_room,
@@ -28,7 +22,8 @@ def register_failure_policy_metrics(metrics: Metrics, policies: FailurePolicies,
         "Requests with a counter that Redis rejects while it accepts others.",
         lambda: policies.refused,
     )
-    metrics.register_store("fallback", lambda: len(policies.local))
+    counters = policies.local.counters
+    metrics.register_store("fallback", counters.capacity, counters.__len__, lambda: counters.evicted)
     metrics.register_counter(
         "rls_fallback_hits_total",
         "Hits counted in this process while the backend failed: sent to it later, lost, or in doubt.",

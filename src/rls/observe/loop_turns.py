@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from rls.observe.metrics import Durations, Metrics
+from rls.histograms import Histogram
+from rls.observe.metrics import Metrics
 
 EVERY_SECONDS = 0.01
 """Every turn that takes longer is seen. A shorter one is seen with the probability of its share of this."""
@@ -20,7 +21,7 @@ class LoopTurns:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = Durations()
+        self.seconds = Histogram()
         self._clock = clock
 
     async def run(self) -> None:

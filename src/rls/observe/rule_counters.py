@@ -1,38 +1,25 @@
-"""What is counted for each rule: plain numbers, found by rule, bounded in number, written as text without any object.
-
-A metrics library costs about 3 µs for each number that it writes: with a thousand rules every scrape would hold up all
-checks for longer than a check may take. These numbers are written in pieces, between which checks are answered.
-"""
+"""What is counted for each rule: plain numbers, found by rule, and bounded in number whatever clients send."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
-from rls.core.check import Check
-from rls.core.model import to_bytes
-from rls.core.plan import OVERRIDE_LABEL
-from rls.core.rules import Rule, RuleSet
+from rls.core.check import OVERRIDE, Check, Status
+from rls.core.model import RateLimit, to_bytes
+from rls.core.rules import OnBackendError, Rule, RuleSet
 from rls.printable import printable
 from rls.slices import STEP, Steps, chunks, finish
 
 LONGEST_ZEROS = 10_000
-"""With more rules than this, a rule appears with its first hit, not with 0 when it is loaded."""
-LONGEST_LABEL = 256
-"""Characters of a label that holds values of requests: the page of all labels is held in memory."""
+"""With more rules than this, a rule appears with its first hit, not when it is loaded."""
+LONGEST_VALUE = 256
+"""Characters of a label with values of requests: the page of all labels is held in memory."""
 OTHER = "_other"
-_LINES_OF_A_PIECE = 100
-
-FAMILIES = {
-    "hits": "Hits of matched descriptors, including those that the backend failed to count.",
-    "over_limit": "Hits above the limit, including those in shadow mode.",
-    "near_limit": "Hits below the limit but above near_limit_ratio of it.",
-    "within_limit": "Hits of requests within the limit.",
-    "shadow_mode": "Hits above the limit that a rule in shadow mode let pass.",
-    "negative_hits": "Hits that callers refunded with is_negative_hits.",
-    "unlimited": "Hits of rules that are unlimited; they are not counted in the backend.",
-}
-
+SHORTEST_PERIOD = 60
+"""Seconds: a scrape a minute sees what was reached in each period."""
+PAUSE = 300.0
+"""Seconds without a hit over the limit after which the next one begins a new run."""
+_FULL = 1 << 62
 
 _NONE: frozenset[str] = frozenset()
 _LIMITED = frozenset({"hits", "over_limit", "near_limit", "within_limit"})
@@ -40,66 +27,165 @@ _IN_SHADOW = _LIMITED | {"shadow_mode"}
 _UNLIMITED = frozenset({"unlimited"})
 
 
-class RuleCounters:
-    """The numbers of one rule; of several where these share a domain and a label.
+class Hits:
+    """Hits on one rule, or on one rule with one combination of values of requests.
 
     Attributes:
+        labels: Domain, rule and, where it has one, value, as text.
         shown: The families in which it appears with 0 too.
-        revision: The last rule set that has its rule; by an object that is no other's.
-        holders: Rules for whose values it counts.
     """
 
     __slots__ = (
         "_labels",
         "domain",
         "hits",
-        "holders",
-        "label",
         "near_limit",
         "negative_hits",
         "over_limit",
-        "revision",
+        "path",
         "shadow_mode",
         "shown",
         "unlimited",
+        "value",
         "within_limit",
     )
 
-    def __init__(self, domain: str, label: str) -> None:
+    def __init__(self, domain: str, path: str, value: str = "") -> None:
         self.domain = domain
-        self.label = label
+        self.path = path
+        self.value = value
         self.shown = _NONE
-        self.revision: object = None
-        self.holders = 0
         self.hits = self.over_limit = self.near_limit = self.within_limit = 0
         self.shadow_mode = self.negative_hits = self.unlimited = 0
         self._labels = ""
 
     @property
     def labels(self) -> str:
-        """Its labels as text; made when first asked for, not while many rules are loaded."""
+        """Made when first asked for, not while many rules are loaded."""
         if not self._labels:
-            self._labels = f'{{domain="{escaped(self.domain)}",rule="{escaped(self.label)}"}}'
+            value = f',value="{escaped(self.value)}"' if self.value else ""
+            self._labels = f'domain="{escaped(self.domain)}",rule="{escaped(self.path)}"{value}'
         return self._labels
 
 
-class CountersByRule:
-    """The numbers of all rules in force, and of the labels that hold values of requests.
-
-    Args:
-        values_per_rule: Labels with values of requests for each rule; the hits of all others share one label.
+class RuleCounters(Hits):
+    """The numbers of one rule; of several where these share a domain and a path.
 
     Attributes:
-        by_rule: The numbers of each rule whose label is its path.
+        rule: The rule as it is in force; one of several. None for limits that requests bring.
+        is_listed: Whether its limit and its names are shown before its first hit.
+        revision: The last rule set that has its rule; by an object that is no other's.
+        fallback: Checks that were decided by policy, by the policy; None where none was.
+        least: Of all counters in this period, the least that was left of the limit.
+        most: Of all counters in this period, the highest count over the limit; 0 where none was over it.
+        until: When this period ends, in Unix seconds; 0 before the first.
+        since: When the present run of hits over the limit began; 0 before the first.
+        last_over: When a hit was over the limit last; 0 before the first.
+    """
+
+    __slots__ = (
+        "_last",
+        "_limit",
+        "_share",
+        "fallback",
+        "is_listed",
+        "last_over",
+        "least",
+        "most",
+        "revision",
+        "rule",
+        "since",
+        "until",
+    )
+
+    def __init__(self, domain: str, path: str) -> None:
+        super().__init__(domain, path)
+        self.rule: Rule | None = None
+        self.is_listed = False
+        self.revision: object = None
+        self.fallback: dict[OnBackendError, int] | None = None
+        self.least = _FULL
+        self.most = 0
+        self.until = self.since = self.last_over = 0.0
+        # The limit that `least` and `most` are about, and the shares that they do not tell of.
+        self._limit: RateLimit | None = None
+        self._share = self._last = 0.0
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the rule's names and its limit are shown."""
+        return self.is_listed or bool(self.hits or self.until or self.unlimited or self.negative_hits)
+
+    def take(self, rule: Rule, *, first: bool) -> None:
+        """*rule* is in force from now on; *first* if no other with this path is."""
+        if not first:
+            return
+        self.rule = rule
+        if rule.limit != self._limit:
+            self._share = self._current_share()
+            self._limit, self.least, self.most = rule.limit, _FULL, 0
+
+    def reach(self, status: Status, now: float, *, known: bool) -> None:
+        """A hit came to *status*, whose count is that of the store where *known*. `Metrics` has this inlined for the usual case."""
+        if known and now >= self.until:
+            self.begin_period(now, status)
+        if status.over_limit:
+            if known and status.count > self.most:
+                self.most = status.count
+            if now - self.last_over > PAUSE:
+                self.since = now
+            self.last_over = now
+        elif known and status.within_limit and status.limit_remaining < self.least:
+            self.least = status.limit_remaining
+
+    def begin_period(self, now: float, status: Status) -> None:
+        """The period is over, and *status* is the first of the next one."""
+        length = self._period()
+        self._last = self._current_share() if now < self.until + length else 0.0
+        self._share, self.least, self.most = 0.0, _FULL, 0
+        second = int(now)
+        if length > SHORTEST_PERIOD:
+            self.until = second + status.seconds_until_reset
+        else:
+            self.until = second - second % SHORTEST_PERIOD + SHORTEST_PERIOD
+
+    def utilization(self, now: float) -> tuple[float, float]:
+        """The highest share of the limit that a counter reached in the period of the second *now*, and in the one before."""
+        if now < self.until:
+            return self._current_share(), self._last
+        return 0.0, self._current_share() if now < self.until + self._period() else 0.0
+
+    def _period(self) -> int:
+        return SHORTEST_PERIOD if self._limit is None else max(SHORTEST_PERIOD, self._limit.window_seconds)
+
+    def _current_share(self) -> float:
+        limit = self._limit
+        if limit is None:
+            return self._share
+        whole = limit.requests_per_unit
+        share = 0.0 if self.least == _FULL else 1 - self.least / whole if whole else 1.0
+        if self.most:
+            share = max(share, self.most / whole if whole else 1.0)
+        return max(share, self._share)
+
+
+class CountersByRule:
+    """The numbers of all rules in force, and of values of requests.
+
+    Args:
+        values_per_rule: Values that are told apart for each rule; the hits of all others share one label.
+
+    Attributes:
+        by_rule: The numbers of each rule.
+        by_path: The same by domain and path, and those of overrides.
+        by_value: By domain and path, the numbers of each value.
     """
 
     def __init__(self, values_per_rule: int = 1_000) -> None:
         self.by_rule: dict[Rule, RuleCounters] = {}
+        self.by_path: dict[tuple[str, str], RuleCounters] = {}
+        self.by_value: dict[tuple[str, str], dict[str, Hits]] = {}
         self._values_per_rule = values_per_rule
-        self._by_label: dict[tuple[str, str], RuleCounters] = {}
-        self._by_value: dict[tuple[str, str], dict[str, RuleCounters]] = {}
-        # All of these by their labels: a value may make a label that another rule has, or its values, and shares its numbers.
-        self._of_values: dict[tuple[str, str], RuleCounters] = {}
         # What `by_rule` was before, and will be next: a new one of 100,000 rules would be walked by the collector.
         self._spare: dict[Rule, RuleCounters] = {}
         self._prepared: RuleSet | None = None
@@ -113,14 +199,14 @@ class CountersByRule:
     def prepare(self, rules: RuleSet) -> Steps[None]:
         """Keep the numbers of rules that stay, whose domain and path are the same; begin at 0 for new ones.
 
-        In steps, between which hits are counted: there is never a second object for one label.
+        In steps, between which hits are counted: there is never a second object for one rule or value.
         """
         revision = object()
         self._prepared = None
         yield from self._empty_spare()
-        show_zeros = rules.size() <= LONGEST_ZEROS
+        is_listed = rules.size() <= LONGEST_ZEROS
         for number, rule in enumerate(rules.rules()):
-            self._prepare_rule(rule, revision, show_zeros=show_zeros)
+            self._prepare_rule(rule, revision, is_listed=is_listed)
             if number % STEP == 0:
                 yield
         yield from self._drop_others(rules, revision)
@@ -132,94 +218,70 @@ class CountersByRule:
                 self._spare.popitem()
             yield
 
-    def _prepare_rule(self, rule: Rule, revision: object, *, show_zeros: bool) -> None:
+    def _prepare_rule(self, rule: Rule, revision: object, *, is_listed: bool) -> None:
         key = rule.domain, rule.path
-        counters = self._by_label.get(key)
+        counters = self.by_path.get(key)
         if counters is None:
-            counters = self._by_label[key] = self._of_values.get(key) or RuleCounters(*key)
-        if counters.revision is not revision:
-            counters.revision, counters.shown = revision, _NONE
+            counters = self.by_path[key] = RuleCounters(*key)
+        is_first = counters.revision is not revision
+        if is_first:
+            counters.revision, counters.shown, counters.is_listed = revision, _NONE, is_listed
+        counters.take(rule, first=is_first)
         # Where every request brings its own label, the one without a value would stay at 0 for ever.
-        if show_zeros and not rule.detailed_metric:
+        if is_listed and not rule.detailed_metric:
             families = _UNLIMITED if rule.limit is None else _IN_SHADOW if rule.shadow_mode else _LIMITED
             counters.shown = counters.shown | families if counters.shown else families
         self._spare[rule] = counters
 
     def _drop_others(self, rules: RuleSet, revision: object) -> Steps[None]:
         """Forget the numbers of rules that are gone, and of their values."""
-        labels = list(self._by_label)
-        while labels:
+        paths = list(self.by_path)
+        while paths:
             # Not all at the end: many of them are freed with this list.
-            some, labels[-STEP:] = labels[-STEP:], []
-            for domain, label in some:
-                is_override = label == OVERRIDE_LABEL and domain in rules.domains
-                if not is_override and self._by_label[domain, label].revision is not revision:
-                    del self._by_label[domain, label]
+            some, paths[-STEP:] = paths[-STEP:], []
+            for domain, path in some:
+                is_override = path == OVERRIDE and domain in rules.domains
+                if not is_override and self.by_path[domain, path].revision is not revision:
+                    del self.by_path[domain, path]
             yield
-        for key in list(self._by_value):
-            if key in self._by_label:
-                continue
-            domain, _ = key
-            for values in chunks(self._by_value.pop(key).items()):
-                for label, counters in values:
-                    counters.holders -= 1
-                    if not counters.holders:
-                        self._of_values.pop((domain, label), None)
+        for key in [key for key in self.by_value if key not in self.by_path]:
+            values = self.by_value.pop(key)
+            for some_values in chunks(list(values)):
+                for value in some_values:
+                    del values[value]
                 yield
 
-    def find(self, domain: str, check: Check) -> RuleCounters:
-        """The numbers for *check*, which is matched or an override."""
-        rule = check.rule
-        if rule is None or not check.has_values:
-            return self._labelled(domain, check.label, self._by_label)
-        values = self._by_value.setdefault((domain, rule.path), {})
-        own = _shortened(check.label)
-        counters = values.get(own)
+    def of_rule(self, domain: str, check: Check) -> RuleCounters:
+        """The numbers of the rule of *check*, or of overrides, whatever its values."""
+        if check.rule is not None and (known := self.by_rule.get(check.rule)) is not None:
+            return known
+        key = domain, check.path
+        counters = self.by_path.get(key)
         if counters is None:
-            label = own if len(values) < self._values_per_rule else rule.path + OTHER
-            counters = values.get(label)
-            if counters is None:
-                counters = values[label] = self._labelled(domain, label, self._of_values)
-                counters.holders += 1
+            counters = self.by_path[key] = RuleCounters(*key)
         return counters
 
-    def _labelled(self, domain: str, label: str, kept: dict[tuple[str, str], RuleCounters]) -> RuleCounters:
-        """The numbers that have this label; *kept* remembers them."""
-        key = domain, label
-        counters = kept.get(key)
-        if counters is None:
-            counters = kept[key] = self._by_label.get(key) or self._of_values.get(key) or RuleCounters(domain, label)
-        return counters
-
-    def expose(self) -> Iterator[bytes]:
-        """All numbers as Prometheus text, in pieces."""
-        labelled, of_values = list(self._by_label.values()), list(self._of_values.items())
-        for family, documentation in FAMILIES.items():
-            name = f"rls_{family}_total"
-            yield f"# HELP {name} {documentation}\n# TYPE {name} counter\n".encode()
-            for some in chunks(labelled, _LINES_OF_A_PIECE):
-                yield _lines(name, family, some)
-            for values in chunks(of_values, _LINES_OF_A_PIECE):
-                # A value may have made the label of a rule, and shares its numbers, which are written by now.
-                yield _lines(name, family, [one for key, one in values if self._by_label.get(key) is not one])
+    def find(self, domain: str, check: Check) -> Hits:
+        """The hits that *check* counts among: it is matched, or an override."""
+        if not check.value:
+            return self.of_rule(domain, check)
+        values = self.by_value.setdefault((domain, check.path), {})
+        value = _shortened(check.value)
+        found = values.get(value)
+        if found is None:
+            value = value if len(values) < self._values_per_rule else OTHER
+            found = values.get(value)
+            if found is None:
+                found = values[value] = Hits(domain, check.path, value)
+        return found
 
 
-def _lines(name: str, family: str, some: Iterable[RuleCounters]) -> bytes:
-    return "".join(
-        [
-            f"{name}{counters.labels} {number}\n"
-            for counters in some
-            if (number := getattr(counters, family)) or family in counters.shown
-        ]
-    ).encode()
-
-
-def _shortened(label: str) -> str:
-    """*label*, in 256 characters at most; a longer one ends in its SHA-256, so that it is no other's."""
-    if len(label) <= LONGEST_LABEL:
-        return label
-    digest = sha256(to_bytes(label)).hexdigest()
-    return f"{label[: LONGEST_LABEL - len(digest) - 1]}#{digest}"
+def _shortened(value: str) -> str:
+    """*value*, in 256 characters at most; a longer one ends in its SHA-256, so that it is no other's."""
+    if len(value) <= LONGEST_VALUE:
+        return value
+    digest = sha256(to_bytes(value)).hexdigest()
+    return f"{value[: LONGEST_VALUE - len(digest) - 1]}#{digest}"
 
 
 def escaped(text: str) -> str:

@@ -67,10 +67,12 @@ class CounterTable(Generic[Value]):
         windows: Where each counter is, by its key. Callers in a hurry may read it, and change a value that is there.
         holders: The rules that hold counters.
         swept_at: The second of the last sweep.
+        evicted: Counters that have made room for others so far.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.evicted = 0
         self.windows: dict[bytes, Window[Value]] = {}
         self.holders: dict[str, Holder[Value]] = {}
         self.swept_at = 0
@@ -236,4 +238,5 @@ class CounterTable(Generic[Value]):
         for key in oldest:
             del window.open[key], self.windows[key]
         holder.evictable -= len(oldest)
+        self.evicted += len(oldest)
         self._resize(rule, holder, -len(oldest))

@@ -29,6 +29,11 @@ class MemoryStore(CounterStore):
     def __len__(self) -> int:
         return len(self._table)
 
+    @property
+    def evicted(self) -> int:
+        """Counters that have made room for others so far."""
+        return self._table.evicted
+
     def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int]:  # noqa: ARG002 - it never waits
         """Apply *updates* at once; see `CounterStore.submit`.
 

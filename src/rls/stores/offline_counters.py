@@ -23,9 +23,15 @@ class OfflineCounters:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._counters = CounterTable[_Counter](capacity)
+        self._evicted_before = 0
 
     def __len__(self) -> int:
         return len(self._counters)
+
+    @property
+    def evicted(self) -> int:
+        """Counters that have made room for others so far."""
+        return self._evicted_before + self._counters.evicted
 
     def update(self, update: CounterUpdate, now: int, *, in_doubt: bool = False) -> int | None:
         """The count after *update*; None where there is no room for its counter.
@@ -73,6 +79,7 @@ class OfflineCounters:
 
     def clear(self) -> None:
         """Forget all of them."""
+        self._evicted_before = self.evicted
         self._counters = CounterTable(self.capacity)
 
 

@@ -61,6 +61,9 @@ class OverLimitCache(CounterStore):
         self._next: asyncio.TimerHandle | None = None
         self._settling: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        return len(self._over)
+
     def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
         """See `CounterStore.submit`."""
         asked = self._timer()

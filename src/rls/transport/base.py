@@ -18,8 +18,9 @@ class Dropped(StrEnum):
 
     QUEUED: most of its time was over before its turn came. EXPIRED: its deadline had passed before it was begun. LATE: its
     deadline passed while it was being answered. CANCELLED: the caller gave up while it was being answered. SHED: there was
-    no permit for it (see `Permits`), or too many calls were half sent. Calls that are QUEUED, EXPIRED or SHED are not
-    counted.
+    no permit for it (see `Permits`). LARGE: it has many descriptors, and too many such calls wait. INCOMPLETE: too many
+    calls were half sent. STREAM: a streaming call, of which as many are open as may be. Only calls that are LATE or
+    CANCELLED are counted.
     """
 
     QUEUED = "queued"
@@ -27,6 +28,22 @@ class Dropped(StrEnum):
     LATE = "late"
     CANCELLED = "cancelled"
     SHED = "shed"
+    LARGE = "large"
+    INCOMPLETE = "incomplete"
+    STREAM = "stream"
+
+    @property
+    def kind(self) -> str:
+        """Which calls it is about, for metrics."""
+        return self.value if self in _SHED_BY_KIND else "check"
+
+    @property
+    def reason(self) -> str:
+        """What happened to them, for metrics."""
+        return "shed" if self in _SHED_BY_KIND else self.value
+
+
+_SHED_BY_KIND = frozenset({Dropped.LARGE, Dropped.INCOMPLETE, Dropped.STREAM})
 
 
 class Shed(Aborted):
@@ -126,6 +143,17 @@ class CertificateStatus:
         self.on_expired = on_expired
 
 
+class Calls:
+    """The calls of a server, for metrics.
+
+    Attributes:
+        in_progress: Returns how many unary calls are whole and not answered.
+    """
+
+    def __init__(self) -> None:
+        self.in_progress: Callable[[], int] = lambda: 0
+
+
 @dataclass(frozen=True, slots=True)
 class ServerPolicy:
     """How long a server waits.
@@ -174,12 +202,14 @@ class ServerReports:
         on_limit: Called with how many unary calls may be in progress, at first and whenever that changes.
         connections: Where it counts its connections.
         certificate: Where it reports on its certificate.
+        calls: Where it says how many calls are in progress.
     """
 
     on_drop: Callable[[Dropped], None] = lambda _: None
     on_limit: Callable[[int], None] = lambda _: None
     connections: Connections = field(default_factory=Connections)
     certificate: CertificateStatus = field(default_factory=CertificateStatus)
+    calls: Calls = field(default_factory=Calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class IncompleteRequests:
     many, those that have waited longest give way.
 
     Args:
-        on_drop: Called with SHED for each that gives way.
+        on_drop: Called with INCOMPLETE for each that gives way.
 
     Attributes:
         count: How many counted as half sent at the last tick.
@@ -66,7 +66,7 @@ class IncompleteRequests:
                 raise
             task.uncancel()
             if error.code is StatusCode.RESOURCE_EXHAUSTED:
-                self._on_drop(Dropped.SHED)
+                self._on_drop(Dropped.INCOMPLETE)
             raise error from None
         finally:
             self._waiting.pop(task, None)

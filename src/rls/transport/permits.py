@@ -135,10 +135,12 @@ class StreamPermits:
 
     Args:
         max_calls: At one time.
+        on_shed: Called for each call that gets no permit.
     """
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, on_shed: Callable[[], None] = lambda: None) -> None:
         self._max_calls = max_calls
+        self._on_shed = on_shed
         self._by_connection = Counter[object]()
 
     def acquire(self, connection: object) -> None:
@@ -150,6 +152,7 @@ class StreamPermits:
         held, most = self._by_connection, self._max_calls
         total, mine = held.total(), held.get(connection, 0)
         if not has_room(most, total, mine, len(held) or 1):
+            self._on_shed()
             text = f"{total} of at most {most} calls of this method are in progress, {mine} of them on this connection"
             rest = f"; the other {most - total} are for other connections" if total < most else ""
             raise Aborted(StatusCode.RESOURCE_EXHAUSTED, text + rest)

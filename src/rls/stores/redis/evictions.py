@@ -20,11 +20,14 @@ class Evictions:
 
     Args:
         report: Called with a text that names the nodes that evict counters or will soon; "" when none does any more.
+
+    Attributes:
+        evicted: Keys that each node has evicted since it started, by its address; without nodes that did not say.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
-        self._evicted: dict[str, int] = {}
+        self.evicted: dict[str, int] = {}
         self._texts: dict[str, str] = {}
 
     async def query(self, node: Node) -> None:
@@ -37,8 +40,8 @@ class Evictions:
         for command in _COMMANDS:
             info.update(_fields(await node.query(command)))
         address, evicted = node.endpoint.address, int(info["evicted_keys"])
-        has_evicted = evicted > self._evicted.get(address, evicted)
-        self._evicted[address] = evicted
+        has_evicted = evicted > self.evicted.get(address, evicted)
+        self.evicted[address] = evicted
         policy = info.get("maxmemory_policy", "")
         limit = int(info.get("maxmemory", 0))
         is_full = limit > 0 and policy != "noeviction" and int(info["used_memory"]) > _FULL * limit
@@ -58,12 +61,12 @@ class Evictions:
 
     def forget(self, address: str) -> None:
         """Forget the node at *address*."""
-        self._evicted.pop(address, None)
+        self.evicted.pop(address, None)
         self._texts.pop(address, None)
 
     def report(self, addresses: Collection[str]) -> None:
         """Report what was found at *addresses*, and forget all other nodes."""
-        for address in self._evicted.keys() - addresses:
+        for address in self.evicted.keys() - addresses:
             self.forget(address)
         self._report("; ".join(text for _, text in sorted(self._texts.items())))
 

@@ -48,6 +48,7 @@ class Inspection:
 
     Attributes:
         clocks: How far the nodes' clocks are from ours.
+        evictions: How many keys nodes have evicted.
         losses: How often nodes lost counters.
     """
 
@@ -60,8 +61,8 @@ class Inspection:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.clocks = Clocks(on_skew, clock)
-        self._evictions = Evictions(on_evictions)
-        self.losses = Losses(on_lost, self._evictions.evicts, clock)
+        self.evictions = Evictions(on_evictions)
+        self.losses = Losses(on_lost, self.evictions.evicts, clock)
         self._stores: list[Inspected] = []
         self._doubts: dict[Node, int] = {}
 
@@ -82,7 +83,7 @@ class Inspection:
         """Query each node once, and report."""
         nodes = self._nodes()
         self._doubts = {node: node.doubts for node in nodes}
-        for inspector in (self.clocks, self._evictions):
+        for inspector in (self.clocks, self.evictions):
             for node in nodes:
                 try:
                     await inspector.query(node)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from rls.errors import BackendError, TimedOut
+from rls.stores.redis.batch_numbers import BatchNumbers
 from rls.stores.redis.connection import NodeConnection
 from rls.stores.redis.endpoint import NodeOptions
 from rls.stores.redis.pending_batch import PendingBatch
@@ -31,6 +33,7 @@ class Sender:
         next_batch: What the next write will take along.
         in_flight: What was written, and waits for its replies; after its deadline it has failed, and still waits.
         connection: The connection that batches are written to; None while disconnected.
+        numbers: What its batches took.
     """
 
     def __init__(
@@ -53,7 +56,9 @@ class Sender:
         self._on_replies = on_replies
         self._on_late = on_late
         self._timer: asyncio.TimerHandle | None = None
-        self._sent_at = 0.0
+        self.numbers = BatchNumbers()
+        self._scheduled_at = self._sent_at = 0.0
+        self._reported_at = 0.0
 
     @property
     def is_answering(self) -> bool:
@@ -71,6 +76,7 @@ class Sender:
         loop = asyncio.get_running_loop()
         pending = self.next_batch
         pending.is_scheduled = True
+        self._scheduled_at = monotonic()
         if self.connection is not None and self.in_flight is None:
             # Its time begins when it is sent: it waits for nothing but this loop.
             loop.call_soon(self.flush)
@@ -98,6 +104,8 @@ class Sender:
         """The connection is gone, and with it the replies to what is in flight."""
         self._stop_timer()
         self.connection = None
+        if self.in_flight is not None:
+            self.numbers.round_trip_seconds.add(monotonic() - self._sent_at)
         self.in_flight = None
 
     def fail(self, error: BackendError) -> PendingBatch:
@@ -122,7 +130,12 @@ class Sender:
         self.next_batch = PendingBatch(self._address)
         self.in_flight = pending
         if self._options.on_batch is not None:
-            self._sent_at = self._options.clock()
+            self._reported_at = self._options.clock()
+        self._sent_at = monotonic()
+        if self._scheduled_at:
+            self.numbers.queue_seconds.add(self._sent_at - self._scheduled_at)
+            self._scheduled_at = 0.0
+        self.numbers.calls.add(len(pending.waiting) + len(pending.on_done))
         tracker = self._tracker
         tracker.sweep()
         commands = pending.batch.pack(tracker.with_ttl, tracker.seconds_to_live)
@@ -138,6 +151,7 @@ class Sender:
         assert pending is not None
         self._stop_timer()
         self.in_flight = None
+        self.numbers.round_trip_seconds.add(monotonic() - self._sent_at)
         pending.batch.parse_replies(replies)
         self._on_replies(pending)
         if pending.failed is None:
@@ -149,8 +163,8 @@ class Sender:
     def _report(self, pending: PendingBatch, error: str = "") -> None:
         """Report *pending* to the observer of batches, before its calls get their counts."""
         if self._options.on_batch is not None:
-            seconds = self._options.clock() - self._sent_at
-            self._options.on_batch(pending.report(self._sent_at, seconds, error))
+            seconds = self._options.clock() - self._reported_at
+            self._options.on_batch(pending.report(self._reported_at, seconds, error))
 
     def _overdue(self) -> None:
         """The deadline is over. If it was this loop that stood still, the replies may be there, unread: read them first."""

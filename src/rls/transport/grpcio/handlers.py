@@ -50,6 +50,7 @@ class Handlers:
         self._gate = Gate(
             policy.default_deadline, limits.max_concurrency, lambda: self._incomplete.count, reports.on_limit
         )
+        reports.calls.in_progress = lambda: self._gate.in_progress
         self._drain_gate = drain_gate
         self._client_names = SanAllowlist(client_san) if client_san else None
         self._streaming: set[asyncio.Task[object]] = set()
@@ -98,7 +99,7 @@ class Handlers:
         return unary
 
     def _stream(self, path: str, method: ServerStreaming | Bidirectional) -> Behaviour:
-        permits = StreamPermits(method.max_calls)
+        permits = StreamPermits(method.max_calls, lambda: self._on_drop(Dropped.STREAM))
 
         async def stream(_: object, context: Context) -> None:
             failure = None

@@ -33,6 +33,11 @@ class Gate:
         self._answered = 0
 
     @property
+    def in_progress(self) -> int:
+        """Calls in progress, without those that are half sent."""
+        return max(0, self._held - self._incomplete())
+
+    @property
     def is_open(self) -> bool:
         """Whether any call is let in at present: `check` need not be called."""
         return not self._permits.late and self._held < self._permits.free
@@ -45,7 +50,7 @@ class Gate:
         """
         mine, clients = self._by_client.get(client, 0), len(self._by_client) or 1
         seconds = self._default_deadline if seconds is None else seconds
-        if not self._permits.allow(mine, max(0, self._held - self._incomplete()), clients, seconds):
+        if not self._permits.allow(mine, self.in_progress, clients, seconds):
             raise Shed("too many calls are in progress")
 
     @contextlib.contextmanager

@@ -58,6 +58,7 @@ class Hub:
         self.streams = StreamCalls(self.turn, limits.max_message_bytes, clock)
         self.permits = Permits(limits.max_concurrency, policy.default_deadline, on_limit=reports.on_limit, clock=clock)
         self.gate = Gate(self.permits, self.turn)
+        reports.calls.in_progress = lambda: self.gate.in_progress
         self.starts = Starts(self.turn, clock)
         self._lateness = Lateness(lambda _: self.gate.in_progress > 0, clock=clock)
         self.routes = make_routes(service, self.tasks, self.streams, self.gate, self.turn, self.starts)
@@ -66,7 +67,7 @@ class Hub:
         self.limits = ConnectionLimits(
             max_message_bytes=limits.max_message_bytes, max_concurrent_streams=limits.max_concurrent_streams
         )
-        self.memory = Memory(self.limits.held_bytes_of_all, lambda: on_drop(Dropped.SHED))
+        self.memory = Memory(self.limits.held_bytes_of_all, lambda: on_drop(Dropped.INCOMPLETE))
         self.grace = policy.max_connection_age_grace
         self.closed = reports.connections.closed
         self.handshake_failed = reports.connections.handshake_failed

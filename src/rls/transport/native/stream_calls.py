@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from rls.transport.base import Dropped
 from rls.transport.grpc_framing import PREFIX
 from rls.transport.handler import Bidirectional, ServerStreaming, Turn
 from rls.transport.http2 import Receiver, Request, Responder
@@ -34,7 +35,7 @@ class StreamCalls:
 
     def handler(self, method: ServerStreaming | Bidirectional) -> Begin:
         """Serve the calls of *method*."""
-        permits = StreamPermits(method.max_calls)
+        permits = StreamPermits(method.max_calls, lambda: self.turn.on_drop(Dropped.STREAM))
         one_message = isinstance(method, ServerStreaming)
 
         def begin(connection: Responder, stream_id: int, request: Request, now: float) -> Receiver:
