@@ -71,7 +71,7 @@ def test_it_prints_a_command_to_try_and_the_command_works(start) -> None:
     assert tried is not None
     results = [rls(*shlex.split(tried[1])[1:]) for _ in range(3)]
     assert [result.returncode for result in results] == [0, 0, 1]
-    assert "limited by rule company_id" in results[-1].stdout
+    assert "limited by rule mesh company_id at " in results[-1].stdout
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
