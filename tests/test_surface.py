@@ -88,16 +88,26 @@ def paths_and_metrics() -> Iterator[str]:
     labels: dict[str, set[str]] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         token = Path(folder, "token")
-        token.write_text("token")
+        token.write_text("token-of-16-bytes")
         processes = [
             stack.enter_context(
-                RlsProcess(Path(folder), "--backend", backend, "--json-token-file", str(token), rules=RULES, name=name)
+                RlsProcess(
+                    Path(folder),
+                    "--backend",
+                    backend,
+                    "--json-token-file",
+                    str(token),
+                    "--hash-secret-file",
+                    str(token),
+                    rules=RULES,
+                    name=name,
+                )
             )
             for name, backend in (("memory", "memory://"), ("redis", "redis://127.0.0.1:1"))
         ]
         for process in processes:
             port = int(process.addresses["http"].rpartition(":")[2])
-            shown = {"Authorization": "Bearer token"}
+            shown = {"Authorization": "Bearer token-of-16-bytes"}
             for body in ASKED:
                 ask(port, "/json", shown, method="POST", body=body)
             for family in text_string_to_metric_families(process.get("/metrics").body.decode()):

@@ -30,7 +30,7 @@ def test_the_schema_is_a_json_schema() -> None:
 def test_help_lists_the_commands() -> None:
     result = rls("--help")
     assert result.exit_code == 0
-    assert all(command in result.stdout for command in ("serve", "check", "call", "schema", "version"))
+    assert all(command in result.stdout for command in ("serve", "check", "call", "hash", "schema", "version"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from rls import __version__
 from rls.cli import app
 
-COMMANDS = ["serve", "check", "call", "schema", "version"]
+COMMANDS = ["serve", "check", "call", "hash", "schema", "version"]
 PAGES = [[], *([command] for command in COMMANDS)]
 
 
@@ -33,7 +33,7 @@ def test_help_shows_values_and_neither_types_nor_markup(arguments: list[str]) ->
     assert [word for word in ("<", "bool", "None", "[bold]", "[dim]", "TEXT]") if word in text] == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["check"], ["call"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [[], ["check"], ["call"], ["hash"]], ids=" ".join)
 def test_without_arguments_help_is_printed(arguments: list[str]) -> None:
     """On stderr, with the exit code of wrong usage."""
     result = CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments)

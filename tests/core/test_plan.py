@@ -54,6 +54,36 @@ def test_a_window_of_several_units_is_counted_as_one() -> None:
     assert (check.window_seconds, check.key) == (7200, b"r1|domain|company=acme|7200|")
 
 
+def stars(key: str, value: str) -> str:
+    """Hides values of all keys but `tag`."""
+    return value if key == "tag" else f"<{key}{len(value)}>"
+
+
+@pytest.mark.parametrize(
+    ("entries", "limit", "key", "shown"),
+    [
+        ((("company", "acme"),), None, b"r1|domain|company=<company4>|7200|", "company=<company4>"),
+        ((("company", "x" * 500),), None, b"r1|domain|company=<company500>|60|", "company=<company500>"),
+        ((("path", "/v1/a"),), None, b"r1|domain|path~/v1/*|60|", "path=<path5>"),
+        ((("tag", "a"),), None, b"r1|domain|tag=a|60|", "tag=a"),
+        ((("free", "a"),), None, b"", "free=<free1>"),
+        ((("unheard", "of"),), None, b"", "unheard=<unheard2>"),
+        ((("unheard", "of"),), RateLimit(1, Unit.MINUTE), b"r1|domain|unheard=<unheard2>|60|", "unheard=<unheard2>"),
+    ],
+)
+def test_what_stands_for_a_value_is_counted_and_shown(entries, limit, key: bytes, shown: str) -> None:
+    """Rules match the value itself; what follows knows it no more. A counter that values share keeps its name."""
+    (check,) = planned(descriptor(*entries, limit=limit), counting=CountingOptions(hide=stars)).checks
+    (open_check,) = planned(descriptor(*entries, limit=limit)).checks
+    assert check.rule is open_check.rule
+    assert (check.key, check.descriptor.text) == (key, shown)
+
+
+def test_values_of_unknown_domains_are_hidden_too() -> None:
+    found = plan(request(descriptor(("a", "b")), domain="?"), RULES, CountingOptions(hide=stars))
+    assert found.checks[0].descriptor.text == "a=<a1>"
+
+
 @pytest.mark.parametrize("entries", [[("unheard", "of")], [("listed", "x")], [("company", "x"), ("y", "z")], []])
 def test_what_no_rule_matches_is_not_counted(entries: list[tuple[str, str]]) -> None:
     """It keeps its place among the checks, and nothing is sent to the backend for it."""

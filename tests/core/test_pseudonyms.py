@@ -1,5 +1,8 @@
+import hmac
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,22 +12,30 @@ from rls.core.model import to_bytes
 from rls.core.pseudonyms import DIGEST_DIGITS, DIGEST_TAG, Hide, Pseudonyms, plain
 from tests.redis_server import missing
 
+PAGE = Path(__file__).parents[2] / "docs" / "privacy.md"
 SECRET = b"0123456789abcdef"
 # Bytes that are not UTF-8 come as lone surrogates (PEP 383).
 texts = st.text(max_size=8) | st.binary(max_size=6).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 
 
-def test_a_digest_is_what_openssl_computes() -> None:
+def test_a_digest_is_what_openssl_computes(tmp_path: Path) -> None:
     """The recipe of docs/privacy.md, with a tool that is not ours."""
-    openssl = shutil.which("openssl") or missing("needs openssl")
-    said = subprocess.run(
-        [openssl, "dgst", "-sha256", "-mac", "HMAC", "-macopt", f"hexkey:{SECRET.hex()}"],
-        input=b"company_id=acme",
-        capture_output=True,
-        check=True,
-    )
-    expected = said.stdout.decode().split()[-1][:DIGEST_DIGITS]
-    assert Pseudonyms(SECRET).hide("company_id", "acme") == f"hmac:{expected}"
+    if shutil.which("openssl") is None:
+        missing("needs openssl")
+    page = PAGE.read_text()
+    (recipe, printed) = re.findall(r"^\$ (printf .*openssl.*)\n(\w+)$", page, re.MULTILINE)[0]
+    (tmp_path / "secret").write_bytes(SECRET + b"\n")
+    said = subprocess.run(["sh", "-c", recipe], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+    assert said == printed
+    assert Pseudonyms(SECRET).hide("company_id", "acme") == f"hmac:{said}"
+    assert f"\ncompany_id=hmac:{said}\n" in page
+
+
+@given(st.binary(min_size=16, max_size=200), texts, texts.filter(bool))
+def test_a_digest_is_an_hmac(secret: bytes, key: str, value: str) -> None:
+    """Whatever the length of the secret."""
+    expected = hmac.digest(secret, to_bytes(f"{key}={value}"), "sha256").hex()[:DIGEST_DIGITS]
+    assert Pseudonyms(secret).hide(key, value) == DIGEST_TAG + expected
 
 
 def test_digests_stay_the_same_in_every_version() -> None:

@@ -105,7 +105,7 @@ def test_the_start(stage: Stage, redis: RedisServer) -> None:
 
 
 def test_a_stall(tmp_path: Path) -> None:
-    """It is told between two beats of the loop, after it: so it may take some of them to read it twice."""
+    """It holds for one beat of the loop, after the stall: so it may take some of them to read it twice."""
     process = RlsProcess(tmp_path, *JSON)
     try:
         process.wait_until(lambda: process.get("/readyz").status == 200, "its loop turns")

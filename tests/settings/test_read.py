@@ -87,6 +87,20 @@ def test_all_mistakes_at_once(monkeypatch) -> None:
     ]
 
 
+def test_digests_need_a_secret_and_names_of_counters_that_no_other_server_knows(monkeypatch) -> None:
+    assert mistakes(config=["rules"], hash_keys=["a"]) == [
+        "--hash-keys also needs --hash-secret-file (RLS_HASH_SECRET_FILE)"
+    ]
+    monkeypatch.setenv("RLS_KEY_FORMAT", "Compat")
+    (mistake,) = mistakes(config=["rules"], hash_secret_file="secret")
+    assert mistake.startswith("--hash-secret-file needs the key format 'v1', not 'compat' (RLS_KEY_FORMAT): ")
+    monkeypatch.delenv("RLS_KEY_FORMAT")
+    monkeypatch.setenv("RLS_HASH_KEYS", "a, b,,c")
+    assert read({"config": ["rules"], "hash_secret_file": "secret"}).hash_keys == ("a", "b", "c")
+    given = {"config": ["rules"], "hash_secret_file": "secret", "hash_keys": ["a,b", "c"]}
+    assert read(given).hash_keys == ("a", "b", "c")
+
+
 def test_no_bound_on_messages_lies_below_those_that_are_not_measured() -> None:
     """The transport takes shorter ones as they come."""
     (mistake,) = mistakes(config=["rules"], max_message_bytes=SHORT - 1)

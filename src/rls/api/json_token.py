@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
-import stat
 from pathlib import Path
 
 from rls.errors import SettingsError
+from rls.secret_files import read_secret
 
 _LOG = logging.getLogger(__name__)
 _BEARER = "bearer"
-_LONGEST = 4096
 
 
 class JsonToken:
@@ -27,7 +25,7 @@ class JsonToken:
         self._path = path
         self._said = ""
         try:
-            token = _read(path)
+            token = read_secret(path)
         except OSError as error:
             raise SettingsError(f"cannot read the token for /json: {error}") from error
         if not token:
@@ -39,7 +37,7 @@ class JsonToken:
         if scheme.lower() != _BEARER:
             return False
         try:
-            token = await asyncio.to_thread(_read, self._path)
+            token = await asyncio.to_thread(read_secret, self._path)
         except OSError as error:
             if str(error) != self._said:
                 self._said = str(error)
@@ -47,18 +45,3 @@ class JsonToken:
             return False
         self._said = ""
         return bool(token) and hmac.compare_digest(token, shown.strip().encode("latin-1", "replace"))
-
-
-def _read(path: Path) -> bytes:
-    """What is in the file, without the white space around it.
-
-    Raises:
-        OSError: It cannot be read, or is not a regular file, where a read could wait without end.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is not a regular file")
-        return os.read(descriptor, _LONGEST).strip()
-    finally:
-        os.close(descriptor)

@@ -145,7 +145,11 @@ class Service:
                 descriptor = read_descriptor(one)
                 if descriptor is None:
                     return None
-                known = _known_check(descriptor, domain, addend, index)
+                known = (
+                    (planner.unknown(descriptor, index), None, b"")
+                    if domain is None
+                    else _known_check(descriptor, domain, addend, index)
+                )
                 if shared:
                     self._checks.put(key, known, 1_100 + 4 * len(one))
             check, prepared, prefix = known
@@ -226,9 +230,7 @@ class Service:
         return 429 if over else 200, await write_response(response)
 
 
-def _known_check(descriptor: Descriptor, domain: DomainPlanner | None, addend: int, index: int) -> _KnownCheck:
-    if domain is None:
-        return Check(descriptor, index=index), None, b""
+def _known_check(descriptor: Descriptor, domain: DomainPlanner, addend: int, index: int) -> _KnownCheck:
     check = domain.check(descriptor, addend, index)
     if check.limit is None:
         return check, None, b""

@@ -122,7 +122,9 @@ class App:
         self._keep_tasks()
         freeze_garbage_collector()
         addresses = self.listeners.addresses
-        self.log.info("server_started", version=__version__, backend=str(self.settings.backend), **addresses)
+        pseudonyms = self.engine.pseudonyms
+        hashing = {} if pseudonyms is None else {"hash_secret_id": pseudonyms.secret_id}
+        self.log.info("server_started", version=__version__, backend=str(self.settings.backend), **addresses, **hashing)
         started(addresses, self.engine.limiter.rules)
 
     def _keep_listeners(self) -> None:

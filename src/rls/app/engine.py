@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rls.app.hashing import open_pseudonyms, register_hashing_metric
 from rls.app.replicas import Replicas
 from rls.app.stores import open_backend
 from rls.app.telemetry import Telemetry
 from rls.core.decide import Modes
 from rls.core.keys import KeyFormat
 from rls.core.plan import CountingOptions
+from rls.core.pseudonyms import plain
 from rls.core.rules import OnBackendError
 from rls.engine.enforcement import HOLD_SECONDS, Reason
 from rls.engine.events import methods_of, tell_all
@@ -32,11 +34,15 @@ class Engine:
         on_store_change: Called with the reason when the store begins to fail, with "" when it is back.
 
     Attributes:
+        pseudonyms: Hides values of requests; None where they are shown.
         store: Counts.
         replicas: How many servers share the limits.
         policies: Decide while the store fails.
         limiter: Plans, counts and decides.
         rulebook: Puts rules in force.
+
+    Raises:
+        SettingsError: The secret for digests cannot be used.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Engine:
         self._settings = settings
         self._enforcement = enforcement = telemetry.enforcement
         metrics = telemetry.metrics
+        self.pseudonyms = open_pseudonyms(settings.hash_secret_file, settings.hash_keys)
         self.store = open_backend(
             settings,
             metrics,
@@ -75,6 +82,7 @@ class Engine:
                 KeyFormat(settings.key_format),
                 settings.key_prefix,
                 refund_over_limit=settings.refund_over_limit,
+                hide=plain if self.pseudonyms is None else self.pseudonyms.hide,
             ),
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             observers=telemetry.observers,
@@ -82,6 +90,7 @@ class Engine:
         self.rulebook = Rulebook(self.limiter, telemetry.observers)
         self._report_modes()
         register_failure_policy_metrics(metrics, self.policies, lambda: self.replicas.count)
+        register_hashing_metric(metrics, self.pseudonyms)
         register_refund_metrics(metrics, self.limiter.refunds)
 
     async def aclose(self) -> None:

@@ -7,20 +7,13 @@ rule is that of the node where the last entry ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from rls.core.model import Entry
+from rls.core.pseudonyms import Hide, plain
 from rls.core.rules import Domain, Rule, TrieNode
 
 _new = tuple.__new__
-Hide: TypeAlias = Callable[[str, str], str]
-"""Takes a key and its value, and returns what may be shown of the value."""
-
-
-def as_it_is(key: str, value: str) -> str:  # noqa: ARG001 - see `Hide`
-    """*value*: all of it may be shown."""
-    return value
 
 
 class Match(NamedTuple):
@@ -38,11 +31,11 @@ class Match(NamedTuple):
     value: str
 
 
-def match(domain: Domain, entries: tuple[Entry, ...], hide: Hide = as_it_is) -> Match | None:
+def match(domain: Domain, entries: tuple[Entry, ...], hide: Hide = plain) -> Match | None:
     """Find the rule for *entries*; None where none applies. *hide* is for `Match.value`."""
     node = domain.root
     steps: list[tuple[TrieNode, str | None]] = []
-    plain = True
+    is_plain = True
     for entry in entries:
         step = _step(node, entry)
         if step is None:
@@ -50,11 +43,11 @@ def match(domain: Domain, entries: tuple[Entry, ...], hide: Hide = as_it_is) -> 
         steps.append(step)
         node = step[0]
         if node.share_threshold or node.value_to_metric:
-            plain = False
+            is_plain = False
     rule = node.rule
     if rule is None:
         return None
-    if plain and not rule.detailed_metric:
+    if is_plain and not rule.detailed_metric:
         return _new(Match, (rule, (None,) * len(steps), ""))
     shared = tuple(pattern if step.share_threshold else None for step, pattern in steps)
     return Match(

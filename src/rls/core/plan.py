@@ -10,13 +10,15 @@ from typing import Any
 
 from rls.core.check import OVERRIDE, Check
 from rls.core.keys import CounterKeys, KeyFormat
-from rls.core.match import Hide, as_it_is, match
-from rls.core.model import FIXED_WINDOW, UINT32_MAX, Descriptor, RateLimit, Request
+from rls.core.match import match
+from rls.core.model import FIXED_WINDOW, UINT32_MAX, Descriptor, Entry, RateLimit, Request
+from rls.core.pseudonyms import Hide, plain
 from rls.core.rules import Domain, Rule, RuleId, RuleSet
 
 MOST_ADDED = UINT32_MAX + 1
 """Hits that one check adds at most: over every limit, and no two billion of them overflow a counter in Redis (int64)."""
 MOST_GIVEN_BACK = 2**63 - 1
+_new = tuple.__new__
 _FLOAT32 = struct.Struct("<f")
 
 
@@ -29,14 +31,14 @@ class CountingOptions:
         key_format: How counters are named.
         key_prefix: Put before every counter's key.
         refund_over_limit: Whether a request over a limit gets its hits on its other limits back; a domain may differ.
-        hide: What metrics show of values of requests.
+        hide: What stands for values of requests in counter keys and in all that is shown. Matching sees the values.
     """
 
     near_limit_ratio: float = 0.8
     key_format: KeyFormat = KeyFormat.V1
     key_prefix: str = ""
     refund_over_limit: bool = False
-    hide: Hide = as_it_is
+    hide: Hide = plain
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class Plan:
     Attributes:
         domain: The request's domain.
         known: Whether the rules know the domain.
-        checks: One or more for each descriptor, in the order of the descriptors.
+        checks: One or more for each descriptor, in the order of the descriptors. Values in them are hidden already.
         counted: Those of *checks* that count, in their order.
         hits_addend: The request's own addend, 0 where it gave none.
         refund_over_limit: Whether it gets hits back when it is over a limit; see `CountingOptions`.
@@ -91,7 +93,7 @@ class Planner:
         addend = request.hits_addend
         asked = enumerate(request.descriptors, first)
         if domain is None:
-            checks = [Check(descriptor, index=index) for index, descriptor in asked]
+            checks = [self.unknown(descriptor, index) for index, descriptor in asked]
         else:
             checks = [domain.check(descriptor, addend, index) for index, descriptor in asked]
         return self.join(request.domain, checks, addend, replaced)
@@ -121,6 +123,10 @@ class Planner:
             return frozenset()
         found = [match(domain, descriptor.entries) for descriptor in request.descriptors if descriptor.limit is None]
         return {name for one in found if one is not None for name in one.rule.replaces}
+
+    def unknown(self, descriptor: Descriptor, index: int) -> Check:
+        """What the *descriptor* at *index* of a request for a domain comes to that the rules do not know."""
+        return Check(hidden(descriptor, self._counting.hide), index=index)
 
     def caches(self) -> list[dict[Rule, Any]]:
         """What it remembers of rules. Whoever replaces it may empty these step by step, even while requests use it."""
@@ -156,6 +162,7 @@ class DomainPlanner:
 
     def check(self, descriptor: Descriptor, hits_addend: int, index: int = 0) -> Check:
         """What the *descriptor* at *index* comes to in a request with *hits_addend*, before `replaces`."""
+        hide = self._counting.hide
         limit = descriptor.limit
         if limit is not None:
             # ratelimit.proto: RateLimitDescriptor.limit. The rules are not asked: an override holds for whatever its domain
@@ -164,12 +171,12 @@ class DomainPlanner:
             rule, value = None, ""
             _, window_seconds, near_limit, rule_id = self._known(limit, OVERRIDE)
         else:
-            found = match(self._domain, descriptor.entries, self._counting.hide)
+            found = match(self._domain, descriptor.entries, hide)
             if found is None:
-                return Check(descriptor, index=index)
+                return Check(hidden(descriptor, hide), index=index)
             rule, shared, value = found
             if rule.limit is None:
-                return Check(descriptor, rule, value=value, index=index)
+                return Check(hidden(descriptor, hide), rule, value=value, index=index)
             known = self.known.get(rule)
             if known is None:
                 known = self.known[rule] = self._known(rule.limit, rule.path)
@@ -181,6 +188,8 @@ class DomainPlanner:
             amount = min(amount, MOST_GIVEN_BACK if is_negative_hits else MOST_ADDED)
         if is_negative_hits:
             amount = -amount
+        if hide is not plain:
+            descriptor = hidden(descriptor, hide)
         return Check(
             descriptor,
             rule,
@@ -201,6 +210,14 @@ class DomainPlanner:
     def _known(self, limit: RateLimit, path: str) -> tuple[RateLimit, int, int, str]:
         near = near_limit(limit.requests_per_unit, self._counting.near_limit_ratio)
         return limit, limit.window_seconds, near, RuleId(self.name, path).key
+
+
+def hidden(descriptor: Descriptor, hide: Hide) -> Descriptor:
+    """*descriptor* with what stands for its values."""
+    if hide is plain:
+        return descriptor
+    entries = tuple([_new(Entry, (key, hide(key, value))) for key, value in descriptor.entries])
+    return _new(Descriptor, (entries, *descriptor[1:]))
 
 
 def near_limit(requests_per_unit: int, ratio: float) -> int:

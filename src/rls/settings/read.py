@@ -20,7 +20,13 @@ from rls.settings.values import REPLACED_TRANSPORTS, explained, lowered
 # Kubernetes sets these in every container for a Service called `rls` or `rls-…`; they are never settings.
 _KUBERNETES = re.compile(r"RLS_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)")
 # A setting, and the one without which it has no effect.
-_NEEDS = {"tls_cert": "tls_key", "tls_key": "tls_cert", "tls_client_ca": "tls_cert", "tls_client_san": "tls_client_ca"}
+_NEEDS = {
+    "tls_cert": "tls_key",
+    "tls_key": "tls_cert",
+    "tls_client_ca": "tls_cert",
+    "tls_client_san": "tls_client_ca",
+    "hash_keys": "hash_secret_file",
+}
 _SPELLINGS = {"a valid boolean": "true or false", "a valid integer": "a whole number", "a valid number": "a number"}
 
 
@@ -78,6 +84,11 @@ def _incomplete(given: Given) -> Iterator[str]:
     for name, needed in _NEEDS.items():
         if given.value(name) and not given.value(needed):
             yield f"{given.source(name)} also needs {flag(needed)} ({variable(needed)})"
+    if given.value("hash_secret_file") and lowered(given.value("key_format")) == "compat":
+        yield (
+            f"{given.source('hash_secret_file')} needs the key format 'v1', not 'compat' ({given.source('key_format')}): "
+            "envoyproxy/ratelimit, which compat shares counters with, has only plain values in their names"
+        )
 
 
 def _mistake(details: ErrorDetails, given: Given) -> str:

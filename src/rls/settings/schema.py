@@ -20,6 +20,7 @@ from rls.settings.values import (
     parse_grpc_address,
     parse_header,
     parse_http_address,
+    parse_keys,
     parse_optional_header,
     parse_paths,
     parse_replicas,
@@ -121,6 +122,17 @@ class Settings(BaseSettings):
     )
     key_prefix: Annotated[str, Flag(COUNTING, "TEXT")] = Field(
         "", description="Begin the name of every counter with this text; empty for none."
+    )
+    hash_secret_file: Annotated[Path | None, Flag(COUNTING, "FILE")] = Field(
+        None,
+        description=(
+            "Store and show digests (HMAC) in place of values of requests, with the secret in this file; "
+            "without it, the values."
+        ),
+    )
+    hash_keys: Annotated[tuple[str, ...], PlainValidator(parse_keys), Flag(COUNTING, "KEY,…")] = Field(
+        (),
+        description="Hash only values of these descriptor keys, separated by commas; without it, of all. Repeatable.",
     )
     near_limit_ratio: Annotated[float, Field(gt=0, le=1), Flag(COUNTING, "RATIO")] = Field(
         0.8, description="Count hits above this share of a limit as near the limit; above 0, up to 1."

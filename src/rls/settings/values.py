@@ -114,6 +114,12 @@ def split(value: object, separators: str = ",") -> object:
     return tuple(part.strip() for part in re.split(f"[{re.escape(separators)}]", value) if part.strip())
 
 
+def parse_keys(value: object) -> tuple[str, ...]:
+    """Keys of descriptor entries from a text with commas between them, or a list of such texts."""
+    texts = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else [str(value)]
+    return tuple(key for text in texts for part in str(text).split(",") if (key := part.strip()))
+
+
 def parse_paths(value: object) -> object:
     """Paths, and URLs of other sources of rules, from a list or separated by commas or the system's separator.
 

@@ -140,7 +140,7 @@ async def test_a_pod_that_starts_afterwards_knows_of_nothing(server: RedisServer
 async def test_it_is_over_when_the_windows_are_that_were_open(
     window: int, lasts: int | None, server: RedisServer, redis: Redis
 ) -> None:
-    """Counters of later windows are whole again. Of a month, an hour is told; of seconds, a minute."""
+    """Counters of later windows are whole again. The report lasts an hour for a month, and a minute for seconds."""
     async with pod(server.url) as one:
         counted = hit(window=window)
         await one.store.update([counted])

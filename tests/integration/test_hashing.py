@@ -1,0 +1,180 @@
+"""Digests in place of values: in all that a server stores and shows, and the same wherever a client is looked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+
+from rls.api.service import SHOULD_RATE_LIMIT
+from rls.proto import rls_pb2
+from tests.redis_server import RedisServer, redis_binary, running
+from tests.rls_process import RlsProcess
+from tests.scenario import message_of
+
+RULES = """\
+domain: mesh
+descriptors:
+  - key: company_id
+    rate_limit: {unit: year, requests_per_unit: 2}
+    descriptors:
+      - key: remote_address
+        detailed_metric: true
+        rate_limit: {unit: year, requests_per_unit: 2}
+  - {key: path, rate_limit: {unit: year, requests_per_unit: 100}}
+"""
+COMPANY, ADDRESS, PATH = "acme-7f", "203.0.113.77", "/p/x41"
+ENTRIES = (("company_id", COMPANY), ("remote_address", ADDRESS), ("path", PATH))
+ASKED: list[dict[str, Any]] = [
+    {"company_id": COMPANY},
+    {"company_id": COMPANY, "remote_address": ADDRESS},
+    {"path": PATH},
+    {"nobody_knows": COMPANY},
+    {"entries": [["remote_address", ADDRESS]], "limit": "5/year"},
+]
+METADATA = ("--response-dynamic-metadata",)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with running(RedisServer(tmp_path, redis_binary())) as server:
+        yield server
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    file = tmp_path / "secret"
+    file.write_text("5f3c0b1e9a7d4c26\n")
+    return file
+
+
+@pytest.fixture
+def start(tmp_path: Path, redis: RedisServer) -> Iterator[Callable[..., RlsProcess]]:
+    """Starts servers that count in one Redis."""
+    with ExitStack() as stack:
+
+        def one(*options: str | Path, name: str = "rls") -> RlsProcess:
+            patience = ("--backend-timeout", "10s")
+            process = RlsProcess(
+                tmp_path, "--backend", redis.url, *patience, *map(str, options), rules=RULES, name=name
+            )
+            stack.callback(process.kill)
+            return process
+
+        yield one
+
+
+def ask(process: RlsProcess, *descriptors: dict[str, Any], domain: str = "mesh") -> rls_pb2.RateLimitResponse:
+    with grpc.insecure_channel(process.addresses["grpc"]) as channel:
+        call: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
+        answer = call(message_of({"ask": descriptors, "domain": domain}), timeout=20)
+    return rls_pb2.RateLimitResponse.FromString(answer)
+
+
+def hashed(secret: Path, *entries: tuple[str, str], keys: str = "") -> list[str]:
+    """What `rls hash` prints for *entries*, each without its key."""
+    words = ["--hash-secret-file", str(secret), *(["--hash-keys", keys] if keys else [])]
+    command = [sys.executable, "-m", "rls", "hash", *words, *(f"{key}={value}" for key, value in entries)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.partition("=")[0] for line in printed] == [key for key, _ in entries]
+    return [line.partition("=")[2] for line in printed]
+
+
+def all_that_is_kept(process: RlsProcess, redis: RedisServer, *answers: rls_pb2.RateLimitResponse) -> dict[str, str]:
+    """By where it is: all text in which a value could stand."""
+    with redis.client() as client:
+        keys = b"\n".join(client.scan_iter(count=1000)).decode()
+    return {
+        "Redis": keys,
+        "metrics": process.get("/metrics").body.decode(),
+        "readyz": process.get("/readyz").body.decode(),
+        "rlconfig": process.get("/rlconfig", of="admin").body.decode(),
+        "log": process.output(),
+        "answers": "\n".join(json.dumps(json_format.MessageToDict(answer)) for answer in answers),
+    }
+
+
+def spoil(process: RlsProcess, redis: RedisServer) -> None:
+    """Let a counter be refused, so that the state and the log name it by its key."""
+    with redis.client() as client:
+        (key,) = [key for key in client.scan_iter(count=1000) if b"path=" in key]
+        client.delete(key)
+        client.rpush(key, "x")
+    ask(process, {"path": PATH})
+    process.wait_until(lambda: "counter_refused" in process.output(), "the log says so")
+
+
+def test_no_value_is_stored_or_shown_and_one_digest_is_everywhere(start, redis: RedisServer, secret: Path) -> None:
+    process = start("--hash-secret-file", secret, *METADATA)
+    answers = [ask(process, *ASKED) for _ in range(4)]
+    assert [answer.overall_code for answer in answers] == [1, 1, 2, 2], "limits are the same"
+    ask(process, *ASKED, domain="unknown")
+    spoil(process, redis)
+    places = all_that_is_kept(process, redis, *answers)
+    assert [(place, value) for place, text in places.items() for _, value in ENTRIES if value in text] == []
+    company, address, path = hashed(secret, *ENTRIES)
+    for place in ("Redis", "answers"):
+        assert [digest for digest in (company, address, path) if digest not in places[place]] == []
+    assert f"company_id_{company}.remote_address_{address}" in places["metrics"]
+    assert f"path={path}" in places["readyz"]
+    assert f"path={path}" in places["log"]
+
+
+def test_without_the_setting_values_are_there(start, redis: RedisServer) -> None:
+    """So the test above looks where they would be."""
+    process = start(*METADATA)
+    answers = [ask(process, *ASKED) for _ in range(4)]
+    spoil(process, redis)
+    places = all_that_is_kept(process, redis, *answers)
+    found = {place for place, text in places.items() if any(value in text for _, value in ENTRIES)}
+    assert found == {"Redis", "metrics", "readyz", "log", "answers"}
+    assert "rls_hash_secret_info" not in places["metrics"]
+
+
+def test_only_values_of_some_keys(start, redis: RedisServer, secret: Path) -> None:
+    process = start("--hash-secret-file", secret, "--hash-keys", "company_id,remote_address", *METADATA)
+    places = all_that_is_kept(process, redis, ask(process, *ASKED))
+    company, address, path = hashed(secret, *ENTRIES, keys="company_id,remote_address")
+    assert path == PATH
+    for place in ("Redis", "answers"):
+        assert company in places[place]
+        assert address in places[place]
+        assert PATH in places[place]
+        assert ADDRESS not in places[place]
+    assert "nobody_knows=" + COMPANY in places["answers"], "another key"
+
+
+def test_servers_with_one_secret_count_together_and_with_others_apart(start, secret: Path, tmp_path: Path) -> None:
+    """A rolling update that switches hashing on, or changes the secret, lets a limit pass once more."""
+    other = tmp_path / "other"
+    other.write_text("another-secret-of-some-length")
+    acme = {"company_id": COMPANY}
+    first, second = (start("--hash-secret-file", secret, name=name) for name in ("first", "second"))
+    assert [ask(one, acme).overall_code for one in (first, second, first, second)] == [1, 1, 2, 2]
+    plain, changed = start(name="plain"), start("--hash-secret-file", other, name="changed")
+    for one in (plain, changed):
+        assert [ask(one, acme).overall_code for _ in range(3)] == [1, 1, 2]
+    ids = [process.output().partition("hash_secret_id=")[2][:8] for process in (first, second, changed)]
+    assert ids[0] == ids[1] != ids[2]
+    for process, secret_id in zip((first, second, changed), ids, strict=True):
+        assert process.metric("rls_hash_secret_info", id=secret_id) == 1
+    assert "hash_secret_id" not in plain.output()
+
+
+def test_digests_are_remembered_with_their_plans(start, redis: RedisServer, secret: Path) -> None:
+    """The same request again, after a reload too, is the same counter."""
+    process = start("--hash-secret-file", secret)
+    assert ask(process, {"path": PATH}).statuses[0].limit_remaining == 99
+    process.rules.write_text(RULES.replace("requests_per_unit: 100", "requests_per_unit: 200"))
+    process.wait_until(lambda: process.output().count("rules_loaded") == 2, "the rules are read again")
+    assert [ask(process, {"path": PATH}).statuses[0].limit_remaining for _ in range(3)] == [198, 197, 196]
+    with redis.client() as client:
+        assert len(client.keys("*path=*")) == 1
