@@ -1,6 +1,7 @@
 """`docs/migration.md` tells the truth: every variable of the other server, and only settings that are there."""
 
 import re
+import subprocess
 from itertools import chain
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 import yaml
 
 from rls.settings import read
-
-PAGE = (Path(__file__).parents[1] / "docs" / "migration.md").read_text()
+from tests.differential.reference import CHECKER, binary
+from tests.k8s.manifests import rendered
+from tests.migration_page import PAGE, commands, printed_by, run
 
 # Of envoyproxy/ratelimit at f2fb157, as its binary lists them, those that it makes names of, and one that is newer.
 VARIABLES = """
@@ -83,9 +85,70 @@ def test_the_deployment_starts_a_server(monkeypatch: pytest.MonkeyPatch) -> None
     assert template["terminationGracePeriodSeconds"] > settings.drain_timeout + 6
 
 
+def test_kustomize_takes_the_deployment(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "deployment.yaml").write_text(text)
+    (tmp_path / "kustomization.yaml").write_text("resources: [deployment.yaml]\n")
+    assert rendered(tmp_path) == [yaml.safe_load(text)]
+
+
 def test_istios_sample_is_mapped_to_what_the_deployment_sets() -> None:
     texts = chain.from_iterable(re.findall(r"RLS_[A-Z_]+=[^`]+", ours) for _, ours in rows("Istio's sample"))
     (deployment,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     (container,) = yaml.safe_load(deployment)["spec"]["template"]["spec"]["containers"]
     set_there = {f"{variable['name']}={variable['value']}" for variable in container["env"]}
     assert set(texts) - {"RLS_LOG_LEVEL=debug"} < set_there
+
+
+MISTAKEN = """\
+domain: mesh
+descriptors:
+  - key: company_id
+    rate_limit:
+      unit: minute
+      requests_per_unit: 5
+      shadow_mode: true
+  - key: path
+    rate_limit:
+      unit: minute
+"""
+NEWER = """\
+domain: mesh
+descriptors:
+  - key: company_id
+    rate_limit: {unit: minute, requests_per_unit: 5}
+    on_backend_error: allow
+---
+domain: mesh
+descriptors: [{key: path, rate_limit: {unit: minute, requests_per_unit: 5}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "rules"), [("rls check config/", MISTAKEN), ("rls check --for envoyproxy config/", NEWER)]
+)
+def test_what_the_page_shows_of_rls_check_is_what_it_prints(command: str, rules: str, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "ratelimit.yaml").write_text(rules)
+    assert run(command, tmp_path) == printed_by(command)
+
+
+def test_the_other_server_says_that_all_is_well(tmp_path: Path) -> None:
+    """As the page has it: of the mistakes that `rls check` finds."""
+    (tmp_path / "ratelimit.yaml").write_text(MISTAKEN)
+    command = [binary(CHECKER), "-config_dir", str(tmp_path)]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert checked.returncode == 0
+    assert "all rate limit configs ok" in checked.stdout + checked.stderr
+
+
+def test_every_command_of_the_page_is_run_here() -> None:
+    assert [command for command, _ in commands()] == [
+        "rls check config/",
+        "rls check --for envoyproxy config/",
+        "export RLS_CONFIG=/data/ratelimit/config RLS_BACKEND=redis://redis:6379 RLS_KEY_FORMAT=compat",
+        "rls serve",
+        "rls call old:8081 --domain mesh company_id=acme",
+        "rls call new:8081 --domain mesh company_id=acme",
+        "redis-cli --scan --pattern 'mesh_*'",
+    ]

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -375,3 +376,25 @@ def test_all_that_lies_in_k8s_is_used() -> None:
 def test_what_the_tests_look_for_is_there() -> None:
     assert {one["kind"] for name in RENDERED for one in objects(name)} >= {*WORKLOADS, "ServiceMonitor"}
     assert rendered(ROOT / "config")
+
+
+def test_the_page_on_privacy_mounts_its_secret_where_the_server_reads_it(tmp_path: Path) -> None:
+    """Its patch, merged into the base as `kubectl patch` does it."""
+    page = (ROOT / "docs" / "privacy.md").read_text()
+    (patch,) = re.findall(r"```yaml\n# hashing.yaml\n(.*?)```", page, re.DOTALL)
+    for part in ("k8s", "config", "examples/user-service"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    folder = tmp_path / "k8s" / "hashing"
+    folder.mkdir()
+    whole = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: rls, namespace: rate-limit}\n" + patch
+    (folder / "hashing.yaml").write_text(whole)
+    (folder / "kustomization.yaml").write_text("resources: [../base]\npatches: [{path: hashing.yaml}]\n")
+    (deployment,) = [one for one in rendered(folder) if identity(one)[::2] == ("Deployment", "rls")]
+    spec = deployment["spec"]["template"]["spec"]
+    server = next(container for container in spec["containers"] if container["name"] == "rls")
+    environment = {variable["name"]: variable["value"] for variable in server["env"]}
+    (mount,) = [mount for mount in server["volumeMounts"] if mount["name"] == "hash"]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "hash"]
+    assert environment["RLS_HASH_SECRET_FILE"] == f"{mount['mountPath']}/secret"
+    assert f"create secret generic {volume['secret']['secretName']} --from-file secret\n" in page
+    assert environment["RLS_CONFIG"], "the rest is as before"
