@@ -95,10 +95,11 @@ def test_the_rules_in_force(server: RlsProcess, identity: dict[str, str]) -> Non
     assert f"{identity['domain']}.{identity['rule']}: " in text
 
 
-def test_the_log_of_a_load(server: RlsProcess, identity: dict[str, str]) -> None:
-    lines = [json.loads(line) for line in server.output().splitlines() if '"rules_loaded"' in line]
-    known = f"{identity['domain']} {identity['rule']} ({identity['name']}) at {identity['place']}"
-    assert f"added {known}" in lines[0]["changes"]
+def test_the_log_of_a_load(tmp_path: Path) -> None:
+    with RlsProcess(tmp_path, *SHOWN, rules=RULES) as server:
+        server.rules.write_text(RULES.replace("requests_per_unit: 2", "requests_per_unit: 3", 1))
+        known = f"mesh company_id_acme (company-acme) at {server.rules}:3"
+        server.wait_until(lambda: f"changed {known}" in server.output(), "the log has the change")
 
 
 @pytest.mark.usefixtures("refused")

@@ -70,7 +70,7 @@ def test_a_value_never_makes_the_series_of_a_rule() -> None:
     ]
 
 
-def test_values_of_two_rules_are_told_apart() -> None:
+def test_values_of_two_rules_have_two_series() -> None:
     one, other = rule("a", detailed_metric=True), rule("a_b", detailed_metric=True)
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): one, (Step("a_b"),): other}))

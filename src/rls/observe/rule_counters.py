@@ -173,7 +173,7 @@ class CountersByRule:
     """The numbers of all rules in force, and of values of requests.
 
     Args:
-        values_per_rule: Values that are told apart for each rule; the hits of all others share one label.
+        values_per_rule: Values of each rule that have numbers of their own; all others share one value.
 
     Attributes:
         by_rule: The numbers of each rule.
