@@ -27,7 +27,7 @@ from rls.proto import raw_pb2, rls_pb2
 from rls.stores.base import CounterStore
 from rls.stores.memory import MemoryStore
 from rls.stores.redis import RedisStore
-from rls.transport.base import Shed
+from rls.transport.base import Dropped, Shed
 from rls.transport.status import StatusCode
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.tries import Step, rule, rule_set
@@ -237,7 +237,7 @@ async def test_few_large_requests_wait_at_a_time() -> None:
     assert (await served.ask(message([one(b"other")]))).overall_code == OK
     answers = await asyncio.gather(*asked, return_exceptions=True)
     shed = [answer for answer in answers if isinstance(answer, Shed)]
-    assert (len(shed), shed[0].code) == (150 - 128, StatusCode.RESOURCE_EXHAUSTED)
+    assert (len(shed), shed[0].code, shed[0].why) == (150 - 128, StatusCode.RESOURCE_EXHAUSTED, Dropped.LARGE)
     assert (await served.ask(large[-1])).overall_code == OK
     assert not any(served.service.unanswered.values())
 

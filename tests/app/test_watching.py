@@ -38,7 +38,7 @@ async def watch(
 
 
 @pytest.mark.parametrize(("answer", "weaker"), [("error", True), ("allow", True), ("deny", False)])
-@pytest.mark.parametrize("why", [Dropped.SHED, Dropped.QUEUED])
+@pytest.mark.parametrize("why", [Dropped.SHED, Dropped.QUEUED, Dropped.LARGE, Dropped.INCOMPLETE])
 async def test_shed_calls_make_limits_weaker_unless_they_are_refused(
     answer: str, weaker: bool, why: Dropped, tmp_path: Path
 ) -> None:
@@ -47,6 +47,28 @@ async def test_shed_calls_make_limits_weaker_unless_they_are_refused(
         watching.poll()
         assert (enforcement.find(Reason.CALLS_SHED) is not None) is weaker
         assert watching.drops.shed == 1
+
+
+async def test_a_stream_that_is_shed_weakens_no_limit(tmp_path: Path) -> None:
+    """It is a watch of health, or another method that counts nothing."""
+    async with watch(tmp_path) as (watching, enforcement):
+        watching.drops.add(Dropped.STREAM)
+        watching.poll()
+        assert enforcement.find(Reason.CALLS_SHED) is None
+        assert watching.drops.shed == 0
+
+
+def test_dropped_calls_are_counted_by_class_and_reason() -> None:
+    assert {why: (why.kind, why.reason) for why in Dropped} == {
+        "shed": ("check", "shed"),
+        "queued": ("check", "queued"),
+        "expired": ("check", "expired"),
+        "late": ("check", "late"),
+        "cancelled": ("check", "cancelled"),
+        "large": ("large", "shed"),
+        "incomplete": ("incomplete", "shed"),
+        "stream": ("stream", "shed"),
+    }
 
 
 @pytest.mark.parametrize(

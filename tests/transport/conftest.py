@@ -7,6 +7,7 @@ import pytest
 
 from rls.api.health import Health
 from rls.transport.base import (
+    Calls,
     CertificateStatus,
     Connections,
     Dropped,
@@ -47,6 +48,7 @@ class Served(NamedTuple):
     connections: Connections
     certificate: CertificateStatus
     reports: Reports
+    calls: Calls
 
     @property
     def address(self) -> str:
@@ -82,18 +84,19 @@ async def serve(kind) -> AsyncIterator[Serve]:
             reports.refused.append, reports.no_files.append, lambda *failed: reports.handshakes.append(failed)
         )
         certificate = CertificateStatus(reports.not_loaded.append, reports.expired.append)
+        calls = Calls()
         transport = TRANSPORTS[kind](
             service,
             address,
             policy=ServerPolicy(**policy),
             limits=limits,
-            reports=ServerReports(dropped.append, connections=connections, certificate=certificate),
+            reports=ServerReports(dropped.append, connections=connections, certificate=certificate, calls=calls),
             tls=tls,
             **(options or {}),
         )
         await transport.start()
         started.append((transport, asyncio.create_task(health.run())))
-        return Served(transport, health, dropped, connections, certificate, reports)
+        return Served(transport, health, dropped, connections, certificate, reports, calls)
 
     yield start
     for transport, beating in reversed(started):

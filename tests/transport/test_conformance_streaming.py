@@ -10,7 +10,7 @@ import pytest
 from hyperframe.frame import SettingsFrame, WindowUpdateFrame
 
 from rls.errors import BackendError, RequestError
-from rls.transport.base import ServerLimits
+from rls.transport.base import Dropped, ServerLimits
 from rls.transport.handler import Bidirectional, Call, ServerStreaming, StreamingCall
 from rls.transport.status import Aborted, StatusCode
 from tests.transport.conftest import until
@@ -280,6 +280,7 @@ async def test_calls_of_one_method_are_bounded_and_leave_room_for_other_connecti
         await until(lambda: sum(greedy.responses[stream].ended.is_set() for stream in streams) == 6)
         refused = [greedy.responses[stream] for stream in streams if greedy.responses[stream].ended.is_set()]
         assert [response.grpc_status for response in refused] == [RESOURCE_EXHAUSTED] * 6
+        assert served.dropped == [Dropped.STREAM] * 6
         assert chat.begun == 14
         stream = other.call(CHAT, message(b"y"), grpc_timeout="30S")
         assert (await other.response(stream)).messages == [b"y"]

@@ -49,7 +49,7 @@ async def test_call_that_waited_longest_gives_way():
         with pytest.raises(Aborted) as raised:
             await asyncio.wait_for(task, 10)
         assert raised.value.code is StatusCode.RESOURCE_EXHAUSTED
-    assert calls.dropped == [Dropped.SHED] * 2
+    assert calls.dropped == [Dropped.INCOMPLETE] * 2
     for rest in calls.rests[2:]:
         rest.set_result(b"rest")
     assert await asyncio.gather(*calls.tasks[2:]) == [b"rest", b"rest"]

@@ -209,12 +209,14 @@ async def test_what_is_over_the_concurrency_limit_is_shed(serve):
     async with calling(served.address) as call:
         calls = [asyncio.create_task(call(WAIT)) for _ in range(3)]
         await until(lambda: handler.calls == 3)
+        assert served.calls.in_progress() == 3
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call(WAIT)
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert served.dropped == [Dropped.SHED]
         handler.go.set()
         assert await asyncio.gather(*calls) == [b"hello"] * 3
+        await until(lambda: served.calls.in_progress() == 0)
 
 
 async def test_calls_in_flight_are_finished_when_the_server_stops(serve):
