@@ -111,6 +111,7 @@ def test_it_is_in_the_metrics(enforcement) -> None:
     lines = b"".join(metrics.page()[1]).decode().splitlines()
     assert 'rls_enforcement_state{state="off"} 1.0' in lines
     assert 'rls_enforcement_state{state="enforced"} 0.0' in lines
+    assert "rls_enforcement_state_since_timestamp_seconds 100.0" in lines
     assert 'rls_enforcement_reason_since_timestamp_seconds{reason="no_rules"} 100.0' in lines
     assert 'rls_enforcement_reason_since_timestamp_seconds{reason="no_room"} 0.0' in lines
 

@@ -396,3 +396,12 @@ def test_the_buckets_show_the_goals() -> None:
         assert watched.value("rls_backend_duration_seconds_bucket", le=le) == 0
     for le in ("0.01", "0.02"):
         assert watched.value("rls_check_duration_seconds_bucket", le=le) == 1
+
+
+def test_the_room_of_stores() -> None:
+    watched = Watched()
+    watched.metrics.register_store("memory", 100, lambda: 30, lambda: 4)
+    watched.metrics.register_store("over_limit_cache", 50, lambda: 7)
+    assert watched.value("rls_store_counters", store="memory") == 30
+    assert watched.value("rls_store_counters_limit", store="over_limit_cache") == 50
+    assert watched.value("rls_store_evictions_total") == 4, "of the one that evicts"

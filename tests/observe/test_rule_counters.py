@@ -178,3 +178,15 @@ def test_very_many_rules_appear_with_their_first_hit(monkeypatch) -> None:
     assert lines(counters) == []
     next(found for rule, found in counters.by_rule.items() if rule.path == "a_1").hits += 1
     assert lines(counters) == ['rls_hits_total{domain="domain",rule="a_1"} 1']
+
+
+def test_many_rules_and_values_come_in_small_pieces() -> None:
+    """Checks are answered between pieces: whatever there is, none holds them up for long."""
+    counters = CountersByRule()
+    counters.load(rule_set({(Step("a", f"{number}"),): rule(f"a_{number}") for number in range(500)}))
+    for found, _ in zip(list(counters.by_rule), range(50), strict=False):
+        for number in range(30):
+            counters.find("domain", valued_check(found, f"x_{number}")).hits += 1
+    pieces = list(rule_lines(counters, NOW, is_openmetrics=True))
+    assert max(piece.count(b"\n") for piece in pieces) <= 200
+    assert sum(piece.count(b"rls_hits_total{") for piece in pieces) == 500 + 50 * 30

@@ -132,6 +132,7 @@ def test_the_oldest_go_first_of_the_window_that_ends_first() -> None:
         table.put("a", 60, b"soon%d" % n, 1, keep=False)
     table.put("a", 60, b"new", 1, keep=False)
     assert table.find(b"soon0") is None
+    assert table.evicted == 1
     assert [table.find(b"soon%d" % n) for n in (1, 2)] == [1, 1]
     assert [table.find(b"late%d" % n) for n in range(4)] == [1] * 4
 
@@ -144,6 +145,7 @@ def test_windows_that_have_ended_make_room_before_anything_is_evicted() -> None:
     for n in range(60):
         assert table.put("b", 120, b"b%d" % n, 1, keep=True)
     assert "a" not in table.holders
+    assert table.evicted == 0
 
 
 def test_more_rules_than_room() -> None:

@@ -114,3 +114,12 @@ def test_all_of_it_can_be_forgotten():
     counters.clear()
     assert len(counters) == 0
     assert taken(counters) == []
+
+
+def test_what_made_room_for_others_is_counted_over_all_outages():
+    counters = OfflineCounters(8)
+    for outage in range(2):
+        for number in range(20):
+            counters.update(hit(key=b"%d" % number), NOW)
+        counters.clear()
+        assert counters.evicted >= 12 * (outage + 1)
