@@ -14,9 +14,9 @@ from rls.core.decide import Decision
 from rls.engine.events import RequestContext
 from rls.engine.limiter import PendingCheck
 from rls.transport.base import Dropped
-from rls.transport.handler import Call, Handler, Turn, Unary
+from rls.transport.handler import Call, Handler, Peer, Turn, Unary
 from rls.transport.http2 import Request, Responder
-from rls.transport.native.call import NativeCall
+from rls.transport.native.call import NativeCall, text_of
 from rls.transport.permits import TOO_LATE
 from rls.transport.status import StatusCode, status_of
 
@@ -38,15 +38,36 @@ def rate_limit_handlers(service: Service, shed_answer: bytes | None = None) -> d
 class _CallContext(RequestContext):
     """The request of a call that has a task."""
 
-    __slots__ = ("_call",)
+    __slots__ = ("_arrived", "_call")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, arrived: float | None = None) -> None:
         self._call = call
+        self._arrived = time.monotonic() if arrived is None else arrived
+
+    def metadata(self, name: str) -> str | None:
+        """See `RequestContext`."""
+        return self._call.metadata.get(name)
 
     @property
-    def traceparent(self) -> str | None:
+    def may_be_sampled(self) -> bool:
         """See `RequestContext`."""
-        return self._call.traceparent
+        return True
+
+    @property
+    def arrived(self) -> float:
+        """See `RequestContext`."""
+        return self._arrived
+
+    @property
+    def peer(self) -> str:
+        """See `RequestContext`."""
+        return self._call.peer.address
+
+    @property
+    def expired(self) -> bool:
+        """See `RequestContext`."""
+        deadline = self._call.deadline
+        return deadline is not None and time.monotonic() > deadline
 
 
 class RateLimitHandler:
@@ -91,7 +112,7 @@ class RateLimitHandler:
             return
         if not isinstance(found, tuple):
             call = NativeCall(connection, request, message, None if timeout is None else arrived + timeout)
-            self._many(connection, stream_id, request, (found, _CallContext(call)), now)
+            self._many(connection, stream_id, request, (found, _CallContext(call, arrived)), now)
             return
         prepared, prefixes = found
         check = _Check(service.limiter, prepared)
@@ -151,16 +172,32 @@ class _Check(PendingCheck):
     request: Request
     stream_id: int
 
-    @property
-    def call(self) -> Call:
-        """Metadata, peer and trace context of the call, for whoever asks for them."""
-        deadline = None if self.deadline == _NEVER else self.deadline
-        return NativeCall(self.connection, self.request, self.message, deadline)
+    def metadata(self, name: str) -> str | None:
+        """See `RequestContext`."""
+        value = self.request.value(name.encode())
+        return None if value is None else text_of(value)
 
     @property
-    def traceparent(self) -> str | None:
+    def may_be_sampled(self) -> bool:
         """See `RequestContext`."""
-        return self.call.traceparent
+        return self.request.may_be_sampled
+
+    @property
+    def arrived(self) -> float | None:
+        """See `RequestContext`."""
+        timeout = self.request.head.timeout
+        return None if timeout is None or self.deadline == _COUNTED else self.deadline - timeout
+
+    @property
+    def peer(self) -> str:
+        """See `RequestContext`."""
+        peer = self.connection.peer
+        return peer.address if isinstance(peer, Peer) else ""
+
+    @property
+    def expired(self) -> bool:
+        """See `RequestContext`."""
+        return self.handler.clock() > self.deadline
 
     def decided(self, decision: Decision) -> None:
         """See `PendingCheck`."""

@@ -97,6 +97,7 @@ class App:
         for event, text in warnings:
             self.log.warning(event, reason=text)
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.telemetry.tracing.aclose)
             stack.push_async_callback(self.engine.aclose)
             if await self._unless_stopped(self._start(stack, started)):
                 await self._stop.wait()
@@ -110,6 +111,7 @@ class App:
 
     async def _start(self, stack: AsyncExitStack, started: Started) -> None:
         """Load, listen and answer; *stack* gets what is to be closed."""
+        self.telemetry.tracing.start()
         await self.loading.start()
         await self.engine.replicas.poll()
         for server in self.listeners.all.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from rls import __version__, plugins
+from rls.app.tracing import Tracing
 from rls.engine.enforcement import EnforcementState
 from rls.engine.events import OBSERVERS, Observer
 from rls.engine.guards import guarded
@@ -57,13 +58,20 @@ class Telemetry:
         observers: All that hear events: our own, and those of installed distributions (see `Observer`).
         enforcement: Whether limits are enforced as written.
         loop_turns: Measures turns of the loop; to be run.
+        tracing: Exports spans; to be started.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.log: Log = configure(settings.log_level, settings.log_format)
         self.events = EventLog(self.log)
         self.metrics = Metrics(version=__version__)
-        self.observers: tuple[Observer, ...] = (self.metrics, self.events, *installed_observers(self.log))
+        self.tracing = Tracing(self.metrics, self.log, settings.backend.scheme)
+        self.observers: tuple[Observer, ...] = (
+            self.metrics,
+            self.events,
+            *self.tracing.observers,
+            *installed_observers(self.log),
+        )
         self.enforcement = EnforcementState()
         self.loop_turns = LoopTurns()
         log_enforcement(self.log, self.enforcement)

@@ -30,14 +30,16 @@ class RequestContext:
 
     Attributes:
         began: When its plan was ready, in Unix seconds.
+        at_once: Whether the store knew all its counts at once: they were in memory. Set when it is decided.
         decision: What it came to; set when `Observer.decided` is called. Of a request that was judged in slices it has the
             plan of the first slice, and no statuses: `Observer.judged` had them.
         seconds: From *began* until it was decided, or failed.
     """
 
-    __slots__ = ("_id", "began", "decision", "seconds")
+    __slots__ = ("_id", "at_once", "began", "decision", "seconds")
 
     _id: int
+    at_once: bool
     began: float
     decision: Decision
     seconds: float
@@ -54,7 +56,31 @@ class RequestContext:
     @property
     def traceparent(self) -> str | None:
         """The caller's trace context (W3C Trace Context), as sent; None without one."""
+        return self.metadata("traceparent")
+
+    def metadata(self, name: str) -> str | None:  # noqa: ARG002 - it has no caller
+        """The first text that the caller sent as *name*, in lower case, decoded when asked for; None without one."""
         return None
+
+    @property
+    def may_be_sampled(self) -> bool:
+        """False where the caller surely did not sample its trace. It is much cheaper to know than the trace context."""
+        return self.traceparent is not None
+
+    @property
+    def arrived(self) -> float | None:
+        """When its call came, by `time.monotonic`; None where that is not known."""
+        return None
+
+    @property
+    def peer(self) -> str:
+        """The address of its caller, `host:port`, `[host]:port` or `unix`; "" where that is not known."""
+        return ""
+
+    @property
+    def expired(self) -> bool:
+        """Whether its caller's deadline has passed, so that it gets an error for an answer."""
+        return False
 
 
 class StoreFailed(NamedTuple):

@@ -20,7 +20,7 @@ from rls.engine.prepared import PreparedRequest
 from rls.engine.refunds import Refunds, refund_of
 from rls.engine.sliced_decision import SlicedDecision
 from rls.errors import BackendError, NotLoaded
-from rls.stores.base import CounterStore, counts_of
+from rls.stores.base import Awaited, CounterStore, counts_of
 
 
 class Limiter:
@@ -105,12 +105,13 @@ class Limiter:
         """
         request = request or RequestContext()
         began = request.began = self._clock()
+        request.at_once = True
         now = int(began)
         counts: Sequence[int] = ()
         updates = prepared.updates if prepared.since <= now < prepared.until else prepared.at(now)
         if updates:
             try:
-                counts = await self._store.update(updates, request)
+                counts = await self._count(updates, request)
             except BackendError as error:
                 fallback = self.fall_back(request, prepared.plan, updates, error)
                 if fallback is None:
@@ -152,6 +153,7 @@ class Limiter:
             check.undecided(bug)
         else:
             if counts is not None:
+                check.at_once = True
                 check.counted(counts)
 
     async def run_slices(
@@ -178,6 +180,7 @@ class Limiter:
         request = request or RequestContext()
         began, planner = self._clock(), self.ready_planner()
         request.began = began
+        request.at_once = True
         replaced: set[str] = set()
         for one in slices():
             replaced |= planner.replaced_by(one)
@@ -201,12 +204,21 @@ class Limiter:
         self._report(request, replace(decided, statuses=()))
         return decided
 
+    async def _count(self, updates: Sequence[CounterUpdate], request: RequestContext) -> Sequence[int]:
+        """The count after each of *updates*."""
+        done = Awaited(request)
+        counts = self._submit(updates, done)
+        if counts is None:
+            request.at_once = False
+            counts = await done.counts
+        return counts
+
     async def _judge(
         self, request: RequestContext, planned: Plan, updates: Sequence[CounterUpdate]
     ) -> tuple[Sequence[int | None], Decision]:
         """The counts of one slice, and the decision that it comes to by itself."""
         try:
-            counts = await self._store.update(updates, request) if updates else ()
+            counts = await self._count(updates, request) if updates else ()
         except BackendError as error:
             fallback = self._decide_without(request, planned, updates, error)
             if fallback is None:
@@ -264,6 +276,7 @@ class PendingCheck(RequestContext, ABC):
         self.limiter = limiter
         self.prepared = prepared
         self.updates: Sequence[CounterUpdate] = ()
+        self.at_once = False
 
     @abstractmethod
     def decided(self, decision: Decision) -> None:

@@ -86,7 +86,7 @@ class CounterStore(ABC):
 
         An update whose caller is cancelled may be applied all the same. *origin* is for observers; see `StoreBatch`.
         """
-        done = _Awaited(origin)
+        done = Awaited(origin)
         counts = self.submit(updates, done)
         return await done.counts if counts is None else counts
 
@@ -108,8 +108,8 @@ def origin_of(done: Done) -> object:
     return getattr(done, "origin", None)
 
 
-class _Awaited:
-    """What `CounterStore.update` waits for; its caller may have been cancelled meanwhile."""
+class Awaited:
+    """A `Done` that a coroutine waits for, by `counts`. The coroutine may have been cancelled meanwhile."""
 
     __slots__ = ("counts", "origin")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hpack.huffman_table import decode_huffman
 
+from rls.transport.http2 import sampling
 from rls.transport.http2.fields import Fields
 
 
@@ -23,6 +24,7 @@ class Head:
         streaming: `handler.StreamHandler` of the path.
         refusal: The block that answers a request with no handler.
         refusal_body: The content that goes with it; b"" where the caller speaks gRPC.
+        sampling: See `sampling.fields_of`; None before it is asked for.
     """
 
     __slots__ = (
@@ -32,6 +34,7 @@ class Head:
         "path",
         "refusal",
         "refusal_body",
+        "sampling",
         "streaming",
         "timeout",
         "unary",
@@ -47,6 +50,7 @@ class Head:
         self.streaming: Callable[..., Any] | None = None
         self.refusal = b""
         self.refusal_body = b""
+        self.sampling: Sequence[int] | None = None
 
     def with_timeout(self, seconds: float) -> Head:
         """The head of a list that differs from this one's in grpc-timeout only."""
@@ -100,6 +104,21 @@ class Request:
             if found == name:
                 return read_literal(self._values[self._at.index(at)]) if at in self._at else value
         return None
+
+    @property
+    def may_be_sampled(self) -> bool:
+        """False where the caller surely did not sample its trace (see `sampling`); nothing is decoded to know that."""
+        head, differ = self.head, self._at
+        found = head.sampling
+        if found is None:
+            found = head.sampling = sampling.fields_of(head.fields)
+        for at in found:
+            if at not in differ:
+                if not sampling.says_no(*head.fields[at]):
+                    return True
+            elif not sampling.literal_says_no(self._values[differ.index(at)]):
+                return True
+        return False
 
 
 def read_literal(literal: bytes) -> bytes:
