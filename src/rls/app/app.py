@@ -97,7 +97,7 @@ class App:
         for event, text in warnings:
             self.log.warning(event, reason=text)
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self.telemetry.tracing.aclose)
+            stack.push_async_callback(self.telemetry.aclose)
             stack.push_async_callback(self.engine.aclose)
             if await self._unless_stopped(self._start(stack, started)):
                 await self._stop.wait()
@@ -202,7 +202,11 @@ class App:
         if attended:
             loop.add_signal_handler(signal.SIGHUP, self._stopped_by, signal.SIGHUP, attended)
         else:
-            loop.add_signal_handler(signal.SIGHUP, self.loading.request)
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def _hung_up(self) -> None:
+        self.loading.request()
+        self.telemetry.decisions.reopen()
 
     def _stopped_by(self, number: signal.Signals, attended: bool = False) -> None:
         """Stop; where somebody in a terminal does so, without the time in which callers move to other servers."""

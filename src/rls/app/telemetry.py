@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from rls import __version__, plugins
+from rls.app.decisions import Decisions
 from rls.app.tracing import Tracing
 from rls.engine.enforcement import EnforcementState
 from rls.engine.events import OBSERVERS, Observer
@@ -59,6 +61,7 @@ class Telemetry:
         enforcement: Whether limits are enforced as written.
         loop_turns: Measures turns of the loop; to be run.
         tracing: Exports spans; to be started.
+        decisions: Logs decisions.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -66,10 +69,12 @@ class Telemetry:
         self.events = EventLog(self.log)
         self.metrics = Metrics(version=__version__)
         self.tracing = Tracing(self.metrics, self.log, settings.backend.scheme)
+        self.decisions = Decisions(settings, self.metrics, self.log)
         self.observers: tuple[Observer, ...] = (
             self.metrics,
             self.events,
             *self.tracing.observers,
+            *self.decisions.observers,
             *installed_observers(self.log),
         )
         self.enforcement = EnforcementState()
@@ -77,3 +82,7 @@ class Telemetry:
         log_enforcement(self.log, self.enforcement)
         register_enforcement_metrics(self.metrics, self.enforcement)
         register_loop_turn_metrics(self.metrics, self.loop_turns)
+
+    async def aclose(self) -> None:
+        """Let out what waits: spans, and lines of the decision log."""
+        await asyncio.gather(self.tracing.aclose(), self.decisions.aclose())

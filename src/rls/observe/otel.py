@@ -15,6 +15,7 @@ from rls.observe.trace_context import FORMATS
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _NO_FORMATS = frozenset({"baggage", "none"})
 """Names in OTEL_PROPAGATORS that bring no trace context."""
+DEFAULT_QUEUE, DEFAULT_DELAY = 8_192, 1.0
 
 
 class TraceVariables(NamedTuple):
@@ -32,8 +33,8 @@ class TraceVariables(NamedTuple):
     exporter: str = ""
     sampler: Sampler = named_sampler(DEFAULT_SAMPLER)
     formats: tuple[str, ...] = tuple(FORMATS)
-    queue: int = 8_192
-    delay: float = 1.0
+    queue: int = DEFAULT_QUEUE
+    delay: float = DEFAULT_DELAY
     problems: tuple[str, ...] = ()
 
     @classmethod
@@ -55,8 +56,8 @@ class TraceVariables(NamedTuple):
             exporter,
             chosen,
             _formats(given, problems),
-            int(_number(given, "OTEL_BSP_MAX_QUEUE_SIZE", cls._field_defaults["queue"], problems)),
-            _number(given, "OTEL_BSP_SCHEDULE_DELAY", 1000 * cls._field_defaults["delay"], problems) / 1000,
+            int(_number(given, "OTEL_BSP_MAX_QUEUE_SIZE", DEFAULT_QUEUE, problems)),
+            _number(given, "OTEL_BSP_SCHEDULE_DELAY", 1000 * DEFAULT_DELAY, problems) / 1000,
             tuple(problems) if exporter else (),
         )
 

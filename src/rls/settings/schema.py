@@ -15,6 +15,7 @@ from rls.settings.values import (
     lowered,
     parse_admin_address,
     parse_backend,
+    parse_decision_log,
     parse_drain_timeout,
     parse_duration,
     parse_grpc_address,
@@ -64,6 +65,7 @@ _INT32_MAX = 2**31 - 1
 CountOrNone = Annotated[int, Field(ge=0)]
 RULES, COUNTING, ANSWERS = "Rules", "Counting", "Answers"
 LISTENERS, TLS, LIMITS, PROCESS = "Listeners", "TLS", "Limits", "Process"
+DECISIONS = "Decision log"
 
 
 class Variables(PydanticBaseSettingsSource):
@@ -274,4 +276,16 @@ class Settings(BaseSettings):
     ] = Field("info", description="Log messages of this level and above.")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(lowered), Flag(PROCESS, common=True)] = Field(
         "text", description="Write log lines as text or as JSON."
+    )
+    decision_log: Annotated[str, PlainValidator(parse_decision_log), Flag(DECISIONS, "FILE|stdout")] = Field(
+        "", description="Log decisions here, a line of JSON each: in this file or on stdout; empty for no decision log."
+    )
+    decision_log_refusals: Annotated[CountOrNone, Flag(DECISIONS, "COUNT")] = Field(
+        100, description="Log at most this many refusals a second."
+    )
+    decision_log_share: Annotated[float, Field(ge=0, le=1), Flag(DECISIONS, "RATIO")] = Field(
+        0.0, description="Log this share of the decisions that refuse nothing, at most 1,000 a second; 0 to 1."
+    )
+    decision_log_rules: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), Flag(DECISIONS, "RULE")] = Field(
+        (), description="Log only decisions of rules with this name or path. Repeatable."
     )

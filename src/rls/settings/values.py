@@ -162,6 +162,17 @@ def parse_shared_backend(value: object) -> BackendUrl | None:
     return url
 
 
+def parse_decision_log(value: object) -> str:
+    """A file in a directory that exists, `stdout`, or "" for none."""
+    text = str(value).strip()
+    if text in ("", "off", "stdout"):
+        return "" if text == "off" else text
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError("stdout, or a file in a directory that exists")
+    return text
+
+
 def parse_replicas(value: object) -> int | str:
     """A number, or of `dns:NAME` the name."""
     text = str(value).strip()
