@@ -97,7 +97,7 @@ class SpanExport:
             began = time.monotonic()
             try:
                 await self._run_once()
-            except OSError as error:
+            except (OSError, ValueError) as error:  # there is no process, or what it reports is no report
                 self._lost(f"the process that exports spans cannot be used: {error}")
             if time.monotonic() - began > _LONGEST_RETRY:
                 wait = _RETRY_SECONDS
@@ -124,29 +124,17 @@ class SpanExport:
     async def _run_once(self) -> None:
         """Start the process, and give it spans until it ends, or until `aclose`."""
         self._sent, self._reason = 0, ""
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
+        # Two, since what it reports must be read even where it has not read what it was sent.
+        spans, its_input = socket.socketpair()
+        reports, its_output = socket.socketpair()
+        with spans, reports:
+            with its_input, its_output:
                 # Not asyncio's: see `sources.compiling`.
                 process = subprocess.Popen(  # noqa: ASYNC220, S603
-                    self._command,
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    start_new_session=True,
+                    self._command, stdin=its_input, stdout=its_output, start_new_session=True
                 )
             try:
-                reader, writer = await asyncio.open_connection(sock=ours)
-                writer.transport.set_write_buffer_limits(_BUFFER_BYTES)
-                reading = asyncio.create_task(self._read(reader))
-                sending = asyncio.create_task(self._send(writer))
-                try:
-                    await asyncio.wait((reading, sending), return_when=asyncio.FIRST_COMPLETED)
-                    await reading
-                finally:
-                    for task in (reading, sending):
-                        task.cancel()
-                    await asyncio.gather(reading, sending, return_exceptions=True)
-                    writer.close()
+                await self._exchange(spans, reports)
             finally:
                 process.kill()
                 _reap(process)
@@ -155,12 +143,27 @@ class SpanExport:
         if not self._closing.is_set():
             self._lost(self._reason or "the process that exports spans has ended")
 
+    async def _exchange(self, spans: socket.socket, reports: socket.socket) -> None:
+        """Write to *spans* and read *reports* until the process ends."""
+        _, writer = await asyncio.open_connection(sock=spans)
+        reader, unused = await asyncio.open_connection(sock=reports)
+        writer.transport.set_write_buffer_limits(_BUFFER_BYTES)
+        sending = asyncio.create_task(self._send(writer))
+        try:
+            await self._read(reader)
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            for one in (writer, unused):
+                one.transport.abort()  # `close` would wait for a process that reads no more
+            await asyncio.sleep(0)
+
     async def _send(self, writer: asyncio.StreamWriter) -> None:
         """Write what waits: when there is much, and else from time to time."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._many.wait(), self._delay)
-            slices = Slices()
+            slices, has_sent = Slices(), bool(self._waiting)
             while self._waiting:
                 spans = list(islice(self._waiting, _FRAME))
                 frame = marshal.dumps(spans)
@@ -171,8 +174,9 @@ class SpanExport:
                 await writer.drain()
                 await slices.next()
             self._many.clear()
-            writer.write(bytes(_LENGTH_BYTES))
-            await writer.drain()
+            if has_sent:
+                writer.write(bytes(_LENGTH_BYTES))
+                await writer.drain()
             if self._closing.is_set():
                 writer.write_eof()
                 return
