@@ -77,5 +77,5 @@ class Decisions(Observer):
 def decided(decision: Decision, seconds: float = 0.0) -> RequestContext:
     """The request that a decision was made on."""
     context = RequestContext()
-    context.began, context.decision, context.seconds = 1000.0, decision, seconds
+    context.began, context.decision, context.seconds, context.at_once = 1000.0, decision, seconds, False
     return context

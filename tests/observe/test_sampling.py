@@ -17,9 +17,8 @@ ids = st.integers(1, 2**128 - 1)
 def sdk_sampler(name: str, share: float) -> Sampler:
     (point,) = entry_points(group="opentelemetry_traces_sampler", name=name)
     loaded = point.load()
-    if "ratio" not in name:
-        return loaded if isinstance(loaded, Sampler) else loaded(None)
-    return loaded(share)
+    made: Sampler = loaded(share if "ratio" in name else None)
+    return made
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

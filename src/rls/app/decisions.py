@@ -34,7 +34,7 @@ class Decisions:
             self._writer = LineWriter(path, lambda reason: log.warning("decision_log_lines_lost", reason=reason))
             self._decisions = DecisionLog(
                 self._writer.add,
-                refusals=settings.decision_log_refusals,
+                refusals=settings.decision_log_rate,
                 share=settings.decision_log_share,
                 rules=settings.decision_log_rules,
                 store=store_of(settings.backend.scheme),

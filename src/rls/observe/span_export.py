@@ -131,7 +131,7 @@ class SpanExport:
             with its_input, its_output:
                 # Not asyncio's: see `sources.compiling`.
                 process = subprocess.Popen(  # noqa: ASYNC220, S603
-                    self._command, stdin=its_input, stdout=its_output, start_new_session=True
+                    self._command, stdin=its_input.fileno(), stdout=its_output.fileno(), start_new_session=True
                 )
             try:
                 await self._exchange(spans, reports)

@@ -181,7 +181,10 @@ class Traces(Observer):
         return status_events(decision, request.began + request.seconds, self._hide)
 
     def _draw_batch(self, batch: StoreBatch, calls: Sequence[_Call]) -> None:
-        """The write as a span of the first call that it carried, linked to all of them."""
+        """The write as a span of the first call that it carried, linked to the others.
+
+        It has no link to the first, which is its parent: Jaeger would show it beside, not below.
+        """
         ended = batch.began + batch.seconds
         first = calls[0]
         link = (first.trace_id, self._bits(_SPAN_BITS))
@@ -190,7 +193,8 @@ class Traces(Observer):
             is_parent = call is first
             write = _Write(batch.began, ended, self._bits(_SPAN_BITS), link, is_parent, batch.error)
             call.writes.append(write)
-            links.append((call.trace_id, write.span_id))
+            if not is_parent:
+                links.append((call.trace_id, write.span_id))
         parent = first.writes[-1].span_id
         attributes = batch_attributes(batch, self._store if self._store != MEMORY else REDIS)
         error = batch.error or None

@@ -278,14 +278,14 @@ class Settings(BaseSettings):
         "text", description="Write log lines as text or as JSON."
     )
     decision_log: Annotated[str, PlainValidator(parse_decision_log), Flag(DECISIONS, "FILE|stdout")] = Field(
-        "", description="Log decisions here, a line of JSON each: in this file or on stdout; empty for no decision log."
+        "", description="Log decisions as lines of JSON to this file, or to stdout; empty for no decision log."
     )
-    decision_log_refusals: Annotated[CountOrNone, Flag(DECISIONS, "COUNT")] = Field(
-        100, description="Log at most this many refusals a second."
+    decision_log_rate: Annotated[CountOrNone, Flag(DECISIONS, "COUNT")] = Field(
+        100, description="Log at most this many requests a second that exceed a limit or fail."
     )
     decision_log_share: Annotated[float, Field(ge=0, le=1), Flag(DECISIONS, "RATIO")] = Field(
-        0.0, description="Log this share of the decisions that refuse nothing, at most 1,000 a second; 0 to 1."
+        0.0, description="Log this share of all other requests, at most 1,000 a second; 0 to 1."
     )
     decision_log_rules: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), Flag(DECISIONS, "RULE")] = Field(
-        (), description="Log only decisions of rules with this name or path. Repeatable."
+        (), description="Log only decisions by rules with this name or path. Repeatable."
     )
