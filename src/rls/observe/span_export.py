@@ -172,6 +172,7 @@ class SpanExport:
                 self._sent += len(spans)
                 writer.write(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
                 await writer.drain()
+                await asyncio.sleep(0)
                 await slices.next()
             self._many.clear()
             if has_sent:

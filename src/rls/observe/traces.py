@@ -5,9 +5,10 @@ Only calls of sampled traces cost anything worth a measure: of the others nothin
 
 from __future__ import annotations
 
-import random
+import os
 import time
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import NamedTuple, Protocol
 
 from rls.core.decide import Decision
@@ -102,7 +103,8 @@ class Traces(Observer):
         self._hide = hide
         self._clock = clock
         self._timer = timer
-        self._bits = random.SystemRandom().getrandbits
+        # Not the system's, which takes a microsecond for each ID: they are no secrets.
+        self._bits = Random(os.urandom(32)).getrandbits  # noqa: S311
         self._revision = ""
         # By identity: those that a batch has carried, and that are not decided yet, the oldest first.
         self._carried: dict[RequestContext, _Call] = {}

@@ -286,6 +286,6 @@ class Settings(BaseSettings):
     decision_log_share: Annotated[float, Field(ge=0, le=1), Flag(DECISIONS, "RATIO")] = Field(
         0.0, description="Log this share of all other requests, at most 1,000 a second; 0 to 1."
     )
-    decision_log_rules: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), Flag(DECISIONS, "RULE")] = Field(
+    decision_log_rules: Annotated[tuple[str, ...], BeforeValidator(split), Flag(DECISIONS, "RULE")] = Field(
         (), description="Log only decisions by rules with this name or path. Repeatable."
     )

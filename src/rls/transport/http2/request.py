@@ -7,8 +7,8 @@ from typing import Any
 
 from hpack.huffman_table import decode_huffman
 
-from rls.transport.http2 import sampling
 from rls.transport.http2.fields import Fields
+from rls.transport.http2.sampling import MAYBE, UNSAMPLED, places
 
 
 class Head:
@@ -24,11 +24,13 @@ class Head:
         streaming: `handler.StreamHandler` of the path.
         refusal: The block that answers a request with no handler.
         refusal_body: The content that goes with it; b"" where the caller speaks gRPC.
-        sampling: See `sampling.fields_of`; None before it is asked for.
+        sampling: `sampling.places` for the fields that *differ*, once it was asked for.
+        differ: See there; None before.
     """
 
     __slots__ = (
         "content_length",
+        "differ",
         "encoding",
         "fields",
         "path",
@@ -50,7 +52,8 @@ class Head:
         self.streaming: Callable[..., Any] | None = None
         self.refusal = b""
         self.refusal_body = b""
-        self.sampling: Sequence[int] | None = None
+        self.sampling: Sequence[int] = ()
+        self.differ: Sequence[int] | None = None
 
     def with_timeout(self, seconds: float) -> Head:
         """The head of a list that differs from this one's in grpc-timeout only."""
@@ -108,15 +111,12 @@ class Request:
     @property
     def may_be_sampled(self) -> bool:
         """False where the caller surely did not sample its trace (see `sampling`); nothing is decoded to know that."""
-        head, differ = self.head, self._at
-        found = head.sampling
-        if found is None:
-            found = head.sampling = sampling.fields_of(head.fields)
-        for at in found:
-            if at not in differ:
-                if not sampling.says_no(*head.fields[at]):
-                    return True
-            elif not sampling.literal_says_no(self._values[differ.index(at)]):
+        head = self.head
+        if head.differ is not self._at:
+            head.differ = self._at
+            head.sampling = places(head.fields, self._at)
+        for place in head.sampling:  # noqa: SIM110 - a generator would cost more than all the rest
+            if place == MAYBE or self._values[place][-3:] not in UNSAMPLED:
                 return True
         return False
 

@@ -32,25 +32,35 @@ def _ends(flags: bytes) -> Iterator[bytes]:
             yield (before << known | end).to_bytes(3, "big")
 
 
-# Trace Context, section 3.2.2.5: bit 0 says sampled, bit 1 random; all others are 0.
-_UNSAMPLED: Final = frozenset((*_ends(b"00"), *_ends(b"02")))
+# Trace Context, section 3.2.2.5: bit 0 says sampled, bit 1 random; all others are 0. No value that ends with 01 or 03 ends
+# like one of these, in Huffman code or without.
+UNSAMPLED: Final = frozenset((*_ends(b"00"), *_ends(b"02"), b"-00", b"-02"))
+"""The last three bytes of the string literals (RFC 7541, section 5.2) of all `traceparent` that are not sampled."""
 _EVEN: Final = frozenset(_HEX[::2])
+MAYBE: Final = -1
 
 
-def fields_of(fields: Fields) -> Sequence[int]:
-    """The indexes in *fields* of those that say whether the trace is sampled: W3C Trace Context and B3."""
-    return tuple(at for at, (name, _) in enumerate(fields) if name in _NAMES)
+def places(fields: Fields, differ: Sequence[int]) -> Sequence[int]:
+    """Where requests say whether their trace is sampled: W3C Trace Context and B3.
+
+    Args:
+        fields: The header list that they share.
+        differ: The indexes in it of the fields whose values differ.
+
+    Returns:
+        Indexes in *differ*; with MAYBE where a field that does not differ does not say no.
+    """
+    found = []
+    for at, (name, value) in enumerate(fields):
+        if name in _NAMES:
+            if at in differ:
+                found.append(differ.index(at))
+            elif not _says_no(name, value):
+                return (MAYBE,)
+    return tuple(found)
 
 
-def says_no(name: bytes, value: bytes) -> bool:
-    """Whether *value*, of a field that `fields_of` found, says that the trace is not sampled."""
+def _says_no(name: bytes, value: bytes) -> bool:
     if name == _TRACEPARENT:
-        return len(value) > 1 and value[-1] in _EVEN
+        return value[-1:] != b"" and value[-1] in _EVEN
     return value in _NO
-
-
-def literal_says_no(literal: bytes) -> bool:
-    """Whether a string literal (RFC 7541, section 5.2) is a `traceparent` that says so; False for all that is not one."""
-    if literal[0] & 0x80:
-        return literal[-3:] in _UNSAMPLED
-    return len(literal) == 56 and literal[-1] in _EVEN  # 55 bytes, after their length
