@@ -107,6 +107,7 @@ profile: $(BENCH) ## where the CPU of a check goes, into benches/results
 
 observing: $(BENCH) ## what metrics, logs and the like add to a check
 	taskset -c 1 $(BIN)/python -m benches.observing $(ARGS)
+	taskset -c 1 $(BIN)/python -m benches.traces $(ARGS)
 
 latency: $(BENCH) ## what limits add to the time of a request at a sidecar
 	$(BIN)/python -m benches.latency $(ARGS)

@@ -17,7 +17,7 @@ class Sampler(NamedTuple):
 
     Attributes:
         by_parent: Whether a call whose caller has a trace is recorded if and only if the caller records it.
-        share: Of all other traces, the share that is recorded, 0 to 1. It is told from the trace ID, so that all services with
+        share: Of all other traces, the share that is recorded, 0 to 1. The trace ID decides, so that all services with
             the same share record the same traces.
     """
 

@@ -1,4 +1,4 @@
-"""Whether a caller may have sampled its trace is told right, whatever the coding of the field."""
+"""`may_be_sampled` is right, whatever the coding of the field."""
 
 import pytest
 from hpack.huffman import HuffmanEncoder
