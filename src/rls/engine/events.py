@@ -30,7 +30,7 @@ class RequestContext:
 
     Attributes:
         began: When its plan was ready, in Unix seconds.
-        at_once: Whether the store knew all its counts at once: they were in memory. Set when it is decided.
+        at_once: Whether all its counts came from memory, not from a store elsewhere. Set when it is decided.
         decision: What it came to; set when `Observer.decided` is called. Of a request that was judged in slices it has the
             plan of the first slice, and no statuses: `Observer.judged` had them.
         seconds: From *began* until it was decided, or failed.

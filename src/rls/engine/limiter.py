@@ -233,6 +233,8 @@ class Limiter:
         decision = self._decide_without(request, plan, updates, error)
         if decision is None:
             return None
+        if not decision.policies:
+            request.at_once = True  # the store failed, and all counts are known: those that are over their limit
         self._report(request, decision)
         if decision.limited_by is not None and plan.refund_over_limit:
             self._refund(updates, counts_of(error, updates), decision.statuses, int(request.began))
