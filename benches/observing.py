@@ -23,7 +23,8 @@ from rls.core.model import Descriptor, Entry, Request
 from rls.core.rules import Domain, RuleSet
 from rls.core.update import CounterUpdate
 from rls.engine.events import Observer, RulesLoaded, methods_of, tell_all
-from rls.engine.limiter import Limiter, PendingCheck
+from rls.engine.limiter import Limiter
+from rls.engine.pending_check import PendingCheck
 from rls.settings import Settings
 from rls.slices import finish
 from rls.stores.base import CounterStore, Done, StoreBatch, origin_of

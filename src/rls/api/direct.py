@@ -12,7 +12,7 @@ from rls.api.encode import encode
 from rls.api.service import SHOULD_RATE_LIMIT, Service
 from rls.core.decide import Decision
 from rls.engine.events import RequestContext
-from rls.engine.limiter import PendingCheck
+from rls.engine.pending_check import PendingCheck
 from rls.transport.base import Dropped
 from rls.transport.handler import Call, Handler, Peer, Turn, Unary
 from rls.transport.http2 import Request, Responder

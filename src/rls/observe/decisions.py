@@ -8,7 +8,6 @@ from typing import TypeAlias
 from rls.core.check import Check, Status
 from rls.core.decide import Decision, tightest
 from rls.core.model import Code
-from rls.core.plan import OVERRIDE_LABEL
 from rls.core.rules import OnBackendError, RuleId
 from rls.engine.events import RequestContext
 from rls.printable import printable
@@ -39,10 +38,8 @@ def deciding(decision: Decision) -> Status | None:
 
 
 def rule_of(domain: str, check: Check) -> RuleId | None:
-    """The rule of *check*; None where none matched."""
-    if check.rule is not None:
-        return check.rule.id
-    return RuleId(domain, OVERRIDE_LABEL) if check.limit is not None else None
+    """The rule of *check*; None where none matched, or another rule replaces it."""
+    return None if check.rule is None and check.limit is None else check.id(domain)
 
 
 def outcome_of(status: Status) -> str:
