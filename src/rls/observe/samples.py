@@ -1,0 +1,47 @@
+"""Some of many events, so that what each costs is bounded a second."""
+
+from __future__ import annotations
+
+import math
+
+
+class Sampler:
+    """Takes all events while they are few, and else one in N, where N follows their number in the last second.
+
+    Whoever is in a hurry counts *left* down while it is above 0 and *until* is not over, and calls `take` otherwise.
+
+    Args:
+        most: Events a second that are taken, about.
+
+    Attributes:
+        left: Events to be left out before the next one is taken.
+        until: The Unix second from which on `left` does not hold any more.
+    """
+
+    __slots__ = ("_every", "_most", "_seen", "_taken", "left", "until")
+
+    def __init__(self, most: int) -> None:
+        self.left = 0
+        self.until = 0
+        self._most = most
+        self._every = 1
+        self._seen = self._taken = 0
+
+    def take(self, now: float) -> int:
+        """For how many events the one at *now* (Unix seconds) stands: 1 where all are taken, 0 where it is left out."""
+        if now >= self.until:
+            second = int(now)
+            last_second = self._seen if second == self.until else 0
+            self._every = max(1, math.ceil(last_second / self._most))
+            self._seen = self._taken = self.left = 0
+            self.until = second + 1
+        if self.left:
+            self.left -= 1
+            return 0
+        stands_for = self._every
+        self._seen += stands_for
+        self._taken += 1
+        if self._taken >= self._most:
+            self._every, self._taken = 2 * stands_for, 0
+        self.left = self._every - 1
+        return stands_for

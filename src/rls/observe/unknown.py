@@ -1,0 +1,107 @@
+"""Domains that no rule file has, and descriptors that no rule matches, by name: clients choose them, so they are bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from rls.core.check import Check
+from rls.core.match import match
+from rls.core.model import Entry
+from rls.core.plan import Plan
+from rls.core.rules import RuleSet
+from rls.observe.entries import MOST_ENTRIES, bounded
+from rls.observe.heavy_hitters import HeavyHitters
+from rls.observe.samples import Sampler
+
+K = TypeVar("K", bound=Hashable)
+
+SHOWN = 20
+_SLOTS = 100
+_LONGEST_NAME = 128
+_A_SECOND = 1_000
+
+
+class Seen(NamedTuple):
+    """When something was seen first and last, in Unix seconds, and the entries of the last time."""
+
+    first: float
+    last: float
+    entries: tuple[Entry, ...] = ()
+
+
+class Named(NamedTuple):
+    """Something that clients name, and no rule knows.
+
+    Attributes:
+        name: The domain, and for a descriptor the keys of its entries behind it.
+        times: Times that it was asked for, at least.
+        seen: When.
+    """
+
+    name: tuple[str, ...]
+    times: int
+    seen: Seen
+
+
+class _Names(Generic[K]):
+    """The most frequent names, and when they were seen."""
+
+    def __init__(self) -> None:
+        self.table = HeavyHitters[K](_SLOTS)
+        self.seen: dict[K, Seen] = {}
+
+    def add(self, name: K, times: int, now: float, entries: tuple[Entry, ...] = ()) -> None:
+        before = self.seen.get(name)
+        self.seen[name] = Seen(now if before is None else before.first, now, entries)
+        self.table.add(name, times)
+        if len(self.seen) > 2 * _SLOTS:
+            self.seen = {one: self.seen[one] for one in self.table.counts}
+
+
+class Unknown:
+    """Counts names that no rule knows; above a thousand a second it samples them.
+
+    Attributes:
+        rules: Those in force.
+        sampler: Says which of what no rule knows is counted.
+    """
+
+    def __init__(self) -> None:
+        self._domains = _Names[tuple[str, ...]]()
+        self._descriptors = _Names[tuple[str, ...]]()
+        self.rules = RuleSet()
+        self.sampler = Sampler(_A_SECOND)
+
+    @property
+    def errors(self) -> tuple[int, int]:
+        """How many times more than `Named.times` a name may have been asked for: of domains, of descriptors."""
+        return self._domains.table.error, self._descriptors.table.error
+
+    def note(self, plan: Plan, check: Check, now: float) -> None:
+        """*check* of *plan* has no rule: its domain has none, or none of the domain matches. It counts as `sampler` says."""
+        times = self.sampler.take(now)
+        if not times:
+            return
+        entries, domain = check.descriptor.entries, self.rules.domains.get(plan.domain)
+        if not plan.known:
+            self._domains.add((_short(plan.domain),), times, now)
+        elif domain is None or match(domain, entries) is None:  # else another rule of the request replaces its rule
+            name = (plan.domain, *(_short(key) for key, _ in entries[:MOST_ENTRIES]))
+            self._descriptors.add(name, times, now, bounded(entries))
+
+    def domains(self) -> Sequence[Named]:
+        """The `SHOWN` domains that were asked for most."""
+        return _top(self._domains)
+
+    def descriptors(self) -> Sequence[Named]:
+        """The `SHOWN` kinds of descriptors that came most."""
+        return _top(self._descriptors)
+
+
+def _top(names: _Names[tuple[str, ...]]) -> Sequence[Named]:
+    return [Named(name, times, names.seen[name]) for name, times in names.table.top(SHOWN)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
