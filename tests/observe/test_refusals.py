@@ -1,5 +1,6 @@
 """What is kept of refusals, and who answered, through the real limiter and stores."""
 
+import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.redis import RedisStore
 from tests.clock import Clock
+from tests.counters import PATIENT
+from tests.redis_server import RedisServer, newest_binary, running
 from tests.tries import Step, descriptor, request, rule, rule_set
 
 RULES_OF_ONE = rule_set({(Step("company"),): rule("company", 2, Unit.YEAR)})
@@ -23,7 +26,7 @@ ACME = request(descriptor(("company", "acme")))
 
 
 def limiter(top: TopTalkers, store: Any, **more: Any) -> Limiter:
-    found = Limiter(store, observers=[top], clock=Clock(1_000_000.0), **more)
+    found = Limiter(store, **{"observers": [top], "clock": Clock(1_000_000.0), **more})
     found.load(RULES_OF_ONE)
     return found
 
@@ -41,12 +44,12 @@ async def test_memory_answers() -> None:
     assert found == [("memory", "", 3), ("memory", "", 4)]
 
 
-async def test_the_over_limit_cache_answers_what_the_store_has_refused() -> None:
+async def test_the_over_limit_cache_answers_what_redis_has_refused(tmp_path) -> None:
     top = TopTalkers(store="redis")
-    cache = OverLimitCache(MemoryStore(clock=Clock(1_000_000.0)), clock=Clock(1_000_000.0), timer=Clock())
-    top.is_cached = lambda request: cache.answers is request
-    assert await answered_by(top, limiter(top, cache), 4) == [("redis", "", 3), ("cache", "", 4)]
-    await cache.aclose()
+    with running(RedisServer(tmp_path, newest_binary())) as server:
+        cache = OverLimitCache(RedisStore(server.url, timeout_seconds=PATIENT), timer=Clock())
+        assert await answered_by(top, limiter(top, cache, clock=time.time), 4) == [("redis", "", 3), ("cache", "", 4)]
+        await cache.aclose()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from rls.api.admin.hosts import KnownHosts
 from rls.api.compression import accepts_gzip, gzipped
 from rls.api.json_token import JsonToken
 from rls.api.readiness import Readiness
@@ -20,12 +21,13 @@ from rls.core.rules import Rule, RuleSet
 from rls.errors import Diagnostic
 from rls.printable import json_line, printable
 from rls.slices import Slices, run, sort
-from rls.transport.http1.bounds import App, Bounded
+from rls.transport.http1.bounds import App, Bounded, Receive, Scope, Send
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Paths = Mapping[str, tuple[str, str, Endpoint]]
 """By path: its method, what it is for, and what answers it."""
 
+API = "/api/v1"
 JSON_BYTES = 16_384
 """Largest body of `/json`."""
 _JSON_AT_ONCE, _METRICS_AT_ONCE, _RULES_AT_ONCE = 4, 4, 2
@@ -112,8 +114,14 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def admin_app(rules: Callable[[], RuleSet]) -> App:
-    """What shows state; nothing here changes any, or runs code. *rules* returns those in force."""
+def admin_app(rules: Callable[[], RuleSet], api: App | None = None, host: str = "") -> App:
+    """What shows state; nothing here changes any, or runs code.
+
+    Args:
+        rules: Returns those in force.
+        api: Answers what is below `API`.
+        host: That of the admin address.
+    """
 
     async def rlconfig(request: Request) -> Response:
         found = await run(sort(rules().rules(), key=lambda rule: (rule.domain, rule.path)))
@@ -127,10 +135,25 @@ def admin_app(rules: Callable[[], RuleSet]) -> App:
 
     async def index(_: Request) -> Response:
         listed = {"/": ("GET", "this list", index), **paths}
+        if api is not None:
+            listed[API] = ("GET", "a list of what is shown as JSON", index)
         return PlainTextResponse("".join(f"{path}: {purpose}\n" for path, (_, purpose, _) in sorted(listed.items())))
 
     app = _app({"/": ("GET", "this list", index), **paths})
-    return Bounded(app, max_body_bytes=JSON_BYTES, shares={"/rlconfig": _RULES_AT_ONCE})
+    pages = Bounded(app, max_body_bytes=JSON_BYTES, shares={"/rlconfig": _RULES_AT_ONCE})
+    return KnownHosts(pages if api is None else _ByPath(api, pages), host)
+
+
+class _ByPath:
+    """*api* for what is below `API`, *pages* for the rest."""
+
+    def __init__(self, api: App, pages: App) -> None:
+        self._api = api
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_api = scope["path"] == API or scope["path"].startswith(f"{API}/")
+        await (self._api if is_api else self._pages)(scope, receive, send)
 
 
 def _app(paths: Paths) -> Starlette:

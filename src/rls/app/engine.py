@@ -59,6 +59,7 @@ class Engine:
             inspection,
             on_batch=tell_all(methods_of(telemetry.observers, "batch_done")),
         )
+        telemetry.nodes = lambda: inspection.up
         self.replicas = Replicas(
             settings.replicas,
             on_count=self._report_sharing,

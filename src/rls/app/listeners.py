@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rls.api.admin.app import AdminApi
+from rls.api.admin.pods import Pods
+from rls.api.admin.status import Status
 from rls.api.health import Health
 from rls.api.http import admin_app, public_app
 from rls.api.json_token import JsonToken
@@ -16,6 +19,7 @@ from rls.engine.rulebook import Rulebook
 from rls.observe.handshakes import log_handshakes
 from rls.settings import Settings
 from rls.transport.base import ServerReports, Transport
+from rls.transport.http1.bounds import App
 from rls.transport.http1.listener import HttpListener
 
 NAMES = ("grpc", "http", "admin")
@@ -54,11 +58,18 @@ class Listeners:
             )
             self.all["http"] = HttpListener(public, settings.http, counted=sockets.http)
         if settings.admin:
-            self.all["admin"] = HttpListener(
-                admin_app(lambda: rulebook.rules), settings.admin, name="admin", counted=sockets.admin
-            )
+            admin = admin_app(lambda: rulebook.rules, _api(settings, telemetry, rulebook, readiness), settings.admin)
+            self.all["admin"] = HttpListener(admin, settings.admin, name="admin", counted=sockets.admin)
 
     @property
     def addresses(self) -> Mapping[str, str]:
         """Where each listens, or "off". Only after all have started."""
         return {name: self.all[name].address if name in self.all else "off" for name in NAMES}
+
+
+def _api(settings: Settings, telemetry: Telemetry, rulebook: Rulebook, readiness: Readiness) -> App:
+    """The admin API."""
+    top = telemetry.top
+    status = Status(readiness, rulebook, top, str(settings.backend), telemetry.nodes, telemetry.began)
+    pods = Pods(settings.replicas if isinstance(settings.replicas, str) else "", settings.admin)
+    return AdminApi(top, telemetry.history, lambda: rulebook.rules, status, pods).app

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 
 from rls import __version__, plugins
 from rls.app.decisions import Decisions
-from rls.app.tracing import Tracing
+from rls.app.tracing import Tracing, store_of
+from rls.core.decide import Modes
 from rls.engine.enforcement import EnforcementState
 from rls.engine.events import OBSERVERS, Observer
 from rls.engine.guards import guarded
 from rls.observe.enforcement import log_enforcement, register_enforcement_metrics
+from rls.observe.history import History
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.loop_turns import LoopTurns, register_loop_turn_metrics
 from rls.observe.metrics import Metrics
+from rls.observe.top import TopTalkers
+from rls.observe.top_metrics import register_top_metrics
 from rls.settings import Settings
 
 
@@ -62,6 +67,10 @@ class Telemetry:
         loop_turns: Measures turns of the loop; to be run.
         tracing: Exports spans; to be started.
         decisions: Logs decisions.
+        top: Knows who is limited.
+        history: Keeps the last loads and changes of state.
+        nodes: Returns the nodes of the backend, and whether each is available.
+        began: When the server began, in Unix seconds.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -70,9 +79,17 @@ class Telemetry:
         self.metrics = Metrics(version=__version__)
         self.tracing = Tracing(self.metrics, self.log, settings.backend.scheme)
         self.decisions = Decisions(settings, self.metrics, self.log)
+        self.top = TopTalkers(
+            modes=Modes(settings.shadow_mode, settings.quota_mode), store=store_of(settings.backend.scheme)
+        )
+        self.history = History()
+        self.nodes: Callable[[], Mapping[str, bool]] = dict
+        self.began = time.time()
         self.observers: tuple[Observer, ...] = (
             self.metrics,
             self.events,
+            self.top,
+            self.history,
             *self.tracing.observers,
             *self.decisions.observers,
             *installed_observers(self.log),
@@ -82,6 +99,8 @@ class Telemetry:
         log_enforcement(self.log, self.enforcement)
         register_enforcement_metrics(self.metrics, self.enforcement)
         register_loop_turn_metrics(self.metrics, self.loop_turns)
+        register_top_metrics(self.metrics, self.top)
+        self.enforcement.listen(self.history.reason_changed)
 
     async def aclose(self) -> None:
         """Let out what waits: spans, and lines of the decision log."""

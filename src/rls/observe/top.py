@@ -10,7 +10,7 @@ not near its limit costs one lookup, any other that and one addition.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 from rls.core.check import Check, Status
 from rls.core.decide import Decision, Modes, is_quota
@@ -18,6 +18,7 @@ from rls.core.model import Code
 from rls.core.plan import Plan
 from rls.core.rules import OnBackendError
 from rls.engine.events import Judged, Observer, RequestContext, RulesLoaded
+from rls.observe.decisions import CACHE, MEMORY, POLICY, REDIS
 from rls.observe.heavy_hitters import HeavyHitters
 from rls.observe.refusals import Refusals, RuleRefusals
 from rls.observe.rule_sketch import EMPTY_BYTES, HALF_SECONDS, RuleSketch
@@ -26,7 +27,6 @@ from rls.observe.unknown import Unknown
 from rls.slices import Steps
 
 BUDGET_BYTES = 32 << 20
-CACHE, POLICY = "cache", "policy"
 _NEW_A_SECOND = 2_000
 """Entries that are new to a table, of all rules: above so many a second, all but one in N are left out."""
 _ORDERED_SECONDS = 1.0
@@ -37,7 +37,7 @@ class TopTalkers(Observer):
 
     Args:
         modes: Of the server.
-        store: What counts: `memory` or `redis`.
+        store: What counts: MEMORY, REDIS, or the scheme of a store from elsewhere.
         budget: Bytes for the sketches of all rules, about.
 
     Attributes:
@@ -46,14 +46,13 @@ class TopTalkers(Observer):
         sketches: By `Check.rule_id`; the rule that refused last is the last one.
         dropped: Sketches so far that were lost for lack of room.
         size: Bytes that the sketches take, about.
-        is_cached: Whether the over-limit cache answers the request that is being decided; set by whoever makes the cache.
     """
 
     def __init__(
         self,
         *,
         modes: Modes | None = None,
-        store: str = "redis",
+        store: str = REDIS,
         budget: int = BUDGET_BYTES,
     ) -> None:
         self.refusals = Refusals()
@@ -63,7 +62,6 @@ class TopTalkers(Observer):
         self.sketches: OrderedDict[str, RuleSketch] = OrderedDict()
         self.dropped = 0
         self.size = 0
-        self.is_cached: Callable[[RequestContext], bool] = lambda _: False
         self._modes = modes or Modes()
         self._store = store
         self._budget = budget
@@ -83,7 +81,7 @@ class TopTalkers(Observer):
                 elif check.amount > 0:
                     hits[check.key] = before + check.amount
             if status.near_limit or status.over_limit:
-                self._limited(decision.plan, status, request, decision)
+                self._limited(decision.plan, status, request, decision.policies, decision)
             elif status.limit is None and check.rule is None:
                 sampler = self._unknown_sampler
                 if sampler.left and request.began < sampler.until:
@@ -100,7 +98,7 @@ class TopTalkers(Observer):
             if sketch is not None:
                 self._add_hits(sketch, check, now)
             if status.near_limit or status.over_limit:
-                self._limited(event.plan, status, event.request, None)
+                self._limited(event.plan, status, event.request, event.policies)
             elif status.limit is None and check.rule is None:
                 self.unknown.note(event.plan, check, now)
 
@@ -136,7 +134,14 @@ class TopTalkers(Observer):
         sketch.rotate(now)
         self._resized(check.rule_id, sketch.size - before)
 
-    def _limited(self, plan: Plan, status: Status, request: RequestContext, decision: Decision | None) -> None:
+    def _limited(
+        self,
+        plan: Plan,
+        status: Status,
+        request: RequestContext,
+        policies: frozenset[OnBackendError],
+        decision: Decision | None = None,
+    ) -> None:
         """Hits of *status* are near their limit or over it. *decision* is None of a request that is judged in slices."""
         check, now, over = status.check, request.began, status.over_limit
         sketch = self.sketches.get(check.rule_id)
@@ -163,7 +168,7 @@ class TopTalkers(Observer):
             if sampler.left and now < sampler.until:
                 sampler.left -= 1
             else:
-                self.refusals.keep(plan.domain, status, request, *self._answered_by(status, request, decision))
+                self.refusals.keep(plan.domain, status, request, *self._answered_by(status, request, policies))
 
     def _note_near(self, sketch: RuleSketch, check: Check, status: Status, now: float) -> None:
         """The counter of *check* is near its limit; where it is new to the table, it is noted as the sampler says."""
@@ -200,14 +205,17 @@ class TopTalkers(Observer):
             return decision.code is Code.OVER_LIMIT
         return not self._modes.shadow_mode and not is_quota(status.check, self._modes)
 
-    def _answered_by(self, status: Status, request: RequestContext, decision: Decision | None) -> tuple[str, str]:
-        """What knew the count, and the policy that decided without one, or with one of this process; else ""."""
-        policies: Sequence[OnBackendError] = () if decision is None else tuple(decision.policies)
+    def _answered_by(
+        self, status: Status, request: RequestContext, policies: frozenset[OnBackendError]
+    ) -> tuple[str, str]:
+        """What knew the count of *status*, and the policy that decided without it; "" where none did."""
         if policies and not status.count:
             return POLICY, str(OnBackendError.DENY)
         if OnBackendError.LOCAL in policies:
             return POLICY, str(OnBackendError.LOCAL)
-        return CACHE if self.is_cached(request) else self._store, ""
+        if request.at_once:
+            return CACHE if self._store == REDIS else self._store, ""
+        return REDIS if self._store == MEMORY else self._store, ""  # in the backend of one-second windows
 
     def _resized(self, rule_id: str, by: int) -> None:
         """The sketch of a rule takes *by* bytes more, unless the rule has lost it."""

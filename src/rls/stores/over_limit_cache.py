@@ -42,7 +42,6 @@ class OverLimitCache(CounterStore):
 
     Attributes:
         answered: Updates that were answered from memory so far.
-        answers: Whom the last call was for of which all updates were answered from memory; see `StoreBatch.origins`.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class OverLimitCache(CounterStore):
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.answered = 0
-        self.answers: object = None
         self._store = store
         self._over = ExpiringMap[_Counter](capacity)
         self._clock = clock
@@ -72,7 +70,6 @@ class OverLimitCache(CounterStore):
         if self._over.groups and self._concerns(updates):
             known, owing = self._known(updates, asked)
             if None not in known:
-                self.answers = origin_of(done)
                 return cast("list[int]", known)
             submit_as_task(self._update_rest(updates, known, owing, asked, origin_of(done)), done)
             return None

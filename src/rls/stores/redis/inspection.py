@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from rls.errors import BackendError
@@ -25,6 +25,10 @@ _STRANGE = (BackendError, LookupError, ValueError, TypeError, AttributeError)  #
 
 class Inspected(Protocol):
     """A store in Redis."""
+
+    @property
+    def up(self) -> Mapping[str, bool]:
+        """Whether each node can be used, by its address."""
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -69,6 +73,11 @@ class Inspection:
     def add(self, stores: Iterable[Inspected]) -> None:
         """Query the nodes of these *stores*, too."""
         self._stores += stores
+
+    @property
+    def up(self) -> Mapping[str, bool]:
+        """Whether each node can be used, by its address."""
+        return {address: up for store in self._stores for address, up in store.up.items()}
 
     async def run(self) -> None:
         """Query until cancelled."""

@@ -50,14 +50,23 @@ class Bounded:
     Args:
         app: Answers requests.
         max_body_bytes: What has more is answered with 413.
-        shares: By path: how many are answered at one time; others are answered with 503. Paths that are not among them
+        shares: By kind: how many are answered at one time; others are answered with 503. Kinds that are not among them
             must be answered at once.
+        kind: Of a path, the path itself by default.
     """
 
-    def __init__(self, app: App, *, max_body_bytes: int, shares: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        max_body_bytes: int,
+        shares: Mapping[str, int],
+        kind: Callable[[str], str] = lambda path: path,
+    ) -> None:
         self._app = app
+        self._kind = kind
         self._max_body_bytes = max_body_bytes
-        self._shares = {path: Share(at_most) for path, at_most in shares.items()}
+        self._shares = {one: Share(at_most) for one, at_most in shares.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await self._body(scope, receive)
@@ -71,7 +80,7 @@ class Bounded:
         async def receive_whole() -> Message:
             return whole.pop() if whole else await receive()
 
-        share = self._shares.get(scope["path"])
+        share = self._shares.get(self._kind(scope["path"]))
         if share is None:
             await self._app(scope, receive_whole, send)
             return

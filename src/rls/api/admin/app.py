@@ -1,0 +1,260 @@
+"""The routes of the admin API; docs/admin-api.md describes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from rls.api.admin import rows
+from rls.api.admin.pods import Pods, merge_tops
+from rls.api.admin.query import Query, WrongRequest
+from rls.api.admin.rows import Row
+from rls.api.admin.rules import Page, found_rules, shadow_rules
+from rls.api.admin.status import Status
+from rls.api.admin.talkers import Asked, Top, Window, find_top, order_of
+from rls.core.rules import RuleSet
+from rls.observe.history import History
+from rls.observe.refusals import KEPT
+from rls.observe.rule_sketch import SHOWN, By
+from rls.observe.top import TopTalkers
+from rls.printable import json_line, printable
+from rls.slices import Slices, run
+from rls.transport.http1.bounds import App, Bounded
+
+PREFIX = "/api/v1"
+MOST_TOP, MOST_RULES = 100, 1_000
+_BODY_BYTES = 1_024
+_AT_ONCE = 4
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_PIECE_BYTES = 16_384
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class AdminApi:
+    """Answers what is asked about limits and what they do.
+
+    Args:
+        top: Who is limited.
+        history: What happened.
+        rules: Returns those in force.
+        status: How the server is.
+        pods: The other pods.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        top: TopTalkers,
+        history: History,
+        rules: Callable[[], RuleSet],
+        status: Status,
+        pods: Pods,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._top = top
+        self._history = history
+        self._rules = rules
+        self._status = status
+        self._pods = pods
+        self._clock = clock
+        self.routes: Mapping[str, tuple[str, Endpoint]] = {
+            "": ("this list", self._index),
+            "/annotations": ("loads of rules and changes of state for Grafana: from, to", self._annotations),
+            "/events": ("the last changes of the enforcement state and loads: since, limit", self._events),
+            "/refusals": ("the last refusals: domain, rule, entry, since, limit", self._refusals),
+            "/revisions": ("the last loads of rules and what each changed: limit", self._revisions),
+            "/rules": ("the rules in force and what they refused: domain, name, limit, offset", self._show_rules),
+            "/rules/{domain}/{rule:path}/top": ("/top of one rule", self._top_of_rule),
+            "/shadow": ("who would have been refused by rules in shadow mode: domain, limit, offset", self._shadow),
+            "/status": ("version, revision, enforcement state, backend", self._show_status),
+            "/top": ("the entries refused most: by, window, domain, rule, entry, limit, pods", self._show_top),
+            "/unknown": ("domains without rules and descriptors that no rule matches", self._unknown),
+        }
+
+    @property
+    def app(self) -> App:
+        """The ASGI application."""
+        routes = [Route(f"{PREFIX}{path}", _told(endpoint)) for path, (_, endpoint) in self.routes.items()]
+        app = Starlette(routes=routes, exception_handlers={404: self._not_found, 405: _wrong_method})
+        return Bounded(app, max_body_bytes=_BODY_BYTES, shares={PREFIX: _AT_ONCE}, kind=lambda _: PREFIX)
+
+    async def _index(self, request: Request) -> Response:
+        Query(request, ())
+        return _json({_shown(path): purpose for path, (purpose, _) in self.routes.items() if path})
+
+    async def _show_status(self, request: Request) -> Response:
+        Query(request, ())
+        return _json(self._status.row(self._clock()))
+
+    async def _show_top(self, request: Request) -> Response:
+        query = Query(request, ("by", "domain", "entry", "limit", "pods", "rule", "window"))
+        asked = _asked(query, query.text("domain"), query.text("rule"))
+        pods = query.text("pods")
+        if not pods:
+            return self._top_page(asked, await run(find_top(self._top, asked, self._clock())))
+        if pods != "all":
+            raise WrongRequest("pods names servers", "pods=all: the servers that --replicas dns:NAME names")
+        mine = await run(find_top(self._top, asked._replace(most=MOST_TOP), self._clock()))
+        others = await self._pods.ask(request.url.path, {**_parameters(asked), "limit": str(MOST_TOP)})
+        return _json(
+            merge_tops([{**self._head(asked, mine), "rows": mine.rows}, *others], order_of(asked.by), asked.most)
+        )
+
+    async def _top_of_rule(self, request: Request) -> Response:
+        query = Query(request, ("by", "entry", "limit", "window"))
+        asked = _asked(query, request.path_params["domain"], request.path_params["rule"])
+        return self._top_page(asked, await run(find_top(self._top, asked, self._clock())))
+
+    def _top_page(self, asked: Asked, found: Top) -> Response:
+        return _stream(self._head(asked, found), "rows", found.rows)
+
+    def _head(self, asked: Asked, found: Top) -> Row:
+        return {
+            "by": str(asked.by),
+            "window": str(asked.window),
+            "time": rows.iso(self._clock()),
+            "pod": self._status.pod,
+            "instance": self._status.instance,
+            "unlisted_at_most": found.unlisted_at_most,
+            "sketches": len(self._top.sketches),
+            "sketches_dropped": self._top.dropped,
+        }
+
+    async def _refusals(self, request: Request) -> Response:
+        query = Query(request, ("domain", "entry", "limit", "rule", "since"))
+        domain, rule, entries = query.text("domain"), query.text("rule"), set(query.texts("entry"))
+        since, most = query.since("since", self._clock()), query.number("limit", 100, KEPT)
+        slices = Slices()
+        found: list[Row] = []
+        for one in list(self._top.refusals.latest()):
+            if len(found) == most or one.at < since:
+                break
+            row = rows.refusal(one)
+            texts = {f"{entry['key']}={entry['value']}" for entry in row["entries"]}
+            if domain in ("", one.domain) and rule in ("", row["rule"], row["name"]) and entries <= texts:
+                found.append(row)
+            await slices.next()
+        return _stream({"kept": KEPT, "sampled_above_per_second": KEPT}, "refusals", found)
+
+    async def _show_rules(self, request: Request) -> Response:
+        query = Query(request, ("domain", "limit", "name", "offset"))
+        page = _page(query, query.text("name"))
+        found = await run(found_rules(self._rules(), self._top, page, self._clock()))
+        return _stream({"total": found.total, "offset": page.offset}, "rules", found.rows)
+
+    async def _shadow(self, request: Request) -> Response:
+        page = _page(Query(request, ("domain", "limit", "offset")), "")
+        found = await run(shadow_rules(self._rules(), self._top, page, self._clock()))
+        return _stream({"total": found.total, "offset": page.offset}, "rules", found.rows)
+
+    async def _revisions(self, request: Request) -> Response:
+        most = Query(request, ("limit",)).number("limit", 20, 20)
+        return _stream({}, "revisions", (rows.load(load) for load in self._history.loads[:most]))
+
+    async def _events(self, request: Request) -> Response:
+        query = Query(request, ("limit", "since"))
+        since, most = query.since("since", self._clock()), query.number("limit", 200, 200)
+        found = [event for event in self._history.events if event.at >= since]
+        return _stream({}, "events", (rows.event(event) for event in found[:most]))
+
+    async def _annotations(self, request: Request) -> Response:
+        query = Query(request, ("from", "to"))
+        begin, end = query.milliseconds("from"), query.milliseconds("to")
+        found = rows.as_annotations(
+            self._history.loads, self._history.events, begin or 0.0, self._clock() if end is None else end
+        )
+        return _json(found)
+
+    async def _unknown(self, request: Request) -> Response:
+        Query(request, ())
+        unknown = self._top.unknown
+        return _json(
+            {
+                "domains": [rows.domain(found) for found in unknown.domains()],
+                "descriptors": [rows.descriptor(found) for found in unknown.descriptors()],
+                "domains_error": unknown.errors[0],
+                "descriptors_error": unknown.errors[1],
+            }
+        )
+
+    async def _not_found(self, request: Request, _: Exception) -> Response:
+        text = f"not found: {printable(request.url.path[:200])}"
+        return _error(404, text, f"one of: {', '.join(map(_shown, self.routes))}")
+
+
+def _shown(path: str) -> str:
+    """The *path* of a route as people write it."""
+    return PREFIX + path.replace(":path}", "}")
+
+
+def _told(endpoint: Endpoint) -> Endpoint:
+    """*endpoint*, whose errors are answered."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except WrongRequest as error:
+            return _error(error.status, str(error), error.expected)
+
+    return answer
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(405, f"{request.url.path[:200]} does not take {printable(request.method)}", "GET")
+
+
+def _asked(query: Query, domain: str, rule: str) -> Asked:
+    return Asked(
+        query.choice("by", By.REFUSED),
+        query.choice("window", Window.MINUTES),
+        domain,
+        rule,
+        query.texts("entry"),
+        query.number("limit", SHOWN, MOST_TOP),
+    )
+
+
+def _parameters(asked: Asked) -> dict[str, Any]:
+    given = {"domain": asked.domain, "rule": asked.rule, "entry": list(asked.entries)}
+    return {"by": str(asked.by), "window": str(asked.window), **{name: value for name, value in given.items() if value}}
+
+
+def _page(query: Query, name: str) -> Page:
+    limit = query.number("limit", 100, MOST_RULES)
+    return Page(query.text("domain"), name, limit, query.number("offset", 0, 10**9, least=0))
+
+
+def _json(value: object) -> Response:
+    return Response(f"{json_line(value)}\n", media_type="application/json", headers=_HEADERS)
+
+
+def _error(status: int, text: str, expected: str) -> Response:
+    return JSONResponse({"error": text, "expected": expected}, status, headers=_HEADERS)
+
+
+def _stream(head: Row, name: str, found: Iterable[Row]) -> Response:
+    """*head*, with the rows *found* as *name* at its end; a row at a time, between which checks are answered."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        slices = Slices()
+        gathered = json_line(head).removesuffix("}") + (", " if head else "") + f'"{name}": ['
+        separator = "\n"
+        for row in found:
+            gathered += separator + json_line(row)
+            separator = ",\n"
+            if len(gathered) >= _PIECE_BYTES:
+                yield gathered.encode()
+                gathered = ""
+            await slices.next()
+        yield f"{gathered}\n]}}\n".encode()
+
+    return StreamingResponse(pieces(), media_type="application/json", headers=_HEADERS)

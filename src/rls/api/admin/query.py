@@ -1,0 +1,124 @@
+"""The parameters of a request, checked: what is not understood is an error that says what was expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from rls.printable import printable
+
+E = TypeVar("E", bound=StrEnum)
+
+_SHOWN = 100
+_AGO = re.compile(r"([0-9]{1,6})(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class WrongRequest(Exception):
+    """A request that cannot be answered.
+
+    Attributes:
+        expected: What would have been understood.
+        status: Of HTTP.
+    """
+
+    def __init__(self, text: str, expected: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.expected = expected
+        self.status = status
+
+
+class Query:
+    """The parameters of *request*, which may be some of *known*.
+
+    Raises:
+        WrongRequest: There is another one, or one is given twice; `entry` may be.
+    """
+
+    def __init__(self, request: Request, known: Collection[str]) -> None:
+        self._request = request
+        for name in request.query_params:
+            expected = f"some of: {', '.join(sorted(known))}" if known else "no parameters"
+            if name not in known:
+                raise WrongRequest(f"unknown parameter {_shown(name)}", expected)
+            if name != "entry" and len(request.query_params.getlist(name)) > 1:
+                raise WrongRequest(f"{name} is given twice", "each parameter once")
+
+    def text(self, name: str) -> str:
+        """The value of *name*; "" where it is not given."""
+        value: str = self._request.query_params.get(name, "")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """All values of *name*."""
+        values: list[str] = self._request.query_params.getlist(name)
+        return values
+
+    def number(self, name: str, default: int, most: int, least: int = 1) -> int:
+        """A whole number from *least* to *most*.
+
+        Raises:
+            WrongRequest: It is something else.
+        """
+        text = self.text(name)
+        if not text:
+            return default
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
+            raise WrongRequest(f"{name}={_shown(text)}", f"a whole number from {least} to {most}")
+        return int(text)
+
+    def choice(self, name: str, default: E) -> E:
+        """One of the values of the enum of *default*.
+
+        Raises:
+            WrongRequest: It is something else.
+        """
+        text = self.text(name)
+        kinds = type(default)
+        if text and text not in list(kinds):
+            raise WrongRequest(f"{name}={_shown(text)}", f"one of: {', '.join(kinds)}")
+        return kinds(text) if text else default
+
+    def since(self, name: str, now: float) -> float:
+        """A time in Unix seconds: given as so long before *now*, as in `90s`, `5m`, `2h` or `1d`, or as RFC 3339; 0 by default.
+
+        Raises:
+            WrongRequest: It is something else.
+        """
+        text = self.text(name)
+        if not text:
+            return 0.0
+        ago = _AGO.fullmatch(text)
+        if ago is not None:
+            return now - int(ago[1]) * _SECONDS[ago[2]]
+        try:
+            found = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign in a URL is a blank
+        except ValueError:
+            found = None
+        if found is None or found.tzinfo is None:
+            expected = "a duration as 90s, 5m, 2h or 1d, or a time as 2026-01-31T12:00:00Z"
+            raise WrongRequest(f"{name}={_shown(text)}", expected)
+        return found.timestamp()
+
+    def milliseconds(self, name: str) -> float | None:
+        """A time in Unix milliseconds, as Grafana gives it, in seconds; None where it is not given.
+
+        Raises:
+            WrongRequest: It is something else.
+        """
+        text = self.text(name)
+        if not text:
+            return None
+        if not (text.isascii() and text.isdecimal() and len(text) < 16):
+            raise WrongRequest(f"{name}={_shown(text)}", "Unix milliseconds")
+        return int(text) / 1000
+
+
+def _shown(text: str) -> str:
+    shown = printable(text[:_SHOWN])
+    return shown if len(text) <= _SHOWN else f"{shown}…"

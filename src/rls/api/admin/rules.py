@@ -1,0 +1,102 @@
+"""The rows of `/rules` and `/shadow`, in steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import NamedTuple
+
+from rls.api.admin.rows import Row, identity, span
+from rls.api.admin.talkers import Asked, Window, described_limit, find_top, totals
+from rls.core.rules import Rule, RuleId, RuleSet
+from rls.observe.refusals import RuleRefusals, Span
+from rls.observe.rule_sketch import By, RuleSketch
+from rls.observe.top import TopTalkers
+from rls.slices import STEP, Steps
+
+_TOP_OF_SHADOW = 10
+
+
+class Page(NamedTuple):
+    """Which rules are asked for: those of a *domain* and with a *name* or path, "" for all; some of them."""
+
+    domain: str
+    name: str
+    limit: int
+    offset: int
+
+
+class Found(NamedTuple):
+    """The *rows* of a page, and how many rules there are in *total*."""
+
+    rows: list[Row]
+    total: int
+
+
+def found_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Steps[Found]:
+    """The rules of *page*, in the order of the files, with what they refused."""
+    rows: list[Row] = []
+    total = 0
+    yield from top.rotate(now)
+    for number, rule in enumerate(_of(rules, page.domain)):
+        if not page.name or page.name in (rule.name, rule.path):
+            if page.offset <= total < page.offset + page.limit:
+                rows.append(_described(rule, top, now))
+            total += 1
+        if number % STEP == 0:
+            yield
+    return Found(rows, total)
+
+
+def shadow_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Steps[Found]:
+    """Rules in shadow mode, and those that let hits over their limits pass for another reason, as a server's shadow mode."""
+    rows: list[Row] = []
+    total = 0
+    for number, rule in enumerate(_of(rules, page.domain)):
+        refusals = top.refusals.by_rule.get(rule.id.key)
+        if rule.shadow_mode or (refusals is not None and refusals.shadow.hits):
+            if page.offset <= total < page.offset + page.limit:
+                rows.append((yield from _shadow_row(rule, refusals, top, now)))
+            total += 1
+        if number % STEP == 0:
+            yield
+    return Found(rows, total)
+
+
+def _of(rules: RuleSet, domain: str) -> Iterator[Rule]:
+    domains: Mapping[str, object] = rules.domains
+    chosen = [rules.domains[name] for name in domains if not domain or name == domain]
+    return chain.from_iterable(one.rules() for one in chosen)
+
+
+def _described(rule: Rule, top: TopTalkers, now: float) -> Row:
+    key = RuleId(rule.domain, rule.path).key
+    refusals, sketch = top.refusals.by_rule.get(key), top.sketches.get(key)
+    return {
+        **identity(rule.id),
+        **described_limit(rule.limit),
+        "shadow_mode": rule.shadow_mode,
+        "quota_mode": rule.quota_mode,
+        "on_backend_error": rule.on_backend_error,
+        "replaces": sorted(rule.replaces),
+        "refused": span(Span() if refusals is None else refusals.refused),
+        "shadow": span(Span() if refusals is None else refusals.shadow),
+        "recent": None if sketch is None else totals(sketch, now),
+    }
+
+
+def _shadow_row(rule: Rule, refusals: RuleRefusals | None, top: TopTalkers, now: float) -> Steps[Row]:
+    sketch: RuleSketch | None = top.sketches.get(rule.id.key)
+    rows: list[Row] = []
+    if sketch is not None:
+        asked = Asked(By.SHADOW, Window.START, rule.domain, rule.path, most=_TOP_OF_SHADOW)
+        rows = (yield from find_top(top, asked, now)).rows
+    return {
+        **identity(rule.id),
+        **described_limit(rule.limit),
+        "shadow_mode": rule.shadow_mode,
+        "would_be_refused": span(Span() if refusals is None else refusals.shadow),
+        "top": [
+            {name: row[name] for name in ("entries", "count", "error", "share_of_rule", "over_since")} for row in rows
+        ],
+    }

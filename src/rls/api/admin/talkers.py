@@ -1,0 +1,185 @@
+"""The rows of `/top` and of what else reads the sketches, in steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from heapq import nlargest
+from typing import Any, NamedTuple
+
+from rls.api.admin.rows import Row, id_of, identity, iso, limit_text
+from rls.core.model import RateLimit
+from rls.observe.entries import as_text, shown
+from rls.observe.heavy_hitters import HeavyHitters
+from rls.observe.rule_sketch import SLOTS, By, Period, RuleSketch, Use
+from rls.observe.top import TopTalkers
+from rls.slices import Steps
+
+
+class Window(StrEnum):
+    """Which time counts: the last five to ten minutes, or all since the rule got its sketch."""
+
+    MINUTES = "5m"
+    START = "start"
+
+
+class Asked(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        by: What entries are ordered by.
+        window: Which time counts.
+        domain: Only rules of this domain; "" for all.
+        rule: Only rules with this path or name; "" for all.
+        entries: Only what has these entries, `key=value` as shown.
+        most: Rows.
+    """
+
+    by: By = By.REFUSED
+    window: Window = Window.MINUTES
+    domain: str = ""
+    rule: str = ""
+    entries: Sequence[str] = ()
+    most: int = 50
+
+    def wants(self, sketch: RuleSketch) -> bool:
+        """Whether it asks for the rule of *sketch*."""
+        known = id_of(sketch.domain, sketch.rule)
+        return (not self.domain or known.domain == self.domain) and (
+            not self.rule or self.rule in (known.path, known.name)
+        )
+
+
+class Top(NamedTuple):
+    """What was found.
+
+    Attributes:
+        rows: The first ones, in their order.
+        unlisted_at_most: What entries that are not among *rows* have at most.
+    """
+
+    rows: list[Row]
+    unlisted_at_most: float
+
+
+def find_top(top: TopTalkers, asked: Asked, now: float) -> Steps[Top]:
+    """The first rows of all rules together, in steps, at the Unix second *now*."""
+    rows: list[Row] = []
+    unlisted: float = 0
+    order = _order(asked.by)
+    for sketch in (yield from top.rotate(now)):
+        if not asked.wants(sketch):
+            continue
+        found, missing = _rows(sketch, asked, now)
+        rows = nlargest(asked.most, [*rows, *found], key=order)
+        unlisted = max(unlisted, missing)
+        yield
+    if len(rows) == asked.most:
+        unlisted = max(unlisted, order(rows[-1]) + (0 if asked.by is By.NEAR else rows[-1]["error"]))
+    return Top(rows, unlisted)
+
+
+def order_of(by: By) -> str:
+    """The field that rows are ordered by."""
+    return "share_of_limit" if by is By.NEAR else "count"
+
+
+def _order(by: By) -> Callable[[Row], Any]:
+    field = order_of(by)
+    return lambda row: row[field]
+
+
+def totals(sketch: RuleSketch, now: float) -> Row:
+    """The sums of the last minutes of one rule."""
+    periods = sketch.periods(recent=True)
+    seconds = now - _began(periods)
+    near = [use.used / use.limit for period in periods for use in period.near.values()]
+    return {
+        "seconds": round(seconds, 3),
+        **{str(by): sum(period.table(by).total for period in periods) for by in (By.HITS, By.REFUSED, By.SHADOW)},
+        "highest_share_near_limit": round(max(near), 4) if near else None,
+    }
+
+
+def _rows(sketch: RuleSketch, asked: Asked, now: float) -> tuple[list[Row], float]:
+    """Rows of one rule, and what entries that are not among them have at most."""
+    periods = sketch.periods(recent=asked.window is Window.MINUTES)
+    began = _began(periods)
+    common = {
+        **identity(id_of(sketch.domain, sketch.rule)),
+        "limit": None if sketch.rule is None else limit_text(sketch.rule.limit),
+        "since": iso(began),
+    }
+    if asked.by is By.NEAR:
+        return [{**common, **row} for row in _near_rows(sketch, periods, asked)], 0
+    table = _together(periods, asked.by)
+    seconds, total = max(now - began, 1.0), table.total
+    rows = []
+    for key, count in table.top(SLOTS):
+        entries = shown(sketch.entries(key))
+        if _has(entries, asked.entries):
+            rows.append(
+                {
+                    **common,
+                    "entries": entries,
+                    "count": count,
+                    "error": table.error,
+                    "left_out": table.left_out,
+                    "share_of_rule": round(count / total, 4),
+                    "per_second": round(count / seconds, 3),
+                    "over_since": iso(sketch.over_since(key)),
+                }
+            )
+    return rows, table.error
+
+
+def _near_rows(sketch: RuleSketch, periods: Sequence[Period], asked: Asked) -> list[Row]:
+    """Entries near their limit that were not refused in the same time."""
+    limited = {key for period in periods for by in (By.REFUSED, By.SHADOW) for key in period.table(by).counts}
+    near: dict[bytes, Use] = {}
+    for period in periods:
+        for key, use in period.near.items():
+            known = near.get(key)
+            if key not in limited and (known is None or use.used * known.limit > known.used * use.limit):
+                near[key] = use
+    rows = []
+    for key, use in near.items():
+        entries = shown(sketch.entries(key))
+        if _has(entries, asked.entries):
+            rows.append(
+                {
+                    "entries": entries,
+                    "share_of_limit": round(use.used / use.limit, 4),
+                    "used": use.used,
+                    "requests_per_window": use.limit,
+                    "time": iso(use.at),
+                }
+            )
+    return rows
+
+
+def _together(periods: Sequence[Period], by: By) -> HeavyHitters[bytes]:
+    whole = HeavyHitters[bytes](SLOTS)
+    for period in periods:
+        whole.merge(period.table(by))
+    return whole
+
+
+def _began(periods: Sequence[Period]) -> float:
+    return min(period.began for period in periods)
+
+
+def _has(entries: list[dict[str, str]], wanted: Sequence[str]) -> bool:
+    return not wanted or set(wanted) <= set(as_text(entries))
+
+
+def described_limit(limit: RateLimit | None) -> Row:
+    """A limit, field by field, and as text."""
+    if limit is None:
+        return {"limit": limit_text(None), "requests_per_unit": None, "unit": None, "unit_multiplier": None}
+    return {
+        "limit": limit_text(limit),
+        "requests_per_unit": limit.requests_per_unit,
+        "unit": limit.unit.name,
+        "unit_multiplier": limit.unit_multiplier,
+    }
