@@ -140,8 +140,8 @@ class PendingBatch:
             update = pending.batch.update(command)
             if not is_of_counter(error, update.amount):
                 raise BackendError(cause(pending.address, error)) from error
-            key = update.key.decode(errors="surrogateescape")
-            raise CounterRefused(f"{cause(pending.address, error)}; the key is {key}") from error
+            rule, key = update.rule.replace("|", " ", 1), update.key.decode(errors="surrogateescape")
+            raise CounterRefused(f"{cause(pending.address, error)}; the rule is {rule}, the key is {key}") from error
         return pending.batch.offsets[command]
 
 
