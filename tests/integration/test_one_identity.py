@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from rls.api.client import Answer, Client
 from rls.cli import app
+from tests.otlp import Received, attributes, http_receiver
 from tests.rls_process import RlsProcess
 from tests.tries import descriptor, request
 
@@ -29,8 +30,17 @@ SHOWN = ("--limited-by-header", "x-limited-by", "--problem-json", "--ietf-header
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RlsProcess]:
-    with RlsProcess(tmp_path_factory.mktemp("rls"), *SHOWN, rules=RULES) as process:
+def collector() -> Iterator[Received]:
+    with http_receiver() as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, collector: Received) -> Iterator[RlsProcess]:
+    folder = tmp_path_factory.mktemp("rls")
+    logged = ("--decision-log", str(folder / "decisions"))
+    env = collector.variables | {"OTEL_TRACES_SAMPLER": "always_on"}
+    with RlsProcess(folder, *SHOWN, *logged, rules=RULES, env=env) as process:
         yield process
 
 
@@ -93,6 +103,25 @@ def test_the_rules_in_force(server: RlsProcess, identity: dict[str, str]) -> Non
     assert identity in [{key: one[key] for key in identity} for one in found]
     text = server.get("/rlconfig", of="admin").body.decode()
     assert f"{identity['domain']}.{identity['rule']}: " in text
+
+
+@pytest.mark.usefixtures("refused")
+def test_the_decision_log(server: RlsProcess, identity: dict[str, str]) -> None:
+    file = server.rules.with_name("decisions")
+    server.wait_until(lambda: '"over_limit"' in file.read_text(), "the refusal is logged")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert next({key: line[key] for key in identity} for line in lines if line["outcome"] == "over_limit") == identity
+
+
+@pytest.mark.usefixtures("refused")
+def test_spans(server: RlsProcess, collector: Received, identity: dict[str, str]) -> None:
+    def found() -> list[dict[str, object]]:
+        spans = [attributes(span.attributes) for span in collector.spans]
+        return [one for one in spans if one.get("rls.domain") and one.get("rls.outcome") == "over_limit"]
+
+    first = server.wait_until(found, "the span of the refusal has come")[0]
+    names = {"domain": "rls.domain", "rule": "rls.rule", "name": "rls.rule.name", "place": "rls.rule.place"}
+    assert {key: first[name] for key, name in names.items()} == identity
 
 
 def test_the_log_of_a_load(tmp_path: Path) -> None:
