@@ -217,7 +217,10 @@ async def test_what_is_not_there_names_what_is(served) -> None:
     assert answer.body == b"not found: /metric (available: /healthcheck, /healthz, /json, /metrics, /readyz)\n"
 
 
-@pytest.mark.parametrize(("path", "method", "allowed"), [("/json", "GET", "POST"), ("/healthz", "PUT", "GET, HEAD")])
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [("/json", "GET", "POST"), ("/healthz", "PUT", "GET, HEAD"), ("/healthcheck", "POST", "GET, HEAD")],
+)
 async def test_a_wrong_method_names_the_right_ones(served, path: str, method: str, allowed: str) -> None:
     answer = await served.ask(path, method)
     assert (answer.status, answer.headers["allow"]) == (405, allowed)

@@ -23,6 +23,7 @@ from examples.mesh.envoy import Envoy, EnvoyConfig
 from examples.mesh.http import ask
 from examples.mesh.metrics import total
 from examples.mesh.processes import Process, free_port, wait_for
+from rls.sources.load import load
 from tests.differential.reference import SERVER, binary
 from tests.e2e.load import Load
 from tests.e2e.mesh import Mesh, Redis
@@ -44,8 +45,8 @@ descriptors:
 class GoServer(Process):
     """envoyproxy/ratelimit with the environment of Istio's sample, its root in *data*."""
 
-    def __init__(self, data: Path, redis: Redis, folder: Path, name: str) -> None:
-        self.port, http, debug = free_port(), free_port(), free_port()
+    def __init__(self, data: Path, redis: Redis, folder: Path, name: str, *, watch_root: str = "false") -> None:
+        self.port, http, self.debug_port = free_port(), free_port(), free_port()
         environment = {
             "LOG_LEVEL": "debug",
             "REDIS_SOCKET_TYPE": "tcp",
@@ -53,14 +54,14 @@ class GoServer(Process):
             "USE_STATSD": "false",
             "RUNTIME_ROOT": str(data),
             "RUNTIME_SUBDIRECTORY": "ratelimit",
-            "RUNTIME_WATCH_ROOT": "false",
+            "RUNTIME_WATCH_ROOT": watch_root,
             "RUNTIME_IGNOREDOTFILES": "true",
             "HOST": "127.0.0.1",
             "PORT": str(http),
             "GRPC_HOST": "127.0.0.1",
             "GRPC_PORT": str(self.port),
             "DEBUG_HOST": "127.0.0.1",
-            "DEBUG_PORT": str(debug),
+            "DEBUG_PORT": str(self.debug_port),
         }
         variables = [f"{key}={value}" for key, value in environment.items()]
         super().__init__(name, ["env", "-i", *variables, binary(SERVER)], folder / f"{name}.log")
@@ -247,6 +248,26 @@ def test_names_of_our_own_begin_at_0_once(mesh: Mesh, data: Path, tmp_path: Path
     assert len(keys) == 1
     assert keys[0].startswith(pattern[1])
     assert remaining(compatible) == [2, 1]
+
+
+def test_a_root_that_the_other_server_watches(mesh: Mesh, data: Path, tmp_path: Path) -> None:
+    """It reads `config.*` beside `config`, too; ours reads them where `RLS_CONFIG` names them, as the page has it."""
+    root = data / "ratelimit"
+    for name, key in (("config.yaml", "beside"), ("config.d/more.yaml", "below")):
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            f"domain: {key}\ndescriptors: [{{key: {key}, rate_limit: {{unit: day, requests_per_unit: 1}}}}]\n"
+        )
+    old = mesh.keep(GoServer(data, mesh.start_redis(), tmp_path, "old", watch_root="true"))
+    theirs = ask(old.debug_port, "/rlconfig").body.decode()
+    assert all(f"{key}.{key}: " in theirs for key in ("beside", "below"))
+
+    (named,) = re.findall(r"reads only what `RLS_CONFIG` names: `RLS_CONFIG=([^`]+)`", PAGE)
+    paths = named.replace("/data", str(data)).split(",")
+    loaded = load([*map(Path, paths)], None).rules
+    assert sorted(loaded.domains) == ["beside", "mesh"]
+    assert "below" in load([*map(Path, paths), root / "config.d"], None).rules.domains
 
 
 def remaining(server: NewServer) -> list[int]:
