@@ -277,7 +277,12 @@ def test_an_address_that_is_taken(tmp_path) -> None:
         for transport in ("native", "grpcio"):
             assert refused(["--config", str(rules), "--grpc", f"127.0.0.1:{port}", "--transport", transport]) == (
                 1,
-                [f"rls: cannot listen on 127.0.0.1:{port}: Address already in use"],
+                [
+                    (
+                        f"rls: --grpc: cannot listen on 127.0.0.1:{port}: Address already in use; another process has it, "
+                        "expected one that is free"
+                    )
+                ],
             )
 
 

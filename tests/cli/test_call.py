@@ -110,8 +110,8 @@ def test_a_limit_is_expected_of_every_descriptor(call, arguments: list[str], cod
 def test_why_there_is_no_limit(call) -> None:
     result = call("--expect-limit", "--json", "--count", "3", "a=b", "--descriptor", "internal=yes")
     assert result.stderr == (
-        "rls: no limit for a=b: no rule of the domain mesh matches, or another rule of the request replaces the one that "
-        "does\nrls: no limit for internal=yes: its rule is `unlimited`\n"
+        "rls: no limit for a=b: no rule of the domain mesh matches these keys in this order, or another rule of the request "
+        "replaces the one that does\nrls: no limit for internal=yes: its rule is `unlimited`\n"
     )
     assert len([json.loads(line) for line in result.stdout.splitlines()]) == 3
 
@@ -133,8 +133,13 @@ def test_an_unknown_domain_is_told_from_an_unmatched_descriptor(call) -> None:
     """Without --expect-limit too, and no hits are added."""
     unknown, unmatched = call("a=b", domain="elsewhere"), call("a=b")
     assert (unknown.exit_code, unmatched.exit_code) == (0, 0)
-    assert unknown.stderr == "rls: no limit for a=b: the server has no rules for the domain elsewhere\n"
-    assert unmatched.stderr.startswith("rls: no limit for a=b: no rule of the domain mesh matches, or ")
+    assert (
+        unknown.stderr
+        == "rls: no limit for a=b: the server has no rules for the domain elsewhere: expected the `domain` of a rules file\n"
+    )
+    assert unmatched.stderr.startswith(
+        "rls: no limit for a=b: no rule of the domain mesh matches these keys in this order, or "
+    )
 
 
 def test_a_value_with_a_comma(call) -> None:
@@ -160,9 +165,9 @@ def test_what_is_no_address(call, address: str) -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("127.0.0.1:1", "no server listens there: connection refused"),
-        ("unix:/none.sock", "no server listens there: no such file"),
-        ("none.invalid:1", "host name not found"),
+        ("127.0.0.1:1", "no server listens there: expected the address of its --grpc, which is port 8081 by default"),
+        ("unix:/none.sock", "no server listens there: expected the path of its --grpc, as unix:/path"),
+        ("none.invalid:1", "host name not found: expected one that DNS knows, or an IP address"),
     ],
 )
 def test_no_server_is_told_from_over_limit(call, address: str, words: str) -> None:
@@ -174,7 +179,7 @@ def test_no_server_is_told_from_over_limit(call, address: str, words: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "no descriptor: expected KEY=VALUE entries"),
+        ([], "no descriptor: expected entries such as company_id=acme after the address"),
         (["company"], "'company' is not an entry: expected KEY=VALUE"),
         (["=x"], "'=x' is not an entry: expected KEY=VALUE"),
         (["a=b", "--timeout", "1sec"], "--timeout is '1sec': expected a duration such as 10ms, 5s or 1m30s"),

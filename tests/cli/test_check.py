@@ -162,8 +162,8 @@ def test_a_path_that_is_not_there_is_a_wrong_call() -> None:
     result = check("none.yaml", "gone.yaml")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.splitlines() == [
-        "rls: no such file or directory: none.yaml",
-        "rls: no such file or directory: gone.yaml",
+        "rls: no such file or directory: none.yaml, expected rules in YAML",
+        "rls: no such file or directory: gone.yaml, expected rules in YAML",
     ]
 
 
@@ -295,4 +295,7 @@ def test_rules_with_mistakes_are_not_compared(new: str, old: str, where: str) ->
 def test_earlier_rules_that_are_not_there_are_a_wrong_call() -> None:
     write("new.yaml", GOOD)
     result = check("new.yaml", "--against", "old.yaml")
-    assert (result.exit_code, result.stderr) == (2, "rls: no such file or directory: old.yaml\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "rls: no such file or directory: old.yaml, expected rules in YAML\n",
+    )

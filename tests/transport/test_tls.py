@@ -280,7 +280,7 @@ async def test_encrypted_key_is_refused_at_the_start(serve, tls):
         serialization.BestAvailableEncryption(b"secret"),
     )
     tls.key.write_bytes(encrypted)
-    with pytest.raises(SettingsError, match="cannot serve TLS: the private key is encrypted"):
+    with pytest.raises(SettingsError, match=f"cannot serve TLS: {tls.key}: the private key is encrypted"):
         await serve({ECHO: echo}, tls=tls)
 
 
@@ -294,7 +294,7 @@ async def test_key_of_another_certificate_is_refused_at_the_start(serve, tls, tm
     cert, _ = CA.issue(HOST)
     _, other_key = CA.issue(HOST)
     put(tmp_path, cert, other_key)
-    with pytest.raises(SettingsError, match=f"cannot serve TLS: {tls.cert} and {tls.key}: .*KEY_VALUES_MISMATCH"):
+    with pytest.raises(SettingsError, match=f"cannot serve TLS: {tls.cert} and {tls.key} do not belong together"):
         await serve({ECHO: echo}, tls=tls)
 
 

@@ -26,7 +26,7 @@ from rls.app.watching import Watching
 from rls.core.rules import OnBackendError, RuleSet
 from rls.early_signals import in_terminal
 from rls.engine.enforcement import HOLD_SECONDS, Reason, State
-from rls.errors import Stopped, origin
+from rls.errors import SettingsError, Stopped, origin
 from rls.settings import Settings
 from rls.stores.redis import Inspection
 
@@ -114,9 +114,12 @@ class App:
         self.telemetry.tracing.start()
         await self.loading.start()
         await self.engine.replicas.poll()
-        for server in self.listeners.all.values():
+        for name, server in self.listeners.all.items():
             stack.push_async_callback(server.aclose)
-            await server.start()
+            try:
+                await server.start()
+            except SettingsError as error:
+                raise SettingsError(f"--{name}: {error}") from error
         stack.push_async_callback(self._tasks.aclose)
         self._keep_listeners()
         await wait_for_cause(self.engine.store.ping)

@@ -44,10 +44,8 @@ def call(
             "--descriptor", metavar="KEY=VALUE,…", help=r"Send this descriptor too; write \, for a comma. Repeatable."
         ),
     ] = None,
-    hits: Annotated[
-        int, typer.Option("--hits", metavar="COUNT", min=0, max=UINT32_MAX, help="Add this many hits; 0 only reads.")
-    ] = 1,
-    count: Annotated[int, typer.Option("--count", "-n", metavar="COUNT", min=1, help="Send this many checks.")] = 1,
+    hits: Annotated[str, typer.Option("--hits", metavar="COUNT", help="Add this many hits; 0 only reads.")] = "1",
+    count: Annotated[str, typer.Option("--count", "-n", metavar="COUNT", help="Send this many checks.")] = "1",
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="Wait this long for each answer.")
     ] = "1s",
@@ -87,8 +85,9 @@ def call(
     from rls.api.client import Client, ClientTls, UnansweredError  # noqa: PLC0415
 
     try:
-        request = _request(domain, entries or [], descriptors or [], hits)
-        seconds, target = _timeout(timeout), _target(address)
+        target = _target(address)
+        request = _request(domain, entries or [], descriptors or [], _whole("--hits", hits, 0, UINT32_MAX))
+        seconds, checks = _timeout(timeout), _whole("--count", count, 1, UINT32_MAX)
     except ValueError as error:
         raise typer.BadParameter(printable(str(error))) from None
     if bool(tls_cert) != bool(tls_key):  # gRPC's core would abort the process
@@ -99,7 +98,7 @@ def call(
     answers: list[Answer] = []
     try:
         with Client(target, tls=files) as client:
-            for _ in range(count):
+            for _ in range(checks):
                 answers.append(client.check(request, timeout=seconds))
                 if json:
                     typer.echo(json_line(answers[-1].json))
@@ -126,11 +125,11 @@ def _request(domain: str, entries: Sequence[str], descriptors: Sequence[str], hi
         ValueError: They have no descriptor, or no entries.
     """
     if not domain:
-        raise ValueError("--domain is missing: expected the domain of the rules")
+        raise ValueError("--domain is missing: expected --domain NAME, with a `domain` of the server's rules")
     lists = [entries] if entries else []
     lists += [_split(text) for text in descriptors]
     if not lists:
-        raise ValueError("no descriptor: expected KEY=VALUE entries")
+        raise ValueError("no descriptor: expected entries such as company_id=acme after the address")
     # A descriptor's own addend of 0 only reads; the request's would mean 1.
     addend = 0 if hits == 0 else None
     return Request(domain, tuple(Descriptor(tuple(map(_entry, parts)), hits_addend=addend) for parts in lists), hits)
@@ -144,8 +143,16 @@ def _split(text: str) -> list[str]:
 def _entry(text: str) -> Entry:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ValueError(f"'{text}' is not an entry: expected KEY=VALUE")
+        raise ValueError(f"'{text}' is not an entry: expected KEY=VALUE, such as company_id=acme")
     return Entry(key, value)
+
+
+def _whole(name: str, text: str, least: int, most: int) -> int:
+    from rls.settings.values import explained  # noqa: PLC0415
+
+    if not (text.isascii() and text.isdecimal() and least <= int(text[:11]) <= most):
+        raise ValueError(explained(name, text, f"a whole number from {least} to {most}"))
+    return int(text)
 
 
 def _timeout(text: str) -> float:
@@ -165,4 +172,5 @@ def _target(address: str) -> str:
     try:
         return loopback(parse_address(address, "127.0.0.1"))
     except ValueError as error:
-        raise ValueError(explained("ADDRESS", address, str(error))) from None
+        hint = "; it comes first: rls call ADDRESS --domain NAME KEY=VALUE" if "=" in address else ""
+        raise ValueError(explained("ADDRESS", address, f"{error}{hint}")) from None

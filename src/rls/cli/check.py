@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _MAX_ANNOTATIONS = 10
 """Annotations of one level that GitHub shows for a step. It drops the rest silently."""
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class Format(StrEnum):
@@ -36,18 +39,37 @@ class Target(StrEnum):
     ENVOYPROXY = "envoyproxy"
 
 
+def _one_of(kind: type[Choice], name: str, text: str) -> Choice:
+    """The choice that *text* names."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise typer.BadParameter(f"{name} is '{text}': expected {' or '.join(kind)}") from None
+
+
 def check(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Files or directories with rules; - is standard input.")
     ],
     form: Annotated[
-        Format, typer.Option("--format", metavar="text|github|json", help="Print findings in this format.")
+        Format,
+        typer.Option(
+            "--format",
+            metavar="text|github|json",
+            help="Print findings in this format.",
+            parser=lambda text: _one_of(Format, "--format", text),
+            autocompletion=lambda: list(Format),
+        ),
     ] = Format.TEXT,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
     target: Annotated[
         Target | None,
         typer.Option(
-            "--for", metavar="envoyproxy", help="Also report what envoyproxy/ratelimit rejects or reads differently."
+            "--for",
+            metavar="envoyproxy",
+            help="Also report what envoyproxy/ratelimit rejects or reads differently.",
+            parser=lambda text: _one_of(Target, "--for", text),
+            autocompletion=lambda: list(Target),
         ),
     ] = None,
     against: Annotated[
@@ -94,7 +116,7 @@ def _demand(paths: Sequence[Path], disk: Disk) -> None:
 
     absent = missing(paths, disk)
     for path in absent:
-        say(f"rls: no such file or directory: {path}", err=True)
+        say(f"rls: no such file or directory: {path}, expected rules in YAML", err=True)
     if absent:
         raise typer.Exit(2)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+_EXPECTED = "expected the address of its --grpc, which is port 8081 by default"
 _CAUSES = (
     ("WRONG_VERSION_NUMBER", "the server does not speak TLS on this port: leave out --tls and its options"),
     ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not trusted: check --tls-ca"),
     ("Hostname Verification Check failed", "the server's certificate is for another name: check --tls-server-name"),
     ("Failed to create security handshaker", "a TLS file cannot be used: check --tls-ca, --tls-cert and --tls-key"),
-    ("Connection refused", "no server listens there: connection refused"),
-    ("Domain name not found", "host name not found"),
-    ("No such file or directory", "no server listens there: no such file"),
+    ("Failed parsing HTTP/2", f"the server there does not speak gRPC: {_EXPECTED}"),
+    ("Connection refused", f"no server listens there: {_EXPECTED}"),
+    ("Domain name not found", "host name not found: expected one that DNS knows, or an IP address"),
+    ("No such file or directory", "no server listens there: expected the path of its --grpc, as unix:/path"),
 )
 """A part of gRPC's text → what it means."""
 _CLOSED = ("Socket closed", "Connection reset by peer")

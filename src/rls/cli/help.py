@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import typer
 import typer.core
+
+from rls.cli.output import say
+from rls.cli.usage import UsageError, mistake
 
 _WIDEST = 28
 """Columns of an option's names; the text of a longer one begins on the next line."""
@@ -27,6 +31,21 @@ class Command(typer.core.TyperCommand):
 
 class Group(typer.core.TyperGroup):
     """A group of commands that prints its help as described above."""
+
+    def main(  # type: ignore[override] # its other arguments are its own
+        self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        """Run a command. A mistake on the command line is one line on stderr, and the exit code 2."""
+        try:
+            code = super().main(args, prog_name, standalone_mode=False, **extra)
+        except UsageError as error:
+            if not standalone_mode:
+                raise
+            say(f"rls: {mistake(error)}", err=True)
+            code = 2
+        if not standalone_mode:
+            return code
+        sys.exit(code if isinstance(code, int) else 0)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse *args*; without any, print help."""

@@ -45,5 +45,8 @@ def _why(domain: str, *, known: bool | None) -> str:
     if known is None:
         return f"no rule matches, or there are no rules for the domain {domain}"
     if not known:
-        return f"the server has no rules for the domain {domain}"
-    return f"no rule of the domain {domain} matches, or another rule of the request replaces the one that does"
+        return f"the server has no rules for the domain {domain}: expected the `domain` of a rules file"
+    return (
+        f"no rule of the domain {domain} matches these keys in this order, or another rule of the request replaces the "
+        "one that does"
+    )

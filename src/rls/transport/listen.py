@@ -24,6 +24,14 @@ NO_FILES_SECONDS = 0.1
 """Pause before accept is tried again after one of `NO_FILES`."""
 LOST = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
 """Errors of accept after which the socket does not listen any more."""
+_ADVICE = {
+    errno.EADDRINUSE: "; another process has it, expected one that is free",
+    errno.EADDRNOTAVAIL: "; no interface of this machine has it, expected 0.0.0.0 or [::] for all, or one that it has",
+    errno.EACCES: "; ports below 1024 need the capability NET_BIND_SERVICE, expected one from 1024 on",
+    errno.ENOENT: "; the directory of a Unix socket must be there",
+    socket.EAI_NONAME: "; expected a host that DNS knows, or an IP address",
+}
+"""What to do about an error of bind."""
 _BACKLOG = 4096
 _OTHER_FILES = 1024
 _KNOCK_SECONDS = 1.0
@@ -51,8 +59,9 @@ def listen(address: str) -> socket.socket:
         raise SettingsError(f"{address!r} is not an address: expected {expected}") from None
     except OSError as error:
         # socket.create_server adds the address to the text in its own way.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise SettingsError(f"cannot listen on {address}: {reason}") from error
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise SettingsError(f"cannot listen on {address}: {reason}{advice}") from error
     listener.setblocking(False)
     return listener
 

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from rls.errors import SettingsError
@@ -39,27 +40,43 @@ def make_context(tls: Tls) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols([_ALPN])
-    where = ""
+    path = tls.cert
     try:
         for path in (tls.cert, tls.key):
             path.read_bytes()  # OpenSSL does not say which file is missing
-        where = f"{tls.cert} and {tls.key}: "
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
         if tls.client_ca is not None:
-            where = f"{tls.client_ca}: "
-            context.load_verify_locations(cadata=tls.client_ca.read_text("ascii"))
+            path = tls.client_ca
+            context.load_verify_locations(cadata=path.read_text("ascii"))
             context.verify_mode = ssl.CERT_REQUIRED
             # Each certificate of the file is trusted, an intermediate one as well.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     except (OSError, ValueError) as error:
-        # These two do not say in which file.
-        place = where if isinstance(error, ssl.SSLError | UnicodeError) else ""
-        raise SettingsError(f"{_CANNOT_SERVE}{place}{error}") from error
+        raise SettingsError(f"{_CANNOT_SERVE}{_unusable(tls, path, error)}") from error
     return context
 
 
+def _unusable(tls: Tls, path: Path, error: Exception) -> str:
+    """What *error*, at the file *path* or at one before, says in words."""
+    if isinstance(error, _EncryptedKeyError):
+        return f"{tls.key}: the private key is encrypted, expected one without a password"
+    if not isinstance(error, ssl.SSLError | ValueError):
+        return f"{path} cannot be read ({getattr(error, 'strerror', '') or error}), expected a file in PEM"
+    if path == tls.client_ca:
+        return f"{path} holds no certificate, expected those of the clients' authorities in PEM ({error})"
+    if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+        return f"{tls.cert} and {tls.key} do not belong together, expected the private key of the certificate"
+    return (
+        f"{tls.cert} and {tls.key} hold no certificate chain and its private key in PEM, or not in this order ({error})"
+    )
+
+
+class _EncryptedKeyError(ValueError):
+    """The private key needs a password."""
+
+
 def _no_password() -> str:
-    raise ValueError("the private key is encrypted: expected one without a password")
+    raise _EncryptedKeyError
 
 
 def speaks_http2(connection: ssl.SSLObject) -> bool:

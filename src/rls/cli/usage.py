@@ -1,0 +1,49 @@
+"""Mistakes on the command line, in one line each: what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import typer
+
+UsageError: Any = typer.BadParameter.__base__
+"""What the command line's parser raises; Typer does not export it."""
+_BOOLS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
+
+
+def mistake(error: Any) -> str:
+    """What *error*, a `UsageError`, says."""
+    command = error.ctx.command_path if error.ctx is not None else "rls"
+    message = str(error.message)
+    name = getattr(error, "option_name", "")
+    if isinstance(error, typer.BadParameter):
+        return message or f"{_named(error.param)} is missing: see {command} --help"
+    if "requires an argument" in message:
+        return f"{name} has no value: expected one after it; see {command} --help"
+    if "does not take a value" in message:
+        return f"{name} has a value: expected {name} alone, which turns it on"
+    if hasattr(error, "possibilities"):
+        close = sorted(error.possibilities or ())
+        all_of_them = f"{command} --help-all" if command.endswith(" serve") else f"{command} --help"
+        meant = f", expected {' or '.join(close)}" if close else ""
+        return f"no such option: {name}{meant}; {all_of_them} lists all"
+    if found := re.search(r"unexpected extra argument(?:\(s\)|s)? \((.*)\)$", message):
+        return _unexpected(found[1], command)
+    if found := re.match(r"No such command '(.*?)'\.(?: Did you mean '(.*)'\?)?", message):
+        commands = ", ".join(error.ctx.command.list_commands(error.ctx))
+        return f"no such command: {found[1]}, expected {found[2] or 'one of ' + commands}; rls --help lists all"
+    return message
+
+
+def _unexpected(words: str, command: str) -> str:
+    given = f"'{words}' was not expected: {command} takes options only"
+    if not command.endswith(" serve"):
+        return given
+    if words.lower() in _BOOLS:
+        return f"{given}, and an option that turns something on takes no value"
+    return f"{given}; name rules with --config {words.split(maxsplit=1)[0]}"
+
+
+def _named(param: Any) -> str:
+    return str(param.metavar if isinstance(param, typer.core.TyperArgument) else param.opts[0])
