@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from rich.console import Console
-from rich.syntax import Syntax
 
 from examples.demo import show
 from examples.demo.clients import CLIENTS, Curl, Tally
@@ -54,7 +53,7 @@ def demo(console: Console, folder: Path, *, keep: bool) -> None:
             show.wait_for_a_full_window(console, MINUTE, ENOUGH_SECONDS, "minute")
             curl = Curl(f"http://127.0.0.1:{envoy.port}/users", tokens)
             if curl.missing:
-                console.print("[yellow]curl is not installed: Python sends what curl would have sent.[/]\n")
+                console.print("[bold]curl is not installed: Python sends what curl would have sent.[/]\n")
             tallies = [show.send(console, curl, client) for client in CLIENTS]
             _look_closer(console, curl, tallies[0], envoy)
             console.print(show.table(tallies))
@@ -68,7 +67,7 @@ def _introduce(console: Console, users: UserService, rls: Rls, envoy: Envoy) -> 
         f"[bold]Envoy[/] on port {envoy.port} asks [bold]rls[/] on port {rls.port} about every request, ", end=""
     )
     console.print(f"before the [bold]user service[/] on port {users.port} gets it.\n")
-    console.print(Syntax(RULES.read_text(), "yaml", background_color="default"))
+    show.rules(console, RULES.read_text())
 
 
 def _look_closer(console: Console, curl: Curl, tally: Tally, envoy: Envoy) -> None:

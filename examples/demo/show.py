@@ -1,4 +1,4 @@
-"""How requests and their answers are shown in a terminal."""
+"""How requests and their answers are shown in a terminal, in styles that dark and light backgrounds take."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from examples.demo.clients import Client, Curl, Tally
 from examples.mesh.http import Answer
@@ -28,6 +29,13 @@ _LOGGED = (
 _COLOURS = {200: "green", 429: "red"}
 
 
+def rules(console: Console, text: str) -> None:
+    """Rules in YAML, their comments dim."""
+    for line in text.splitlines():
+        code, mark, comment = line.partition("#")
+        console.print(Text.assemble(code, (f"{mark}{comment}", "dim")), soft_wrap=True)
+
+
 def send(console: Console, curl: Curl, client: Client) -> Tally:
     """Send a client's requests, and show the command and the statuses."""
     console.rule(f"[bold]{client.name}[/]: {client.story}", align="left", style="dim")
@@ -39,7 +47,7 @@ def send(console: Console, curl: Curl, client: Client) -> Tally:
 
 def statuses(console: Console, found: list[int]) -> None:
     """One after the other, refusals in red."""
-    console.print(" ".join(f"[{_COLOURS.get(status, 'yellow')}]{status}[/]" for status in found), end="\n\n")
+    console.print(" ".join(f"[{_COLOURS.get(status, 'magenta')}]{status}[/]" for status in found), end="\n\n")
 
 
 def answer_whole(console: Console, answer: Answer) -> None:
@@ -57,7 +65,7 @@ def logged(console: Console, line: Mapping[str, Any]) -> None:
 
 
 def command(console: Console, line: str) -> None:
-    console.print(f"$ {line}", style="cyan", markup=False, soft_wrap=True)
+    console.print(f"$ {line}", style="bold", markup=False, soft_wrap=True)
 
 
 def wait_for_a_full_window(console: Console, seconds: int, enough: int, what: str) -> None:

@@ -247,7 +247,7 @@ OLD = GOOD + "  - key: path\n    rate_limit: {unit: hour, requests_per_unit: 60}
 
 @pytest.mark.parametrize("old", ["old.yaml", "-"])
 def test_what_differs_from_earlier_rules_is_listed(old: str) -> None:
-    """A limit that became 0 is a warning, at its place; the rest is told."""
+    """A limit that became 0 is a warning, at its place, and stderr lists the rest."""
     write("old.yaml", OLD)
     write(
         "new.yaml", OLD.replace("requests_per_unit: 60", "requests_per_unit: 0").replace("unit: minute", "unit: second")

@@ -1,5 +1,6 @@
 """`make demo`, as its Makefile calls it, without a terminal."""
 
+import io
 import os
 import re
 import signal
@@ -7,7 +8,12 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
+from examples.demo import show
+from examples.demo.__main__ import RULES
+from examples.demo.clients import CLIENTS, Tally
+from examples.mesh.http import Answer
 from examples.mesh.processes import Process, wait_for
 from tests.e2e.mesh import no_process_in
 
@@ -47,6 +53,21 @@ def test_it_ends_with_the_table(path):
         assert bool(re.fullmatch(r"in [1-5]?\d s|in 60 s", reset)) == (refused > 0)
     assert ("curl is not installed" in ran.stdout) == (path == "/nowhere")
     assert '$ curl -s -D - -o /dev/null -H "Authorization: Bearer $ACME" \'http://127.0.0.1:' in ran.stdout
+
+
+def test_its_styles_are_readable_on_a_dark_and_on_a_light_terminal():
+    """No colour of a background, and neither white, yellow, cyan nor blue, which are lost on one or the other."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, color_system="truecolor", width=110)
+    show.rules(console, RULES.read_text())
+    show.command(console, "curl")
+    show.statuses(console, [200, 429, 503])
+    show.answer_whole(console, Answer(429, {}, b""))
+    console.print(show.table([Tally(CLIENTS[0], [Answer(200, {}, b""), Answer(429, {"x-refused-by": "r"}, b"")])]))
+    codes = {code for found in re.findall(r"\x1b\[([\d;]*)m", shown.getvalue()) for code in found.split(";")}
+    bold, dim, red, green, magenta = "1", "2", "31", "32", "35"
+    assert {bold, dim, red, green, magenta} <= codes <= {"", "0", bold, dim, red, green, magenta}
+    assert "company_id" in shown.getvalue()
 
 
 @pytest.mark.parametrize(

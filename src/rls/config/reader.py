@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from rls.config.hints import meant_by_key
 from rls.config.nodes import STR_TAG, Scalar, YamlMapping, YamlNode, YamlSequence
 from rls.config.scalars import NULL, WrongTagError, as_text, resolve
 from rls.config.schema import SHAPES, FieldSpec, FieldType
@@ -108,7 +109,7 @@ class Reader:
                 continue
             key = keys.get(name)
             if key is None:
-                self._unknown(shape, key_node)
+                self._unknown(shape, key_node, node, counts)
                 continue
             if name in own:
                 self.warn(key_node, f"`{name}` stands here twice, expected once; the last one counts")
@@ -187,7 +188,7 @@ class Reader:
                 at = key if source is node and isinstance(source, YamlSequence) else source
                 self.error(at, f"`<<` is given {describe(source)}, expected an alias of a mapping, or a list of them")
 
-    def _unknown(self, shape: str, key: Scalar) -> None:
+    def _unknown(self, shape: str, key: Scalar, node: YamlNode, beside: Collection[str]) -> None:
         if key.tag is None and key.text in NULL:
             self.error(key, "a key is empty, expected text")
             return
@@ -198,10 +199,8 @@ class Reader:
             return
         names = tuple(name for name, spec in here.keys.items() if not spec.replaced_by)
         close = _closest(key.text.lower(), names)
-        if close:
-            self.error(key, f"unknown key `{key.text}`, did you mean `{close}`?")
-        else:
-            self.error(key, f"unknown key `{key.text}`, expected {one_of(names)}")
+        expected = meant_by_key(shape, key.text, node, beside) or f"expected {one_of(names)}"
+        self.error(key, f"unknown key `{key.text}`, {f'did you mean `{close}`?' if close else expected}")
 
     def _free(self, mapping: YamlMapping) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -267,7 +266,8 @@ def _expected(name: str, key: FieldSpec, node: YamlNode) -> str:
     quoted = " without quotes" if isinstance(node, Scalar) and node.tag == STR_TAG else ""
     match key.kind:
         case FieldType.COUNT:
-            return f"a whole number from {key.minimum} to {UINT32_MAX}{quoted}"
+            unit = ", and the unit in `unit`" if isinstance(node, Scalar) and "/" in node.text else ""
+            return f"a whole number from {key.minimum} to {UINT32_MAX}{quoted}{unit}"
         case FieldType.LIST | FieldType.SHAPE:
             return f"{key.kind.value}{_example(name)}"
         case FieldType.FLAG:
