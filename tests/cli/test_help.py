@@ -1,15 +1,22 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from rls import __version__
 from rls.cli import app
+from rls.cli.serve import SHORT
+from rls.settings import Flag, Settings, duration_text, flag
 
 COMMANDS = ["serve", "check", "call", "hash", "schema", "version"]
 PAGES = [[], *([command] for command in COMMANDS)]
+
+
+def shown_by(field: Any) -> Flag:
+    return next(part for part in field.metadata if isinstance(part, Flag))
 
 
 def page(*arguments: str) -> str:
@@ -20,11 +27,23 @@ def page(*arguments: str) -> str:
 
 @pytest.mark.parametrize("arguments", PAGES, ids=" ".join)
 def test_help_fits_a_screen_and_ends_with_an_example(arguments: list[str]) -> None:
-    """The example names the command."""
+    """A screen is a terminal of 24 lines by 80 columns; `serve --help-all` alone is longer. The example names the command."""
     lines = page(*arguments).splitlines()
-    assert len(lines) <= 50
+    assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     assert lines[-1].startswith(f"Example: {' '.join(['rls', *arguments])}")
+
+
+def test_the_short_page_of_serve_has_each_common_setting_in_a_line_of_its_own() -> None:
+    """With its default."""
+    common = {name: field for name, field in Settings.model_fields.items() if shown_by(field).common}
+    assert common.keys() == SHORT.keys()
+    lines = [line for line in page("serve").splitlines() if line.startswith("  --")]
+    assert [line.split()[0] for line in lines] == [*map(flag, common), "--help-all"]
+    for name, field in common.items():
+        default = duration_text(field.default) if name == "drain_timeout" else str(field.default)
+        if field.default and name != "config":
+            assert SHORT[name].endswith(f" [{default}]")
 
 
 @pytest.mark.parametrize("arguments", [*PAGES, ["serve", "--help-all"]], ids=" ".join)

@@ -45,7 +45,7 @@ def test_help_has_the_common_settings_and_names_the_others() -> None:
     common = {name for name in Settings.model_fields if f" {flag(name)} " in text}
     assert {"config", "backend", "grpc", "http", "drain_timeout"} <= common
     assert len(common) < len(Settings.model_fields) / 2
-    assert "--help-all Show all options" in text
+    assert "--help-all All options" in text
 
 
 def test_old_names_are_in_no_help() -> None:

@@ -23,16 +23,13 @@ if TYPE_CHECKING:
 
 OVER_LIMIT, UNANSWERED, UNLIMITED = 1, 3, 4
 """Exit codes."""
-_TLS = "TLS"
 
 
 # Two thirds of its lines are the options of the command: typer reads them from the signature.
 def call(
     address: Annotated[
         str,
-        typer.Argument(
-            metavar="ADDRESS", help="gRPC address of the server: HOST:PORT, [IPV6]:PORT, PORT or unix:/path."
-        ),
+        typer.Argument(metavar="ADDRESS", help="Of its gRPC: HOST:PORT, [IPV6]:PORT, PORT or unix:/path."),
     ],
     entries: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Entries of the descriptor, in order.")
@@ -40,9 +37,7 @@ def call(
     domain: Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="Domain of the rules; required.")] = "",
     descriptors: Annotated[
         list[str] | None,
-        typer.Option(
-            "--descriptor", metavar="KEY=VALUE,…", help=r"Send this descriptor too; write \, for a comma. Repeatable."
-        ),
+        typer.Option("--descriptor", metavar="KEY=VALUE,…", help=r"One more; \, is a comma. Repeatable."),
     ] = None,
     hits: Annotated[str, typer.Option("--hits", metavar="COUNT", help="Add this many hits; 0 only reads.")] = "1",
     count: Annotated[str, typer.Option("--count", "-n", metavar="COUNT", help="Send this many checks.")] = "1",
@@ -50,36 +45,34 @@ def call(
         str, typer.Option("--timeout", metavar="DURATION", help="Wait this long for each answer.")
     ] = "1s",
     expect_limit: Annotated[
-        bool, typer.Option("--expect-limit", help="Exit with 4 unless a limit applied to every descriptor.")
+        bool, typer.Option("--expect-limit", help="Exit with 4 unless counters limited all.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print each answer as a line of JSON.")] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="Connect with TLS.", rich_help_panel=_TLS)] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Connect with TLS.")] = False,
     tls_ca: Annotated[
         Path | None,
         typer.Option(
-            "--tls-ca", metavar="FILE", help="Trust these authorities (PEM), not the system's.", rich_help_panel=_TLS
+            "--tls-ca", metavar="FILE", help="Trust only these authorities (PEM)."
         ),
     ] = None,
     tls_cert: Annotated[
         Path | None,
-        typer.Option("--tls-cert", metavar="FILE", help="Present this certificate (PEM).", rich_help_panel=_TLS),
+        typer.Option("--tls-cert", metavar="FILE", help="Present this certificate (PEM)."),
     ] = None,
     tls_key: Annotated[
         Path | None,
-        typer.Option("--tls-key", metavar="FILE", help="Private key of --tls-cert (PEM).", rich_help_panel=_TLS),
+        typer.Option("--tls-key", metavar="FILE", help="Private key of --tls-cert (PEM)."),
     ] = None,
     tls_server_name: Annotated[
         str,
         typer.Option(
-            "--tls-server-name", metavar="NAME", help="Expect this name in its certificate.", rich_help_panel=_TLS
+            "--tls-server-name", metavar="NAME", help="Expect this name in its certificate."
         ),
     ] = "",
 ) -> None:
-    """Ask a running server, as Envoy does. Each check adds its hits, as Envoy's do.
-
-    Exit codes: 0 OK, 1 OVER_LIMIT, 2 wrong usage, 3 no answer; of several checks the last counts. With --expect-limit, 4 if
-    in any answer a descriptor had no limit, or on_backend_error decided instead of the counters.
-    """
+    """Ask a running server, as Envoy does. Each check adds its hits.
+    Exit codes: 0 OK, 1 OVER_LIMIT, 2 wrong usage, 3 no answer; the last check counts.
+    """  # noqa: D205 - one paragraph, so that the page fits a terminal
     # The error has what gRPC's core would print about a failure.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from rls.api.client import Client, ClientTls, UnansweredError  # noqa: PLC0415

@@ -67,7 +67,7 @@ def check(
         typer.Option(
             "--for",
             metavar="envoyproxy",
-            help="Also report what envoyproxy/ratelimit rejects or reads differently.",
+            help="Also what envoyproxy/ratelimit rejects.",
             parser=lambda text: _one_of(Target, "--for", text),
             autocompletion=lambda: list(Target),
         ),
@@ -75,14 +75,13 @@ def check(
     against: Annotated[
         Path | None,
         typer.Option(
-            "--against", metavar="OLD", help="Also list what differs from these rules; warn of limits that became 0."
+            "--against", metavar="OLD", help="Also what differs from these rules."
         ),
     ] = None,
 ) -> None:
     """Report every mistake in rules files.
 
     Prints one line per mistake, FILE:LINE:COLUMN: MESSAGE, and a summary on stderr.
-
     Exit codes: 0 no mistakes, 1 mistakes, 2 wrong usage.
     """
     from rls.cli.standard_input import DiskWithStandardInput, named  # noqa: PLC0415

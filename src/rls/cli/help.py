@@ -12,7 +12,7 @@ import typer.core
 from rls.cli.output import say
 from rls.cli.usage import UsageError, mistake
 
-_WIDEST = 28
+_WIDEST = 41
 """Columns of an option's names; the text of a longer one begins on the next line."""
 
 
@@ -71,7 +71,7 @@ def _write_page(command: Any, ctx: Any, formatter: Any, commands: dict[str, Any]
     formatter.write_text(command.help)
     panels: dict[str, list[tuple[str, str]]] = {}
     for param in command.get_params(ctx):
-        if not getattr(param, "hidden", False):
+        if not getattr(param, "hidden", False) and "--help" not in param.opts:  # who reads this knows it
             is_argument = isinstance(param, typer.core.TyperArgument)
             panel = param.rich_help_panel or ("Arguments" if is_argument else "Options")
             panels.setdefault(panel, []).append((_names(param), " ".join(_texts(param))))

@@ -31,9 +31,33 @@ from rls.settings import (
 )
 
 EXAMPLE = """\
-Every option is also an environment variable: --drain-timeout is RLS_DRAIN_TIMEOUT. Options win.
+Every option is also a variable: --grpc is RLS_GRPC. Options win.
 
 Example: rls serve --config rules.yaml --backend redis://127.0.0.1:6379
+"""
+
+SHORT = {
+    "config": "A file or directory with rules",
+    "backend": "Where counters are [memory://]",
+    "on_backend_error": "While the backend fails [local]",
+    "replicas": "Servers that share the limits [1]",
+    "shadow_mode": "Answer OK to every request",
+    "grpc": "For checks [0.0.0.0:8081]",
+    "http": "Probes, metrics [0.0.0.0:8080]",
+    "admin": "For admins [127.0.0.1:6070]",
+    "tls_cert": "Certificate chain for gRPC",
+    "tls_key": "Its private key",
+    "drain_timeout": "Serve on after SIGTERM [5s]",
+    "log_level": "At least as grave [info]",
+    "log_format": "Of the log [text]",
+}
+"""What `--help` says of each setting that it shows, and its default, in one line: the page fits a terminal of 24 lines."""
+
+
+MORE = """
+
+SIGTERM stops it after --drain-timeout, Ctrl-C at once; SIGHUP reloads the rules. Exit codes: 0 stopped by a signal, 1
+failed, 2 wrong settings.
 """
 
 
@@ -46,16 +70,14 @@ def serve_command(*, all_options: bool = False) -> Any:
     _serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     _serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     options: Any = {"cls": Command, "context_settings": {"help_option_names": ["-h", "--help"]}, "epilog": EXAMPLE}
+    if all_options:
+        options["help"] = f"{_serve.__doc__}{MORE}"
     app.command("serve", **options)(_serve)
     return typer.main.get_command(app)
 
 
 def _serve(**flags: Any) -> None:
-    """Answer rate limit checks until a signal stops the server.
-
-    SIGTERM stops it after --drain-timeout, Ctrl-C at once; SIGHUP reloads the rules. Exit codes: 0 stopped by a signal, 1
-    failed, 2 wrong settings.
-    """
+    """Answer rate limit checks until a signal stops the server."""
     from rls.app.app import run  # noqa: PLC0415
 
     given = {name: _switched(name, value) for name, value in flags.items() if value not in (None, [])}
@@ -98,10 +120,9 @@ def _parameter(name: str, field: FieldInfo, *, show: bool) -> inspect.Parameter:
         declaration, kind, metavar = flag(f"no_{name}") if field.default else flag(name), bool, ""
     elif str(field.annotation).startswith("tuple"):
         kind = list[str]
-    notes = "; ".join(note for note in (_default(field), _variable(name, field) if show else "") if note)
     option = typer.Option(
         declaration,
-        help=f"{_described(field)} [{notes}]" if notes else _described(field),
+        help=_explained(name, field) if show else SHORT.get(name, ""),
         metavar=metavar or None,
         rich_help_panel=shown.panel if show else None,
         hidden=not (show or shown.common),
@@ -124,7 +145,7 @@ def _help_all() -> inspect.Parameter:
             typer.echo(serve_command(all_options=True).get_help(ctx))
             raise typer.Exit
 
-    text = "Show all options, with their variables, and exit."
+    text = "All options, explained"
     option = typer.Option("--help-all", is_eager=True, expose_value=False, callback=show, help=text)
     return _keyword("help_all", bool, option)
 
@@ -150,6 +171,12 @@ def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]] | None:
         return [choice for choice in choices if choice.startswith(incomplete)]
 
     return complete if choices else None
+
+
+def _explained(name: str, field: FieldInfo) -> str:
+    """What `--help-all` says of a setting, with its default and its variable."""
+    notes = "; ".join(note for note in (_default(field), _variable(name, field)) if note)
+    return f"{_described(field)} [{notes}]"
 
 
 def _described(field: FieldInfo) -> str:
