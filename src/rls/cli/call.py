@@ -51,9 +51,7 @@ def call(
     tls: Annotated[bool, typer.Option("--tls", help="Connect with TLS.")] = False,
     tls_ca: Annotated[
         Path | None,
-        typer.Option(
-            "--tls-ca", metavar="FILE", help="Trust only these authorities (PEM)."
-        ),
+        typer.Option("--tls-ca", metavar="FILE", help="Trust only these authorities (PEM)."),
     ] = None,
     tls_cert: Annotated[
         Path | None,
@@ -65,14 +63,12 @@ def call(
     ] = None,
     tls_server_name: Annotated[
         str,
-        typer.Option(
-            "--tls-server-name", metavar="NAME", help="Expect this name in its certificate."
-        ),
+        typer.Option("--tls-server-name", metavar="NAME", help="Expect this name in its certificate."),
     ] = "",
 ) -> None:
     """Ask a running server, as Envoy does. Each check adds its hits.
     Exit codes: 0 OK, 1 OVER_LIMIT, 2 wrong usage, 3 no answer; the last check counts.
-    """  # noqa: D205 - one paragraph, so that the page fits a terminal
+    """
     # The error has what gRPC's core would print about a failure.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from rls.api.client import Client, ClientTls, UnansweredError  # noqa: PLC0415

@@ -74,9 +74,7 @@ def check(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            "--against", metavar="OLD", help="Also what differs from these rules."
-        ),
+        typer.Option("--against", metavar="OLD", help="Also what differs from these rules."),
     ] = None,
 ) -> None:
     """Report every mistake in rules files.
