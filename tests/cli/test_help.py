@@ -1,6 +1,8 @@
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from rls import __version__
 from rls.cli import app
 from rls.cli.serve import SHORT
 from rls.settings import Flag, Settings, duration_text, flag
+from tests.redis_server import missing
 
 COMMANDS = ["serve", "check", "call", "hash", "schema", "version"]
 PAGES = [[], *([command] for command in COMMANDS)]
@@ -85,3 +88,22 @@ def test_a_shell_completes_commands_options_and_choices(typed: str, expected: li
         command, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False
     )
     assert result.stdout.split() == expected
+
+
+IN_BASH = """\
+eval "$(rls --show-completion bash)"
+complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rls_completion rls; echo "${COMPREPLY[@]}"; }
+complete_words rls serve --on-backend-error ""
+complete_words rls check --format ""
+complete_words rls ch
+"""
+
+
+def test_the_script_that_is_shown_completes_in_a_real_bash(tmp_path: Path) -> None:
+    bash = shutil.which("bash") or missing("needs bash")
+    program = tmp_path / "rls"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rls "$@"\n')
+    program.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([bash, "-c", IN_BASH], env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout.splitlines(), done.stderr) == (["local allow deny error", "text github json", "check"], "")
