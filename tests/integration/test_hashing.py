@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
+from examples.mesh.processes import wait_for
 from rls.api.service import SHOULD_RATE_LIMIT
+from rls.observe.spans import CHECK
 from rls.proto import rls_pb2
+from tests.otlp import Received, grpc_receiver
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RlsProcess
 from tests.scenario import message_of
@@ -40,6 +43,7 @@ ASKED: list[dict[str, Any]] = [
     {"nobody_knows": COMPANY},
     {"entries": [["remote_address", ADDRESS]], "limit": "5/year"},
 ]
+SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 METADATA = ("--response-dynamic-metadata",)
 
 
@@ -61,21 +65,32 @@ def start(tmp_path: Path, redis: RedisServer) -> Iterator[Callable[..., RlsProce
     """Starts servers that count in one Redis."""
     with ExitStack() as stack:
 
-        def one(*options: str | Path, name: str = "rls") -> RlsProcess:
-            patience = ("--backend-timeout", "10s")
-            process = RlsProcess(
-                tmp_path, "--backend", redis.url, *patience, *map(str, options), rules=RULES, name=name
-            )
+        def one(*options: str | Path, name: str = "rls", env: Mapping[str, str] | None = None) -> RlsProcess:
+            words = ("--backend", redis.url, "--backend-timeout", "10s", *map(str, options))
+            process = RlsProcess(tmp_path, *words, rules=RULES, name=name, env=env)
             stack.callback(process.kill)
             return process
 
         yield one
 
 
+@pytest.fixture
+def collector() -> Iterator[Received]:
+    with grpc_receiver() as received:
+        yield received
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> tuple[str, ...]:
+    """The options of a server that records all that it can."""
+    return (*METADATA, "--decision-log", f"{tmp_path}/decisions", "--decision-log-share", "1")
+
+
 def ask(process: RlsProcess, *descriptors: dict[str, Any], domain: str = "mesh") -> rls_pb2.RateLimitResponse:
     with grpc.insecure_channel(process.addresses["grpc"]) as channel:
         call: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
-        answer = call(message_of({"ask": descriptors, "domain": domain}), timeout=20)
+        message = message_of({"ask": descriptors, "domain": domain})
+        answer = call(message, timeout=20, metadata=[("traceparent", SAMPLED)])
     return rls_pb2.RateLimitResponse.FromString(answer)
 
 
@@ -88,8 +103,14 @@ def hashed(secret: Path, *entries: tuple[str, str], keys: str = "") -> list[str]
     return [line.partition("=")[2] for line in printed]
 
 
-def all_that_is_kept(process: RlsProcess, redis: RedisServer, *answers: rls_pb2.RateLimitResponse) -> dict[str, str]:
+def all_that_is_kept(
+    process: RlsProcess, redis: RedisServer, *answers: rls_pb2.RateLimitResponse, traces: Received | None = None
+) -> dict[str, str]:
     """By where it is: all text in which a value could stand."""
+    decisions = process.rules.parent / "decisions"
+    if traces is not None:
+        traces.wait_for(CHECK, times=len(answers))
+        wait_for(lambda: len(decisions.read_text().splitlines()) >= len(answers), "the decision log has them")
     with redis.client() as client:
         keys = b"\n".join(client.scan_iter(count=1000)).decode()
     return {
@@ -98,6 +119,8 @@ def all_that_is_kept(process: RlsProcess, redis: RedisServer, *answers: rls_pb2.
         "readyz": process.get("/readyz").body.decode(),
         "rlconfig": process.get("/rlconfig", of="admin").body.decode(),
         "log": process.output(),
+        "decisions": decisions.read_text() if decisions.exists() else "",
+        "traces": "" if traces is None else "\n".join(map(str, traces.spans)),
         "answers": "\n".join(json.dumps(json_format.MessageToDict(answer)) for answer in answers),
     }
 
@@ -112,30 +135,33 @@ def spoil(process: RlsProcess, redis: RedisServer) -> None:
     process.wait_until(lambda: "counter_refused" in process.output(), "the log says so")
 
 
-def test_no_value_is_stored_or_shown_and_one_digest_is_everywhere(start, redis: RedisServer, secret: Path) -> None:
-    process = start("--hash-secret-file", secret, *METADATA)
+def test_no_value_is_stored_or_shown_and_one_digest_is_everywhere(
+    start, redis: RedisServer, secret: Path, recording, collector: Received
+) -> None:
+    process = start("--hash-secret-file", secret, *recording, env=collector.variables)
     answers = [ask(process, *ASKED) for _ in range(4)]
     assert [answer.overall_code for answer in answers] == [1, 1, 2, 2], "limits are the same"
     ask(process, *ASKED, domain="unknown")
     spoil(process, redis)
-    places = all_that_is_kept(process, redis, *answers)
+    places = all_that_is_kept(process, redis, *answers, traces=collector)
     assert [(place, value) for place, text in places.items() for _, value in ENTRIES if value in text] == []
     company, address, path = hashed(secret, *ENTRIES)
-    for place in ("Redis", "answers"):
+    for place in ("Redis", "answers", "traces"):
         assert [digest for digest in (company, address, path) if digest not in places[place]] == []
+    assert f"company_id={company}" in places["decisions"], "of the descriptor that refused"
     assert f"company_id_{company}.remote_address_{address}" in places["metrics"]
     assert f"path={path}" in places["readyz"]
     assert f"path={path}" in places["log"]
 
 
-def test_without_the_setting_values_are_there(start, redis: RedisServer) -> None:
+def test_without_the_setting_values_are_there(start, redis: RedisServer, recording, collector: Received) -> None:
     """So the test above looks where they would be."""
-    process = start(*METADATA)
+    process = start(*recording, env=collector.variables)
     answers = [ask(process, *ASKED) for _ in range(4)]
     spoil(process, redis)
-    places = all_that_is_kept(process, redis, *answers)
+    places = all_that_is_kept(process, redis, *answers, traces=collector)
     found = {place for place, text in places.items() if any(value in text for _, value in ENTRIES)}
-    assert found == {"Redis", "metrics", "readyz", "log", "answers"}
+    assert found == {"Redis", "metrics", "readyz", "log", "decisions", "traces", "answers"}
     assert "rls_hash_secret_info" not in places["metrics"]
 
 
