@@ -44,6 +44,7 @@ ASKED: list[dict[str, Any]] = [
     {"entries": [["remote_address", ADDRESS]], "limit": "5/year"},
 ]
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ADMIN = ("status", "top", "rules/mesh/company_id/top", "refusals", "rules", "shadow", "revisions", "events", "unknown")
 METADATA = ("--response-dynamic-metadata",)
 
 
@@ -118,11 +119,18 @@ def all_that_is_kept(
         "metrics": process.get("/metrics").body.decode(),
         "readyz": process.get("/readyz").body.decode(),
         "rlconfig": process.get("/rlconfig", of="admin").body.decode(),
+        "admin": "\n".join(admin(process, path) for path in ADMIN),
         "log": process.output(),
         "decisions": decisions.read_text() if decisions.exists() else "",
         "traces": "" if traces is None else "\n".join(map(str, traces.spans)),
         "answers": "\n".join(json.dumps(json_format.MessageToDict(answer)) for answer in answers),
     }
+
+
+def admin(process: RlsProcess, path: str) -> str:
+    answer = process.get(f"/api/v1/{path}", of="admin")
+    assert answer.status == 200, answer
+    return answer.body.decode()
 
 
 def spoil(process: RlsProcess, redis: RedisServer) -> None:
@@ -146,7 +154,7 @@ def test_no_value_is_stored_or_shown_and_one_digest_is_everywhere(
     places = all_that_is_kept(process, redis, *answers, traces=collector)
     assert [(place, value) for place, text in places.items() for _, value in ENTRIES if value in text] == []
     company, address, path = hashed(secret, *ENTRIES)
-    for place in ("Redis", "answers", "traces"):
+    for place in ("Redis", "answers", "traces", "admin"):
         assert [digest for digest in (company, address, path) if digest not in places[place]] == []
     assert f"company_id={company}" in places["decisions"], "of the descriptor that refused"
     assert f"company_id_{company}.remote_address_{address}" in places["metrics"]
@@ -161,7 +169,7 @@ def test_without_the_setting_values_are_there(start, redis: RedisServer, recordi
     spoil(process, redis)
     places = all_that_is_kept(process, redis, *answers, traces=collector)
     found = {place for place, text in places.items() if any(value in text for _, value in ENTRIES)}
-    assert found == {"Redis", "metrics", "readyz", "log", "decisions", "traces", "answers"}
+    assert found == {"Redis", "metrics", "readyz", "log", "decisions", "traces", "admin", "answers"}
     assert "rls_hash_secret_info" not in places["metrics"]
 
 
