@@ -100,7 +100,7 @@ def batch_attributes(batch: StoreBatch, system: str) -> Attributes:
     attributes: Attributes = {
         "db.system.name": system or REDIS,
         "db.operation.name": batch_name(batch),
-        "rls.calls": len(batch.origins),
+        "rls.calls": sum(origin is not None for origin in batch.origins),  # the store has calls of its own
         "rls.rules": [printable(rule) for rule in sorted({update.rule for update in batch.updates})[:_MOST_RULES]],
     }
     if len(batch.updates) > 1:
