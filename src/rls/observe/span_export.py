@@ -1,6 +1,6 @@
 """Spans on their way out: a bounded queue, and the process that exports them.
 
-The loop only appends to a list, and writes it to a socket in pieces of a tenth of a millisecond. What comes too fast for
+The loop only appends to a list, and writes it to a socket in pieces of less than half a millisecond. What comes too fast for
 the process, or while the collector is away, is dropped and counted.
 """
 
