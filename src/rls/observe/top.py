@@ -27,7 +27,7 @@ from rls.observe.unknown import Unknown
 from rls.slices import Steps
 
 BUDGET_BYTES = 32 << 20
-_NEW_A_SECOND = 2_000
+_NEW_A_SECOND = 500
 """Entries that are new to a table, of all rules: above so many a second, all but one in N are left out."""
 _ORDERED_SECONDS = 1.0
 
@@ -73,13 +73,20 @@ class TopTalkers(Observer):
         for status in decision.statuses:
             check = status.check
             sketch = sketches.get(check.rule_id)
-            if sketch is not None:
+            if sketch is not None and check.amount > 0:
+                if request.began >= sketch.until:
+                    self._rotate(sketch, check, request.began)
                 hits = sketch.hits
                 before = hits.get(check.key)
-                if before is None or request.began >= sketch.until:
-                    self._add_hits(sketch, check, request.began)
-                elif check.amount > 0:
+                if before is not None:
                     hits[check.key] = before + check.amount
+                else:  # as `_add`, without a call for what is left out
+                    sampler = self._hits_sampler
+                    if sampler.left and request.began < sampler.until:
+                        sampler.left -= 1
+                        sketch.current.hits.left_out += check.amount
+                    else:
+                        self._add_hits(sketch, check, request.began)
             if status.near_limit or status.over_limit:
                 self._limited(decision.plan, status, request, decision.policies, decision)
             elif status.limit is None and check.rule is None:

@@ -20,7 +20,7 @@ from rls.api.admin.rows import Row
 MOST_PODS = 100
 _AT_ONCE = 8
 _SECONDS = 2.0
-_ANSWER_BYTES = 256 << 10
+_ANSWER_BYTES = 128 << 10
 _LOOPBACK = ("127.", "[::1]", "localhost")
 _OK = b"HTTP/1.1 200 "
 
