@@ -19,7 +19,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile observing overload latency soak reload pb schema pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile observing overload latency soak reload pb schema alerts pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	check check-format check-lint check-types check-layers check-generated check-links check-spelling check-prose lower-prose \
 	coverage hooks lint-hooks
@@ -51,6 +51,7 @@ check-layers: $(DEV)
 	$(BIN)/lint-imports --no-logo
 check-generated: $(DEV)
 	$(BIN)/python scripts/generate_pb.py --check
+	$(BIN)/python scripts/prometheus_rule.py --check
 check-links: $(DEV)
 	$(BIN)/python scripts/check_links.py
 check-spelling: $(DEV)
@@ -77,6 +78,7 @@ lint-manifests: $(CHECKOV)
 	for one in overlays/development overlays/staging overlays/production restore; do \
 		kubectl kustomize k8s/$$one >$(VENV)/rendered/$${one##*/}.yaml || exit 1; \
 	done
+	kubectl kustomize tests/k8s/own_monitoring >$(VENV)/rendered/own_monitoring.yaml
 	$(VENV)/checkov/bin/checkov --config-file k8s/checkov.yaml --directory $(VENV)/rendered
 
 differential: $(DEV) ## compare with envoyproxy/ratelimit, where RATELIMIT_BINARY and RATELIMIT_CONFIG_CHECK_BINARY name its programs
@@ -127,6 +129,9 @@ pb: $(DEV) ## generate src/rls/proto from protos/
 schema: $(DEV) ## generate the JSON Schema of the rules
 	$(BIN)/rls schema > docs/descriptors.schema.json.new
 	mv docs/descriptors.schema.json.new docs/descriptors.schema.json
+
+alerts: $(DEV) ## generate the Prometheus operator's PrometheusRule from k8s/alerts
+	$(BIN)/python scripts/prometheus_rule.py
 
 # dev first, then the others at its versions; UPGRADE=1 takes the newest of everything.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

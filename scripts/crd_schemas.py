@@ -16,14 +16,16 @@ import yaml
 
 OUTPUT = Path(__file__).parent.parent / "tests" / "crds.json"
 SOURCES = {
-    "istio.io/api@v1.31.4": "kubernetes/customresourcedefinitions.gen.yaml",
-    "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
-        "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"
-    ),
+    "istio.io/api@v1.31.4": ["kubernetes/customresourcedefinitions.gen.yaml"],
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": [
+        f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
+        for kind in ("podmonitors", "prometheusrules", "servicemonitors")
+    ],
 }
 KINDS = {
     *("AuthorizationPolicy", "DestinationRule", "EnvoyFilter", "Gateway", "PeerAuthentication"),
-    *("RequestAuthentication", "ServiceMonitor", "Sidecar", "Telemetry", "VirtualService"),
+    *("PodMonitor", "PrometheusRule", "RequestAuthentication", "ServiceMonitor", "Sidecar", "Telemetry"),
+    "VirtualService",
 }
 
 
@@ -75,8 +77,10 @@ def downloaded(module: str) -> Path:
 
 def main() -> None:
     found: dict[str, Any] = {}
-    for module, path in SOURCES.items():
-        found |= schemas(downloaded(module) / path)
+    for module, paths in SOURCES.items():
+        folder = downloaded(module)
+        for path in paths:
+            found |= schemas(folder / path)
     made = {"sources": sorted(SOURCES), "schemas": found}
     OUTPUT.write_text(json.dumps(made, separators=(",", ":"), sort_keys=True) + "\n")
 

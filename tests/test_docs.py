@@ -4,12 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rls.settings import RENAMED, Settings, flag, old_flag, unknown_variables, variable
+from tests.alerts.rules import groups
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 METRICS = (Path(__file__).with_name("surface.txt")).read_text().partition("# metrics")[2].split()
+ADAPTER = ROOT / "k8s" / "components" / "autoscaling-by-lateness" / "adapter.yaml"
+OF_THE_ADAPTER = {rule["name"]["as"] for rule in yaml.safe_load(ADAPTER.read_text())["rules"]}
+"""What the autoscaler asks for."""
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -29,9 +34,16 @@ def test_no_flag_has_an_old_name(page: Path) -> None:
 
 @pages
 def test_every_metric_named_exists(page: Path) -> None:
-    known = {name.removesuffix(suffix) for name in METRICS for suffix in ("", "_total")}
-    named = re.findall(r"\brls_[a-z_]*[a-z]\b", page.read_text())
+    known = {name.removesuffix(suffix) for name in METRICS for suffix in ("", "_total")} | OF_THE_ADAPTER
+    named = re.findall(r"(?<![\w:])rls_[a-z_]*[a-z]\b(?!:)", page.read_text())
     assert [name for name in named if re.sub(r"_(total|bucket|count|sum)$", "", name) not in known] == []
+
+
+@pages
+def test_every_recorded_series_named_exists(page: Path) -> None:
+    recorded = {rule.get("record") for group in groups() for rule in group["rules"]}
+    named = re.findall(r"\b[a-z_]+:(?:rls|envoy)_\w+:\w+\b", page.read_text())
+    assert [name for name in named if name not in recorded] == []
 
 
 @pages

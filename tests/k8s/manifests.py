@@ -17,7 +17,9 @@ from tests.k8s.nodes import ROOT, program
 K8S = ROOT / "k8s"
 OVERLAYS = ("development", "staging", "production")
 COMPONENTS = tuple(sorted(path.parent.name for path in (K8S / "components").glob("*/kustomization.yaml")))
-RENDERED = (*(f"overlays/{name}" for name in OVERLAYS), "base", "restore")
+OWN_MONITORING = "../tests/k8s/own_monitoring"
+"""The components for clusters without the Prometheus operator, which no overlay has."""
+RENDERED = (*(f"overlays/{name}" for name in OVERLAYS), OWN_MONITORING, "base", "restore")
 Object = dict[str, Any]
 
 

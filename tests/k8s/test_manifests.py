@@ -16,6 +16,7 @@ from tests.k8s.manifests import (
     COMPONENTS,
     K8S,
     OVERLAYS,
+    OWN_MONITORING,
     RENDERED,
     WORKLOADS,
     Object,
@@ -37,10 +38,18 @@ RESOURCES = {("Deployment", "users"): ("500m", "512Mi"), ("Deployment", "rls"): 
 RESOURCES |= {("StatefulSet", "redis"): ("2", "2Gi")}
 # Secrets of others: object storage, Elasticsearch, Kibana. docs/kubernetes.md says how they are made.
 FOREIGN_SECRETS = {"redis-archive", "elasticsearch-fluentd", "kibana-setup"}
+# Of Kubernetes itself.
+FOREIGN = {
+    ("ClusterRole", "", "system:auth-delegator"),
+    ("Role", "kube-system", "extension-apiserver-authentication-reader"),
+}
+# A sidecar's, of its statistics.
+SIDECAR_PORTS = {15090}
 
-overlays = pytest.mark.parametrize("name", [f"overlays/{name}" for name in OVERLAYS])
+overlays = pytest.mark.parametrize("name", [*(f"overlays/{name}" for name in OVERLAYS), OWN_MONITORING])
 everything = pytest.mark.parametrize("name", RENDERED)
 PRODUCTION = "overlays/production"
+complete = pytest.mark.parametrize("name", [PRODUCTION, OWN_MONITORING])
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -77,7 +86,7 @@ def test_no_object_is_there_twice_and_each_names_its_namespace(name: str) -> Non
 
     assert len(set(identities)) == len(identities)
     unbound = {kind for kind, namespace, _ in identities if not namespace}
-    assert unbound <= {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+    assert unbound <= {"APIService", "Namespace", "ClusterRole", "ClusterRoleBinding"}
 
 
 @everything
@@ -114,38 +123,50 @@ def ports_of(name: str, selector: Object, namespace: str) -> dict[str, int]:
     }
 
 
-def test_network_policies_name_pods_and_ports_that_are_there() -> None:
+@complete
+def test_network_policies_name_pods_and_ports_that_are_there(name: str) -> None:
     reached: set[tuple[str, int]] = set()
-    for policy in of_kind(PRODUCTION, "NetworkPolicy"):
+    for policy in of_kind(name, "NetworkPolicy"):
         namespace, spec = policy["metadata"]["namespace"], policy["spec"]
-        own = ports_of(PRODUCTION, spec["podSelector"], namespace)
+        own = ports_of(name, spec["podSelector"], namespace).keys() | SIDECAR_PORTS
         for rule in spec.get("ingress", []):
             assert all(port["port"] in own for port in rule["ports"]), identity(policy)
         for rule in spec.get("egress", []):
             for peer in rule.get("to", []):
                 where = (
                     peer.get("namespaceSelector", {})
-                    .get("matchLabels", {})
-                    .get("kubernetes.io/metadata.name", namespace)
+                    .get(
+                        "matchLabels", {"kubernetes.io/metadata.name": "" if "namespaceSelector" in peer else namespace}
+                    )
+                    .get("kubernetes.io/metadata.name", "")
                 )
-                if "podSelector" in peer and where in {"rate-limit", "users"}:
-                    ports = ports_of(PRODUCTION, peer["podSelector"], where)
-                    assert {port["port"] for port in rule["ports"]} <= set(ports.values()), identity(policy)
+                if "ipBlock" not in peer and where in {"rate-limit", "users", "monitoring"}:
+                    ports = {*ports_of(name, peer.get("podSelector", {}), where).values(), *SIDECAR_PORTS}
+                    assert {port["port"] for port in rule["ports"]} <= ports, identity(policy)
                     reached |= {(where, port["port"]) for port in rule["ports"]}
-    assert reached == {("rate-limit", 6379), ("rate-limit", 16379), ("rate-limit", 8081)}
+    scraped = {("rate-limit", 8080), ("rate-limit", 9121), ("users", 9000), ("users", 15090)}
+    watched = scraped | {("monitoring", 9090), ("monitoring", 9093), ("monitoring", 9094)}
+    expected = {("rate-limit", 6379), ("rate-limit", 16379), ("rate-limit", 8081)}
+    assert reached == expected | (watched if name == OWN_MONITORING else set())
 
 
-def test_every_pod_is_under_a_policy_that_denies_by_default() -> None:
-    denied = {
-        policy["metadata"]["namespace"]
-        for policy in of_kind(PRODUCTION, "NetworkPolicy")
-        if not policy["spec"]["podSelector"] and not policy["spec"].keys() & {"ingress", "egress"}
+@complete
+def test_every_pod_is_under_a_policy_that_denies_by_default(name: str) -> None:
+    policies = [
+        policy
+        for policy in of_kind(name, "NetworkPolicy")
+        if set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    ]
+    assert {policy["metadata"]["namespace"] for policy in policies if not policy["spec"]["podSelector"]} == {
+        "rate-limit",
+        "users",
     }
-    assert denied == {"rate-limit", "users"}
-    logging = next(one for one in of_kind(PRODUCTION, "NetworkPolicy") if one["metadata"]["name"] == "logging")
-    for one, pod in workloads(PRODUCTION):
-        namespace = one["metadata"]["namespace"]
-        assert namespace in denied or selects(logging["spec"]["podSelector"], pod["metadata"]["labels"]), identity(one)
+    for one, pod in workloads(name):
+        assert any(
+            policy["metadata"]["namespace"] == one["metadata"]["namespace"]
+            and selects(policy["spec"]["podSelector"], pod["metadata"]["labels"])
+            for policy in policies
+        ), identity(one)
 
 
 def referenced(pod: Object) -> Iterator[tuple[str, str, str | None]]:
@@ -267,8 +288,10 @@ def test_what_is_scaled_or_scraped_or_bound_exists(name: str) -> None:
         target = scaler["spec"]["scaleTargetRef"]
         assert (target["kind"], scaler["metadata"]["namespace"], target["name"]) in there
         workload = next(pod for one, pod in workloads(name) if one["metadata"]["name"] == target["name"])
-        measured = {metric["containerResource"]["container"] for metric in scaler["spec"]["metrics"]}
+        metrics = scaler["spec"]["metrics"]
+        measured = {metric["containerResource"]["container"] for metric in metrics if "containerResource" in metric}
         assert measured <= {container["name"] for container in containers(workload)}
+        assert [metric["type"] for metric in metrics][:1] == ["ContainerResource"]
         assert not any(
             "replicas" in one["spec"] for one, _ in workloads(name) if one["metadata"]["name"] == target["name"]
         )
@@ -283,7 +306,7 @@ def test_what_is_scaled_or_scraped_or_bound_exists(name: str) -> None:
         assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports, identity(monitor)
     for binding in of_kind(name, "RoleBinding", "ClusterRoleBinding"):
         role = binding["roleRef"]
-        assert (role["kind"], binding["metadata"].get("namespace", ""), role["name"]) in there
+        assert (role["kind"], binding["metadata"].get("namespace", ""), role["name"]) in there | FOREIGN
 
 
 @everything
