@@ -103,6 +103,7 @@ class Envoy(Process):
     """A running Envoy; *folder* takes its files.
 
     Attributes:
+        admin_port: Of its admin interface.
         ports: Where it listens, by the names of listeners.
         port: The first of them: where it takes requests for the user service.
     """
@@ -126,7 +127,7 @@ class Envoy(Process):
         self._upstream = config.upstream
         super().__init__(name, [*command, *options], folder / "envoy.log")
         try:
-            self._admin = self.wait_until(lambda: _port(admin_address), "its admin port is open")
+            self.admin_port = self.wait_until(lambda: _port(admin_address), "its admin port is open")
             self.wait_until(lambda: self.admin("/ready").status == 200, "it is ready")
         except BaseException:
             self.kill()
@@ -142,7 +143,7 @@ class Envoy(Process):
 
     def admin(self, path: str) -> Answer:
         """What the admin interface says."""
-        return ask(self._admin, path)
+        return ask(self.admin_port, path)
 
     def get(self, path: str = "/users", headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request through it."""

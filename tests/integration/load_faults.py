@@ -1,0 +1,115 @@
+"""Faults that make a server late or crowded."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from examples.mesh.processes import wait_for
+from rls.api.client import Client
+from rls.api.service import SHOULD_RATE_LIMIT
+from tests.alerts.traffic import Traffic
+from tests.integration.faulty import GENEROUS, PATIENT, a_redis, server
+from tests.rls_process import RlsProcess
+from tests.scenario import message_of
+from tests.tries import descriptor, request
+
+
+def crowded(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """As many connections as there may be, and others that come in vain."""
+    process = server(stack, folder, "--max-connections", "4")
+    asked = request(descriptor(("company_id", "acme")), domain="mesh")
+    for _ in range(4):
+        stack.enter_context(Client(process.addresses["grpc"])).check(asked, timeout=10)
+    host, _, port = process.addresses["grpc"].rpartition(":")
+    traffic.again(lambda: socket.create_connection((host, int(port)), 2).close(), 0.2)
+    return [process]
+
+
+def slow_redis(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """Each answer of Redis takes 30 ms."""
+    redis = a_redis(stack, folder)
+    process = server(stack, folder, "--backend", redis.url, *PATIENT, rules=GENEROUS)
+    client = stack.enter_context(Client(process.addresses["grpc"]))
+    asked = request(descriptor(("company_id", "acme")), domain="mesh")
+
+    def hesitate() -> None:
+        redis.suspend()
+        timer = threading.Timer(0.03, redis.resume)
+        timer.start()
+        client.check(asked, timeout=2)
+        timer.join()
+
+    traffic.again(hesitate, 0.02)
+    return [process]
+
+
+def paused(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """The pod gets no CPU for 50 ms, five times a second."""
+    process = server(stack, folder)
+
+    def pause() -> None:
+        process.send(signal.SIGSTOP)
+        time.sleep(0.05)
+        process.send(signal.SIGCONT)
+
+    traffic.again(pause, 0.15)
+    return [process]
+
+
+def overloaded(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """More calls on one connection than there may be in progress, while Redis takes its time."""
+    redis = a_redis(stack, folder)
+    process = server(stack, folder, "--backend", redis.url, *PATIENT, "--max-concurrency", "2")
+    channel = stack.enter_context(grpc.insecure_channel(process.addresses["grpc"]))
+    call: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
+    message = message_of({"ask": [{"company_id": "acme"}]})
+
+    def burst() -> None:
+        redis.suspend()
+        calls = [call.future(message, timeout=5) for _ in range(10)]
+        wait_for(lambda: sum(one.done() for one in calls) >= 5, "calls are shed")
+        redis.resume()
+        for one in calls:
+            one.code()
+
+    traffic.again(burst, 0.2)
+    return [process]
+
+
+def impatient(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """Callers that give up while Redis hangs for a moment."""
+    redis = a_redis(stack, folder)
+    process = server(stack, folder, "--backend", redis.url, *PATIENT, rules=GENEROUS)
+    client = stack.enter_context(Client(process.addresses["grpc"]))
+    asked = request(descriptor(("company_id", "acme")), domain="mesh")
+
+    def hurry() -> None:
+        redis.suspend()
+        timer = threading.Timer(0.4, redis.resume)
+        timer.start()
+        try:
+            client.check(asked, timeout=0.2)
+        finally:
+            timer.join()
+
+    traffic.again(hurry, 0.1)
+    return [process]
+
+
+def starved(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """It may open no more files than it has open, and three."""
+    process = server(stack, folder)
+    opened = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+    _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    # A scrape needs two of them.
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (opened + 3, hard))
+    return [process]
