@@ -8,8 +8,9 @@ import yaml
 from tests.scripts.cluster import AS_INSTALLED, IN_LINES, ROOT, TEXTS, WITH_A_PROVIDER, Cluster
 
 OURS = yaml.safe_load((ROOT / "istio" / "values-istiod.yaml").read_text())["meshConfig"]
-(PROVIDER,) = OURS["extensionProviders"]
-(REGEXP,) = OURS["defaultConfig"]["proxyStatsMatcher"]["inclusionRegexps"]
+PROVIDERS = OURS["extensionProviders"]
+(PROVIDER,) = (each for each in PROVIDERS if "envoyFileAccessLog" in each)
+REGEXPS = OURS["defaultConfig"]["proxyStatsMatcher"]["inclusionRegexps"]
 
 OTHER = {"name": "ext-authz", "envoyExtAuthzGrpc": {"service": "authz.security.svc.cluster.local", "port": 9000}}
 
@@ -24,10 +25,10 @@ def cluster(tmp_path):
 def wanted(text):
     """What the text means, and ours at the end of its lists."""
     tree = yaml.safe_load(text) or {}
-    tree["extensionProviders"] = [*(tree.get("extensionProviders") or []), PROVIDER]
+    tree["extensionProviders"] = [*(tree.get("extensionProviders") or []), *PROVIDERS]
     config = tree["defaultConfig"] = tree.get("defaultConfig") or {}
     matcher = config["proxyStatsMatcher"] = config.get("proxyStatsMatcher") or {}
-    matcher["inclusionRegexps"] = [*(matcher.get("inclusionRegexps") or []), REGEXP]
+    matcher["inclusionRegexps"] = [*(matcher.get("inclusionRegexps") or []), *REGEXPS]
     return tree
 
 
@@ -78,7 +79,7 @@ def test_without_apply_a_diff_is_shown_and_nothing_changed(cluster):
     assert lines[:2] == ["--- istio-system/istio", "+++ istio-system/istio with rls"]
     assert not [line for line in lines[2:] if line.startswith("-")]
     assert "+  - name: rls-access-log" in lines
-    assert f"+      - {REGEXP}" in lines
+    assert {f"+      - {regexp}" for regexp in REGEXPS} <= set(lines)
     assert lines[-1] == "Nothing was changed. --apply makes this change."
 
 
@@ -158,8 +159,8 @@ def test_ours_that_differs_is_shown_and_replaced_only_when_told_to(cluster, text
 
     assert cluster.run("--apply", "--replace").returncode == 0
     found = yaml.safe_load(cluster.text())["extensionProviders"]
-    expected = [PROVIDER if each == OLD else each for each in yaml.safe_load(text)["extensionProviders"]]
-    assert found == expected
+    there = [PROVIDER if each == OLD else each for each in yaml.safe_load(text)["extensionProviders"]]
+    assert found == [*there, *(each for each in PROVIDERS if each != PROVIDER)]
     assert [line for line in text.splitlines() if "#" in line] == [
         line for line in cluster.text().splitlines() if "#" in line
     ]
