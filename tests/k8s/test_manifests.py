@@ -37,7 +37,7 @@ from tests.redis_server import missing
 RESOURCES = {("Deployment", "users"): ("500m", "512Mi"), ("Deployment", "rls"): ("1", "1Gi")}
 RESOURCES |= {("StatefulSet", "redis"): ("2", "2Gi")}
 # Secrets of others: object storage, Elasticsearch, Kibana. docs/kubernetes.md says how they are made.
-FOREIGN_SECRETS = {"redis-archive", "elasticsearch-fluentd", "kibana-setup"}
+FOREIGN_SECRETS = {"redis-archive", "elasticsearch-fluentd", "kibana-setup", "grafana"}
 # Of Kubernetes itself.
 FOREIGN = {
     ("ClusterRole", "", "system:auth-delegator"),

@@ -1,0 +1,1 @@
+"""The Grafana dashboards of `rls`, as code: `make dashboards` writes their JSON to k8s/components/dashboards."""
