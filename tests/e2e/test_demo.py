@@ -19,9 +19,9 @@ from tests.e2e.mesh import no_process_in
 
 WITHOUT = "import runpy, sys; sys.modules[{!r}] = None; runpy.run_module('examples.demo', run_name='__main__')"
 WHO_GOT_THROUGH = {
-    "acme": (13, 10, 3, "per-company"),
-    "globex": (17, 15, 2, "globex"),
-    "203.0.113.7": (6, 4, 2, "per-address"),
+    "acme": (13, 10, 3, "company_id"),
+    "globex": (17, 15, 2, "company_id_globex"),
+    "203.0.113.7": (6, 4, 2, "remote_address"),
     "203.0.113.8": (3, 3, 0, "-"),
     "initech": (20, 20, 0, "-"),
 }

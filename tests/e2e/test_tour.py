@@ -12,12 +12,12 @@ from tests.e2e.mesh import no_process_in
 from tests.redis_server import redis_binary
 
 WHO_GOT_THROUGH = {
-    "acme": (13, 10, 3, "company"),
+    "acme": (13, 10, 3, "company_id"),
     "globex": (12, 12, 0, "-"),
-    "127.0.0.2": (6, 4, 2, "ip"),
+    "127.0.0.2": (6, 4, 2, "remote_address"),
     "127.0.0.3": (3, 3, 0, "-"),
-    "forged": (6, 4, 2, "ip"),
-    "127.0.0.4": (2, 0, 2, "ip"),
+    "forged": (6, 4, 2, "remote_address"),
+    "127.0.0.4": (2, 0, 2, "remote_address"),
 }
 
 
