@@ -46,4 +46,7 @@ def _unexpected(words: str, command: str) -> str:
 
 
 def _named(param: Any) -> str:
-    return str(param.metavar if isinstance(param, typer.core.TyperArgument) else param.opts[0])
+    if isinstance(param, typer.core.TyperArgument):
+        return str(param.metavar)
+    variable = param.envvar
+    return f"{param.opts[0]} or {variable}" if variable else str(param.opts[0])
