@@ -96,6 +96,8 @@ def test_every_way_is_allowed_at_both_ends() -> None:
         ("users", "opentelemetry-collector", "otlp-grpc"),
         ("opentelemetry-collector", "jaeger", "otlp"),
         ("grafana", "jaeger", "http"),
+        ("grafana", "prometheus", "http"),
+        ("grafana", "alertmanager", "http"),
     ):
         number = next(
             each["containerPort"] for each in containers(pods[receiver][1])[0]["ports"] if each["name"] == port
@@ -131,8 +133,8 @@ def test_data_sources_are_services_and_dashboards_find_them() -> None:
         for one in of_kind(WATCHING, "Service")
         if "ports" in one["spec"]
     }
-    # Of other components, and Elasticsearch of yours.
-    services |= {"prometheus.monitoring": {9090}, "alertmanager.monitoring": {9093}, "elasticsearch.logging": {9200}}
+    # Elasticsearch is not ours.
+    services |= {"elasticsearch.logging": {9200}}
     for source in DATASOURCES:
         ((host, port),) = re.findall(r"^https?://([\w.-]+)[.]svc[.]cluster[.]local:(\d+)$", source["url"])
         assert int(port) in services[host], source["name"]
