@@ -209,6 +209,18 @@ def test_limits_that_are_ignored_are_told_once_a_minute() -> None:
     ]
 
 
+def test_domains_without_rules_are_told_once_a_minute() -> None:
+    stream = io.StringIO()
+    times = iter((0.0, 1.0, 59.0, 60.0))
+    log = EventLog(configure("info", "json", stream), clock=lambda: next(times))
+    for domain in ("mehs", "mesh2", "mesh3", "mesh4"):
+        log.unknown_domain(domain)
+    assert [(entry["event"], entry["domain"], entry["more_since_last"]) for entry in logged(stream)] == [
+        ("unknown_domain", "mehs", 0),
+        ("unknown_domain", "mesh4", 2),
+    ]
+
+
 def test_a_backend_that_fails_is_told_by_its_changes_where_policies_answer() -> None:
     stream = io.StringIO()
     log = EventLog(configure("info", "json", stream))

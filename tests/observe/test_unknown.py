@@ -49,6 +49,12 @@ async def test_it_names_domains_without_rules_and_when_they_were_asked_for() -> 
     assert asked.top.unknown.domains()[0].seen[:2] == (1_000_000.0, 1_000_060.0)
 
 
+async def test_a_request_of_many_descriptors_asks_for_its_domain_once() -> None:
+    asked = Asked()
+    await asked.check(*((f"key-{number}", "x") for number in range(10)), domain="mehs")
+    assert asked.domains() == [("mehs", 1)]
+
+
 async def test_it_names_descriptors_by_their_keys() -> None:
     asked = Asked()
     await asked.check(("companies", "acme"), ("company", "acme"), ("free", "x"))

@@ -100,7 +100,7 @@ def test_a_source_of_rules_that_cannot_start_is_named(tmp_path: Path) -> None:
 def test_lines_of_one_kind_are_seldom() -> None:
     """The next one says how many were left out."""
     clock = Clock(0)
-    seldom = Seldom(clock)
+    seldom = Seldom(clock=clock)
     assert [seldom.due("a"), seldom.due("a"), seldom.due("b"), seldom.due("a")] == [0, None, 0, None]
     clock.now += SECONDS
     assert [seldom.due("a"), seldom.due("a")] == [2, None]

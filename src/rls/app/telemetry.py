@@ -80,7 +80,9 @@ class Telemetry:
         self.tracing = Tracing(self.metrics, self.log, settings.backend.scheme)
         self.decisions = Decisions(settings, self.metrics, self.log)
         self.top = TopTalkers(
-            modes=Modes(settings.shadow_mode, settings.quota_mode), store=store_of(settings.backend.scheme)
+            modes=Modes(settings.shadow_mode, settings.quota_mode),
+            store=store_of(settings.backend.scheme),
+            on_unknown_domain=self.events.unknown_domain,
         )
         self.history = History()
         self.nodes: Callable[[], Mapping[str, bool]] = dict

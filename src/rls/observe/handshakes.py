@@ -11,7 +11,7 @@ from rls.observe.seldom import Seldom
 
 def log_handshakes(log: Log, clock: Callable[[], float] = time.monotonic) -> Callable[[str, str], None]:
     """Logs the client's address and why its handshake failed: for each cause a line every ten seconds at most."""
-    seldom = Seldom(clock)
+    seldom = Seldom(clock=clock)
 
     def failed(client: str, reason: str) -> None:
         left_out = seldom.due(reason)

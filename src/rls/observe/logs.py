@@ -20,7 +20,6 @@ from rls.printable import printable, printable_line
 Log = structlog.typing.FilteringBoundLogger
 MAX_LISTED = 100
 """Errors, warnings and files that one load logs; the rest is counted."""
-_IGNORED_SECONDS = 60
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -128,29 +127,21 @@ class EventLog(Observer):
 
     def __init__(self, log: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
-        self._clock = clock
-        self._failed_at = float("-inf")
-        self._unlogged_failures = 0
-        self._ignored_at = float("-inf")
-        self._unlogged_ignored = 0
+        self._every_second, self._every_minute = Seldom(1, clock=clock), Seldom(60, clock=clock)
 
     def store_failed(self, event: StoreFailed) -> None:
         """The backend failed to count a request. If a policy answers it, `backend_unavailable` was logged before."""
         if event.answered:
             return
-        now = self._clock()
-        if now - self._failed_at < 1:
-            self._unlogged_failures += 1
-            return
-        self._failed_at = now
-        self._log.error(
-            "backend_failed",
-            reason=event.reason,
-            domain=event.plan.domain,
-            seconds=round(event.request.seconds, 6),
-            more_since_last=self._unlogged_failures,
-        )
-        self._unlogged_failures = 0
+        left_out = self._every_second.due("backend_failed")
+        if left_out is not None:
+            self._log.error(
+                "backend_failed",
+                reason=event.reason,
+                domain=event.plan.domain,
+                seconds=round(event.request.seconds, 6),
+                more_since_last=left_out,
+            )
 
     def backend_changed(self, reason: str) -> None:
         """The backend has begun to fail for *reason*, or with "" has recovered."""
@@ -161,13 +152,15 @@ class EventLog(Observer):
 
     def override_ignored(self, domain: str, reason: str) -> None:
         """A limit that a request brings cannot be enforced: logged once a minute at most."""
-        now = self._clock()
-        if now - self._ignored_at < _IGNORED_SECONDS:
-            self._unlogged_ignored += 1
-            return
-        self._ignored_at = now
-        self._log.warning("override_ignored", reason=reason, domain=domain, more_since_last=self._unlogged_ignored)
-        self._unlogged_ignored = 0
+        left_out = self._every_minute.due("override_ignored")
+        if left_out is not None:
+            self._log.warning("override_ignored", reason=reason, domain=domain, more_since_last=left_out)
+
+    def unknown_domain(self, domain: str) -> None:
+        """A request names a *domain* without rules, so nothing limits it: logged once a minute at most."""
+        left_out = self._every_minute.due("unknown_domain")
+        if left_out is not None:
+            self._log.warning("unknown_domain", domain=domain, more_since_last=left_out)
 
     def source_failed(self, failure: str, error: BaseException) -> None:
         """A source of rules failed with *error*."""

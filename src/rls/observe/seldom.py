@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable, Hashable
 
 SECONDS = 10.0
-"""Time between two lines of one kind."""
+"""Time between two lines of one kind, where nothing else is said."""
 _MOST_KINDS = 256
 
 
 class Seldom:
-    """Says which lines to log: of each kind one, and the next `SECONDS` later at the earliest.
+    """Says which lines to log: of each kind one, and the next *seconds* later at the earliest.
 
     Args:
+        seconds: Between two lines of one kind.
         clock: Seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float = SECONDS, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
         self._clock = clock
         self._last: dict[Hashable, tuple[float, int]] = {}
 
@@ -26,7 +28,7 @@ class Seldom:
         """How many lines of *kind* were left out since the last one; None where this one is to be left out, too."""
         now = self._clock()
         at, left_out = self._last.get(kind, (float("-inf"), 0))
-        if now - at < SECONDS:
+        if now - at < self._seconds:
             self._last[kind] = at, left_out + 1
             return None
         if len(self._last) >= _MOST_KINDS:

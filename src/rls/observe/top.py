@@ -10,7 +10,7 @@ not near its limit costs one lookup, any other that and one addition.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rls.core.check import Check, Status
 from rls.core.decide import Decision, Modes, is_quota
@@ -39,6 +39,7 @@ class TopTalkers(Observer):
         modes: Of the server.
         store: What counts: MEMORY, REDIS, or the scheme of a store from elsewhere.
         budget: Bytes for the sketches of all rules, about.
+        on_unknown_domain: See `Unknown`.
 
     Attributes:
         refusals: One by one, and by rule.
@@ -54,9 +55,10 @@ class TopTalkers(Observer):
         modes: Modes | None = None,
         store: str = REDIS,
         budget: int = BUDGET_BYTES,
+        on_unknown_domain: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.refusals = Refusals()
-        self.unknown = Unknown()
+        self.unknown = Unknown(on_unknown_domain)
         self._unknown_sampler, self._ring_sampler = self.unknown.sampler, self.refusals.sampler
         self._hits_sampler, self._refused_sampler, self._near_sampler = (Sampler(_NEW_A_SECOND) for _ in range(3))
         self.sketches: OrderedDict[str, RuleSketch] = OrderedDict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from rls.core.check import Check
@@ -62,12 +62,16 @@ class _Names(Generic[K]):
 class Unknown:
     """Counts names that no rule knows; above a thousand a second it samples them.
 
+    Args:
+        on_domain: Called with the name of a domain without rules, each time it is counted.
+
     Attributes:
         rules: Those in force.
         sampler: Says which of what no rule knows is counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_domain: Callable[[str], None] = lambda _: None) -> None:
+        self._on_domain = on_domain
         self._domains = _Names[tuple[str, ...]]()
         self._descriptors = _Names[tuple[str, ...]]()
         self.rules = RuleSet()
@@ -80,15 +84,19 @@ class Unknown:
 
     def note(self, plan: Plan, check: Check, now: float) -> None:
         """*check* of *plan* has no rule: its domain has none, or none of the domain matches. It counts as `sampler` says."""
+        if not plan.known and check.index:
+            return  # the domain is counted once for each request
         times = self.sampler.take(now)
         if not times:
             return
         entries, domain = check.descriptor.entries, self.rules.domains.get(plan.domain)
         if not plan.known:
-            self._domains.add((_short(plan.domain),), times, now)
+            name = _short(plan.domain)
+            self._domains.add((name,), times, now)
+            self._on_domain(name)
         elif domain is None or match(domain, entries) is None:  # else another rule of the request replaces its rule
-            name = (plan.domain, *(_short(key) for key, _ in entries[:MOST_ENTRIES]))
-            self._descriptors.add(name, times, now, bounded(entries))
+            keys = (plan.domain, *(_short(key) for key, _ in entries[:MOST_ENTRIES]))
+            self._descriptors.add(keys, times, now, bounded(entries))
 
     def domains(self) -> Sequence[Named]:
         """The `SHOWN` domains that were asked for most."""
