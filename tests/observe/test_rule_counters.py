@@ -174,10 +174,31 @@ def test_labels_hold_nothing_that_a_terminal_obeys(text: str, shown: str) -> Non
 def test_very_many_rules_appear_with_their_first_hit(monkeypatch) -> None:
     monkeypatch.setattr("rls.observe.rule_counters.LONGEST_ZEROS", 2)
     counters = CountersByRule()
-    counters.load(rule_set({(Step("a", number),): rule(f"a_{number}") for number in "012"}))
+    rules = [rule(f"a_{number}") for number in "012"]
+    counters.load(rule_set({(Step("a", number),): one for number, one in zip("012", rules, strict=True)}))
     assert lines(counters) == []
-    next(found for rule, found in counters.by_rule.items() if rule.path == "a_1").hits += 1
+    counters.find("domain", valued_check(rules[1], "")).hits += 1
     assert lines(counters) == ['rls_hits_total{domain="domain",rule="a_1"} 1']
+    assert list(counters.by_rule) == [rules[1]], "no mapping of all rules"
+
+
+def test_very_many_rules_keep_their_numbers_and_get_their_new_limits(monkeypatch) -> None:
+    monkeypatch.setattr("rls.observe.rule_counters.LONGEST_ZEROS", 1)
+    counters = CountersByRule()
+    before = {name: rule(name, 5) for name in "abc"}
+    counters.load(rule_set({(Step(name),): one for name, one in before.items()}))
+    for one in before.values():
+        counters.find("domain", valued_check(one, "")).hits += 1
+    after = {name: rule(name, 7) for name in "abd"}
+    rules = rule_set({(Step(name),): one for name, one in after.items()})
+    for _ in counters.prepare(rules):
+        counters.find("domain", valued_check(before["b"], "")).hits += 1
+    counters.load(rules)
+    counters.find("domain", valued_check(after["d"], "")).hits += 1
+    numbers = {name: counters.find("domain", valued_check(one, "")) for name, one in after.items()}
+    assert numbers["a"].hits == numbers["d"].hits == 1
+    assert numbers["b"].hits > 1
+    assert [found.rule for found in counters.by_path.values()] == [after["a"], after["b"], after["d"]]
 
 
 def test_many_rules_and_values_come_in_small_pieces() -> None:

@@ -176,7 +176,7 @@ class CountersByRule:
         values_per_rule: Values of each rule that have numbers of their own; all others share one value.
 
     Attributes:
-        by_rule: The numbers of each rule.
+        by_rule: The numbers of each rule; of more than `LONGEST_ZEROS` rules, of those that were hit.
         by_path: The same by domain and path, and those of overrides.
         by_value: By domain and path, the numbers of each value.
     """
@@ -189,12 +189,15 @@ class CountersByRule:
         # What `by_rule` was before, and will be next: a new one of 100,000 rules would be walked by the collector.
         self._spare: dict[Rule, RuleCounters] = {}
         self._prepared: RuleSet | None = None
+        # Whether a rule gets numbers with its first hit: mappings of 100,000 rules take milliseconds to grow and to be walked.
+        self._adds_with_hits = False
 
     def load(self, rules: RuleSet) -> None:
         """Put *rules* in force: prepares for them where that was not done."""
         if self._prepared is not rules:
             finish(self.prepare(rules))
         self.by_rule, self._spare, self._prepared = self._spare, self.by_rule, None
+        self._adds_with_hits = rules.size() > LONGEST_ZEROS
 
     def prepare(self, rules: RuleSet) -> Steps[None]:
         """Keep the numbers of rules that stay, whose domain and path are the same; begin at 0 for new ones.
@@ -222,6 +225,8 @@ class CountersByRule:
         key = rule.domain, rule.path
         counters = self.by_path.get(key)
         if counters is None:
+            if not is_listed:
+                return
             counters = self.by_path[key] = RuleCounters(*key)
         is_first = counters.revision is not revision
         if is_first:
@@ -259,6 +264,9 @@ class CountersByRule:
         counters = self.by_path.get(key)
         if counters is None:
             counters = self.by_path[key] = RuleCounters(*key)
+        if self._adds_with_hits and check.rule is not None:
+            counters.take(check.rule, first=counters.rule is not check.rule)
+            self.by_rule[check.rule] = counters
         return counters
 
     def find(self, domain: str, check: Check) -> Hits:
