@@ -180,7 +180,10 @@ FAULTS = {
     "two-revisions": Fault((("RlsRevisionsDiffer", {}),), differ),
     "wrong-domain": Fault((("RlsUnknownDomain", {}),), elsewhere),
     "no-descriptors": Fault((("RlsInvalidRequests", {}),), invalid),
-    "tenant": Fault((("RlsTenantHammers", ACME | {"value": "company_id_acme"}),), hammers),
+    "tenant": Fault(
+        (("RlsTenantHammers", ACME | {"value": "company_id_acme"}), ("RlsOneClientRefused", ACME)),
+        hammers,
+    ),
     "near-limit": Fault((("RlsNearLimit", ACME),), near),
     "no-room": Fault((("RlsNoRoom", {}), ("RlsDegraded", {"reason": "no_room"})), more_values_than_room(ONE_HIT)),
     "evictions": Fault((("RlsEvicts", {"store": "memory"}),), more_values_than_room(NEARLY)),

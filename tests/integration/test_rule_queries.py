@@ -22,6 +22,7 @@ from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RlsProcess
 from tests.tries import descriptor, request
 
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 RULES = """\
 domain: mesh
 descriptors:
@@ -52,6 +53,15 @@ def inlined(expression: str) -> str:
     for name in sorted(RECORDED, key=len, reverse=True):
         expression = re.sub(rf"(?<![\w:]){name}(?![\w:\[])", f"({RECORDED[name]})", expression)
     return expression
+
+
+def queries_of_the_page() -> list[str]:
+    """What the runbooks ask of Prometheus: lines of `promql`, and expressions in the text."""
+    page = OPERATIONS.read_text().partition("\n### Runbooks\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```promql\n(.*?)```", page, re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+    words = re.findall(r"`((?:rate|topk|sum|count|histogram_quantile)\([^`]+|\w+:rls_[^`]+|rls_\w+[ {][^`]*)`", page)
+    return sorted({*lines, *words})
 
 
 class Counted(NamedTuple):
@@ -90,6 +100,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
             for _ in range(LIMIT + 1):
                 seen.seconds.append(client.check(asked, timeout=10).seconds)
         scraped(prometheus, "rls_requests_total", len(seen.seconds))
+        samples(prometheus, 6)
         plan = [("company_id", "acme", 40), ("company_id", "zeta", 10), ("path", "/", 8), ("remote_address", "::1", 20)]
         for key, value, times in plan:
             for _ in range(times):
@@ -107,7 +118,14 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
             seen.seconds.append(answer.seconds)
             seen.hits["remote_address"] += 1
         scraped(prometheus, "rls_requests_total", len(seen.seconds))
+        samples(prometheus, 12)
         yield seen
+
+
+def samples(prometheus: Prometheus, number: int) -> None:
+    """Wait until each value has so many: the more there are, the less a rate is stretched."""
+    expression = 'min(count_over_time(rls_over_limit_total{value!=""}[5m]))'
+    prometheus.wait_until(lambda: (prometheus.value(expression) or 0) >= number, f"{number} samples", 60)
 
 
 def scraped(prometheus: Prometheus, metric: str, expected: float) -> None:
@@ -118,6 +136,11 @@ def scraped(prometheus: Prometheus, metric: str, expected: float) -> None:
 def test_prometheus_answers(name: str, counted: Counted) -> None:
     """Also where nothing is found: that is no error."""
     counted.prometheus.query(inlined((RECORDED | ALERTS)[name]))
+
+
+@pytest.mark.parametrize("query", queries_of_the_page())
+def test_prometheus_answers_what_runbooks_ask(query: str, counted: Counted) -> None:
+    counted.prometheus.query(inlined(query))
 
 
 def test_no_rule_fails_where_it_runs(counted: Counted) -> None:
