@@ -174,11 +174,7 @@ async def test_policies_and_errors_are_named() -> None:
     assert (failed["outcome"], failed["reason"], failed["domain"]) == ("error", "away", "domain")
 
 
-async def test_values_are_hidden_and_hostile_text_is_escaped_and_bounded() -> None:
-    logged = Logged(hide=lambda key, value: f"{key}#{len(value)}")
-    for _ in range(3):
-        await logged.check(ACME)
-    assert logged.lines[0]["descriptor"] == ["company=company#4"]
+async def test_hostile_text_is_escaped_and_bounded() -> None:
     shown = Logged()
     for _ in range(3):
         await shown.check(("company", "\x1b[31m\udcff\n" + "x" * 10_000))

@@ -8,7 +8,6 @@ from pathlib import Path
 from rls.app.tracing import store_of
 from rls.engine.events import Observer
 from rls.observe.decision_log import RATE, DecisionLog
-from rls.observe.decisions import Hide, shown_as_is
 from rls.observe.line_writer import FAILED, STUCK, LineWriter
 from rls.observe.logs import Log
 from rls.observe.metrics import Metrics
@@ -26,7 +25,7 @@ class Decisions:
         observers: What hears events: nothing while it is off.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, log: Log, hide: Hide = shown_as_is) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, log: Log) -> None:
         self.observers: Sequence[Observer] = ()
         self._writer: LineWriter | None = None
         if settings.decision_log:
@@ -38,7 +37,6 @@ class Decisions:
                 share=settings.decision_log_share,
                 rules=settings.decision_log_rules,
                 store=store_of(settings.backend.scheme),
-                hide=hide,
             )
             self.observers = (self._decisions,)
         metrics.register_counter(

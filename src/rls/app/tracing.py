@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from rls.engine.events import Observer
-from rls.observe.decisions import MEMORY, REDIS, Hide, shown_as_is
+from rls.observe.decisions import MEMORY, REDIS
 from rls.observe.logs import Log
 from rls.observe.metrics import Metrics
 from rls.observe.otel import TraceVariables
@@ -26,7 +26,6 @@ class Tracing:
         metrics: Shows what became of the spans.
         log: Gets what is wrong.
         scheme: Of the URL of the backend.
-        hide: Hides values of requests.
         environ: The environment variables.
 
     Attributes:
@@ -38,7 +37,6 @@ class Tracing:
         metrics: Metrics,
         log: Log,
         scheme: str,
-        hide: Hide = shown_as_is,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._log = log
@@ -52,7 +50,7 @@ class Tracing:
             self._export = SpanExport(
                 variables.exporter, most=variables.queue, delay=variables.delay, on_problem=self._lost
             )
-            self._traces = Traces(self._export, variables, store=store_of(scheme), hide=hide)
+            self._traces = Traces(self._export, variables, store=store_of(scheme))
             self.observers = (self._traces,)
         _register(metrics, self._export)
 

@@ -15,7 +15,6 @@ from rls.core.plan import Plan
 from rls.engine.events import Observer, RequestContext, RulesLoaded, StoreFailed
 from rls.observe.decisions import (
     REDIS,
-    Hide,
     answered_by,
     count_of,
     deciding,
@@ -23,7 +22,6 @@ from rls.observe.decisions import (
     outcome_of,
     policies_of,
     rule_of,
-    shown_as_is,
 )
 from rls.observe.trace_context import trace_context
 from rls.printable import printable
@@ -66,7 +64,6 @@ class DecisionLog(Observer):
         share: Of all other decisions, the share that is logged, 0 to 1; at most `MOST_OTHERS` a second.
         rules: Names or paths of rules; only their decisions are logged. Empty for all.
         store: Where counters are; see `decisions.answered_by`.
-        hide: Hides values of requests.
 
     Attributes:
         skipped: Decisions so far that were not logged because of the rate.
@@ -80,7 +77,6 @@ class DecisionLog(Observer):
         share: float = 0.0,
         rules: Collection[str] = (),
         store: str = REDIS,
-        hide: Hide = shown_as_is,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.skipped = 0
@@ -89,7 +85,6 @@ class DecisionLog(Observer):
         self._share = share
         self._rules = frozenset(rules)
         self._store = store
-        self._hide = hide
         self._clock = clock
         self._revision: str | None = None
         self._second = 0
@@ -170,7 +165,7 @@ class DecisionLog(Observer):
 
     def _status_fields(self, request: RequestContext, status: Status) -> dict[str, Any]:
         check = status.check
-        fields: dict[str, Any] = {"descriptor": entries_of(check, self._hide), "outcome": outcome_of(status)}
+        fields: dict[str, Any] = {"descriptor": entries_of(check), "outcome": outcome_of(status)}
         rule = rule_of(request.decision.plan.domain, check)
         if rule is not None:
             fields["rule"] = printable(rule.path)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 from rls.core.check import Check, Status
 from rls.core.decide import Decision, tightest
 from rls.core.model import Code
@@ -12,17 +9,10 @@ from rls.core.rules import OnBackendError, RuleId
 from rls.engine.events import RequestContext
 from rls.printable import printable
 
-Hide: TypeAlias = Callable[[str, str], str]
-"""Key and value of an entry → the value as it may be shown."""
 MOST_ENTRIES = 16
 LONGEST_TEXT = 256
 """Bounds of what is shown of one descriptor."""
 REDIS, MEMORY, CACHE, POLICY, NOBODY = "redis", "memory", "cache", "policy", ""
-
-
-def shown_as_is(_: str, value: str) -> str:
-    """The `Hide` that hides nothing."""
-    return value
 
 
 def deciding(decision: Decision) -> Status | None:
@@ -90,10 +80,10 @@ def policies_of(decision: Decision) -> str:
     return ",".join(sorted(decision.policies))
 
 
-def entries_of(check: Check, hide: Hide) -> list[str]:
-    """The entries of its descriptor, `key=value` each, bounded, values through *hide*."""
+def entries_of(check: Check) -> list[str]:
+    """The entries of its descriptor, `key=value` each, bounded."""
     entries = check.descriptor.entries
-    shown = [f"{_short(entry.key)}={_short(hide(entry.key, entry.value))}" for entry in entries[:MOST_ENTRIES]]
+    shown = [f"{_short(entry.key)}={_short(entry.value)}" for entry in entries[:MOST_ENTRIES]]
     return [*shown, "…"] if len(entries) > MOST_ENTRIES else shown
 
 

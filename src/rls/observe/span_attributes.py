@@ -9,7 +9,6 @@ from rls.core.decide import Decision
 from rls.engine.events import RequestContext
 from rls.observe.decisions import (
     REDIS,
-    Hide,
     answered_by,
     count_of,
     deciding,
@@ -69,15 +68,15 @@ def _rule_attributes(decision: Decision, status: Status) -> Attributes:
     return attributes
 
 
-def status_events(decision: Decision, at: float, hide: Hide) -> Sequence[Event]:
+def status_events(decision: Decision, at: float) -> Sequence[Event]:
     """An event for each status of *decision*, bounded."""
-    return [(STATUS, at, _status_attributes(decision, status, hide)) for status in decision.statuses[:_MOST_EVENTS]]
+    return [(STATUS, at, _status_attributes(decision, status)) for status in decision.statuses[:_MOST_EVENTS]]
 
 
-def _status_attributes(decision: Decision, status: Status, hide: Hide) -> Attributes:
+def _status_attributes(decision: Decision, status: Status) -> Attributes:
     check, limit = status.check, status.limit
     attributes = _rule_attributes(decision, status)
-    attributes["rls.descriptor"] = entries_of(check, hide)
+    attributes["rls.descriptor"] = entries_of(check)
     if limit is not None:
         attributes["rls.limit"] = limit.requests_per_unit
         attributes["rls.limit.seconds"] = check.window_seconds

@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple, Protocol
 
-from rls.core.decide import Decision
 from rls.engine.events import Observer, RequestContext, RulesLoaded, StoreFailed
-from rls.observe.decisions import MEMORY, REDIS, Hide, shown_as_is
+from rls.observe.decisions import MEMORY, REDIS
 from rls.observe.otel import TraceVariables
 from rls.observe.span_attributes import (
     batch_attributes,
@@ -81,7 +80,6 @@ class Traces(Observer):
         sink: Gets the spans.
         variables: Which calls are recorded, and where their trace context is.
         store: Where counters are: MEMORY, REDIS, or the scheme of a store from elsewhere.
-        hide: Hides values of requests.
         clock: Unix seconds, as those of the events.
         timer: As that of `RequestContext.arrived`.
     """
@@ -92,7 +90,6 @@ class Traces(Observer):
         variables: TraceVariables,
         *,
         store: str = REDIS,
-        hide: Hide = shown_as_is,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,7 +97,6 @@ class Traces(Observer):
         self._sampler = variables.sampler
         self._formats = variables.formats
         self._store = store
-        self._hide = hide
         self._clock = clock
         self._timer = timer
         # Not the system's, which takes a microsecond for each ID: they are no secrets.
@@ -151,7 +147,7 @@ class Traces(Observer):
                 return
         decision = request.decision
         attributes = decision_attributes(request, self._store)
-        self._draw(request, call, attributes, self._events(request, decision), "OK")
+        self._draw(request, call, attributes, status_events(decision, request.began + request.seconds), "OK")
 
     def forget(self) -> None:
         """Forget calls that nobody will tell the end of. To be called now and then."""
@@ -179,9 +175,6 @@ class Traces(Observer):
             return None
         return _Call(parent, trace_id, self._bits(_SPAN_BITS))
 
-    def _events(self, request: RequestContext, decision: Decision) -> Sequence[Event]:
-        return status_events(decision, request.began + request.seconds, self._hide)
-
     def _draw_batch(self, batch: StoreBatch, calls: Sequence[_Call]) -> None:
         """The write as a span of the first call that it carried, linked to the others.
 
@@ -201,19 +194,8 @@ class Traces(Observer):
         attributes = batch_attributes(batch, self._store if self._store != MEMORY else REDIS)
         error = batch.error or None
         name = batch_name(batch)
-        span = (
-            name,
-            CLIENT,
-            *link,
-            parent,
-            first.state,
-            batch.began,
-            ended,
-            attributes,
-            (),
-            links[:_MOST_LINKS],
-            error,
-        )
+        kept = links[:_MOST_LINKS]
+        span = (name, CLIENT, *link, parent, first.state, batch.began, ended, attributes, (), kept, error)
         self._sink.add([span])
 
     def _draw(
@@ -239,22 +221,9 @@ class Traces(Observer):
         ) -> None:
             own = own or self._bits(_SPAN_BITS)
             happened = events if name == DECIDE else ()
-            spans.append(
-                (
-                    name,
-                    INTERNAL,
-                    trace_id,
-                    own,
-                    span_id,
-                    state,
-                    begin,
-                    max(begin, end),
-                    {},
-                    happened,
-                    links,
-                    error or None,
-                )
-            )
+            times = begin, max(begin, end)
+            span: Span = (name, INTERNAL, trace_id, own, span_id, state, *times, {}, happened, links, error or None)
+            spans.append(span)
 
         if came < began:
             step(PLAN, came, began)
