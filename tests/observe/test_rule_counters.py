@@ -189,7 +189,7 @@ def test_very_many_rules_keep_their_numbers_and_get_their_new_limits(monkeypatch
     counters.load(rule_set({(Step(name),): one for name, one in before.items()}))
     for one in before.values():
         counters.find("domain", valued_check(one, "")).hits += 1
-    after = {name: rule(name, 7) for name in "abd"}
+    after = {name: rule(name, 7) for name in ("a", "b", "d")}
     rules = rule_set({(Step(name),): one for name, one in after.items()})
     for _ in counters.prepare(rules):
         counters.find("domain", valued_check(before["b"], "")).hits += 1
