@@ -132,7 +132,7 @@ def test_a_refusal_says_which_rule_refused_and_when_to_come_again(mesh, envoy):
 
     assert refusal.status == 429
     assert refusal.headers["x-envoy-ratelimited"] == "true"
-    assert refusal.headers["x-refused-by"] == "company"
+    assert refusal.headers["x-refused-by"] == "company_id"
     assert refusal.headers["x-ratelimit-remaining"] == "0"
     assert refusal.headers["retry-after"] == refusal.headers["x-ratelimit-reset"]
     assert refusal.headers["ratelimit"] == f'"company";r=0;t={refusal.headers["retry-after"]}'
