@@ -413,6 +413,8 @@ async def test_nothing_can_be_changed(admin) -> None:
         ("localhost:6070", 200),
         ("rls-admin", 200),
         ("rls.rate-limit.svc", 200),
+        ("rls.rate-limit.svc.cluster.local:6070", 200),
+        ("printer.local", 421),
         ("evil.example", 421),
         ("127.0.0.1.evil.example:6070", 421),
         ("localhost.evil.example", 421),

@@ -21,6 +21,7 @@ from rls.engine.limiter import Limiter
 from rls.engine.rulebook import Rulebook
 from rls.observe.history import History
 from rls.observe.top import TopTalkers
+from rls.slices import finish
 from rls.stores.memory import MemoryStore
 from rls.transport.http1.listener import HttpListener
 from tests.tries import Step, descriptor, request, rule, rule_set
@@ -99,6 +100,24 @@ async def test_a_pod_that_does_not_answer_is_named(pods) -> None:
     assert failed["error"]
 
 
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"instance": "a", "pod": "a", "unlisted_at_most": 0, "rows": [{}]}'])
+async def test_a_pod_of_another_version_is_named(pods, body) -> None:
+    one, other = pods
+    port = int(other.server.address.rpartition(":")[2])
+    await other.server.aclose()
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+        writer.close()
+
+    await one.refuse("acme", 3)
+    async with await asyncio.start_server(reply, "127.0.0.1", port):
+        found = await one.top("pods=all")
+    assert counts(found) == [("acme", 3, 0)]
+    assert [failed["error"] for failed in found["pods_failed"]] == ["not the answer of this version"]
+
+
 @pytest.mark.parametrize(
     ("name", "admin", "error"),
     [
@@ -127,9 +146,8 @@ def row(company: str, count: int, error: int) -> dict[str, Any]:
 
 
 def test_what_one_pod_does_not_list_is_part_of_the_error() -> None:
-    found = merge_tops(
-        [answer("a", 7, [row("acme", 20, 1), row("umbrella", 9, 1)]), answer("b", 3, [row("acme", 5, 2)])], "count", 10
-    )
+    answers = [answer("a", 7, [row("acme", 20, 1), row("umbrella", 9, 1)]), answer("b", 3, [row("acme", 5, 2)])]
+    found = finish(merge_tops(answers, "count", 10))
     assert counts(found) == [("acme", 25, 3), ("umbrella", 9, 4)]
     assert found["unlisted_at_most"] == 10
 
@@ -137,5 +155,5 @@ def test_what_one_pod_does_not_list_is_part_of_the_error() -> None:
 def test_of_shares_of_a_limit_the_highest_counts() -> None:
     near = {"domain": "mesh", "rule": "company", "entries": [{"key": "company", "value": "acme"}]}
     rows = [{**near, "share_of_limit": share, "used": share * 10} for share in (0.8, 0.9)]
-    found = merge_tops([answer("a", 0, rows[:1]), answer("b", 0, rows[1:])], "share_of_limit", 10)
+    found = finish(merge_tops([answer("a", 0, rows[:1]), answer("b", 0, rows[1:])], "share_of_limit", 10))
     assert [one["share_of_limit"] for one in found["rows"]] == [0.9]

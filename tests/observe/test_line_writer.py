@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,22 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+async def test_a_system_that_gives_no_thread_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    said: list[str] = []
+    writer = LineWriter(tmp_path / "log", said.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        writer.add(b"one")
+        await until(lambda: bool(said))
+    await until(partial(has_written, writer, 1))
+    assert (tmp_path / "log").read_bytes() == b"one\n"
+    assert said == [f"{tmp_path}/log: can't start new thread"]
+    await writer.aclose(10)
 
 
 def has_written(writer: LineWriter, lines: int) -> bool:

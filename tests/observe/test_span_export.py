@@ -53,6 +53,12 @@ def program(text: str) -> list[str]:
     return [sys.executable, "-c", text]
 
 
+class Odd(str):
+    """Text that `marshal` does not take."""
+
+    __slots__ = ()
+
+
 @asynccontextmanager
 async def exporting(export: SpanExport, seconds: float = 20.0) -> AsyncIterator[None]:
     running = asyncio.create_task(export.run())
@@ -70,6 +76,15 @@ async def test_spans_are_exported_and_those_that_wait_at_the_end_too() -> None:
         export.add([SPAN] * 3)
     assert export.exported == 1003
     assert not any(export.dropped.values())
+
+
+async def test_spans_that_cannot_be_handed_over_stop_no_others() -> None:
+    export = SpanExport("otlp", delay=0.01, program=program(READS_AND_REPORTS))
+    async with exporting(export):
+        export.add([(*SPAN[:8], {"rls.domain": Odd("mesh")}, *SPAN[9:])])
+        await until(lambda: export.dropped[FAILED] == 1)
+        export.add([SPAN] * 3)
+        await until(lambda: export.exported == 3)
 
 
 async def test_what_is_too_much_is_dropped_and_counted_whole() -> None:

@@ -37,6 +37,9 @@ class Watched:
         self._limiter.load(rules)
         self.top.rules_loaded(RulesLoaded(rules, (), (), 0.0))
 
+    def load(self, rules: RuleSet) -> None:
+        self._limiter.load(rules)
+
     async def check(self, *descriptors: Descriptor, times: int = 1, domain: str = "domain") -> None:
         prepared = self._limiter.prepare(request(*descriptors, domain=domain))
         for _ in range(times):
@@ -69,6 +72,35 @@ async def test_it_knows_who_is_refused_and_who_hits() -> None:
     assert watched.found() == {"acme": 15, "umbrella": 2}
     # From the first check near the limit on: the ninth.
     assert watched.found(By.HITS) == {"acme": 17, "umbrella": 12, "initech": 3}
+
+
+async def test_entries_with_a_long_key_are_known_again() -> None:
+    entries = tuple((f"key-{number}", "x" * 120) for number in range(10))
+    rules = rule_set({tuple(Step(key) for key, _ in entries): rule("long", 10, Unit.YEAR)})
+    watched = Watched(rules)
+    await watched.check(descriptor(*entries), times=2_000)
+    assert watched.found(path="long") == {"x" * 120: 1_990}
+    assert watched.top.sketches.popitem()[1].current.refused.left_out == 0
+
+
+async def test_a_rule_near_its_limit_is_shown_as_it_is_in_force() -> None:
+    watched = Watched()
+    await watched.check(company("acme"), times=9)
+    [sketch] = watched.top.sketches.values()
+    before, after = sketch.rule, rule("company", 20, Unit.YEAR)
+    watched.load(rule_set({(Step("company"),): after}))
+    await watched.check(company("acme"), times=9)
+    assert before is not after
+    assert sketch.rule is after
+
+
+async def test_the_share_of_one_client_counts_both_halves() -> None:
+    watched = Watched()
+    await watched.check(company("acme"), times=13)
+    watched.clock.now += 301
+    await watched.check(company("umbrella"), times=11)
+    [(_, share)] = watched.top.refused_shares(10, watched.clock())
+    assert share == 0.75, "3 of 4"
 
 
 async def test_a_rule_without_trouble_has_no_sketch() -> None:

@@ -34,15 +34,17 @@ class RequestContext:
         decision: What it came to; set when `Observer.decided` is called. Of a request that was judged in slices it has the
             plan of the first slice, and no statuses: `Observer.judged` had them.
         seconds: From *began* until it was decided, or failed.
+        trace_id: Of the trace that it belongs to, where `Traces` has looked at it.
     """
 
-    __slots__ = ("_id", "at_once", "began", "decision", "seconds")
+    __slots__ = ("_id", "at_once", "began", "decision", "seconds", "trace_id")
 
     _id: int
     at_once: bool
     began: float
     decision: Decision
     seconds: float
+    trace_id: int
 
     @property
     def id(self) -> int:

@@ -104,14 +104,25 @@ class LineWriter:
             self._error = ""
         if not self._busy:
             self._busy = True
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_all, name="decision log", daemon=True)
-                self._thread.start()
+            if self._thread is None and not self._start_thread():
+                return
             self._chunks.put(_Chunk(b"\n".join((*self._lines, b"")), len(self._lines)))
             self._lines.clear()
             self._bytes = 0
         else:
             self._timer = asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._hand_over)
+
+    def _start_thread(self) -> bool:
+        thread = threading.Thread(target=self._write_all, name="decision log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no thread now
+            self._busy = False
+            self._tell(f"{self._name}: {error}")
+            self._timer = asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._hand_over)
+            return False
+        self._thread = thread
+        return True
 
     def _tell(self, reason: str) -> None:
         now = time.monotonic()

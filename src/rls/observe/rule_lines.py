@@ -39,7 +39,7 @@ def rule_lines(counters: CountersByRule, now: float, *, is_openmetrics: bool) ->
     yield _heading(
         _FALLBACK, "Checks decided by on_backend_error, not by a count.", "counter", is_openmetrics=is_openmetrics
     )
-    for of_policies in chunks([one for one in rules if one.fallback], _LINES_OF_A_PIECE):
+    for of_policies in chunks(rules, _LINES_OF_A_PIECE):
         yield _fallback(of_policies)
     for name, documentation, write in _GAUGES:
         yield _heading(name, documentation, "gauge", is_openmetrics=is_openmetrics)

@@ -88,6 +88,11 @@ class Period:
             self.near = dict(kept[:SHOWN])
 
 
+def kept_key(key: bytes) -> bytes:
+    """What the entries of the counter *key* are kept under."""
+    return key if len(key) <= LONGEST_KEY else sha256(key).digest()
+
+
 class RuleSketch:
     """The tables of one rule, in three periods.
 
@@ -193,7 +198,7 @@ class RuleSketch:
         key, entries = check.key, check.descriptor.entries
         if len(key) > LONGEST_KEY or b"#" in key:  # some value is long; see `core.keys`
             entries = bounded(entries)
-            key = key if len(key) <= LONGEST_KEY else sha256(key).digest()
+            key = kept_key(key)
         if key not in self._labels:
             self._labels[key] = entries
             self.size += _LABEL_BYTES + 2 * len(key)

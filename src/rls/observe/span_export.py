@@ -166,9 +166,14 @@ class SpanExport:
             slices, has_sent = Slices(), bool(self._waiting)
             while self._waiting:
                 spans = list(islice(self._waiting, _FRAME))
-                frame = marshal.dumps(spans)
                 for _ in spans:
                     self._waiting.popleft()
+                try:
+                    frame = marshal.dumps(spans)
+                except ValueError as error:  # a bug: an attribute is no plain value
+                    self.dropped[FAILED] += len(spans)
+                    self._lost(f"internal error (please report): {error}")
+                    continue
                 self._sent += len(spans)
                 writer.write(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
                 await writer.drain()

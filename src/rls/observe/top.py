@@ -21,7 +21,7 @@ from rls.engine.events import Judged, Observer, RequestContext, RulesLoaded
 from rls.observe.decisions import CACHE, MEMORY, POLICY, REDIS
 from rls.observe.heavy_hitters import HeavyHitters
 from rls.observe.refusals import Refusals, RuleRefusals
-from rls.observe.rule_sketch import EMPTY_BYTES, HALF_SECONDS, RuleSketch
+from rls.observe.rule_sketch import EMPTY_BYTES, HALF_SECONDS, LONGEST_KEY, RuleSketch, kept_key
 from rls.observe.samples import Sampler
 from rls.observe.unknown import Unknown
 from rls.slices import Steps
@@ -84,7 +84,7 @@ class TopTalkers(Observer):
                     hits[check.key] = before + check.amount
                 else:  # as `_add`, without a call for what is left out
                     sampler = self._hits_sampler
-                    if sampler.left and request.began < sampler.until:
+                    if sampler.left and request.began < sampler.until and len(check.key) <= LONGEST_KEY:
                         sampler.left -= 1
                         sketch.current.hits.left_out += check.amount
                     else:
@@ -126,9 +126,9 @@ class TopTalkers(Observer):
         self, sketch: RuleSketch, table: HeavyHitters[bytes], sampler: Sampler, check: Check, amount: int, now: float
     ) -> None:
         """Count *amount* for the entries of *check*; where they are new to *table*, as *sampler* says."""
-        counts = table.counts
-        if check.key in counts:
-            counts[check.key] += amount
+        counts, key = table.counts, kept_key(check.key)
+        if key in counts:
+            counts[key] += amount
         elif sampler.left and now < sampler.until:
             sampler.left -= 1
             table.left_out += amount
@@ -159,6 +159,7 @@ class TopTalkers(Observer):
                 return  # others have refused somebody
             sketch = self._begin(plan.domain, check, now, last=bool(over))
         if not over:
+            sketch.rule = check.rule
             self._note_near(sketch, check, status, now)
             return
         refused = self._refuses(status, decision)
@@ -182,7 +183,7 @@ class TopTalkers(Observer):
     def _note_near(self, sketch: RuleSketch, check: Check, status: Status, now: float) -> None:
         """The counter of *check* is near its limit; where it is new to the table, it is noted as the sampler says."""
         sampler = self._near_sampler
-        if check.key not in sketch.current.near:
+        if kept_key(check.key) not in sketch.current.near:
             if sampler.left and now < sampler.until:
                 sampler.left -= 1
                 return
@@ -241,17 +242,29 @@ class TopTalkers(Observer):
         found = list(self.sketches.items())
         for rule_id, sketch in found:
             if now >= sketch.until:
-                before = sketch.size
-                sketch.rotate(now)
-                self._resized(rule_id, sketch.size - before)
+                self.rotated(rule_id, now)
                 yield
         return [sketch for _, sketch in found]
 
+    def rotated(self, rule_id: str, now: float) -> RuleSketch | None:
+        """The sketch of a rule, with the half of the Unix second *now*; None where it has none."""
+        sketch = self.sketches.get(rule_id)
+        if sketch is not None and now >= sketch.until:
+            before = sketch.size
+            sketch.rotate(now)
+            self._resized(rule_id, sketch.size - before)
+        return sketch
+
     def refused_shares(self, most: int, now: float) -> Iterator[tuple[RuleSketch, float]]:
-        """Of the *most* rules that refused last, those that did in the last minutes: the part of the refusals of this half that
-        the entries refused most have.
+        """Of the *most* rules that refused last, those that did in the last minutes: the share that the entries which were
+        refused most have of all refusals, in this half and the one before.
         """
         for sketch, _ in zip(reversed(self.sketches.values()), range(most), strict=False):
-            refused = sketch.current.refused
-            if refused.counts and now < sketch.until + HALF_SECONDS:
-                yield sketch, max(refused.counts.values()) / refused.total
+            if now >= sketch.until + HALF_SECONDS:
+                continue
+            periods = sketch.periods(recent=True) if now < sketch.until else [sketch.current]
+            tables = [period.refused for period in periods if period.refused.counts]
+            if tables:
+                first = {max(table.counts, key=table.counts.__getitem__) for table in tables}
+                most_refused = max(sum(table.counts.get(key, 0) for table in tables) for key in first)
+                yield sketch, most_refused / sum(table.total for table in tables)

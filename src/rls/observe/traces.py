@@ -28,6 +28,8 @@ from rls.stores.base import StoreBatch
 _FORGOTTEN_SECONDS = 30.0
 """After this, a call whose task was cancelled is not waited for any more: nobody tells of its end."""
 _MOST_LINKS = 128
+_LEFT_OUT = 0
+"""In place of a trace ID, which is never 0: there was no room for this call."""
 _TRACE_BITS, _SPAN_BITS = 128, 64
 
 
@@ -165,13 +167,18 @@ class Traces(Observer):
         return self._begin(request) if self._sampler.begins or request.may_be_sampled else None
 
     def _begin(self, request: RequestContext) -> _Call | None:
-        """The span of *request*; None where its trace is not sampled."""
-        if self._sink.is_full:
-            self._sink.drop()
+        """The span of *request*; None where its trace is not sampled, or there is no room. It says the same each time."""
+        trace_id = getattr(request, "trace_id", None)
+        if trace_id == _LEFT_OUT:
             return None
         parent = trace_context(request.metadata, self._formats)
-        trace_id = self._bits(_TRACE_BITS) if parent is None else parent.trace_id
+        if trace_id is None:
+            trace_id = request.trace_id = self._bits(_TRACE_BITS) if parent is None else parent.trace_id
         if not self._sampler.takes(parent, trace_id):
+            return None
+        if self._sink.is_full:
+            self._sink.drop()
+            request.trace_id = _LEFT_OUT
             return None
         return _Call(parent, trace_id, self._bits(_SPAN_BITS))
 

@@ -103,10 +103,9 @@ class AdminApi:
         if pods != "all":
             raise WrongRequest("pods names servers", "pods=all: the servers that --replicas dns:NAME names")
         mine = await run(find_top(self._top, asked._replace(most=MOST_TOP), self._clock()))
-        others = await self._pods.ask(request.url.path, {**_parameters(asked), "limit": str(MOST_TOP)})
-        return _json(
-            merge_tops([{**self._head(asked, mine), "rows": mine.rows}, *others], order_of(asked.by), asked.most)
-        )
+        others = await self._pods.ask(f"{PREFIX}/top", {**_parameters(asked), "limit": str(MOST_TOP)})
+        answers = [{**self._head(asked, mine), "rows": mine.rows}, *others]
+        return _json(await run(merge_tops(answers, order_of(asked.by), asked.most)))
 
     async def _top_of_rule(self, request: Request) -> Response:
         query = Query(request, ("by", "entry", "limit", "window"))

@@ -14,7 +14,7 @@ from rls.addresses import split_host
 from rls.printable import printable
 from rls.transport.http1.bounds import App, Receive, Scope, Send
 
-_OURS = (".localhost", ".local", ".internal", ".svc")
+_OURS = (".localhost", ".svc.cluster.local", ".internal", ".svc")
 _SHOWN = 100
 MISDIRECTED = 421
 """RFC 9110, 15.5.20."""

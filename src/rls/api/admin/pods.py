@@ -16,13 +16,16 @@ from urllib.parse import urlencode
 from rls.addresses import join_address, split_address, unix_path
 from rls.api.admin.query import WrongRequest
 from rls.api.admin.rows import Row
+from rls.slices import Steps
 
 MOST_PODS = 100
 _AT_ONCE = 8
 _SECONDS = 2.0
-_ANSWER_BYTES = 128 << 10
+_ANSWER_BYTES = 512 << 10
 _LOOPBACK = ("127.", "[::1]", "localhost")
 _OK = b"HTTP/1.1 200 "
+_TOP = frozenset({"instance", "pod", "rows", "unlisted_at_most"})
+_ROW = frozenset({"domain", "rule", "entries"})
 
 
 class Pods:
@@ -80,10 +83,12 @@ async def _ask(host: str, port: int, target: str) -> Row:
             while len(answer) <= _ANSWER_BYTES and (more := await reader.read(1 << 16)):
                 answer += more
         head, _, body = bytes(answer).partition(b"\r\n\r\n")
-        if not head.startswith(_OK) or len(answer) > _ANSWER_BYTES:
+        if not head.startswith(_OK):
             return {"address": address, "error": head.partition(b"\r\n")[0].decode("latin-1")[:100] or "no answer"}
+        if len(answer) > _ANSWER_BYTES:
+            return {"address": address, "error": f"an answer of more than {_ANSWER_BYTES} bytes"}
         found = json.loads(body)
-        return found if isinstance(found, dict) else {"address": address, "error": "no JSON object"}
+        return found if _is_top(found) else {"address": address, "error": "not the answer of this version"}
     except (OSError, ValueError) as error:
         return {"address": address, "error": str(error) or type(error).__name__}
     finally:
@@ -91,8 +96,16 @@ async def _ask(host: str, port: int, target: str) -> Row:
             writer.close()
 
 
-def merge_tops(answers: Sequence[Row], order: str, most: int) -> Row:
-    """The answers of several pods to `/top` as one; the first one is our own.
+def _is_top(found: Any) -> bool:
+    """Whether it has what `merge_tops` reads."""
+    if not isinstance(found, dict) or not found.keys() >= _TOP:
+        return False
+    rows = found["rows"]
+    return isinstance(rows, list) and all(isinstance(row, dict) and row.keys() >= _ROW for row in rows)
+
+
+def merge_tops(answers: Sequence[Row], order: str, most: int) -> Steps[Row]:
+    """The answers of several pods to `/top` as one, in steps; the first one is our own.
 
     Counts of the same entries of the same rule add up, and so do the errors. Where a pod does not list entries that another one
     does, its `unlisted_at_most` is added to their error. A share of a limit is the highest.
@@ -107,11 +120,13 @@ def merge_tops(answers: Sequence[Row], order: str, most: int) -> Row:
             known = rows.get(key)
             rows[key] = dict(row) if known is None else _sum(known, row)
             listed.setdefault(key, set()).add(instance)
+            yield
     for key, row in rows.items():
         if "error" in row:
             missing = (one for name, one in by_instance.items() if name not in listed[key])
             row["error"] += sum(one["unlisted_at_most"] for one in missing)
             row.pop("share_of_rule", None)  # of one pod
+        yield
     failed = [answer for answer in answers if "error" in answer]
     return {
         "by": mine["by"],

@@ -7,10 +7,10 @@ from itertools import chain
 from typing import NamedTuple
 
 from rls.api.admin.rows import Row, identity, span
-from rls.api.admin.talkers import Asked, Window, described_limit, find_top, totals
+from rls.api.admin.talkers import Asked, Window, described_limit, top_of, totals
 from rls.core.rules import Rule, RuleId, RuleSet
 from rls.observe.refusals import RuleRefusals, Span
-from rls.observe.rule_sketch import By, RuleSketch
+from rls.observe.rule_sketch import By
 from rls.observe.top import TopTalkers
 from rls.slices import STEP, Steps
 
@@ -56,7 +56,8 @@ def shadow_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Ste
         refusals = top.refusals.by_rule.get(rule.id.key)
         if rule.shadow_mode or (refusals is not None and refusals.shadow.hits):
             if page.offset <= total < page.offset + page.limit:
-                rows.append((yield from _shadow_row(rule, refusals, top, now)))
+                rows.append(_shadow_row(rule, refusals, top, now))
+                yield
             total += 1
         if number % STEP == 0:
             yield
@@ -85,12 +86,10 @@ def _described(rule: Rule, top: TopTalkers, now: float) -> Row:
     }
 
 
-def _shadow_row(rule: Rule, refusals: RuleRefusals | None, top: TopTalkers, now: float) -> Steps[Row]:
-    sketch: RuleSketch | None = top.sketches.get(rule.id.key)
-    rows: list[Row] = []
-    if sketch is not None:
-        asked = Asked(By.SHADOW, Window.START, rule.domain, rule.path, most=_TOP_OF_SHADOW)
-        rows = (yield from find_top(top, asked, now)).rows
+def _shadow_row(rule: Rule, refusals: RuleRefusals | None, top: TopTalkers, now: float) -> Row:
+    sketch = top.rotated(rule.id.key, now)
+    asked = Asked(By.SHADOW, Window.START, rule.domain, rule.path, most=_TOP_OF_SHADOW)
+    rows = [] if sketch is None else top_of(sketch, asked, now)
     return {
         **identity(rule.id),
         **described_limit(rule.limit),

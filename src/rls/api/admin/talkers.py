@@ -13,7 +13,7 @@ from rls.observe.entries import as_text, shown
 from rls.observe.heavy_hitters import HeavyHitters
 from rls.observe.rule_sketch import SLOTS, By, Period, RuleSketch, Use
 from rls.observe.top import TopTalkers
-from rls.slices import Steps
+from rls.slices import STEP, Steps
 
 
 class Window(StrEnum):
@@ -67,8 +67,10 @@ def find_top(top: TopTalkers, asked: Asked, now: float) -> Steps[Top]:
     rows: list[Row] = []
     unlisted: float = 0
     order = _order(asked.by)
-    for sketch in (yield from top.rotate(now)):
+    for number, sketch in enumerate((yield from top.rotate(now))):
         if not asked.wants(sketch):
+            if number % STEP == 0:
+                yield
             continue
         found, missing = _rows(sketch, asked, now)
         rows = nlargest(asked.most, [*rows, *found], key=order)
@@ -77,6 +79,12 @@ def find_top(top: TopTalkers, asked: Asked, now: float) -> Steps[Top]:
     if len(rows) == asked.most:
         unlisted = max(unlisted, order(rows[-1]) + (0 if asked.by is By.NEAR else rows[-1]["error"]))
     return Top(rows, unlisted)
+
+
+def top_of(sketch: RuleSketch, asked: Asked, now: float) -> list[Row]:
+    """The first rows of one rule, whose halves are those of the Unix second *now*."""
+    found, _ = _rows(sketch, asked, now)
+    return nlargest(asked.most, found, key=_order(asked.by))
 
 
 def order_of(by: By) -> str:
