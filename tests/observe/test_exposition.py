@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pytest
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from rls.core.decide import Modes, decide
 from rls.core.plan import CountingOptions
 from rls.engine.events import RequestContext, RulesLoaded
-from rls.observe.exemplars import RENEW_SECONDS, RETRY_SECONDS, sampled_trace
+from rls.observe.exemplars import RENEW_SECONDS, RETRY_SECONDS
 from rls.observe.families import OPENMETRICS, TEXT, form_for
 from rls.observe.metrics import Metrics
 from tests.tries import Step, descriptor, plan, request, rule, rule_set
@@ -27,16 +28,19 @@ SAMPLED, UNSAMPLED = (f"00-{TRACE}-b7ad6b7169203331-{flags}" for flags in ("01",
 class Traced(RequestContext):
     """A request of a caller with a trace; counts how often it is asked for it."""
 
-    def __init__(self, traceparent: str | None, began: float) -> None:
+    def __init__(self, traceparent: str | None, began: float, **sent: str) -> None:
         self.decision = decide(plan(request(descriptor(("a", "x"))), RULES, CountingOptions()), [1], 1000, Modes())
         self.began, self.seconds = began, 0.0007
         self.asked = 0
-        self._traceparent = traceparent
+        self._sent = sent if traceparent is None else {"traceparent": traceparent, **sent}
 
     @property
-    def traceparent(self) -> str | None:
-        self.asked += 1
-        return self._traceparent
+    def may_be_sampled(self) -> bool:
+        return True
+
+    def metadata(self, name: str) -> str | None:
+        self.asked += name == "traceparent"
+        return self._sent.get(name)
 
 
 @pytest.fixture
@@ -126,20 +130,21 @@ def test_calls_that_are_not_sampled_cost_nothing(metrics: Metrics) -> None:
 
 
 @pytest.mark.parametrize(
-    ("traceparent", "trace"),
+    ("traceparent", "sent", "trace"),
     [
-        (SAMPLED, TRACE),
-        (SAMPLED.replace("00-", "01-", 1) + "-more", TRACE),
-        (f"00-{TRACE}-b7ad6b7169203331-03", TRACE),
-        (UNSAMPLED, ""),
-        (SAMPLED.upper(), ""),
-        (SAMPLED.replace(TRACE, "0" * 32), ""),
-        (SAMPLED.replace("00-", "ff-", 1), ""),
-        (SAMPLED + "x", ""),
-        ('00-"} 1\n# EOF-01', ""),
-        ("", ""),
-        (None, ""),
+        (SAMPLED, {}, TRACE),
+        (SAMPLED.replace("00-", "01-", 1) + "-more", {}, TRACE),
+        (None, {"b3": f"{TRACE}-b7ad6b7169203331-1"}, TRACE),
+        (UNSAMPLED, {}, ""),
+        (SAMPLED.upper(), {}, ""),
+        ('00-"} 1\n# EOF-01', {}, ""),
+        (None, {}, ""),
     ],
 )
-def test_a_trace_is_one_that_its_caller_samples(traceparent: str | None, trace: str) -> None:
-    assert sampled_trace(traceparent) == trace
+def test_an_exemplar_is_of_a_trace_that_its_caller_samples(
+    metrics: Metrics, traceparent: str | None, sent: dict[str, str], trace: str
+) -> None:
+    """What a valid trace context is, `test_trace_context.py` says."""
+    metrics.decided(Traced(traceparent, 1000.5, **sent))
+    found = re.findall(r' # \{trace_id="(.*?)"\}', page(metrics, OPEN))
+    assert found == ([trace] if trace else [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,6 +21,7 @@ from rls.errors import Diagnostic
 from rls.printable import json_line, printable
 from rls.slices import Slices, run, sort
 from rls.transport.http1.bounds import App, Bounded, Receive, Scope, Send
+from rls.utc import utc
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Paths = Mapping[str, tuple[str, str, Endpoint]]
@@ -99,19 +99,19 @@ def _readiness(readiness: Readiness, problems: Sequence[Diagnostic]) -> dict[str
         "ready": readiness.ready,
         "draining": readiness.draining,
         "state": enforcement.state,
-        "since": _iso(enforcement.since),
+        "since": utc(enforcement.since, "milliseconds"),
         "reasons": [
-            {"reason": found.reason, "state": found.state, "since": _iso(found.since), "text": printable(found.text)}
+            {
+                "reason": found.reason,
+                "state": found.state,
+                "since": utc(found.since, "milliseconds"),
+                "text": printable(found.text),
+            }
             for found in enforcement.weaknesses
         ],
         "problems": [printable(str(problem)) for problem in problems[:_PROBLEMS_SHOWN]],
         "problems_total": len(problems),
     }
-
-
-def _iso(seconds: float) -> str:
-    """RFC 3339, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def admin_app(rules: Callable[[], RuleSet], api: App | None = None, host: str = "") -> App:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from rls.settings import Settings
 from rls.sources.base import open_source
 from rls.sources.disk import Disk
 from rls.sources.file_source import FileSource
+from rls.utc import utc
 
 _CHECKS = 20
 """How often lateness is checked, in the time after which a poll is late."""
@@ -125,8 +125,7 @@ class Loading:
         while True:
             polled_at = min(source.polled_at for source in self._sources.values())
             is_late = time.time() - polled_at > self._late_seconds
-            when = datetime.fromtimestamp(polled_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            text = f"the rules files were last polled at {when}: later changes are not in force"
+            text = f"the rules files were last polled at {utc(polled_at)}: later changes are not in force"
             self._enforcement.report(Reason.RULES_NOT_POLLED, text if is_late else "")
             await asyncio.sleep(self._late_seconds / _CHECKS)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
 from random import random
 from typing import Any
 
@@ -23,8 +22,9 @@ from rls.observe.decisions import (
     policies_of,
     rule_of,
 )
-from rls.observe.trace_context import trace_context
+from rls.observe.trace_context import trace_context, trace_id_text
 from rls.printable import printable
+from rls.utc import utc
 
 MOST_OTHERS = 1_000
 """Lines a second for decisions that refuse nothing, whatever share of them is to be logged: each takes some 20 µs."""
@@ -153,13 +153,11 @@ class DecisionLog(Observer):
         return True
 
     def _request_fields(self, request: RequestContext, plan: Plan) -> dict[str, Any]:
-        at = datetime.fromtimestamp(request.began + request.seconds, UTC)
-        caller = trace_context(request.metadata)
         return {
-            "time": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "time": utc(request.began + request.seconds, "microseconds"),
             "domain": printable(plan.domain),
             "seconds": round(request.seconds, 6),
-            "trace_id": None if caller is None else f"{caller.trace_id:032x}",
+            "trace_id": trace_id_text(trace_context(request.metadata)) or None,
             "revision": self._revision,
         }
 

@@ -12,12 +12,12 @@ from rls.core.rules import Rule
 from rls.engine.events import RequestContext
 from rls.observe.entries import bounded
 from rls.observe.samples import Sampler
+from rls.observe.trace_context import trace_context, trace_id_text
 
 KEPT = 1_000
 """Refusals that are kept, and the number a second above which only one in N is."""
 RULES = 10_000
 """Rules whose first and last refusals are kept: those that refused last."""
-_LONGEST_TRACEPARENT = 64
 
 
 class Refusal(NamedTuple):
@@ -34,7 +34,7 @@ class Refusal(NamedTuple):
         reset_seconds: Until the window ends.
         answered_by: What knew the count: `redis`, `memory`, `cache` (the over-limit cache), or `policy`.
         policy: The policy that decided instead, `local` or `deny`; "" where a count did.
-        traceparent: The caller's trace context (W3C); "" without one.
+        trace_id: Of the caller's trace, in hex; "" without one.
         stands_for: Refusals that this one stands for: more than 1 where they were sampled.
     """
 
@@ -48,7 +48,7 @@ class Refusal(NamedTuple):
     reset_seconds: int
     answered_by: str
     policy: str
-    traceparent: str
+    trace_id: str
     stands_for: int
 
 
@@ -117,7 +117,7 @@ class Refusals:
                 status.seconds_until_reset,
                 answered_by,
                 policy,
-                (request.traceparent or "")[:_LONGEST_TRACEPARENT],
+                trace_id_text(trace_context(request.metadata)),
                 stands_for,
             )
         )

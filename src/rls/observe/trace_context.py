@@ -66,6 +66,11 @@ def b3_multi(read: Read) -> TraceContext | None:
     return _valid(trace_id, span_id, sampled=sampled)
 
 
+def trace_id_text(context: TraceContext | None) -> str:
+    """Its trace ID as 32 hex digits; "" of None."""
+    return "" if context is None else f"{context.trace_id:032x}"
+
+
 def _valid(trace_id: str, span_id: str, *, sampled: bool, state: str = "") -> TraceContext | None:
     context = TraceContext(int(trace_id, 16), int(span_id, 16), sampled, state)
     return context if context.trace_id and context.span_id else None

@@ -9,10 +9,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from rls.sources.disk import Disk
+from rls.utc import utc
 
 MAX_HUNG = 8
 """Threads that may hang at one time, each on a path of its own. While so many do, no other path is asked."""
@@ -24,8 +24,7 @@ class NoAnswerError(OSError):
     """A path on which an earlier operation still waits for the file system."""
 
     def __init__(self, since: float) -> None:
-        when = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        super().__init__(errno.ETIMEDOUT, f"no answer since {when}")
+        super().__init__(errno.ETIMEDOUT, f"no answer since {utc(since)}")
 
 
 class NoThreadError(Exception):

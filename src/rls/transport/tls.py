@@ -7,13 +7,13 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from rls.errors import SettingsError
 from rls.transport.base import CertificateStatus, Tls
 from rls.transport.client_names import Fingerprint, fingerprint
+from rls.utc import utc
 
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ class Certificates(Generic[T]):
             before, self._failure = self._failure, str(error).removeprefix(_CANNOT_SERVE)
             # Not at once: one file may have been written, and the other not yet.
             if before == self._failure:
-                until = "" if status.expires_at is None else f", which expires at {_iso(status.expires_at)}"
+                until = "" if status.expires_at is None else f", which expires at {utc(status.expires_at)}"
                 status.on_not_loaded(
                     f"changed files are not in force: {before}; the last good certificate stays{until}"
                 )
@@ -201,10 +201,5 @@ class Certificates(Generic[T]):
         expires_at = self._status.expires_at
         expired = expires_at is not None and time.time() >= expires_at
         self._status.on_expired(
-            f"the certificate expired at {_iso(expires_at or 0)}; clients refuse it" if expired else ""
+            f"the certificate expired at {utc(expires_at or 0)}; clients refuse it" if expired else ""
         )
-
-
-def _iso(seconds: float) -> str:
-    """RFC 3339, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from rls.core.check import OVERRIDE
@@ -15,15 +14,14 @@ from rls.observe.history import ENDED, REJECTED, Event, Load
 from rls.observe.refusals import Refusal, Span
 from rls.observe.unknown import Named
 from rls.printable import printable
+from rls.utc import utc
 
 Row: TypeAlias = dict[str, Any]
 
 
 def iso(seconds: float) -> str | None:
     """RFC 3339, in UTC; None for 0, which stands for never."""
-    if not seconds:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(seconds, "milliseconds") if seconds else None
 
 
 def identity(known: RuleId) -> Row:
@@ -63,17 +61,9 @@ def refusal(found: Refusal) -> Row:
         "reset_seconds": found.reset_seconds,
         "answered_by": found.answered_by,
         "policy": found.policy or None,
-        "trace_id": trace_id(found.traceparent),
+        "trace_id": found.trace_id or None,
         "stands_for": found.stands_for,
     }
-
-
-def trace_id(traceparent: str) -> str | None:
-    """The trace id of a W3C `traceparent`; None without a valid one."""
-    parts = traceparent.split("-")
-    if len(parts) < 4 or len(parts[1]) != 32 or set(parts[1]) - set("0123456789abcdef") or not parts[1].strip("0"):
-        return None
-    return parts[1]
 
 
 def load(found: Load) -> Row:

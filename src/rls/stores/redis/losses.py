@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from rls.errors import BackendError
 from rls.stores.redis.handshake import packed
 from rls.stores.redis.node import Node
+from rls.utc import utc
 
 SHORTEST_SECONDS = 60
 LONGEST_SECONDS = 3600
@@ -116,7 +116,7 @@ class Losses:
 
 def _what_happened(before: _Seen, number: int) -> str:
     """What befell a marker that is *number* now; "" for nothing."""
-    at = datetime.fromtimestamp(before.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = utc(before.at)
     if number >> _HALF != before.number >> _HALF:
         return f"lost its counters after {at}: they began at 0 again"
     if number <= before.number:
