@@ -205,13 +205,17 @@ def counted_of(rules: RuleSet, *keys: str) -> list[str]:
     assert [check.descriptor.entries[0].key for check in found.checks] == list(keys)
     assert [check.index for check in found.checks] == list(range(len(keys)))
     rest = [check for check in found.checks if check not in found.counted]
-    assert rest == [Check(check.descriptor, index=check.index) for check in rest]
+    matched = {one.path for one in rules.rules()}
+    assert rest == [
+        Check(check.descriptor, index=check.index, replaced=check.descriptor.entries[0].key in matched)
+        for check in rest
+    ]
     return [check.descriptor.entries[0].key for check in found.counted]
 
 
 @pytest.mark.parametrize("keys", [("a", "b", "c"), ("c", "b", "a")])
 def test_a_rule_takes_those_that_it_replaces_out_of_its_request(keys: tuple[str, ...]) -> None:
-    """Whatever the order of the descriptors; what is replaced looks as if no rule matched it."""
+    """Whatever the order of the descriptors; what is replaced counts nothing, as if no rule matched it."""
     assert counted_of(replacing(a=("b",), b=(), c=()), *keys) == [key for key in keys if key != "b"]
 
 

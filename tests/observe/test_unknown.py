@@ -1,7 +1,9 @@
 """Names that no rule knows, through the real limiter."""
 
 from rls.core.model import Unit
-from rls.engine.events import RulesLoaded
+from rls.core.plan import CountingOptions
+from rls.core.pseudonyms import Pseudonyms
+from rls.core.rules import RuleSet
 from rls.engine.limiter import Limiter
 from rls.observe.top import TopTalkers
 from rls.observe.unknown import SHOWN
@@ -21,12 +23,12 @@ RULES = rule_set(
 class Asked:
     """A limiter, and what it does not know."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: RuleSet = RULES, counting: CountingOptions | None = None) -> None:
         self.clock = Clock(1_000_000.0)
         self.top = TopTalkers()
-        self._limiter = Limiter(MemoryStore(clock=self.clock), observers=[self.top], clock=self.clock)
-        self._limiter.load(RULES)
-        self.top.rules_loaded(RulesLoaded(RULES, (), (), 0.0))
+        store = MemoryStore(clock=self.clock)
+        self._limiter = Limiter(store, counting=counting, observers=[self.top], clock=self.clock)
+        self._limiter.load(rules)
 
     async def check(self, *entries: tuple[str, str], domain: str = "domain", times: int = 1) -> None:
         for _ in range(times):
@@ -65,6 +67,14 @@ async def test_it_names_descriptors_by_their_keys() -> None:
 
 async def test_a_descriptor_whose_rule_another_rule_replaces_is_known() -> None:
     asked = Asked()
+    await asked.check(("company", "acme"), ("plan", "gold"))
+    assert asked.descriptors() == []
+
+
+async def test_a_replaced_rule_of_one_value_is_known_where_values_are_hashed() -> None:
+    acme = rule("company_acme", 100, Unit.YEAR, name="acme")
+    rules = rule_set({(Step("company", "acme"),): acme, (Step("plan"),): rule("plan", 9, replaces=["acme"])})
+    asked = Asked(rules, CountingOptions(hide=Pseudonyms(b"a secret of 16 b").hide))
     await asked.check(("company", "acme"), ("plan", "gold"))
     assert asked.descriptors() == []
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rls.engine.enforcement import Reporter
+from rls.observe.decisions import MEMORY, REDIS
 from rls.observe.metrics import Metrics
 from rls.settings import BackendUrl, Settings
+from rls.stores import schemes
 from rls.stores.base import CounterStore, OnBatch
 from rls.stores.memory import MemoryStore
 from rls.stores.opening import open_store
@@ -129,3 +131,10 @@ def _open(
     if isinstance(store, MemoryStore):
         metrics.register_store("memory", settings.memory_counters, store.__len__, lambda: store.evicted)
     return store
+
+
+def store_of(scheme: str) -> str:
+    """What decisions call the store of a backend URL with that *scheme*; see `decisions.answered_by`."""
+    if scheme == schemes.MEMORY:
+        return MEMORY
+    return REDIS if scheme in schemes.OWN else scheme

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from rls import __version__, plugins
-from rls.app.decisions import Decisions
-from rls.app.tracing import Tracing, store_of
+from rls.app.decision_logging import DecisionLogging
+from rls.app.stores import store_of
+from rls.app.tracing import Tracing
 from rls.core.decide import Modes
 from rls.engine.enforcement import EnforcementState
 from rls.engine.events import OBSERVERS, Observer
@@ -18,9 +19,12 @@ from rls.observe.history import History
 from rls.observe.logs import EventLog, Log, configure
 from rls.observe.loop_turns import LoopTurns, register_loop_turn_metrics
 from rls.observe.metrics import Metrics
+from rls.observe.seldom import Seldom
 from rls.observe.top import TopTalkers
 from rls.observe.top_metrics import register_top_metrics
 from rls.settings import Settings
+
+_LOG_SECONDS = 60.0
 
 
 def installed_observers(log: Log) -> list[Observer]:
@@ -31,28 +35,19 @@ def installed_observers(log: Log) -> list[Observer]:
     Raises:
         SettingsError: One cannot be made.
     """
+    seldom = Seldom(_LOG_SECONDS)
+
+    def reporter(name: str) -> Callable[[Exception], None]:
+        def report(error: Exception) -> None:
+            left_out = seldom.due(name)
+            if left_out is not None:
+                log.error("observer_failed", observer=name, more_since_last=left_out, exc_info=error)
+
+        return report
+
     return [
-        guarded(plugins.make(point, Observer), _Errors(log, plugins.named(point)))
-        for point in plugins.points(OBSERVERS)
+        guarded(plugins.make(point, Observer), reporter(plugins.named(point))) for point in plugins.points(OBSERVERS)
     ]
-
-
-class _Errors:
-    """Logs what an observer raises, seldom."""
-
-    def __init__(self, log: Log, name: str) -> None:
-        self._log = log
-        self._name = name
-        self._next = 0.0
-
-    def __call__(self, error: Exception) -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _LOG_SECONDS
-            self._log.error("observer_failed", observer=self._name, exc_info=error)
-
-
-_LOG_SECONDS = 60.0
 
 
 class Telemetry:
@@ -78,7 +73,7 @@ class Telemetry:
         self.events = EventLog(self.log)
         self.metrics = Metrics(version=__version__)
         self.tracing = Tracing(self.metrics, self.log, settings.backend.scheme)
-        self.decisions = Decisions(settings, self.metrics, self.log)
+        self.decisions = DecisionLogging(settings, self.metrics, self.log)
         self.top = TopTalkers(
             modes=Modes(settings.shadow_mode, settings.quota_mode),
             store=store_of(settings.backend.scheme),

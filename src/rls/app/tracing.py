@@ -6,14 +6,13 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 
+from rls.app.stores import store_of
 from rls.engine.events import Observer
-from rls.observe.decisions import MEMORY, REDIS
 from rls.observe.logs import Log
 from rls.observe.metrics import Metrics
 from rls.observe.otel import TraceVariables
 from rls.observe.span_export import ENDED, FAILED, FULL, SpanExport
 from rls.observe.traces import Traces
-from rls.stores import schemes
 
 FLUSH_SECONDS = 3.0
 """What spans have to be exported after the last call."""
@@ -77,13 +76,6 @@ class Tracing:
 
     def _lost(self, reason: str) -> None:
         self._log.warning("spans_lost", reason=reason)
-
-
-def store_of(scheme: str) -> str:
-    """What decisions call the store of a backend URL with that *scheme*; see `decisions.answered_by`."""
-    if scheme == schemes.MEMORY:
-        return MEMORY
-    return REDIS if scheme in schemes.OWN else scheme
 
 
 def _register(metrics: Metrics, export: SpanExport | None) -> None:

@@ -29,6 +29,7 @@ class Check:
         index: Which descriptor of the request it belongs to, from 0 on. A descriptor may have several checks.
         rule_id: `CounterUpdate.rule` of its counters.
         cache_over: `CounterUpdate.cache_over` of its counters.
+        replaced: Whether another rule of the request replaces the rule that matched.
     """
 
     descriptor: Descriptor
@@ -44,6 +45,7 @@ class Check:
     index: int = 0
     rule_id: str = ""
     cache_over: bool = True
+    replaced: bool = False
 
     @property
     def unlimited(self) -> bool:
@@ -80,6 +82,7 @@ class Check:
             index,
             self.rule_id,
             self.cache_over,
+            self.replaced,
         )
 
 

@@ -243,4 +243,4 @@ def _without_replaced(check: Check, replaced: AbstractSet[str]) -> Check:
     """A check whose rule another rule of the request replaces counts nothing; an unlimited one cannot be replaced."""
     if check.rule is None or check.rule.limit is None or check.rule.name not in replaced:
         return check
-    return Check(check.descriptor, index=check.index)
+    return Check(check.descriptor, index=check.index, replaced=True)

@@ -7,11 +7,8 @@ from rls.core.decide import Decision, tightest
 from rls.core.model import Code
 from rls.core.rules import OnBackendError, RuleId
 from rls.engine.events import RequestContext
-from rls.printable import printable
+from rls.observe.entries import as_text, bounded, shown
 
-MOST_ENTRIES = 16
-LONGEST_TEXT = 256
-"""Bounds of what is shown of one descriptor."""
 REDIS, MEMORY, CACHE, POLICY, NOBODY = "redis", "memory", "cache", "policy", ""
 
 
@@ -70,6 +67,11 @@ def answered_by(request: RequestContext, store: str) -> str:
         return POLICY
     if not decision.plan.counted:
         return NOBODY
+    return counted_by(request, store)
+
+
+def counted_by(request: RequestContext, store: str) -> str:
+    """As `answered_by`, of a check that was counted: REDIS, MEMORY, CACHE, or the *store* from elsewhere."""
     if request.at_once:
         return CACHE if store == REDIS else store
     return REDIS if store == MEMORY else store  # what is not in memory is in the backend of one-second windows
@@ -82,11 +84,4 @@ def policies_of(decision: Decision) -> str:
 
 def entries_of(check: Check) -> list[str]:
     """The entries of its descriptor, `key=value` each, bounded."""
-    entries = check.descriptor.entries
-    shown = [f"{_short(entry.key)}={_short(entry.value)}" for entry in entries[:MOST_ENTRIES]]
-    return [*shown, "…"] if len(entries) > MOST_ENTRIES else shown
-
-
-def _short(text: str) -> str:
-    shown = printable(text[:LONGEST_TEXT])
-    return f"{shown}…" if len(text) > LONGEST_TEXT else shown
+    return as_text(shown(bounded(check.descriptor.entries)))

@@ -14,7 +14,8 @@ from rls.printable import printable
 
 MOST_ENTRIES = 8
 """Entries of a descriptor that are kept."""
-_BEGINNING = 32
+_DIGEST_AND_MORE = 96
+"""Characters that a digest and its marks take at most."""
 
 
 def bounded(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
@@ -25,7 +26,7 @@ def bounded(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
                 break
         else:
             return entries
-    kept = [Entry(_shortened(key), _shortened(value)) for key, value in entries[:MOST_ENTRIES]]
+    kept = [Entry(shortened(key), shortened(value)) for key, value in entries[:MOST_ENTRIES]]
     more = len(entries) - MOST_ENTRIES
     return (*kept, Entry("…", f"{more} more")) if more > 0 else tuple(kept)
 
@@ -40,8 +41,8 @@ def as_text(shown_entries: Sequence[dict[str, str]]) -> list[str]:
     return [f"{entry['key']}={entry['value']}" for entry in shown_entries]
 
 
-def _shortened(text: str) -> str:
-    """*text*, or its beginning and the digest of all of it, which is in the key of its counter, too."""
-    if len(text) <= LONGEST_PLAIN_VALUE:
+def shortened(text: str, longest: int = LONGEST_PLAIN_VALUE) -> str:
+    """*text*, in *longest* characters at most; of a longer one the beginning and the SHA-256, as in the key of its counter."""
+    if len(text) <= longest:
         return text
-    return f"{text[:_BEGINNING]}…#{sha256(to_bytes(text)).hexdigest()}"
+    return f"{text[: longest - _DIGEST_AND_MORE]}…#{sha256(to_bytes(text)).hexdigest()}"

@@ -16,6 +16,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from rls.observe.seldom import Seldom
+
 STUCK, FAILED = "stuck", "failed"
 MOST_BYTES = 1 << 20
 """Of lines that wait while others are being written."""
@@ -58,7 +60,7 @@ class LineWriter:
         self._busy = False  # set in the loop, reset in the thread
         self._reopen = False
         self._error = ""
-        self._told_at = float("-inf")
+        self._seldom = Seldom(_TOLD_SECONDS)
         self._file: int | None = _STDOUT if path is None else None
         self._thread: threading.Thread | None = None
 
@@ -125,9 +127,7 @@ class LineWriter:
         return True
 
     def _tell(self, reason: str) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= _TOLD_SECONDS:
-            self._told_at = now
+        if self._seldom.due("lost") is not None:
             self._on_problem(reason)
 
     def _write_all(self) -> None:

@@ -11,7 +11,7 @@ from rls.core.model import Entry
 from rls.core.rules import Rule
 from rls.engine.events import RequestContext
 from rls.observe.entries import bounded
-from rls.observe.samples import Sampler
+from rls.observe.rate_sampler import RateSampler
 from rls.observe.trace_context import trace_context, trace_id_text
 
 KEPT = 1_000
@@ -52,7 +52,7 @@ class Refusal(NamedTuple):
     stands_for: int
 
 
-class Span:
+class OverLimitHits:
     """Hits, and the times of the first and the last, in Unix seconds; 0 before there are any."""
 
     __slots__ = ("first", "hits", "last")
@@ -70,8 +70,8 @@ class RuleRefusals:
     def __init__(self, domain: str, rule: Rule | None) -> None:
         self.domain = domain
         self.rule = rule
-        self.refused = Span()
-        self.shadow = Span()
+        self.refused = OverLimitHits()
+        self.shadow = OverLimitHits()
 
 
 class Refusals:
@@ -84,7 +84,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self.by_rule: OrderedDict[str, RuleRefusals] = OrderedDict()
-        self.sampler = Sampler(KEPT)
+        self.sampler = RateSampler(KEPT)
         self._ring: deque[Refusal] = deque(maxlen=KEPT)
 
     def of(self, domain: str, check: Check) -> RuleRefusals:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from rls.core.check import OVERRIDE, Check, Status
-from rls.core.model import RateLimit, to_bytes
+from rls.core.model import RateLimit
 from rls.core.rules import OnBackendError, Rule, RuleSet
+from rls.observe.entries import shortened
 from rls.printable import printable
 from rls.slices import STEP, Steps, chunks, finish
 
@@ -274,7 +273,7 @@ class CountersByRule:
         if not check.value:
             return self.of_rule(domain, check)
         values = self.by_value.setdefault((domain, check.path), {})
-        value = _shortened(check.value)
+        value = shortened(check.value, LONGEST_VALUE)
         found = values.get(value)
         if found is None:
             value = value if len(values) < self._values_per_rule else OTHER
@@ -282,14 +281,6 @@ class CountersByRule:
             if found is None:
                 found = values[value] = Hits(domain, check.path, value)
         return found
-
-
-def _shortened(value: str) -> str:
-    """*value*, in 256 characters at most; a longer one ends in its SHA-256, so that it is no other's."""
-    if len(value) <= LONGEST_VALUE:
-        return value
-    digest = sha256(to_bytes(value)).hexdigest()
-    return f"{value[: LONGEST_VALUE - len(digest) - 1]}#{digest}"
 
 
 def escaped(text: str) -> str:

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from rls.observe.seldom import Seldom
 from rls.observe.spans import Span
 from rls.slices import Slices
 
@@ -68,7 +69,7 @@ class SpanExport:
         self._many = asyncio.Event()
         self._closing = asyncio.Event()
         self._sent = 0  # to the process, which has not said what became of them
-        self._told_at = float("-inf")
+        self._seldom = Seldom(_LOG_SECONDS)
         self._reason = ""
 
     @property
@@ -202,9 +203,7 @@ class SpanExport:
                     self._lost(self._reason)
 
     def _lost(self, reason: str) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= _LOG_SECONDS:
-            self._told_at = now
+        if self._seldom.due("lost") is not None:
             self._on_problem(reason)
 
 

@@ -17,12 +17,12 @@ from rls.core.decide import Decision, Modes, is_quota
 from rls.core.model import Code
 from rls.core.plan import Plan
 from rls.core.rules import OnBackendError
-from rls.engine.events import Judged, Observer, RequestContext, RulesLoaded
-from rls.observe.decisions import CACHE, MEMORY, POLICY, REDIS
+from rls.engine.events import Judged, Observer, RequestContext
+from rls.observe.decisions import POLICY, REDIS, counted_by
 from rls.observe.heavy_hitters import HeavyHitters
+from rls.observe.rate_sampler import RateSampler
 from rls.observe.refusals import Refusals, RuleRefusals
 from rls.observe.rule_sketch import EMPTY_BYTES, HALF_SECONDS, LONGEST_KEY, RuleSketch, kept_key
-from rls.observe.samples import Sampler
 from rls.observe.unknown import Unknown
 from rls.slices import Steps
 
@@ -60,7 +60,7 @@ class TopTalkers(Observer):
         self.refusals = Refusals()
         self.unknown = Unknown(on_unknown_domain)
         self._unknown_sampler, self._ring_sampler = self.unknown.sampler, self.refusals.sampler
-        self._hits_sampler, self._refused_sampler, self._near_sampler = (Sampler(_NEW_A_SECOND) for _ in range(3))
+        self._hits_sampler, self._refused_sampler, self._near_sampler = (RateSampler(_NEW_A_SECOND) for _ in range(3))
         self.sketches: OrderedDict[str, RuleSketch] = OrderedDict()
         self.dropped = 0
         self.size = 0
@@ -111,10 +111,6 @@ class TopTalkers(Observer):
             elif status.limit is None and check.rule is None:
                 self.unknown.note(event.plan, check, now)
 
-    def rules_loaded(self, event: RulesLoaded) -> None:
-        """New rules are in force."""
-        self.unknown.rules = event.rules
-
     def _add_hits(self, sketch: RuleSketch, check: Check, now: float) -> None:
         """Count the hits of *check*: the first ones of its entries, or of a new half."""
         if now >= sketch.until:
@@ -123,7 +119,13 @@ class TopTalkers(Observer):
             self._add(sketch, sketch.current.hits, self._hits_sampler, check, check.amount, now)
 
     def _add(
-        self, sketch: RuleSketch, table: HeavyHitters[bytes], sampler: Sampler, check: Check, amount: int, now: float
+        self,
+        sketch: RuleSketch,
+        table: HeavyHitters[bytes],
+        sampler: RateSampler,
+        check: Check,
+        amount: int,
+        now: float,
     ) -> None:
         """Count *amount* for the entries of *check*; where they are new to *table*, as *sampler* says."""
         counts, key = table.counts, kept_key(check.key)
@@ -193,7 +195,7 @@ class TopTalkers(Observer):
         self._resized(check.rule_id, sketch.size - before)
 
     def _begin(self, domain: str, check: Check, now: float, *, last: bool) -> RuleSketch:
-        """Give a rule its sketch, as the *last* one to lose it, or as the first."""
+        """Give a rule its sketch. *last*: it is the last one to lose its sketch; else the first."""
         sketch = self.sketches[check.rule_id] = RuleSketch(domain, check.rule, now)
         self.sketches.move_to_end(check.rule_id, last=last)
         self._resized(check.rule_id, sketch.size)
@@ -223,9 +225,7 @@ class TopTalkers(Observer):
             return POLICY, str(OnBackendError.DENY)
         if OnBackendError.LOCAL in policies:
             return POLICY, str(OnBackendError.LOCAL)
-        if request.at_once:
-            return CACHE if self._store == REDIS else self._store, ""
-        return REDIS if self._store == MEMORY else self._store, ""  # in the backend of one-second windows
+        return counted_by(request, self._store), ""
 
     def _resized(self, rule_id: str, by: int) -> None:
         """The sketch of a rule takes *by* bytes more, unless the rule has lost it."""

@@ -6,19 +6,16 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from rls.core.check import Check
-from rls.core.match import match
 from rls.core.model import Entry
 from rls.core.plan import Plan
-from rls.core.rules import RuleSet
-from rls.observe.entries import MOST_ENTRIES, bounded
+from rls.observe.entries import MOST_ENTRIES, bounded, shortened
 from rls.observe.heavy_hitters import HeavyHitters
-from rls.observe.samples import Sampler
+from rls.observe.rate_sampler import RateSampler
 
 K = TypeVar("K", bound=Hashable)
 
 SHOWN = 20
 _SLOTS = 100
-_LONGEST_NAME = 128
 _A_SECOND = 1_000
 
 
@@ -66,7 +63,6 @@ class Unknown:
         on_domain: Called with the name of a domain without rules, each time it is counted.
 
     Attributes:
-        rules: Those in force.
         sampler: Says which of what no rule knows is counted.
     """
 
@@ -74,8 +70,7 @@ class Unknown:
         self._on_domain = on_domain
         self._domains = _Names[tuple[str, ...]]()
         self._descriptors = _Names[tuple[str, ...]]()
-        self.rules = RuleSet()
-        self.sampler = Sampler(_A_SECOND)
+        self.sampler = RateSampler(_A_SECOND)
 
     @property
     def errors(self) -> tuple[int, int]:
@@ -89,13 +84,13 @@ class Unknown:
         times = self.sampler.take(now)
         if not times:
             return
-        entries, domain = check.descriptor.entries, self.rules.domains.get(plan.domain)
+        entries = check.descriptor.entries
         if not plan.known:
-            name = _short(plan.domain)
+            name = shortened(plan.domain)
             self._domains.add((name,), times, now)
             self._on_domain(name)
-        elif domain is None or match(domain, entries) is None:  # else another rule of the request replaces its rule
-            keys = (plan.domain, *(_short(key) for key, _ in entries[:MOST_ENTRIES]))
+        elif not check.replaced:
+            keys = (plan.domain, *(shortened(key) for key, _ in entries[:MOST_ENTRIES]))
             self._descriptors.add(keys, times, now, bounded(entries))
 
     def domains(self) -> Sequence[Named]:
@@ -109,7 +104,3 @@ class Unknown:
 
 def _top(names: _Names[tuple[str, ...]]) -> Sequence[Named]:
     return [Named(name, times, names.seen[name]) for name, times in names.table.top(SHOWN)]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"

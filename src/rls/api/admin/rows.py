@@ -11,7 +11,7 @@ from rls.core.rules import Rule, RuleId
 from rls.engine.changes import Change, Changes, Enforced
 from rls.observe.entries import shown
 from rls.observe.history import ENDED, REJECTED, Event, Load
-from rls.observe.refusals import Refusal, Span
+from rls.observe.refusals import OverLimitHits, Refusal
 from rls.observe.unknown import Named
 from rls.printable import printable
 from rls.utc import utc
@@ -44,7 +44,7 @@ def limit_text(limit: RateLimit | None) -> str:
     return str(Enforced(limit))
 
 
-def span(found: Span) -> Row:
+def over_limit_hits(found: OverLimitHits) -> Row:
     """Hits over a limit: how many, and the times of the first and the last."""
     return {"hits": found.hits, "first": iso(found.first), "last": iso(found.last)}
 

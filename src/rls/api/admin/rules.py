@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
-from rls.api.admin.rows import Row, identity, span
+from rls.api.admin.rows import Row, identity, over_limit_hits
 from rls.api.admin.talkers import Asked, Window, described_limit, top_of, totals
 from rls.core.rules import Rule, RuleId, RuleSet
-from rls.observe.refusals import RuleRefusals, Span
+from rls.observe.refusals import OverLimitHits, RuleRefusals
 from rls.observe.rule_sketch import By
 from rls.observe.top import TopTalkers
 from rls.slices import STEP, Steps
@@ -80,8 +80,8 @@ def _described(rule: Rule, top: TopTalkers, now: float) -> Row:
         "quota_mode": rule.quota_mode,
         "on_backend_error": rule.on_backend_error,
         "replaces": sorted(rule.replaces),
-        "refused": span(Span() if refusals is None else refusals.refused),
-        "shadow": span(Span() if refusals is None else refusals.shadow),
+        "refused": over_limit_hits(OverLimitHits() if refusals is None else refusals.refused),
+        "shadow": over_limit_hits(OverLimitHits() if refusals is None else refusals.shadow),
         "recent": None if sketch is None else totals(sketch, now),
     }
 
@@ -94,7 +94,7 @@ def _shadow_row(rule: Rule, refusals: RuleRefusals | None, top: TopTalkers, now:
         **identity(rule.id),
         **described_limit(rule.limit),
         "shadow_mode": rule.shadow_mode,
-        "would_be_refused": span(Span() if refusals is None else refusals.shadow),
+        "would_be_refused": over_limit_hits(OverLimitHits() if refusals is None else refusals.shadow),
         "top": [
             {name: row[name] for name in ("entries", "count", "error", "share_of_rule", "over_since")} for row in rows
         ],

@@ -8,7 +8,7 @@ from typing import Any
 from hpack.huffman_table import decode_huffman
 
 from rls.transport.http2.fields import Fields
-from rls.transport.http2.sampling import MAYBE, UNSAMPLED, places
+from rls.transport.http2.trace_sampling import MAYBE, UNSAMPLED, places
 
 
 class Head:
@@ -24,7 +24,7 @@ class Head:
         streaming: `handler.StreamHandler` of the path.
         refusal: The block that answers a request with no handler.
         refusal_body: The content that goes with it; b"" where the caller speaks gRPC.
-        sampling: `sampling.places` for the fields that *differ*, once it was asked for.
+        sampling: `trace_sampling.places` for the fields that *differ*, once it was asked for.
         differ: See there; None before.
     """
 
@@ -110,7 +110,7 @@ class Request:
 
     @property
     def may_be_sampled(self) -> bool:
-        """False where the caller surely did not sample its trace (see `sampling`); nothing is decoded to know that."""
+        """False where the caller surely did not sample its trace (see `trace_sampling`); nothing is decoded to know that."""
         head = self.head
         if head.differ is not self._at:
             head.differ = self._at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 
-class Sampler:
+class RateSampler:
     """Takes all events while they are few, and else one in N, where N follows their number in the last second.
 
     Whoever is in a hurry counts *left* down while it is above 0 and *until* is not over, and calls `take` otherwise.

@@ -1,18 +1,18 @@
-from rls.observe.samples import Sampler
+from rls.observe.rate_sampler import RateSampler
 
 
-def taken(sampler: Sampler, begin: float, events: int) -> list[int]:
+def taken(sampler: RateSampler, begin: float, events: int) -> list[int]:
     """What `take` says of so many events, spread over a second."""
     return [sampler.take(begin + number / events) for number in range(events)]
 
 
 def test_few_events_are_all_taken() -> None:
-    sampler = Sampler(100)
+    sampler = RateSampler(100)
     assert [taken(sampler, second, 99) for second in (10, 11, 12)] == [[1] * 99] * 3
 
 
 def test_of_many_events_one_in_n_is_taken_and_says_for_how_many_it_stands() -> None:
-    sampler = Sampler(100)
+    sampler = RateSampler(100)
     taken(sampler, 10, 10_000)
     found = taken(sampler, 11, 10_000)
     assert 50 <= sum(map(bool, found)) <= 200
@@ -20,10 +20,10 @@ def test_of_many_events_one_in_n_is_taken_and_says_for_how_many_it_stands() -> N
 
 
 def test_a_sudden_flood_costs_little_from_its_first_second_on() -> None:
-    assert sum(map(bool, taken(Sampler(100), 10, 100_000))) <= 100 * 11  # it doubles N up to ten times
+    assert sum(map(bool, taken(RateSampler(100), 10, 100_000))) <= 100 * 11  # it doubles N up to ten times
 
 
 def test_after_a_flood_the_first_event_of_a_quiet_second_is_taken() -> None:
-    sampler = Sampler(100)
+    sampler = RateSampler(100)
     taken(sampler, 10, 100_000)
     assert sampler.take(12.0) == 1

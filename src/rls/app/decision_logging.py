@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rls.app.tracing import store_of
+from rls.app.stores import store_of
 from rls.engine.events import Observer
 from rls.observe.decision_log import RATE, DecisionLog
 from rls.observe.line_writer import FAILED, STUCK, LineWriter
@@ -18,7 +18,7 @@ FLUSH_SECONDS = 1.0
 STDOUT = "stdout"
 
 
-class Decisions:
+class DecisionLogging:
     """The decision log of one server. Off, it does nothing and costs nothing.
 
     Attributes:
