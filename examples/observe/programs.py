@@ -23,7 +23,7 @@ def find(variable: str, names: Sequence[str], how: str) -> str:
     """The program that the environment's *variable* names, or the first of *names* on the PATH.
 
     Raises:
-        Missing: There is none; *how* says how to get it.
+        Missing: No such program is installed. The text is *how*: how to get it.
     """
     found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
     if found is None:

@@ -1,4 +1,4 @@
-"""Queries that return nothing in the tests, and why: what cannot be had on this machine, or is not there in good times.
+"""Queries that return nothing in the tests, and why: their source does not run here, or nothing is wrong.
 
 A query that is not here must return data. One that is here, and returns data anyway, is an error as well, except where
 it says that it *may*.

@@ -66,13 +66,7 @@ def public_app(
         return PlainTextResponse("OK") if readiness.ready else Response(status_code=500)
 
     async def show_metrics(request: Request) -> Response:
-        content_type, pieces = metrics(request.headers.get("accept", ""))
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        page = _cooperatively(pieces)
-        if accepts_gzip(request.headers.get("accept-encoding", "")):
-            headers["Content-Encoding"] = "gzip"
-            page = gzipped(page)
-        return StreamingResponse(page, headers=headers)
+        return _metrics_page(request, *metrics(request.headers.get("accept", "")))
 
     async def check(request: Request) -> Response:
         shown = request.headers.get("authorization")
@@ -90,6 +84,15 @@ def public_app(
         paths["/json"] = ("POST", "a check in JSON: 200 for OK, 429 for OVER_LIMIT", check)
     shares = {"/json": _JSON_AT_ONCE, "/metrics": _METRICS_AT_ONCE}
     return Bounded(_app(paths), max_body_bytes=JSON_BYTES, shares=shares)
+
+
+def _metrics_page(request: Request, content_type: str, pieces: Iterable[bytes]) -> Response:
+    headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+    page = _cooperatively(pieces)
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
+        headers["Content-Encoding"] = "gzip"
+        page = gzipped(page)
+    return StreamingResponse(page, headers=headers)
 
 
 def _readiness(readiness: Readiness, problems: Sequence[Diagnostic]) -> dict[str, object]:

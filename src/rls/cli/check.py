@@ -82,6 +82,18 @@ def check(
     Prints one line per mistake, FILE:LINE:COLUMN: MESSAGE, and a summary on stderr.
     Exit codes: 0 no mistakes, 1 mistakes, 2 wrong usage.
     """
+    loaded, compared = _findings(paths, target, against)
+    lines_of = {Format.TEXT: _as_text, Format.GITHUB: _as_github, Format.JSON: _as_json}[form]
+    for line in lines_of(loaded.diagnostics, loaded.warnings):
+        typer.echo(line)
+    for line in (_summary(loaded), *compared):
+        say(line, err=True)
+    if loaded.diagnostics or (strict and loaded.warnings):
+        raise typer.Exit(1)
+
+
+def _findings(paths: Sequence[Path], target: Target | None, against: Path | None) -> tuple[LoadResult, list[str]]:
+    """What is found in *paths*, and the lines that list what differs from *against*."""
     from rls.cli.standard_input import DiskWithStandardInput, named  # noqa: PLC0415
     from rls.config.envoyproxy import differences  # noqa: PLC0415
     from rls.sources.load import load  # noqa: PLC0415
@@ -95,16 +107,7 @@ def check(
         loaded = replace(loaded, diagnostics=(Diagnostic(SourceLocation(str(paths[0]), 1, 1), nothing),))
     if target is Target.ENVOYPROXY:
         loaded = _with(loaded, *differences(loaded.files, disk.read))
-    compared: list[str] = []
-    if old:
-        loaded, compared = _compared(loaded, load(old, disk=disk), str(old[0]))
-    lines_of = {Format.TEXT: _as_text, Format.GITHUB: _as_github, Format.JSON: _as_json}[form]
-    for line in lines_of(loaded.diagnostics, loaded.warnings):
-        typer.echo(line)
-    for line in (_summary(loaded), *compared):
-        say(line, err=True)
-    if loaded.diagnostics or (strict and loaded.warnings):
-        raise typer.Exit(1)
+    return _compared(loaded, load(old, disk=disk), str(old[0])) if old else (loaded, [])
 
 
 def _demand(paths: Sequence[Path], disk: Disk) -> None:

@@ -52,7 +52,7 @@ FIELDS: Mapping[str, str] = {
     "trace_id": "the caller's trace, sampled or not",
     "revision": "revision of the rules in force",
 }
-"""Every field of a line, with what it is; null where there is none. docs/decision-log.md has the same list: a test compares."""
+"""Every field of a line, with what it is; null if a line lacks it. A test compares this list with docs/decision-log.md."""
 
 
 class DecisionLog(Observer):

@@ -51,7 +51,7 @@ def form_for(accept: str) -> Form:
 
 
 def _quality(parameters: Sequence[str]) -> float:
-    """The weight among *parameters* of a media type (RFC 9110, section 12.4.2): 1 where there is none, 0 for nonsense."""
+    """The weight among *parameters* of a media type (RFC 9110, section 12.4.2): 1 without one, 0 for nonsense."""
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":

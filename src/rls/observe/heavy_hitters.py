@@ -9,8 +9,8 @@ amount of a key is at least `counts.get(key, 0)`, and at most that plus `error`;
 So each key with more than that share of the total is in `counts`. `error` is the actual one: for a stream with few frequent
 keys it is far smaller.
 
-Whoever is in a hurry may leave out amounts of keys that are not in `counts`, all but one in N: "sample and hold" of C. Estan,
-G. Varghese, "New Directions in Traffic Measurement and Accounting" (SIGCOMM 2002). A count is still never too high. On average
+Under load, callers may add only one in N amounts of keys that are not in `counts`: "sample and hold" of C. Estan, G. Varghese,
+"New Directions in Traffic Measurement and Accounting" (SIGCOMM 2002). A count is still never too high. On average
 a key lacks N amounts more, those before it was taken; the chance that it lacks c · N is e^-c.
 """
 

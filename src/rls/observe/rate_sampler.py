@@ -1,4 +1,4 @@
-"""Some of many events, so that what each costs is bounded a second."""
+"""Samples events, so that what they cost in a second is bounded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 
 class RateSampler:
-    """Takes all events while they are few, and else one in N, where N follows their number in the last second.
+    """Takes every event while there are few. Of many it takes one in N; N follows their number in the last second.
 
-    Whoever is in a hurry counts *left* down while it is above 0 and *until* is not over, and calls `take` otherwise.
+    On a hot path, count `left` down while it is above 0 and `until` is not over, and call `take` only otherwise.
 
     Args:
         most: Events a second that are taken, about.

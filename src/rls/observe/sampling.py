@@ -16,7 +16,7 @@ class Sampler(NamedTuple):
     """Decides for each call.
 
     Attributes:
-        by_parent: Whether a call whose caller has a trace is recorded if and only if the caller records it.
+        by_parent: Whether the caller's trace decides, for a call that has one: it is recorded if the caller records it.
         share: Of all other traces, the share that is recorded, 0 to 1. The trace ID decides, so that all services with
             the same share record the same traces.
     """

@@ -42,7 +42,7 @@ def exporter_of(name: str, environ: Mapping[str, str]) -> SpanExporter:
     """The exporter that OTEL_TRACES_EXPORTER calls *name*.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No exporter has this name.
     """
     if name == "otlp":
         names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")

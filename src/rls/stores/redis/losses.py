@@ -70,7 +70,7 @@ class Losses:
         return b"marker|%d" % (self._clock() // _PERIOD_SECONDS)
 
     async def query(self, store: int, node: Node, key: bytes) -> None:
-        """Look at the marker *key* of *node*, and make it where there is none.
+        """Look at the marker *key* of *node*, and make it if it is missing.
 
         Args:
             store: Number of the node's store. Another node of it may have had the marker before: it replicates it.
