@@ -1,5 +1,6 @@
 """What the pages name is there: settings, flags and metrics."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -51,3 +52,24 @@ def test_every_flag_of_serve_named_exists(page: Path) -> None:
     known = {flag(text) for name in Settings.model_fields for text in (name, f"no_{name}")}
     commands = re.findall(r"^\$ rls serve (.*)$", page.read_text(), re.MULTILINE)
     assert [word for command in commands for word in re.findall(r"--[a-z-]+", command) if word not in known] == []
+
+
+def test_every_log_event_is_listed_with_what_to_do() -> None:
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "src").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    logged = {
+        node.args[0].value
+        for node in nodes
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"info", "warning", "error"}
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and re.fullmatch(r"[a-z]+(_[a-z]+)+", str(node.args[0].value))
+    }
+    section = (ROOT / "docs" / "operations.md").read_text().partition("\n## Logs\n")[2].partition("\n### ")[0]
+    first_columns = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    listed = set(re.findall(r"`([a-z_]+)`", " ".join(first_columns)))
+    assert logged - listed == set()
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    assert listed - texts == set()
