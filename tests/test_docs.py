@@ -68,8 +68,8 @@ def test_every_log_event_is_listed_with_what_to_do() -> None:
         and re.fullmatch(r"[a-z]+(_[a-z]+)+", str(node.args[0].value))
     }
     section = (ROOT / "docs" / "operations.md").read_text().partition("\n## Logs\n")[2].partition("\n### ")[0]
-    first_columns = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
-    listed = set(re.findall(r"`([a-z_]+)`", " ".join(first_columns)))
+    named = re.findall(r"^\| (`[a-z_]+`(?:, `[a-z_]+`)*)", section, re.MULTILINE)
+    listed = set(re.findall(r"[a-z_]+", " ".join(named)))
     assert logged - listed == set()
     texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
     assert listed - texts == set()
