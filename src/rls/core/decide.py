@@ -38,6 +38,7 @@ class Decision:
         shadowed: Whether only the global shadow mode turned the overall code to OK.
         policies: What decided the checks whose counts could not be had; empty where all could.
         denied: Whether a policy refuses, not a count.
+        well_within: Whether each check has a limit, and was counted, and none is near its limit or over it.
     """
 
     code: Code
@@ -47,6 +48,7 @@ class Decision:
     shadowed: bool = False
     policies: frozenset[OnBackendError] = frozenset()
     denied: bool = False
+    well_within: bool = False
 
 
 class _BlankDecision(Decision):
@@ -70,10 +72,12 @@ def decide(plan: Plan, counts: Sequence[int], now: int, modes: Modes) -> Decisio
     statuses = []
     left = iter(counts)
     over = False
+    well_within = True
     for check in plan.checks:
         limit = check.limit
         if limit is None:
             statuses.append(uncounted(check))
+            well_within = False
             continue
         after = next(left)
         amount = check.amount
@@ -91,6 +95,7 @@ def decide(plan: Plan, counts: Sequence[int], now: int, modes: Modes) -> Decisio
             continue
         status = judge(check, after, now)
         statuses.append(status)
+        well_within = False
         if status.code is _OVER_LIMIT:
             over = True
     if over:
@@ -102,6 +107,7 @@ def decide(plan: Plan, counts: Sequence[int], now: int, modes: Modes) -> Decisio
     decision.limited_by = None
     decision.shadowed = decision.denied = False
     decision.policies = _NO_POLICIES
+    decision.well_within = well_within
     return decision
 
 

@@ -86,7 +86,9 @@ class Metrics(Observer):
         began = request.began
         if began >= self._exemplars.due[bucket]:
             self._exemplars.look(bucket, request)
-        if decision.policies:
+        if decision.well_within:
+            self._count_within(plan, decision.statuses, began)
+        elif decision.policies:
             self._count_by_policy(plan, decision.statuses, began)
         else:
             self._count(plan, decision.statuses, began)
@@ -95,6 +97,21 @@ class Metrics(Observer):
         """A slice of a request was judged."""
         count = self._count_by_policy if event.policies else self._count
         count(event.plan, event.statuses, event.request.began)
+
+    def _count_within(self, plan: Plan, statuses: Sequence[Status], began: float) -> None:
+        """Count *statuses*, all of which are well within their limits: what `_count` does, with less to ask."""
+        by_rule = self.rules.by_rule
+        for status in statuses:
+            check = status.check
+            rule, amount = check.rule, check.amount
+            counters = None if rule is None or check.value or not amount else by_rule.get(rule)
+            if counters is None or began >= counters.until:
+                self._count(plan, (status,), began)
+                continue
+            counters.hits += amount
+            counters.within_limit += amount
+            if status.limit_remaining < counters.least:  # noqa: PLR1730 - a call of min costs as much as all of this
+                counters.least = status.limit_remaining
 
     def _count(self, plan: Plan, statuses: Sequence[Status], began: float) -> None:
         """Count *statuses*, none of which a policy decided."""

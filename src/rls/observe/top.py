@@ -72,6 +72,8 @@ class TopTalkers(Observer):
         """A request was answered."""
         decision = request.decision
         sketches = self.sketches
+        if decision.well_within and not sketches:
+            return
         for status in decision.statuses:
             check = status.check
             sketch = sketches.get(check.rule_id)
