@@ -24,9 +24,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
 processes.PORTS = processes.Ports(range(12_000 + 2_000 * _WORKER, 14_000 + 2_000 * _WORKER))
 
-# It asserts what scenarios expect, so it has to say what came instead.
-pytest.register_assert_rewrite("tests.scenario")
-
 
 # Files whose tests mostly wait. Begun last, one of them would keep a worker busy when all others are done.
 _SLOW = ("e2e", "integration", "hostile")

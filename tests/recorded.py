@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from rls.app.rule_tests.recorded import Recorded
 from rls.core.decide import Decision
-from rls.core.update import CounterUpdate
 from rls.engine.events import Judged, Observer, RequestContext, RulesLoaded, RulesRejected, StoreFailed
-from rls.errors import BackendError
-from rls.stores.base import CounterStore, Done
 
-
-@dataclass
-class Recorded(CounterStore):
-    """A backend, and the hits that reached it; none do while it is away."""
-
-    backend: CounterStore
-    hits: list[CounterUpdate] = field(default_factory=list)
-    away: bool = False
-
-    @property
-    def keys(self) -> list[str]:
-        return [hit.key.decode() for hit in self.hits]
-
-    def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
-        self._reach()
-        self.hits += updates
-        return self.backend.submit(updates, done)
-
-    async def ping(self) -> None:
-        self._reach()
-        await self.backend.ping()
-
-    def _reach(self) -> None:
-        if self.away:
-            raise BackendError("away")
-
-    async def aclose(self) -> None:
-        await self.backend.aclose()
+__all__ = ["Decisions", "Events", "Recorded", "decided"]
 
 
 class Events(list[Any], Observer):

@@ -14,7 +14,8 @@ import grpc
 import pytest
 
 from examples.mesh.processes import free_port
-from rls.api.client import Answer, Client
+from rls.api.client import Client
+from rls.api.messages import Answer
 from rls.api.service import SHOULD_RATE_LIMIT
 from rls.app.app import App
 from rls.core.model import Request

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rls.api.client import Answer, Client
+from rls.api.client import Client
+from rls.api.messages import Answer
 from rls.app.app import App
 from rls.app.loading import Loading
 from rls.engine.enforcement import Reason

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
+from rls.app.rule_tests.service import service_of
 from rls.core.keys import KeyFormat
 from rls.errors import RlsError
 from rls.sources.load import load
@@ -25,7 +26,6 @@ from tests.scenario import (
     Response,
     Scenario,
     message_of,
-    service_of,
     show_headers,
     show_metadata,
     show_status,

@@ -9,7 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-from rls.api.client import Answer, Client
+from rls.api.client import Client
+from rls.api.messages import Answer
 from rls.cli import app
 from tests.otlp import Received, attributes, http_receiver
 from tests.rls_process import RlsProcess

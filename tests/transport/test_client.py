@@ -2,9 +2,10 @@ import asyncio
 
 import pytest
 
-from rls.api.client import Answer, Client, ClientTls, UnansweredError
+from rls.api.client import Client, ClientTls, UnansweredError
 from rls.api.direct import rate_limit_handlers
 from rls.api.encode import ResponseOptions
+from rls.api.messages import Answer
 from rls.api.service import Service
 from rls.core.headers import HeaderNames
 from rls.core.model import UINT32_MAX, Request

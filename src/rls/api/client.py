@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import grpc
-from google.protobuf import json_format
-from google.protobuf.wrappers_pb2 import UInt64Value
 
+from rls.api.messages import Answer, answer_of, message_of
 from rls.api.service import SHOULD_RATE_LIMIT
-from rls.core.model import Descriptor, RateLimit, Request, Unit, to_bytes
+from rls.core.model import Descriptor, Entry, RateLimit, Request, Unit
 from rls.errors import RlsError, SettingsError
-from rls.proto import ratelimit_pb2, raw_pb2, rls_pb2
+from rls.proto import raw_pb2, rls_pb2
 
-_UNITS = {int(unit): unit for unit in Unit}
 # No proxy from the environment and no shared connection: the check must reach this server.
 _OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
 
@@ -28,27 +25,6 @@ class UnansweredError(RlsError):
         super().__init__(f"{code}: {text}" if text else code)
         self.code = code
         self.text = text
-
-
-class DescriptorAnswer(NamedTuple):
-    """DescriptorStatus; *limit* is None where no limit applied."""
-
-    code: str
-    limit: RateLimit | None
-    limit_remaining: int
-    seconds_until_reset: int
-
-
-class Answer(NamedTuple):
-    """RateLimitResponse, and the *seconds* until it came."""
-
-    code: str
-    statuses: Sequence[DescriptorAnswer]
-    headers: Sequence[tuple[str, str]]
-    metadata: Mapping[str, Any]
-    raw_body: bytes
-    json: dict[str, Any]
-    seconds: float
 
 
 class ClientTls(NamedTuple):
@@ -89,24 +65,16 @@ class Client:
         Raises:
             UnansweredError: There is no answer.
         """
-        message = raw_pb2.RateLimitRequest(
-            domain=to_bytes(request.domain),
-            descriptors=[_descriptor(descriptor) for descriptor in request.descriptors],
-            hits_addend=request.hits_addend,
-        )
-        return self._send(message, timeout)
+        return self._send(message_of(request), timeout)
 
     def knows_domain(self, domain: str, *, timeout: float) -> bool | None:
         """Whether the server has rules for *domain*; None without an answer. It counts nothing.
 
         A limit that a request brings holds only in domains that have rules (`rls` and envoyproxy/ratelimit).
         """
-        limit = ratelimit_pb2.RateLimitDescriptor.RateLimitOverride(requests_per_unit=1, unit="SECOND")
-        entry = raw_pb2.RateLimitDescriptor.Entry(key=b"rls_call_domain", value=b"")
-        probe = raw_pb2.RateLimitDescriptor(entries=[entry], limit=limit, hits_addend=UInt64Value(value=0))
-        message = raw_pb2.RateLimitRequest(domain=to_bytes(domain), descriptors=[probe])
+        probe = Descriptor((Entry("rls_call_domain", ""),), RateLimit(1, Unit.SECOND), hits_addend=0)
         try:
-            statuses = self._send(message, timeout).statuses
+            statuses = self.check(Request(domain, (probe,)), timeout=timeout).statuses
         except UnansweredError:
             return None
         return statuses[0].limit is not None if statuses else None
@@ -117,45 +85,7 @@ class Client:
             response = self._call(message, timeout=timeout)
         except grpc.RpcError as error:
             raise UnansweredError(error.code().name, error.details() or "") from error
-        return _answer(response, time.perf_counter() - began)
-
-
-def _descriptor(descriptor: Descriptor) -> raw_pb2.RateLimitDescriptor:
-    entries = [
-        raw_pb2.RateLimitDescriptor.Entry(key=to_bytes(key), value=to_bytes(value)) for key, value in descriptor.entries
-    ]
-    return raw_pb2.RateLimitDescriptor(
-        entries=entries,
-        hits_addend=None if descriptor.hits_addend is None else UInt64Value(value=descriptor.hits_addend),
-    )
-
-
-def _answer(response: rls_pb2.RateLimitResponse, seconds: float) -> Answer:
-    statuses = []
-    for status in response.statuses:
-        limit = None
-        if status.HasField("current_limit"):
-            current = status.current_limit
-            multiplier = current.unit_multiplier.value if current.HasField("unit_multiplier") else 1
-            unit = _UNITS.get(current.unit, Unit.SECOND)
-            limit = RateLimit(current.requests_per_unit, unit, multiplier, current.name)
-        statuses.append(
-            DescriptorAnswer(_code(status.code), limit, status.limit_remaining, status.duration_until_reset.seconds)
-        )
-    return Answer(
-        code=_code(response.overall_code),
-        statuses=statuses,
-        headers=[(header.key, header.value) for header in response.response_headers_to_add],
-        metadata=json_format.MessageToDict(response.dynamic_metadata),
-        raw_body=response.raw_body,
-        json=json_format.MessageToDict(response),
-        seconds=seconds,
-    )
-
-
-def _code(code: int) -> str:
-    names = rls_pb2.RateLimitResponse.Code
-    return names.Name(code) if code in names.values() else str(code)
+        return answer_of(response, time.perf_counter() - began)
 
 
 def _read(path: Path | None) -> bytes | None:

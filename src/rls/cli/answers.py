@@ -12,7 +12,7 @@ from rls.core.model import UINT32_MAX, Request
 from rls.printable import printable, printable_line
 
 if TYPE_CHECKING:
-    from rls.api.client import Answer, DescriptorAnswer
+    from rls.api.messages import Answer, DescriptorAnswer
 
 _STYLES = {"OK": "green", "OVER_LIMIT": "red"}
 

@@ -19,7 +19,7 @@ from rls.errors import SettingsError
 from rls.printable import json_line, printable
 
 if TYPE_CHECKING:
-    from rls.api.client import Answer
+    from rls.api.messages import Answer
 
 OVER_LIMIT, UNANSWERED, UNLIMITED = 1, 3, 4
 """Exit codes."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rls.core.model import UINT32_MAX, Request
 
 if TYPE_CHECKING:
-    from rls.api.client import Answer
+    from rls.api.messages import Answer
 
 
 def unlimited(request: Request, answers: Sequence[Answer], knows_domain: Callable[[], bool | None]) -> Sequence[str]:

@@ -1,0 +1,1 @@
+"""Tests of rules as data: given rules, requests at times on a simulated clock, and what is to be answered."""
