@@ -14,6 +14,7 @@ from tests.integration.faulty import (
     BY_VALUE,
     GENEROUS,
     NEARLY,
+    OFTEN_INSPECTED,
     ONE_HIT,
     PATIENT,
     WRONG_CLOCK,
@@ -22,7 +23,7 @@ from tests.integration.faulty import (
     a_redis,
     server,
 )
-from tests.integration.load_faults import crowded, impatient, overloaded, paused, slow_redis, starved
+from tests.integration.load_faults import crowded, impatient, overloaded, paused, slow_redis, starved, throttled
 from tests.rls_process import RULES, RlsProcess
 from tests.tries import descriptor, request
 
@@ -136,6 +137,35 @@ def emptied(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess
     return [process]
 
 
+def full(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """Redis has no room, and makes some."""
+    redis = a_redis(stack, folder)
+    process = server(stack, folder, "--backend", redis.url, *PATIENT, rules=GENEROUS, program=OFTEN_INSPECTED)
+    keys = stack.enter_context(redis.client())
+    keys.config_set("maxmemory-policy", "allkeys-lru")
+    keys.config_set("maxmemory", 4_000_000)
+    values = itertools.count()
+    traffic.again(lambda: keys.set(f"filler{next(values)}", bytes(100_000)), 0.05)
+    return [process]
+
+
+def unsteady(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """Somebody cuts the connections to Redis again and again, so that it fails while it gets what it has missed."""
+    redis = a_redis(stack, folder)
+    process = server(stack, folder, "--backend", redis.url, *PATIENT, rules=GENEROUS)
+    client = stack.enter_context(Client(process.addresses["grpc"]))
+    values = itertools.count()
+
+    def new_values() -> None:
+        for _ in range(20):
+            client.check(request(descriptor(("company_id", str(next(values)))), domain="mesh"), timeout=2)
+
+    traffic.again(new_values, 0.02)
+    keys = stack.enter_context(redis.client())
+    traffic.again(lambda: keys.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), 0.01)
+    return [process]
+
+
 def clocks(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
     redis = a_redis(stack, folder)
     options = ("--backend", redis.url, *PATIENT)
@@ -195,9 +225,12 @@ FAULTS = {
     "spoiled-counter": Fault((("RlsCounterRefused", {}), ("RlsDegraded", {"reason": "counter_refused"})), spoiled),
     "slow-redis": Fault((("RlsRedisSlow", {}), ("RlsLatencyBudgetBurnsFast", {})), slow_redis),
     "no-cpu": Fault((("RlsLoopLate", {}),), paused),
+    "throttled": Fault((("RlsCpuThrottled", {}),), throttled),
     "overload": Fault((("RlsSheds", {}), ("RlsDegraded", {"reason": "calls_shed"})), overloaded),
     "late": Fault((("RlsCallsLate", {}),), impatient),
     "emptied": Fault((("RlsCountersLost", {}),), emptied),
+    "full": Fault((("RlsRedisEvicts", {}),), full),
+    "unsteady-redis": Fault((("RlsHitsLost", {}),), unsteady),
     "clocks": Fault((("RlsClocksDiffer", {}),), clocks),
     "few-descriptors": Fault((("RlsFileDescriptorsNearLimit", {}),), starved),
     "no-companies": Fault((("RlsCompaniesGone", {"domain": "mesh"}),), companies_gone),

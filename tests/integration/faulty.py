@@ -35,6 +35,11 @@ descriptors:
 ONE_HIT = NEARLY.replace("100", "1")
 GENEROUS = NEARLY.replace("100", "1000000")
 """A client that is known to be over its limit stays so without Redis, whatever the policy is."""
+OFTEN_INSPECTED = (
+    "-c",
+    "from rls.stores.redis import inspection; inspection.INTERVAL_SECONDS = 1; from rls.cli import app; app()",
+)
+"""Asks Redis for its numbers every second, as the tests' rules are faster too."""
 WRONG_CLOCK = ("-c", "import time; now = time.time; time.time = lambda: now() + 3; from rls.cli import app; app()")
 
 

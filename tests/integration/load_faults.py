@@ -17,6 +17,7 @@ from examples.mesh.processes import wait_for
 from rls.api.client import Client
 from rls.api.service import SHOULD_RATE_LIMIT
 from tests.alerts.traffic import Traffic
+from tests.cpu_limit import CpuLimit
 from tests.integration.faulty import GENEROUS, PATIENT, a_redis, server
 from tests.rls_process import RlsProcess
 from tests.scenario import message_of
@@ -62,6 +63,15 @@ def paused(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]
         process.send(signal.SIGCONT)
 
     traffic.again(pause, 0.15)
+    return [process]
+
+
+def throttled(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """The CPU limit is far too low."""
+    limit = CpuLimit(folder, stack)
+    process = server(stack, folder, program=limit.program, python=limit.python)
+    limit.lower()
+    traffic.again(lambda: process.get("/metrics"), 0.01)
     return [process]
 
 

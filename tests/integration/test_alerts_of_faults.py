@@ -16,7 +16,7 @@ from tests.alerts.running import Prometheus
 from tests.alerts.traffic import Traffic
 from tests.integration.faults import FAULTS
 
-TOGETHER = 6
+TOGETHER = 7
 """Faults at one time."""
 GROUPS = [list(FAULTS)[first : first + TOGETHER] for first in range(0, len(FAULTS), TOGETHER)]
 CASES = [
@@ -25,7 +25,7 @@ CASES = [
     for fault in group
     for name, labels in FAULTS[fault].fires
 ]
-OF_NODES = {"RlsClocksDiffer", "RlsCountersLost"}
+OF_NODES = {"RlsClocksDiffer", "RlsCountersLost", "RlsRedisEvicts"}
 """Alerts about a node of Redis, whichever job sees it."""
 
 
