@@ -63,6 +63,17 @@ def differ(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]
     return [server(stack, folder / "a"), server(stack, folder / "b", rules=NEARLY)]
 
 
+def hidden_apart(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """One pod has a new secret for hashes, the other still the old one."""
+    found = []
+    for name in "ab":
+        (folder / name).mkdir()
+        secret = folder / name / "secret"
+        secret.write_text(name * 32)
+        found.append(server(stack, folder / name, "--hash-secret-file", str(secret)))
+    return found
+
+
 def elsewhere(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
     process = server(stack, folder)
     ask(stack, traffic, process, ("company_id", "acme"), domain="msh")
@@ -208,6 +219,7 @@ FAULTS = {
     "bad-file": Fault((("RlsRulesRejected", {}), ("RlsDegraded", {"reason": "rules_invalid"})), rejected),
     "no-rules": Fault((("RlsOff", {"reason": "no_rules"}), ("RlsNotReady", {})), none_at_all),
     "two-revisions": Fault((("RlsRevisionsDiffer", {}),), differ),
+    "two-secrets": Fault((("RlsHashSecretsDiffer", {}),), hidden_apart),
     "wrong-domain": Fault((("RlsUnknownDomain", {}),), elsewhere),
     "no-descriptors": Fault((("RlsInvalidRequests", {}),), invalid),
     "tenant": Fault(
