@@ -141,6 +141,8 @@ dashboards: $(DEV) ## generate k8s/components/dashboards from dashboards/
 schema: $(DEV) ## generate the JSON Schema of the rules
 	$(BIN)/rls schema > docs/descriptors.schema.json.new
 	mv docs/descriptors.schema.json.new docs/descriptors.schema.json
+	$(BIN)/rls schema --tests > docs/rule-tests.schema.json.new
+	mv docs/rule-tests.schema.json.new docs/rule-tests.schema.json
 
 alerts: $(DEV) ## generate the Prometheus operator's PrometheusRule from k8s/alerts
 	$(BIN)/python scripts/prometheus_rule.py

@@ -14,7 +14,7 @@ from rls.cli.serve import SHORT
 from rls.settings import Flag, Settings, duration_text, flag
 from tests.redis_server import missing
 
-COMMANDS = ["serve", "check", "call", "hash", "schema", "version"]
+COMMANDS = ["serve", "check", "call", "hash", "test", "schema", "version"]
 PAGES = [[], *([command] for command in COMMANDS)]
 
 
@@ -55,7 +55,7 @@ def test_help_shows_values_and_neither_types_nor_markup(arguments: list[str]) ->
     assert [word for word in ("<", "bool", "None", "[bold]", "[dim]", "TEXT]") if word in text] == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["check"], ["call"], ["hash"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [[], ["check"], ["call"], ["hash"], ["test"]], ids=" ".join)
 def test_without_arguments_help_is_printed(arguments: list[str]) -> None:
     """On stderr, with the exit code of wrong usage."""
     result = CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments)

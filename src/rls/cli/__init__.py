@@ -16,6 +16,7 @@ from rls.cli.check import check
 from rls.cli.hash import hash_values
 from rls.cli.help import Command, Group
 from rls.cli.output import CANNOT_PRINT, discard_output, print_all_characters, say
+from rls.cli.rule_tests import play_tests
 from rls.errors import SettingsError
 
 
@@ -76,13 +77,20 @@ app.command(
 )(hash_values)
 
 
+app.command("test", cls=Command, no_args_is_help=True, epilog="Example: rls test --config config/ tests/")(play_tests)
+
+
 @app.command(cls=Command, epilog="Example: rls schema > rules.schema.json")
-def schema() -> None:
+def schema(
+    tests: Annotated[bool, typer.Option("--tests", help="Print that of files for rls test.")] = False,
+) -> None:
     """Print the JSON Schema of rules files, for editors."""
     import json  # noqa: PLC0415
 
-    from rls.config.schema import json_schema  # noqa: PLC0415
-
+    if tests:
+        from rls.app.rule_tests.grammar import json_schema  # noqa: PLC0415
+    else:
+        from rls.config.schema import json_schema  # noqa: PLC0415
     typer.echo(json.dumps(json_schema(), indent=2))
 
 

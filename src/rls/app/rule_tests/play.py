@@ -174,7 +174,7 @@ class Player:
     def _notes(self, request: Request, decision: Decision | None, turn: int) -> list[str]:
         """Lines on a request: the time, and what each descriptor came to."""
         passed = f"{self.now - self.test.start:g} s after the start"
-        asked = f"asked in the domain {request.domain}, {passed}" + (f", for the {_ordinal(turn)} time" if turn else "")
+        asked = f"asked in the domain {request.domain}, {passed}" + (f", request {turn} of the step" if turn else "")
         if decision is not None and not decision.plan.known:
             domains = ", ".join(self._limiter.rules.domains) or "none"
             return [asked, f"no rules for the domain {request.domain}; there are rules for: {domains}"]
@@ -202,11 +202,6 @@ def _descriptor(asked: Located) -> Descriptor:
         rest.get("hits_addend"),
         rest.get("is_negative_hits", False),
     )
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 async def play_in_memory(test: RuleTest, config: Sequence[Path] = ()) -> list[Failure]:
