@@ -1,17 +1,16 @@
 """More calls than can be answered in Envoy's 20 ms: they must not pile up."""
 
-import os
 import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
 from examples.mesh.processes import wait_for
 from tests.e2e.mesh import sidecar
+from tests.memory import memory
 from tests.redis_server import missing
 
 DESCRIPTORS = 100
@@ -30,11 +29,6 @@ def costly(config):
         {"actions": [{"request_headers": {"header_name": "x-request-id", "descriptor_key": f"k{n}"}}]}
         for n in range(DESCRIPTORS)
     ]
-
-
-def memory(pid):
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

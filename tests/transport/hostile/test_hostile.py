@@ -17,6 +17,7 @@ import pytest
 
 from examples.mesh.processes import wait_for
 from examples.mesh.servers import Rls
+from tests.memory import memory
 from tests.transport.hostile.attacks import ATTACKS
 from tests.transport.hostile.probe import INTERVAL
 from tests.transport.hostile.waiting import waited
@@ -52,7 +53,7 @@ def server(request, tmp_path_factory):
     with Rls(rules, folder, ["--transport", request.param, "--drain-timeout", "0s"], name=request.param) as server:
         with Probe(f"127.0.0.1:{server.port}"):
             pass
-        BEFORE[server.name] = memory(server.pid, "VmRSS")
+        BEFORE[server.name] = memory(server.pid)
         yield server
 
 
@@ -83,22 +84,13 @@ class Probe:
         return calls - self.outcomes.get("OK", 0) <= calls * (1 - LEAST_SERVED) + for_cpu / INTERVAL
 
 
-def memory(pid: int, field: str) -> int:
-    """Bytes, of /proc/PID/status."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.removesuffix("kB")) * 1024
-    raise KeyError(field)
-
-
 @pytest.mark.parametrize("name", ATTACKS)
 def test_others_are_served_while_one_client_is_hostile(server, name):
     if (server.name, name) in UNBOUNDED:
         pytest.skip("grpc takes 16 MiB of headers a call of clients that do not acknowledge its settings")
     address = f"127.0.0.1:{server.port}"
     Path(f"/proc/{server.pid}/clear_refs").write_text("5")  # the peak counts from here
-    before, waited_before = memory(server.pid, "VmRSS"), waited(server.pid)
+    before, waited_before = memory(server.pid), waited(server.pid)
     with Probe(address) as probe:
         asyncio.run(ATTACKS[name](address))
     for_cpu = waited(server.pid) - waited_before + probe.waited
@@ -112,4 +104,4 @@ def test_others_are_served_while_one_client_is_hostile(server, name):
 
 def test_memory_is_given_back_after_all_of_them(server):
     most = BEFORE[server.name] * MOST_KEPT[server.name]
-    wait_for(lambda: memory(server.pid, "VmRSS") <= most, f"no more than {most / 2**20:.0f} MiB are used", seconds=60)
+    wait_for(lambda: memory(server.pid) <= most, f"no more than {most / 2**20:.0f} MiB are used", seconds=60)

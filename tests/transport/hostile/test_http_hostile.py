@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from examples.mesh.processes import wait_for
+from tests.memory import memory
 from tests.rls_process import RlsProcess
 from tests.transport.hostile.http_attacks import ADMIN_ATTACKS, ATTACKS
-from tests.transport.hostile.test_hostile import LONGEST_GAP, RULES, Probe, memory
+from tests.transport.hostile.test_hostile import LONGEST_GAP, RULES, Probe
 from tests.transport.hostile.waiting import waited
 
 # So many that what lists them does not fit into the buffers of sockets.
@@ -38,7 +39,7 @@ def server(tmp_path_factory):
     process = RlsProcess(tmp_path_factory.mktemp("hostile"), "--drain-timeout", "0s", rules=MANY_RULES)
     with HttpProbe(process.addresses["http"]), Probe(process.addresses["grpc"]):
         assert process.get("/metrics").status == 200
-    BEFORE[process.pid] = memory(process.pid, "VmRSS")
+    BEFORE[process.pid] = memory(process.pid)
     yield process
     process.kill()
 
@@ -69,7 +70,7 @@ class HttpProbe:
 def test_probes_and_calls_are_answered_while_one_client_is_hostile(server, kind, name):
     attack = (ATTACKS if kind == "http" else ADMIN_ATTACKS)[name]
     Path(f"/proc/{server.pid}/clear_refs").write_text("5")  # the peak counts from here
-    before, waited_before = memory(server.pid, "VmRSS"), waited(server.pid)
+    before, waited_before = memory(server.pid), waited(server.pid)
     logged = len(server.output())
     with contextlib.ExitStack() as stack:
         http = stack.enter_context(HttpProbe(server.addresses["http"]))
@@ -89,4 +90,4 @@ def test_probes_and_calls_are_answered_while_one_client_is_hostile(server, kind,
 
 def test_memory_is_given_back_after_all_of_them(server):
     most = BEFORE[server.pid] * MOST_KEPT
-    wait_for(lambda: memory(server.pid, "VmRSS") <= most, f"no more than {most / 2**20:.0f} MiB are used", seconds=60)
+    wait_for(lambda: memory(server.pid) <= most, f"no more than {most / 2**20:.0f} MiB are used", seconds=60)

@@ -1,0 +1,8 @@
+import pytest
+
+VALUES = 50_000
+"""Of `--values`, where all tests run: the option is not there then."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--values", type=int, default=VALUES, help="distinct values that a server is asked about")
