@@ -19,7 +19,7 @@ OVERLAYS = ("development", "staging", "production")
 COMPONENTS = tuple(sorted(path.parent.name for path in (K8S / "components").glob("*/kustomization.yaml")))
 OWN_MONITORING = "../tests/k8s/own_monitoring"
 """The components for clusters without the Prometheus operator, which no overlay has."""
-RENDERED = (*(f"overlays/{name}" for name in OVERLAYS), OWN_MONITORING, "base", "restore")
+RENDERED = (*(f"overlays/{name}" for name in OVERLAYS), OWN_MONITORING, "base", "namespaces", "restore")
 Object = dict[str, Any]
 
 

@@ -43,6 +43,8 @@ FOREIGN = {
     ("ClusterRole", "", "system:auth-delegator"),
     ("Role", "kube-system", "extension-apiserver-authentication-reader"),
 }
+UNBOUND = {"APIService", "Namespace", "ClusterRole", "ClusterRoleBinding"}
+UNBOUND |= {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 # A sidecar's, of its statistics.
 SIDECAR_PORTS = {15090}
 
@@ -86,7 +88,35 @@ def test_no_object_is_there_twice_and_each_names_its_namespace(name: str) -> Non
 
     assert len(set(identities)) == len(identities)
     unbound = {kind for kind, namespace, _ in identities if not namespace}
-    assert unbound <= {"APIService", "Namespace", "ClusterRole", "ClusterRoleBinding"}
+    assert unbound <= UNBOUND
+
+
+@everything
+def test_every_object_says_that_it_is_ours(name: str) -> None:
+    """By this label scripts/apply.py finds what is no longer wanted."""
+    for one in objects(name):
+        assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "istio-rate-limiter", identity(one)
+
+
+@complete
+def test_deleting_everything_keeps_secrets_and_the_volumes_of_redis(name: str) -> None:
+    """`kubectl delete -k` deletes what is rendered, and all that is in a namespace which is."""
+    assert not of_kind(name, "Namespace", "Secret")
+    (redis,) = (one for one in of_kind(name, "StatefulSet") if one["metadata"]["name"] == "redis")
+    assert redis["spec"]["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+
+
+@overlays
+def test_nothing_is_there_that_a_second_apply_cannot_change(name: str) -> None:
+    assert not of_kind(name, "Job")
+
+
+@everything
+def test_each_pod_says_whether_it_has_a_sidecar(name: str) -> None:
+    """Or else a label of its namespace, such as that of a revision of istiod, would decide."""
+    for one, pod in workloads(name):
+        if one["metadata"]["namespace"] == "rate-limit":
+            assert "sidecar.istio.io/inject" in pod["metadata"]["labels"], identity(one)
 
 
 @everything
@@ -388,6 +418,9 @@ def test_secrets_are_nowhere_in_the_repository() -> None:
 def test_all_that_lies_in_k8s_is_used() -> None:
     """A file that no kustomization names would look as if it did something."""
     named = {K8S / "secrets.sh", K8S / "checkov.yaml"}
+    # No component makes its namespace; people do, as the page says.
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    named |= {path for path in K8S.rglob("namespace.yaml") if str(path.relative_to(ROOT)) in page}
     for file in K8S.rglob("kustomization.yaml"):
         kustomization = yaml.safe_load(file.read_text())
         generated = [name for maps in kustomization.get("configMapGenerator", []) for name in maps["files"]]

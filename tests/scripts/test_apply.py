@@ -1,0 +1,158 @@
+"""scripts/apply.py: after a change from any variant to any other, exactly the new one is there."""
+
+import copy
+import itertools
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts import apply
+from tests.k8s.manifests import Object, rendered
+from tests.k8s.nodes import ROOT
+from tests.scripts.api import Api
+
+VARIANTS = {
+    "sidecar": (),
+    "gateway": ("at-gateway", "behind-load-balancer"),
+    "waypoint": ("waypoint", "fail-closed"),
+}
+EACH_AFTER_EACH = ["sidecar", "gateway", "waypoint", "gateway", "sidecar", "waypoint", "sidecar"]
+SWITCH = re.compile(r"for namespace in (.+?); do\n\s*kubectl (.+) (istio\.io/rev\S+)\n")
+SOMEBODY_ELSES = {
+    "apiVersion": "networking.istio.io/v1alpha3",
+    "kind": "EnvoyFilter",
+    "metadata": {"name": "somebody-elses", "namespace": "users"},
+}
+
+
+def by_name(objects: list[Object]) -> list[Object]:
+    return sorted(objects, key=lambda one: (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]))
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A kustomization of each."""
+    folder = tmp_path_factory.mktemp("variants")
+    shutil.copytree(ROOT / "istio", folder / "istio")
+    for name, components in VARIANTS.items():
+        (folder / name).mkdir()
+        whole = {"resources": ["../istio"], "components": [f"../istio/{each}" for each in components]}
+        (folder / name / "kustomization.yaml").write_text(yaml.safe_dump(whole))
+    return {name: folder / name for name in VARIANTS}
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    """With one object that is not ours."""
+    api = Api(SOMEBODY_ELSES)
+    monkeypatch.setattr(apply, "kubectl", api)
+    return api
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr("sys.argv", ["apply", *map(str, arguments)])
+    return apply.main()
+
+
+def test_a_change_leaves_exactly_the_new_variant(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {*itertools.pairwise(EACH_AFTER_EACH)} == {*itertools.permutations(VARIANTS, 2)}
+    for name in EACH_AFTER_EACH:
+        assert run(monkeypatch, variants[name]) == 0
+        assert by_name(api.there()) == by_name([*rendered(variants[name]), SOMEBODY_ELSES]), name
+
+    capsys.readouterr()
+    assert run(monkeypatch, variants["sidecar"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said.pop().endswith(" objects applied, 0 deleted")
+    assert all(line.endswith(" unchanged") for line in said)
+
+
+def test_a_dry_run_changes_nothing(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, variants["sidecar"])
+    before = copy.deepcopy(api.there())
+    capsys.readouterr()
+
+    run(monkeypatch, variants["gateway"], "--dry-run")
+
+    said = capsys.readouterr().out
+    assert "envoyfilter.networking.istio.io/ratelimit created" in said
+    assert 'envoyfilter.networking.istio.io "ratelimit" deleted' in said
+    assert api.there() == before
+
+
+def test_what_is_applied_by_itself_stays(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The mesh's objects, namespaces, those of a restore that is under way, what Helm brought, and what has an owner."""
+    for part in ("k8s", "config"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    overlay = tmp_path / "k8s" / "mine"
+    overlay.mkdir()
+    image = "images: [{name: registry.example.com/istio-rate-limiter, newName: registry.you.example/rls}]\n"
+    ours = {"app.kubernetes.io/part-of": "istio-rate-limiter"}
+    of_helm = {"name": "of-helm", "labels": ours | {"app.kubernetes.io/managed-by": "Helm"}}
+    owned = {"name": "owned", "labels": ours, "ownerReferences": [{"name": "somebody"}]}
+    others: list[Object] = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": each} for each in (of_helm, owned)]
+    others += [each for part in ("namespaces", "restore") for each in rendered(ROOT / "k8s" / part)]
+    others += [*rendered(variants["sidecar"]), SOMEBODY_ELSES]
+    monkeypatch.setattr(apply, "kubectl", api := Api(*others))
+
+    for components in (["network-policies", "redis-cluster"], ["redis-cluster"]):
+        named = ", ".join(f"../components/{each}" for each in components)
+        (overlay / "kustomization.yaml").write_text(f"resources: [../base]\ncomponents: [{named}]\n{image}")
+        assert run(monkeypatch, overlay) == 0
+
+    assert by_name(api.there()) == by_name([*others, *rendered(overlay)])
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "text"),
+    [
+        ("k8s/overlays/production", 2, "make image IMAGE=registry.you.example/rls:0.1.0 OVERLAY="),
+        ("k8s/restore", 2, "neither the whole of istio/ nor the whole of k8s/"),
+        ("k8s/namespaces", 2, "neither the whole of istio/ nor the whole of k8s/"),
+        ("k8s/nowhere", 1, "k8s/nowhere"),
+    ],
+)
+def test_it_stops_before_anything_changes(
+    path: str, code: int, text: str, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, ROOT / path) == code
+    assert text in capsys.readouterr().err
+    assert api.there() == [SOMEBODY_ELSES]
+
+
+def test_a_kubectl_that_fails_or_is_missing_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECTL", "false")
+    with pytest.raises(apply.Failed, match="false apply: exit code 1"):
+        apply.kubectl("apply")
+    monkeypatch.setenv("KUBECTL", "/nowhere/kubectl")
+    with pytest.raises(apply.Failed, match="cannot run /nowhere/kubectl"):
+        apply.kubectl("apply")
+
+
+def test_the_off_switch_of_the_page_is_for_every_variant(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """istiod skips an object that has the label of another revision. An apply keeps the label; the page takes it away."""
+    off, on = SWITCH.findall((ROOT / "docs" / "istio.md").read_text())
+    for name, path in variants.items():
+        assert run(monkeypatch, path) == 0
+        limiting = {apply.Identity.of(one) for one in api.there() if "v3.RateLimit'" in str(one)}
+        assert len(limiting) == 2, name
+        for (namespaces, command, change), expected in ((off, limiting), (on, set())):
+            for namespace in namespaces.split():
+                api(*command.replace("$namespace", namespace).split(), change)
+            assert run(monkeypatch, path) == 0
+            labelled = {
+                apply.Identity.of(one) for one in api.there() if "istio.io/rev" in one["metadata"].get("labels", {})
+            }
+            assert labelled == expected, name
+        assert by_name(api.there()) == by_name([*rendered(path), SOMEBODY_ELSES])
