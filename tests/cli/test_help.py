@@ -14,7 +14,7 @@ from rls.cli.serve import SHORT
 from rls.settings import Flag, Settings, duration_text, flag
 from tests.redis_server import missing
 
-COMMANDS = ["serve", "check", "call", "hash", "test", "schema", "version"]
+COMMANDS = ["serve", "check", "call", "env", "hash", "test", "schema", "version"]
 PAGES = [[], *([command] for command in COMMANDS)]
 
 

@@ -13,6 +13,7 @@ import typer.main
 
 from rls.cli.call import call
 from rls.cli.check import check
+from rls.cli.env import env
 from rls.cli.hash import hash_values
 from rls.cli.help import Command, Group
 from rls.cli.output import CANNOT_PRINT, discard_output, print_all_characters, say
@@ -72,6 +73,7 @@ app.command(
     no_args_is_help=True,
     epilog="Example: rls call 127.0.0.1:8081 --domain mesh company_id=acme",
 )(call)
+app.command(cls=Command, epilog="Example: rls env deployment.yaml")(env)
 app.command(
     "hash", cls=Command, no_args_is_help=True, epilog="Example: rls hash --hash-secret-file secret company_id=acme"
 )(hash_values)

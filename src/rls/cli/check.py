@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rls.cli.choices import one_of
 from rls.cli.output import say
 from rls.errors import Diagnostic, SourceLocation
 from rls.printable import json_line, printable, printable_line
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 _MAX_ANNOTATIONS = 10
 """Annotations of one level that GitHub shows for a step. It drops the rest silently."""
-
-
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class Format(StrEnum):
@@ -39,14 +37,6 @@ class Target(StrEnum):
     ENVOYPROXY = "envoyproxy"
 
 
-def _one_of(kind: type[Choice], name: str, text: str) -> Choice:
-    """The choice that *text* names."""
-    try:
-        return kind(text)
-    except ValueError:
-        raise typer.BadParameter(f"{name} is '{text}': expected {' or '.join(kind)}") from None
-
-
 def check(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Files or directories with rules; - is standard input.")
@@ -57,7 +47,7 @@ def check(
             "--format",
             metavar="text|github|json",
             help="Print findings in this format.",
-            parser=lambda text: _one_of(Format, "--format", text),
+            parser=lambda text: one_of(Format, "--format", text),
             autocompletion=lambda: list(Format),
         ),
     ] = Format.TEXT,
@@ -68,7 +58,7 @@ def check(
             "--for",
             metavar="envoyproxy",
             help="Also what envoyproxy/ratelimit rejects.",
-            parser=lambda text: _one_of(Target, "--for", text),
+            parser=lambda text: one_of(Target, "--for", text),
             autocompletion=lambda: list(Target),
         ),
     ] = None,

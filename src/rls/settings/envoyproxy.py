@@ -12,10 +12,12 @@ _NO_XDS = "no xDS: rules are read from files"
 _NO_MEMCACHED = "no Memcached: the old server reads before it adds, which lets too many requests pass"
 _NO_STATSD = "no statsd: Prometheus scrapes `/metrics`"
 _LABELS = "metrics have labels, so nothing needs a mapping"
-_NO_TRACES = "no traces yet"
 _NO_PIPELINE = "hits are batched while the previous write is in flight, without a timer"
 _NO_POOL = "no pool: all calls share one connection to each node"
-_SAME = "the same value"
+SAME = "the same value"
+"""What is to be known of a setting that takes over the value."""
+KEPT = "the same variables here"
+"""What is to be known of variables that keep their names, and their effect."""
 
 VARIABLES = {
     # Listeners
@@ -32,8 +34,8 @@ VARIABLES = {
     ),
     "GRPC_MAX_CONNECTION_AGE_GRACE": ("max_connection_age_grace", "10 s by default, not an hour"),
     "GRPC_SERVER_USE_TLS": ("", "TLS is on when `RLS_TLS_CERT` is set"),
-    "GRPC_SERVER_TLS_CERT": ("tls_cert", _SAME),
-    "GRPC_SERVER_TLS_KEY": ("tls_key", _SAME),
+    "GRPC_SERVER_TLS_CERT": ("tls_cert", SAME),
+    "GRPC_SERVER_TLS_KEY": ("tls_key", SAME),
     "GRPC_CLIENT_TLS_CACERT": ("tls_client_ca", "only these authorities are trusted, not the system's"),
     "GRPC_CLIENT_TLS_SAN": ("tls_client_san", "one or more, separated by commas; URIs such as SPIFFE IDs work too"),
     # Rules
@@ -69,25 +71,25 @@ VARIABLES = {
     "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES": ("", _NO_XDS),
     # Counting and answers
     "BACKEND_TYPE": ("backend", "the scheme of the URL; no Memcached"),
-    "CACHE_KEY_PREFIX": ("key_prefix", _SAME),
+    "CACHE_KEY_PREFIX": ("key_prefix", SAME),
     "EXPIRATION_JITTER_MAX_SECONDS": (
         "expiration_jitter",
         "a duration, never more than the window; 300 s by default, as before",
     ),
     "LOCAL_CACHE_SIZE_IN_BYTES": ("over_limit_cache_size", "counters, not bytes; on by default, 0 turns it off"),
-    "NEAR_LIMIT_RATIO": ("near_limit_ratio", _SAME),
+    "NEAR_LIMIT_RATIO": ("near_limit_ratio", SAME),
     "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT": (
         "refund_over_limit",
         "refunds an over-limit request's hits on the limits that it did not exceed",
     ),
     "USE_CALENDAR_MONTH_RATE_LIMIT": ("", "newer than `f2fb157`; here a month is always 30 days, as with `false`"),
-    "SHADOW_MODE": ("shadow_mode", _SAME),
-    "QUOTA_MODE": ("quota_mode", _SAME),
-    "LIMIT_RESPONSE_HEADERS_ENABLED": ("limit_response_headers_enabled", _SAME),
-    "LIMIT_LIMIT_HEADER": ("limit_limit_header", _SAME),
-    "LIMIT_REMAINING_HEADER": ("limit_remaining_header", _SAME),
-    "LIMIT_RESET_HEADER": ("limit_reset_header", _SAME),
-    "RESPONSE_DYNAMIC_METADATA": ("response_dynamic_metadata", _SAME),
+    "SHADOW_MODE": ("shadow_mode", SAME),
+    "QUOTA_MODE": ("quota_mode", SAME),
+    "LIMIT_RESPONSE_HEADERS_ENABLED": ("limit_response_headers_enabled", SAME),
+    "LIMIT_LIMIT_HEADER": ("limit_limit_header", SAME),
+    "LIMIT_REMAINING_HEADER": ("limit_remaining_header", SAME),
+    "LIMIT_RESET_HEADER": ("limit_reset_header", SAME),
+    "RESPONSE_DYNAMIC_METADATA": ("response_dynamic_metadata", SAME),
     # Redis
     "REDIS_URL": ("backend", "`host:6379` becomes `redis://host:6379`"),
     "REDIS_SOCKET_TYPE": ("backend", "with `unix`, `unix:///path/to/socket`; with `tcp`, `redis://host:6379`"),
@@ -166,13 +168,13 @@ VARIABLES = {
     "EXTRA_TAGS": ("", "set labels for all metrics of a server where it is scraped"),
     "STATS_FLUSH_INTERVAL": ("", "nothing is flushed: a scrape shows the current numbers"),
     "DISABLE_STATS": ("", "metrics are always counted"),
-    "TRACING_ENABLED": ("", _NO_TRACES),
-    "TRACING_SERVICE_NAME": ("", _NO_TRACES),
-    "TRACING_SERVICE_NAMESPACE": ("", _NO_TRACES),
-    "TRACING_SERVICE_INSTANCE_ID": ("", _NO_TRACES),
-    "TRACING_EXPORTER_PROTOCOL": ("", _NO_TRACES),
-    "TRACING_SAMPLING_RATE": ("", _NO_TRACES),
-    "OTEL_EXPORTER_OTLP_*": ("", _NO_TRACES),
+    "TRACING_ENABLED": ("", "`OTEL_EXPORTER_OTLP_ENDPOINT` switches traces on"),
+    "TRACING_SERVICE_NAME": ("", "`OTEL_SERVICE_NAME`; `rls` by default"),
+    "TRACING_SERVICE_NAMESPACE": ("", "`OTEL_RESOURCE_ATTRIBUTES`, with `service.namespace=…`"),
+    "TRACING_SERVICE_INSTANCE_ID": ("", "`OTEL_RESOURCE_ATTRIBUTES`, with `service.instance.id=…`"),
+    "TRACING_EXPORTER_PROTOCOL": ("", "`OTEL_EXPORTER_OTLP_PROTOCOL`: `grpc`, the default, or `http/protobuf`"),
+    "TRACING_SAMPLING_RATE": ("", "`OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`; Envoy decides by default"),
+    "OTEL_EXPORTER_OTLP_*": ("", KEPT),
 }
 """Variable → (the name of our setting, "" without one; what to know). A name with `<NAME>` or `*` stands for several.
 
@@ -201,7 +203,8 @@ def left_over(environ: Mapping[str, str]) -> Iterator[str]:
     found = {
         name: known
         for name in sorted(environ)
-        if environ[name] and not _KUBERNETES_PORT.match(environ[name]) and (known := _known(name))
+        if environ[name] and not _KUBERNETES_PORT.match(environ[name]) and (known := known_as(name))
+        if VARIABLES[known][1] != KEPT
     }
     if all(GENERIC.fullmatch(name) for name in found):
         return
@@ -211,7 +214,7 @@ def left_over(environ: Mapping[str, str]) -> Iterator[str]:
         yield f"{name} is a variable of envoyproxy/ratelimit and has no effect here: {instead}"
 
 
-def _known(name: str) -> str:
+def known_as(name: str) -> str:
     """The name in `VARIABLES` that *name* goes by; "" where it is another program's."""
     if name in VARIABLES:
         return name
