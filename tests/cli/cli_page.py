@@ -34,6 +34,8 @@ _DIFFERS = (
     (re.compile(r"\b(in|for|after|reset|resets in) \d[\d.]*( ?m?s\b| min\b| h\b| d\b)+"), r"\1 DURATION"),
     (re.compile(r"\b\d+(\.\d+)? m?s\b"), "DURATION"),
     (re.compile(r"\|\d{10}\b"), "|WINDOW"),
+    (re.compile(r"\bpod \S+, up"), "pod POD, up"),
+    (re.compile(r" \d+\.\d "), " NUMBER "),
     (re.compile(r"\d+\.\d+\.\d+\S* \(Python \S+\)"), "VERSION"),
     (re.compile(r" *[|│] *| {2,}|[─━]{2,}"), " "),
     (re.compile(r" +$", re.MULTILINE), ""),

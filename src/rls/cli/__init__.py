@@ -18,6 +18,9 @@ from rls.cli.hash import hash_values
 from rls.cli.help import Command, Group
 from rls.cli.output import CANNOT_PRINT, discard_output, print_all_characters, say
 from rls.cli.rule_tests import play_tests
+from rls.cli.status import status
+from rls.cli.tail import tail
+from rls.cli.top import top
 from rls.errors import SettingsError
 
 
@@ -94,6 +97,11 @@ def schema(
     else:
         from rls.config.schema import json_schema  # noqa: PLC0415
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+app.command(cls=Command, epilog="Example: rls status --pods kubectl")(status)
+app.command(cls=Command, epilog="Example: rls tail --entry company_id=acme")(tail)
+app.command(cls=Command, epilog="Example: rls top --by near --rule company_id")(top)
 
 
 @app.command(cls=Command, epilog="Example: rls version")

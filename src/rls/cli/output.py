@@ -6,15 +6,30 @@ import errno
 import os
 import sys
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 import typer
 
 from rls.printable import printable_line
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDE = 160
+"""Columns."""
+
 
 def say(text: str, *, err: bool = False) -> None:
     """Print *text* as one line, escaped; on stderr where *err*."""
     typer.echo(printable_line(text), err=err)
+
+
+def console() -> Console:
+    """Prints tables: as wide as the terminal, and wide where nobody looks."""
+    from rich.console import Console  # noqa: PLC0415
+
+    is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if is_seen else _WIDE)
 
 
 def print_all_characters() -> None:

@@ -1,0 +1,189 @@
+"""What commands ask of the admin address of a running server, and how they do."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+
+from rls.addresses import loopback, parse_address, unix_path
+from rls.cli.output import say
+from rls.errors import RlsError
+from rls.secret_files import read_secret
+
+NOT_DONE, WRONG, UNANSWERED = 1, 2, 3
+"""Exit codes: the server does not do it; it was called wrongly; there is no answer."""
+_SECONDS = 10.0
+_ANSWER_BYTES = 4 << 20
+_API = "/api/v1"
+
+Admin = Annotated[
+    str, typer.Option("--admin", metavar="ADDRESS", help="Admin address of the server.", show_default=True)
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", envvar="RLS_ADMIN_TOKEN_FILE", help="Show the token in this file."),
+]
+Domain = Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="Domain of the rules; required.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ADMIN = "127.0.0.1:6070"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """Over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_SECONDS)
+        self.sock.connect(self._path)
+
+
+class AdminError(RlsError):
+    """There is no answer, or it is an error.
+
+    Attributes:
+        code: The exit code of a command that needs the answer.
+    """
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def ask_admin(
+    admin: str,
+    path: str,
+    parameters: Mapping[str, Any] | Sequence[tuple[str, str]] = (),
+    *,
+    body: Mapping[str, Any] | None = None,
+    method: str = "",
+    token_file: Path | None = None,
+) -> dict[str, Any]:
+    """As `request_admin`; an error is printed.
+
+    Raises:
+        typer.BadParameter: The address or the token is none.
+        typer.Exit: There is no answer, or it is an error.
+    """
+    try:
+        return request_admin(admin, path, parameters, body=body, method=method, token_file=token_file)
+    except AdminError as error:
+        say(f"rls: {error}", err=True)
+        raise typer.Exit(error.code) from None
+
+
+def request_admin(
+    admin: str,
+    path: str,
+    parameters: Mapping[str, Any] | Sequence[tuple[str, str]] = (),
+    *,
+    body: Mapping[str, Any] | None = None,
+    method: str = "",
+    token_file: Path | None = None,
+) -> dict[str, Any]:
+    """What the server whose admin address is *admin* answers for *path*; members that are not known are to be ignored.
+
+    Raises:
+        typer.BadParameter: The address or the token is none.
+        AdminError: There is no answer, or it is an error.
+    """
+    try:
+        address = loopback(parse_address(admin, "127.0.0.1"))
+    except ValueError as error:
+        raise typer.BadParameter(f"--admin is '{admin}': expected {error}") from None
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    if token_file is not None:
+        headers["Authorization"] = f"Bearer {_token(token_file)}"
+    query = f"?{urlencode(parameters, doseq=True)}" if parameters else ""
+    content = None if body is None else json.dumps(body).encode()
+    method = method or ("GET" if body is None else "POST")
+    status, text = _answer(address, method, f"{_API}{path}{query}", content, headers)
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise AdminError(f"{address} does not answer as an admin address of rls (HTTP {status})", UNANSWERED)
+    if status != http.HTTPStatus.OK:
+        expected = f": expected {found['expected']}" if found.get("expected") else ""
+        code = WRONG if status == http.HTTPStatus.BAD_REQUEST else NOT_DONE
+        raise AdminError(f"{found.get('error', f'HTTP {status}')}{expected}", code)
+    return found
+
+
+def _answer(
+    address: str, method: str, target: str, content: bytes | None, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    path = unix_path(address)
+    connection = http.client.HTTPConnection(address, timeout=_SECONDS) if path is None else _UnixConnection(path)
+    try:
+        connection.request(method, target, content, headers)
+        response = connection.getresponse()
+        return response.status, response.read(_ANSWER_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        expected = "expected the address of its --admin, port 6070 by default"
+        raise AdminError(f"no answer from {address}: {error}: {expected}", UNANSWERED) from None
+    finally:
+        connection.close()
+
+
+def _token(path: Path) -> str:
+    """The token in the first line of a file as `--admin-token-file` has it."""
+    try:
+        lines = read_secret(path).decode("ascii").split("\n")
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"--token-file: cannot read {path}: {error}") from None
+    token = lines[0].strip().rpartition(":")[2]
+    if not token:
+        raise typer.BadParameter(f"--token-file: {path} has no token")
+    return token
+
+
+def entries_of(words: Sequence[str]) -> list[dict[str, str]]:
+    """The entries `KEY=VALUE`.
+
+    Raises:
+        typer.BadParameter: There are none, or one is something else.
+    """
+    if not words:
+        raise typer.BadParameter("no entries: expected KEY=VALUE, such as company_id=acme")
+    entries = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"'{word}' is not an entry: expected KEY=VALUE, such as company_id=acme")
+        entries.append({"key": key, "value": value})
+    return entries
+
+
+def needed(name: str, value: str) -> str:
+    """*value* of the option *name*.
+
+    Raises:
+        typer.BadParameter: It is empty.
+    """
+    if not value.strip():
+        raise typer.BadParameter(f"{name} is missing")
+    return value
+
+
+def as_text(entries: Sequence[Mapping[str, str]]) -> str:
+    """Entries of an answer as `key=value,key=value`."""
+    return ",".join(f"{entry['key']}={entry['value']}" for entry in entries)
+
+
+def rule_text(row: Mapping[str, Any]) -> str:
+    """The rule that *row* names, as a log line has it."""
+    name = f" ({row['name']})" if row.get("name") else ""
+    place = f" at {row['place']}" if row.get("place") else ""
+    return f"{row['domain']} {row['rule']}{name}{place}"

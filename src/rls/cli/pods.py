@@ -1,0 +1,150 @@
+"""Which servers a command asks: one, those that a name stands for, or pods through kubectl."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from rls.addresses import join_address, split_address, unix_path
+from rls.cli.admin import AdminError
+
+PodsOption = Annotated[
+    str,
+    typer.Option(
+        "--pods",
+        metavar="WHICH",
+        help="Ask all pods: HOST[:PORT],… that DNS resolves, or kubectl[:NAMESPACE], which forwards ports.",
+    ),
+]
+ADMIN_PORT = 6070
+NAMESPACE = "rate-limit"
+_SELECTOR = "app.kubernetes.io/name=rls"
+_AT_ONCE = 16
+_SECONDS = 15
+_FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
+
+
+class Pod(NamedTuple):
+    """A server.
+
+    Attributes:
+        name: As people know it.
+        address: Its admin address, as it is reached from here.
+    """
+
+    name: str
+    address: str
+
+
+class Told(NamedTuple):
+    """What a pod answered.
+
+    Attributes:
+        pod: Who.
+        answer: What; None where there is none.
+        error: Why there is none.
+    """
+
+    pod: Pod
+    answer: dict[str, Any] | None
+    error: str = ""
+
+
+@contextmanager
+def asked_pods(admin: str, which: str) -> Iterator[list[Pod]]:
+    """The servers to ask: those of `--pods` if *which* is given, else the one at *admin*; kubectl forwards ports meanwhile.
+
+    Raises:
+        typer.BadParameter: *which* cannot be understood, or DNS does not know it.
+        typer.Exit: kubectl failed; what it says was printed.
+    """
+    with ExitStack() as stack:
+        if not which:
+            yield [Pod(admin, admin)]
+        elif which == "kubectl" or which.startswith("kubectl:"):
+            yield _forwarded(stack, which.partition(":")[2] or NAMESPACE)
+        else:
+            yield [pod for address in which.split(",") for pod in _resolved(address.strip())]
+
+
+def ask_all(pods: Sequence[Pod], ask: Callable[[str], dict[str, Any]]) -> list[Told]:
+    """What *ask* returns for the address of each pod, many at a time."""
+
+    def told(pod: Pod) -> Told:
+        try:
+            return Told(pod, ask(pod.address))
+        except AdminError as error:
+            return Told(pod, None, str(error))
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        return list(threads.map(told, pods))
+
+
+def _resolved(address: str) -> list[Pod]:
+    if unix_path(address) is not None:
+        return [Pod(address, address)]
+    try:
+        host, port = split_address(address) if re.search(r":\d+$", address) else (address.strip("[]"), ADMIN_PORT)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError) as error:
+        expected = "kubectl, kubectl:NAMESPACE, or HOST[:PORT] that DNS resolves, such as rls-replicas.rate-limit"
+        raise typer.BadParameter(f"--pods is '{address}': {error}: expected {expected}") from None
+    # A pod may have an address of each family: the first family counts.
+    hosts = sorted({str(where[0]) for family, _, _, _, where in found if family == found[0][0]})
+    return [Pod(join_address(one, port), join_address(one, port)) for one in hosts]
+
+
+def _forwarded(stack: ExitStack, namespace: str) -> list[Pod]:
+    """The running pods of *namespace*, each with a port of this machine that kubectl forwards."""
+    listed = _kubectl("get", "pods", "--namespace", namespace, "--selector", _SELECTOR, "--output", "json")
+    items = json.loads(listed)["items"]
+    names = [item["metadata"]["name"] for item in items if item.get("status", {}).get("phase") == "Running"]
+    if not names:
+        raise typer.BadParameter(f"no pod runs in namespace {namespace} with the label {_SELECTOR}")
+    started = []
+    for name in names:
+        command = ["kubectl", "port-forward", "--namespace", namespace, f"pod/{name}", f":{ADMIN_PORT}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        stack.callback(_end, process)
+        started.append((name, process))
+    return [Pod(name, _forwarded_port(name, process)) for name, process in started]
+
+
+def _forwarded_port(name: str, process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = process.stdout.readline()
+    found = _FORWARDING.match(line)
+    if found is None:
+        raise typer.BadParameter(f"kubectl port-forward to {name}: {(line or process.stderr.read()).strip()}")
+    return f"127.0.0.1:{found[1]}"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.communicate()
+
+
+def _kubectl(*words: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - names of pods come from kubectl itself
+            ["kubectl", *words],  # noqa: S607 - the one that people use too
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise typer.BadParameter(f"--pods kubectl: {error}") from None
+    if done.returncode:
+        raise typer.BadParameter(f"kubectl {words[0]}: {done.stderr.strip().rpartition(chr(10))[2]}")
+    return done.stdout
