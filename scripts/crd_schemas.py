@@ -1,6 +1,6 @@
-"""Make `tests/crds.json`, which objects of Istio and of the Prometheus operator are checked against, from their CRDs.
+"""Make `tests/crds.json`, which objects of Istio, the Gateway API and the Prometheus operator are checked against.
 
-They are in Go modules: `go mod download -json istio.io/api@v1.31.4` says where it has put them, and this takes the versions
+Their CRDs are in Go modules: `go mod download -json istio.io/api@v1.31.4` says where it has put them, and this takes the versions
 below. It needs Go; the tests do not.
 """
 
@@ -17,6 +17,7 @@ import yaml
 OUTPUT = Path(__file__).parent.parent / "tests" / "crds.json"
 SOURCES = {
     "istio.io/api@v1.31.4": ["kubernetes/customresourcedefinitions.gen.yaml"],
+    "sigs.k8s.io/gateway-api@v1.4.1": ["config/crd/standard/gateway.networking.k8s.io_gateways.yaml"],
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": [
         f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
         for kind in ("podmonitors", "prometheusrules", "servicemonitors")

@@ -1,4 +1,4 @@
-"""What the API server would say of objects of Istio and of the Prometheus operator, and of fields that it would drop."""
+"""What the API server would say of objects of Istio, the Gateway API and the Prometheus operator: errors and dropped fields."""
 
 import json
 from pathlib import Path

@@ -11,7 +11,7 @@ from examples.mesh.processes import free_port
 from tests.certs import Authority
 from tests.mesh.istiod import Kind, Rendered
 from tests.mesh.istiod.envoyfilter import HCM
-from tests.mesh.istiod.listeners import common_tls
+from tests.mesh.istiod.http import common_tls
 from tests.mesh.istiod.model import CONNECT_TERMINATE
 from tests.mesh.manifests import Object
 
@@ -56,6 +56,7 @@ class Placed:
     ) -> None:
         self.access_log = folder / "access.log"
         self._folder = folder
+        self._kind = rendered.proxy.kind
         self.ports: dict[int, int] = {}
         # All that was rendered may be placed more than once.
         copied = json.loads(json.dumps({"listeners": rendered.listeners, "clusters": rendered.clusters}))
@@ -109,7 +110,7 @@ class Placed:
     @property
     def http_filters(self) -> list[Object]:
         """Those of the first listener for requests."""
-        manager = _for_requests(self.tree["static_resources"]["listeners"])[0]
+        manager = _for_requests(self.tree["static_resources"]["listeners"], self._kind)[0]
         filters: list[Object] = manager["typed_config"]["http_filters"]
         return filters
 
@@ -123,8 +124,9 @@ class Placed:
             match.pop("server_names", None)
             own = listener.get("address", address(0))["socket_address"]["port_value"]
             port = match.pop("destination_port", 0 if listener["name"] == "virtualInbound" else own)
-            if rendered.proxy.kind is Kind.GATEWAY:
+            if rendered.proxy.kind is Kind.GATEWAY or listener.get("traffic_direction") == "OUTBOUND":
                 chain.pop("transport_socket", None)
+                match.pop("transport_protocol", None)
             by_port.setdefault(port, []).append(chain)
         filters = [
             each
@@ -135,6 +137,7 @@ class Placed:
         for port, chains in sorted(by_port.items(), reverse=True):
             self.ports[port] = free_port()
             yield {
+                **{name: listener[name] for name in ("traffic_direction",) if name in listener},
                 "name": f"{listener['name']}:{port}",
                 "address": address(self.ports[port]),
                 "listener_filters": filters,
@@ -146,7 +149,7 @@ class Placed:
         """Where requests go from the last virtual host of the first listener with any."""
         routes = [
             route["route"]["cluster"]
-            for manager in _for_requests(rendered.listeners)
+            for manager in _for_requests(rendered.listeners, rendered.proxy.kind)
             for host in manager["typed_config"]["route_config"]["virtual_hosts"]
             for route in host["routes"]
         ]
@@ -178,9 +181,10 @@ def to_tls(protocols: Sequence[str]) -> Object:
     return {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": kind, "common_tls_context": common}}
 
 
-def _for_requests(listeners: Any) -> list[Object]:
-    """The HTTP connection managers, without the one that ends tunnels."""
-    return [each for each in _each(listeners, HCM) if each["typed_config"]["stat_prefix"] != CONNECT_TERMINATE]
+def _for_requests(listeners: Sequence[Object], kind: Kind) -> list[Object]:
+    """The HTTP connection managers, without that which ends tunnels, and those for what a sidecar's own pod sends."""
+    passed = [each for each in listeners if kind is Kind.GATEWAY or each.get("traffic_direction") != "OUTBOUND"]
+    return [each for each in _each(passed, HCM) if each["typed_config"]["stat_prefix"] != CONNECT_TERMINATE]
 
 
 def _each(tree: Any, name: str) -> Iterator[Object]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.mesh.istiod import Rendered
+from tests.mesh.istiod import Kind, Rendered
 from tests.mesh.istiod.envoyfilter import HCM
 from tests.mesh.istiod.model import CONNECT_TERMINATE
 from tests.mesh.istiod.security import JWT_AUTHN
@@ -24,6 +24,7 @@ def mistakes(rendered: Rendered, *, limits: bool = True) -> list[str]:
     found = [f"the patch {patch.name} matches nothing" for patch in idle]
     if any(_asked(manager) for manager in _tunnels(rendered)):
         found.append(f"{CONNECT_TERMINATE}: each tunnel of a peer is counted")
+    found += [f"{name}: what the pod sends is counted" for name, manager in _outbound(rendered) if _asked(manager)]
     for name, manager in _managers(rendered):
         found += [f"{name}: {text}" for text in _of_manager(manager, rendered, limits=limits)]
     if limits:
@@ -144,19 +145,35 @@ def _tunnels(rendered: Rendered) -> list[Object]:
 
 
 def _managers(rendered: Rendered) -> Iterator[tuple[str, Object]]:
-    """Of all chains for requests, which tunnels are not.
+    """Of all chains for requests that come in, which tunnels are not.
 
     A gateway's redirect to HTTPS is left out: a redirect has no upstream, and is never limited.
     """
     for listener in rendered.listeners:
-        if listener["name"] == CONNECT_TERMINATE:
+        if listener["name"] == CONNECT_TERMINATE or _leaves(listener, rendered):
             continue
-        for chain in listener["filter_chains"]:
-            for each in chain["filters"]:
-                manager = each["typed_config"]
-                hosts = manager["route_config"]["virtual_hosts"] if each["name"] == HCM else []
-                if each["name"] == HCM and not (hosts and all("require_tls" in host for host in hosts)):
-                    yield chain.get("name") or listener["name"], manager
+        for name, manager in _of_listener(listener):
+            hosts = manager["route_config"]["virtual_hosts"]
+            if not (hosts and all("require_tls" in host for host in hosts)):
+                yield name, manager
+
+
+def _outbound(rendered: Rendered) -> Iterator[tuple[str, Object]]:
+    """Of the chains of a sidecar for what its own pod sends."""
+    for listener in rendered.listeners:
+        if _leaves(listener, rendered):
+            yield from _of_listener(listener)
+
+
+def _leaves(listener: Object, rendered: Rendered) -> bool:
+    return rendered.proxy.kind is Kind.SIDECAR and listener.get("traffic_direction") == "OUTBOUND"
+
+
+def _of_listener(listener: Object) -> Iterator[tuple[str, Object]]:
+    for chain in listener["filter_chains"]:
+        for each in chain["filters"]:
+            if each["name"] == HCM:
+                yield chain.get("name") or listener["name"], each["typed_config"]
 
 
 def _domains(rendered: Rendered) -> set[str]:

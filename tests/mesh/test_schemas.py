@@ -5,15 +5,29 @@ import re
 
 import pytest
 
-from tests.crds import mistakes
+from tests.crds import KINDS, mistakes
 from tests.mesh.manifests import find, load
 from tests.mesh.test_manifests import combinations
+from tests.redis_server import missing
+
+
+def validator():
+    """For objects of Kubernetes itself."""
+    try:
+        import kubernetes_validate
+    except ImportError:
+        missing("needs the wheel kubernetes-validate")
+    return kubernetes_validate
 
 
 @combinations
 def test_it_is_what_the_crds_say(components):
+    kubernetes = validator()
     for each in load(*components):
-        assert mistakes(each) == [], each["metadata"]
+        if each["kind"] in KINDS:
+            assert mistakes(each) == [], each["metadata"]
+        else:
+            kubernetes.validate(each, "1.33", strict=True)
         assert all(
             re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", each["metadata"][name]) for name in ("name", "namespace")
         )

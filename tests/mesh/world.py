@@ -15,7 +15,8 @@ USERS = Service("users", "users", [Port(80, 9000, "http")], address="10.96.0.10"
 RLS = Service("rls", "rate-limit", [Port(8081, 8081, "grpc", "grpc"), Port(8080, 8080, "http")])
 REDIS = Service("redis", "rate-limit", [Port(6379, 6379, "tcp-redis")])
 INGRESS = Service("istio-ingress", "istio-ingress", [Port(80, 8080, "http2"), Port(443, 8443, "https")])
-SERVICES = (USERS, RLS, REDIS, INGRESS)
+COLLECTOR = Service("opentelemetry-collector", "monitoring", [Port(4317, 4317, "otlp-grpc", "grpc")])
+SERVICES = (USERS, RLS, REDIS, INGRESS, COLLECTOR)
 
 USERS_SIDECAR = Proxy(Kind.SIDECAR, "users", "users", {"app.kubernetes.io/name": "users"}, services=[USERS])
 POD = "10.244.0.10"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.mesh.istiod.hbone import internal_cluster
-from tests.mesh.istiod.listeners import common_tls
+from tests.mesh.istiod.hbone import ENCAP, internal_cluster
+from tests.mesh.istiod.http import common_tls
 from tests.mesh.istiod.model import Kind, Port, Proxy, Service, selects
 from tests.mesh.manifests import Object, ns, of
 
@@ -18,10 +18,10 @@ _REFERENCED = "envoyfilter.istio.io/referenced-services"
 _REFERENCED_SINCE = (1, 26)
 
 
-def clusters(objects: Sequence[Object], proxy: Proxy, services: Sequence[Service]) -> list[Object]:
-    """`outbound|…` of other services, `inbound|…` of its own; endpoints come later."""
+def clusters(objects: Sequence[Object], proxy: Proxy, reached: Sequence[Service]) -> list[Object]:
+    """`outbound|…` of the services that are *reached*, `inbound|…` of its own; endpoints come later."""
     found = []
-    for service in _visible(objects, proxy, services):
+    for service in reached:
         for port in service.ports:
             cluster = _cluster(f"outbound|{port.number}||{service.host}", port)
             _apply_rules(objects, service, cluster)
@@ -34,13 +34,16 @@ def clusters(objects: Sequence[Object], proxy: Proxy, services: Sequence[Service
     if proxy.kind is Kind.WAYPOINT:
         for service in proxy.services:
             found += [_cluster(f"inbound-vip|{port.number}|http|{service.host}", port) for port in service.ports]
+        found.append(_cluster(ENCAP, Port(0, 0, "http")))
     if proxy.hbone or proxy.kind is Kind.WAYPOINT:
         found.append(internal_cluster())
     return found
 
 
-def _visible(objects: Sequence[Object], proxy: Proxy, services: Sequence[Service]) -> Iterator[Service]:
-    """Those that the Sidecar of a sidecar's namespace allows, or that routes and annotations of a gateway name."""
+def visible(
+    objects: Sequence[Object], proxy: Proxy, services: Sequence[Service], mesh_config: Object
+) -> Iterator[Service]:
+    """What the Sidecar of a sidecar's namespace allows, or what routes, annotations and providers of a gateway name."""
     if proxy.kind is Kind.SIDECAR:
         sidecars = [each for each in of(objects, "Sidecar") if selects(each, proxy)]
         hosts = [host for each in sidecars for entry in each["spec"]["egress"] for host in entry["hosts"]]
@@ -58,10 +61,17 @@ def _visible(objects: Sequence[Object], proxy: Proxy, services: Sequence[Service
         for http in each["spec"]["http"]
         for route in http["route"]
     }
+    providers = {spec["service"] for each in mesh_config.get("extensionProviders", ()) for spec in _specs(each)}
+    named |= {f"{service.namespace}/{service.host}" for service in services if service.host in providers}
     all_of_them = not proxy.only_named_clusters and proxy.kind is not Kind.WAYPOINT
     if proxy.kind is Kind.GATEWAY:
         named |= {f"{service.namespace}/{service.host}" for service in services if service.host in routed}
     yield from (each for each in services if all_of_them or f"{each.namespace}/{each.host}" in named)
+
+
+def _specs(provider: Object) -> list[Object]:
+    """Of a provider that is a Service."""
+    return [spec for spec in provider.values() if isinstance(spec, dict) and "service" in spec]
 
 
 def _allows(host: str, service: Service, proxy: Proxy) -> bool:

@@ -38,11 +38,11 @@ class Patch:
 
 
 def patches(objects: Sequence[Object], proxy: Proxy) -> list[Patch]:
-    """Those of the proxy's own context, in the order in which they are applied."""
+    """Those of the proxy's contexts, in the order in which they are applied."""
     chosen = [each for each in of(objects, "EnvoyFilter") if selects(each, proxy)]
-    # The root namespace first, then by priority, by age, and by name; manifests applied together are of one age.
+    # By priority, then the root namespace first, by age, and by name; manifests applied together are of one age.
     chosen.sort(
-        key=lambda each: (ns(each) != ROOT_NAMESPACE, each["spec"].get("priority", 0), each["metadata"]["name"])
+        key=lambda each: (each["spec"].get("priority", 0), ns(each) != ROOT_NAMESPACE, each["metadata"]["name"])
     )
     return [
         Patch(
@@ -62,14 +62,24 @@ def _is_for(match: Object, proxy: Proxy) -> bool:
     version = match.get("proxy", {}).get("proxyVersion")
     if version and not re.search(version, proxy.version):
         return False
-    return match.get("context", "ANY") in {"ANY", proxy.kind.context}
+    return match.get("context", "ANY") in {"ANY", *proxy.kind.contexts}
 
 
-def apply(found: Sequence[Patch], listeners: list[Object]) -> list[Object]:
-    """The listeners, patched.
+def apply(found: Sequence[Patch], listeners: list[Object], proxy: Proxy) -> list[Object]:
+    """The listeners, patched, each by the patches of its own context.
 
-    Where istiod panics they come back as they were.
+    Where istiod panics, those of that context come back as they were.
     """
+    context = {listener["name"]: proxy.kind.context_of(listener) for listener in listeners}
+    patched = {
+        each: _apply([patch for patch in found if patch.match.get("context", "ANY") in {"ANY", each}], of_it)
+        for each in dict.fromkeys(context.values())
+        if (of_it := [listener for listener in listeners if context[listener["name"]] == each])
+    }
+    return [next(patched[context[listener["name"]]]) for listener in listeners]
+
+
+def _apply(found: Sequence[Patch], listeners: list[Object]) -> Iterator[Object]:
     for patch in found:
         if patch.apply_to not in _DONE:
             raise NotImplementedError(f"{patch.name}: applyTo {patch.apply_to}")
@@ -86,7 +96,7 @@ def apply(found: Sequence[Patch], listeners: list[Object]) -> list[Object]:
     for manager in _managers(patched):
         if manager["stat_prefix"] != CONNECT_TERMINATE:
             _virtual_hosts(found, manager["route_config"])
-    return patched
+    return iter(patched)
 
 
 def _unshared(listeners: list[Object]) -> list[Object]:

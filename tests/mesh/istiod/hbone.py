@@ -14,6 +14,8 @@ from tests.mesh.istiod.security import PEER_PRINCIPAL
 from tests.mesh.manifests import Object
 
 PORT = 15008
+DIRECT_HTTP, ENCAP = "direct-http", "encap"
+"""The chain of a waypoint for requests to a pod's own address, and the cluster that they go on to."""
 _TYPES = "type.googleapis.com/envoy.extensions"
 _UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _ORIGINAL_DST = "envoy.filters.listener.original_dst"
@@ -79,17 +81,14 @@ def main_internal(chains: list[Object]) -> Object:
 
 
 def by_service(services: Sequence[Service]) -> Object:
-    """Which chain is taken: by the address of the Service, then by its port."""
+    """Which chain is taken: by the address of the Service, then by its port; that for pods for any other address."""
     ranges = []
     for service in services:
         ports = {
             str(port.number): {
                 "action": {
                     "name": f"inbound-vip|{port.number}|http|{service.host}",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/google.protobuf.StringValue",
-                        "value": f"inbound-vip|{port.number}|http|{service.host}",
-                    },
+                    "typed_config": _string(f"inbound-vip|{port.number}|http|{service.host}"),
                 }
             }
             for port in service.ports
@@ -99,7 +98,14 @@ def by_service(services: Sequence[Service]) -> Object:
         ranges.append({"ranges": [found], "on_match": {"matcher": {"matcher_tree": by_port}}})
     matcher = {"@type": "type.googleapis.com/xds.type.matcher.v3.IPMatcher", "range_matchers": ranges}
     custom = {"name": "ip", "typed_config": matcher}
-    return {"matcher_tree": {"input": _input("DestinationIPInput"), "custom_match": custom}}
+    # istiod looks at the protocol here, and takes direct-tcp for what is no HTTP.
+    other = {"name": DIRECT_HTTP, "typed_config": _string(DIRECT_HTTP)}
+    tree = {"input": _input("DestinationIPInput"), "custom_match": custom}
+    return {"matcher_tree": tree, "on_no_match": {"action": other}}
+
+
+def _string(value: str) -> Object:
+    return {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": value}
 
 
 def _input(name: str) -> Object:

@@ -12,16 +12,22 @@ from tests.mesh.manifests import Object, ns
 
 
 class Kind(Enum):
-    """What a proxy is, and the context of the patches that its listeners for requests take."""
+    """What a proxy is: its type in istiod's words."""
 
-    SIDECAR = "SIDECAR_INBOUND"
-    GATEWAY = "GATEWAY"
-    # The context WAYPOINT is in the CRD, and nothing applies it.
-    WAYPOINT = "SIDECAR_INBOUND "
+    SIDECAR = "sidecar"
+    GATEWAY = "router"
+    WAYPOINT = "waypoint"
 
     @property
-    def context(self) -> str:
-        return self.value.strip()
+    def contexts(self) -> tuple[str, ...]:
+        """Of the patches that it takes. The context WAYPOINT is in the CRD, and nothing applies it."""
+        return {"sidecar": ("SIDECAR_INBOUND", "SIDECAR_OUTBOUND"), "router": ("GATEWAY",)}.get(
+            self.value, ("SIDECAR_INBOUND",)
+        )
+
+    def context_of(self, listener: Object) -> str:
+        """Of the patches that one of its listeners takes."""
+        return self.contexts[-1 if listener.get("traffic_direction") == "OUTBOUND" else 0]
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,8 @@ def selects(each: Object, proxy: Proxy) -> bool:
     """Whether an object is for a proxy: by its namespace, and by its selector or its targetRefs.
 
     A selector selects in its own namespace only, or everywhere from the root namespace. A waypoint is reached by
-    targetRefs alone. Before Istio 1.27 targetRefs of an EnvoyFilter are ignored: without a selector, it is for every
-    proxy of its namespace.
+    targetRefs alone, but by a Telemetry of its namespace as well. Before Istio 1.27 targetRefs of an EnvoyFilter are
+    ignored: without a selector, it is for every proxy of its namespace.
     """
     if ns(each) not in {proxy.namespace, ROOT_NAMESPACE}:
         return False
@@ -114,7 +120,7 @@ def selects(each: Object, proxy: Proxy) -> bool:
             == ("gateway.networking.k8s.io", "Gateway", gateway)
             for reference in references
         )
-    if proxy.kind is Kind.WAYPOINT:
+    if proxy.kind is Kind.WAYPOINT and each["kind"] != "Telemetry":
         return False
     return _has_labels(proxy, spec)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.mesh.istiod.clusters import clusters
+from tests.mesh.istiod.clusters import clusters, visible
 from tests.mesh.istiod.envoyfilter import Patch, apply, patches
 from tests.mesh.istiod.listeners import listeners
-from tests.mesh.istiod.model import Proxy, Service, selects
-from tests.mesh.manifests import Object, of
+from tests.mesh.istiod.model import Proxy, Service
+from tests.mesh.istiod.telemetry import observed
+from tests.mesh.manifests import Object
 
 # What proxies show of their statistics whatever is asked for, as far as it matters here.
 _SHOWN = ["cluster_manager", "listener_manager", "server", "cluster.xds-grpc"]
-_FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,10 @@ def render(
         jwks: The key set behind each jwksUri, which istiod fetches.
     """
     found = patches(objects, proxy)
-    log = _access_log(objects, proxy, mesh_config)
-    base = listeners(objects, proxy, services, jwks, log)
-    return Rendered(proxy, apply(found, base), clusters(objects, proxy, services), _stats(mesh_config), found)
-
-
-def _access_log(objects: Sequence[Object], proxy: Proxy, mesh_config: Object) -> list[Object]:
-    """Of the providers that Telemetry names; one that meshConfig does not have is left out, silently."""
-    known = {each["name"]: each for each in mesh_config.get("extensionProviders", ())}
-    found = []
-    for each in of(objects, "Telemetry"):
-        for logging in each["spec"].get("accessLogging", ()) if selects(each, proxy) else ():
-            for provider in logging["providers"]:
-                if provider["name"] in known:
-                    spec = known[provider["name"]]["envoyFileAccessLog"]
-                    config = {
-                        "@type": _FILE_LOG,
-                        "path": spec["path"],
-                        "log_format": {"json_format": spec["logFormat"]["labels"]},
-                    }
-                    found.append({"name": "envoy.access_loggers.file", "typed_config": config})
-    return found
+    reached = list(visible(objects, proxy, services, mesh_config))
+    seen = observed(objects, proxy, mesh_config)
+    base = listeners(objects, proxy, reached, jwks, seen)
+    return Rendered(proxy, apply(found, base, proxy), clusters(objects, proxy, reached), _stats(mesh_config), found)
 
 
 def _stats(mesh_config: Object) -> Object:
