@@ -4,7 +4,7 @@
     python -m scripts.mesh_versions OVERLAY    for a kustomization of your own
 
 istiod skips an EnvoyFilter for another version, and drops fields that it does not know. In both cases every request
-passes, without any message.
+passes, without any message. A waypoint takes none of the filters that are for sidecars.
 
 Exit codes: 0 each proxy takes exactly one filter, 1 a proxy would limit nothing or count twice, 2 the versions are
 unknown. Needs kubectl, istioctl (KUBECTL and ISTIOCTL name other programs) and PyYAML.
@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -31,6 +31,9 @@ TARGET_REFS_SINCE = (1, 27)
 """The first istiod that gives an EnvoyFilter with targetRefs to its target, and to nothing else."""
 REFERENCED_SINCE = (1, 26)
 """The first istiod that reads the annotation envoyfilter.istio.io/referenced-services."""
+
+SECRET_PLACEHOLDER_SINCE = {(1, 27): 8, (1, 28): 5, (1, 29): 1}
+"""The first patch of each release whose placeholder for keys that cannot be fetched has no private half that is public."""
 
 Release = tuple[int, ...]
 
@@ -121,29 +124,67 @@ def wrong(place: Place, there: Sequence[Filter], istiod: Release, version: str) 
 
 
 def report(
-    there: dict[Place, list[Filter]], istiods: Sequence[str], proxies: Sequence[Proxy]
-) -> Iterator[tuple[bool, str]]:
-    """A line for each place and version, and whether it is right; without a proxy yet, for the proxy that istiod would start."""
+    there: dict[Place, list[Filter]], namespaces: Iterable[str], istiods: Sequence[str], proxies: Sequence[Proxy]
+) -> Iterator[tuple[str, str]]:
+    """A line for each place and version, after `ok` or `REFUSED`; without a proxy yet, for the one that istiod would start.
+
+    Args:
+        namespaces: Of the services that the overlay is for.
+    """
     istiod = max(map(release, istiods))
     for place, its in sorted(there.items()):
         versions = Counter(proxy.version for proxy in proxies if proxy.is_at(place))
         for version, number in sorted(versions.items()) or [(max(istiods, key=release), 0)]:
             text = wrong(place, its, istiod, version)
             who = f"{number} of" if number else "none yet, as of istiod"
-            yield not text, f"{place}: {who} {version}: {text or 'each request is counted once'}"
+            yield "REFUSED" if text else "ok", f"{place}: {who} {version}: {text or 'each request is counted once'}"
         if place.kind == "router" and istiod < REFERENCED_SINCE:
             yield (
-                True,
+                "ok",
                 f"{place}: with this istiod, do not set PILOT_FILTER_GATEWAY_CLUSTER_CONFIG: rls would have no cluster",
+            )
+    yield from _without_limits(there, namespaces, proxies)
+    for each in istiods:
+        if not keeps_placeholder_secret(each):
+            yield (
+                "warning",
+                f"istiod {each}: while it cannot fetch keys, everybody can sign tokens: upgrade, or give it the keys as `jwks`",
             )
 
 
-def _filters_of(overlay: str) -> dict[Place, list[Filter]]:
-    objects = yaml.safe_load_all(_output(os.environ.get("KUBECTL", "kubectl"), "kustomize", overlay))
-    found = filters([each for each in objects if each])
+def _without_limits(
+    there: dict[Place, list[Filter]], namespaces: Iterable[str], proxies: Sequence[Proxy]
+) -> Iterator[tuple[str, str]]:
+    """Waypoints before services whose limits are at sidecars or at the gateway."""
+    with_one = {place.namespace for place in there if place.kind == "waypoint"}
+    found = {
+        Place("waypoint", each.namespace, each.pod.rsplit("-", 2)[0])
+        for each in proxies
+        if each.kind == "waypoint" and each.namespace in set(namespaces) - with_one
+    }
+    for place in sorted(found):
+        yield (
+            "REFUSED",
+            f"{place}: it limits nothing, and the pods refuse what it sends. Use the component waypoint, or remove it",
+        )
+
+
+def keeps_placeholder_secret(version: str) -> bool:
+    """Whether nobody can sign tokens for the keys that an istiod gives to proxies while it cannot fetch the real ones."""
+    major, minor, patch = (int(part) for part in [*re.findall(r"[0-9]+", version)[:3], "0", "0"][:3])
+    if (major, minor) >= (1, 30):
+        return True
+    return patch >= SECRET_PLACEHOLDER_SINCE.get((major, minor), patch + 1)
+
+
+def _overlay(overlay: str) -> tuple[dict[Place, list[Filter]], set[str]]:
+    """Its filters, and the namespaces of its objects."""
+    output = _output(os.environ.get("KUBECTL", "kubectl"), "kustomize", overlay)
+    objects = [each for each in yaml.safe_load_all(output) if each]
+    found = filters(objects)
     if not found:
         raise Unknown(f"no EnvoyFilter of {overlay} limits anything")
-    return found
+    return found, {each["metadata"]["namespace"] for each in objects if each["kind"] == "EnvoyFilter"}
 
 
 def _mesh() -> tuple[list[str], list[Proxy]]:
@@ -179,13 +220,13 @@ def main() -> int:
     parser.add_argument("overlay", nargs="?", default="istio", help="a folder with a kustomization")
     arguments = parser.parse_args()
     try:
-        lines = list(report(_filters_of(arguments.overlay), *_mesh()))
+        lines = list(report(*_overlay(arguments.overlay), *_mesh()))
     except Unknown as error:
         print(f"mesh_versions: {error}", file=sys.stderr)
         return 2
-    for well, line in lines:
-        print(f"{'ok     ' if well else 'REFUSED'}  {line}")
-    return 0 if all(well for well, _ in lines) else 1
+    for verdict, line in lines:
+        print(f"{verdict:<7}  {line}")
+    return 1 if any(verdict == "REFUSED" for verdict, _ in lines) else 0
 
 
 if __name__ == "__main__":

@@ -88,6 +88,32 @@ def test_a_waypoint_before_1_27_is_refused(overlay, version, status, proxies):
     assert ("Upgrade, or use at-gateway" in ran.stdout) == bool(status)
 
 
+@pytest.mark.parametrize("components", [(), ("at-gateway",)], ids=["at sidecars", "at the gateway"])
+def test_a_waypoint_where_limits_are_elsewhere_is_refused(overlay, components):
+    """It takes no filter for sidecars, and only the gateway may call the pods."""
+    there = [sidecar("1.31.0"), router("1.31.0"), waypoint("1.31.0"), ("waypoint~10.0.0.3~w-1-2.other~x", "1.31.0")]
+
+    ran = overlay.run(*components, proxies=there)
+
+    assert ran.returncode == 1
+    (line,) = (line for line in ran.stdout.splitlines() if line.startswith("REFUSED"))
+    assert line.startswith("REFUSED  waypoint users/users-waypoint: it limits nothing")
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        *(("1.24.6", True), ("1.26.8", True), ("1.27.7", True), ("1.28.4", True), ("1.29.0", True), ("1.28", True)),
+        *(("1.27.8", False), ("1.28.5", False), ("1.29.1-vendor", False), ("1.30.0", False), ("1.31", False)),
+    ],
+)
+def test_an_istiod_whose_placeholder_for_keys_is_public_is_told(overlay, version, said):
+    ran = overlay.run(istiods=[version], proxies=[sidecar(version)])
+
+    assert ran.returncode == 0
+    assert (f"warning  istiod {version}: while it cannot fetch keys" in ran.stdout) == said
+
+
 def test_an_old_waypoint_under_a_new_istiod_is_refused(overlay):
     ran = overlay.run("waypoint", proxies=[waypoint("1.31.0"), waypoint("1.26.8")])
 
