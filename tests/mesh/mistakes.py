@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.mesh.istiod import Kind, Rendered
 from tests.mesh.istiod.envoyfilter import HCM
+from tests.mesh.istiod.keys import PLACEHOLDERS
 from tests.mesh.istiod.model import CONNECT_TERMINATE
 from tests.mesh.istiod.security import JWT_AUTHN
 from tests.mesh.manifests import Object
@@ -77,6 +78,8 @@ def _of_tokens(manager: Object, hosts: Sequence[Object]) -> Iterator[str]:
     config = next((each["typed_config"] for each in manager["http_filters"] if each["name"] == JWT_AUTHN), None)
     if config is None:
         return
+    if any(provider["local_jwks"]["inline_string"] in PLACEHOLDERS for provider in config["providers"].values()):
+        yield "istiod could not fetch the keys, so that no token is valid"
     known = config.get("requirement_map", {})
     for host in hosts:
         name = host.get("typed_per_filter_config", {}).get(JWT_AUTHN, {}).get("requirement_name")

@@ -195,6 +195,20 @@ def test_a_mistake_is_found(make, text):
     assert EVERY + text in mistakes(rendered(objects, USERS_SIDECAR))
 
 
+@pytest.mark.parametrize("version", ["1.24.0", "1.31.0"])
+def test_keys_that_could_not_be_fetched_are_found(version):
+    found = mistakes(rendered(load(), replace(USERS_SIDECAR, version=version), jwks=None))
+
+    assert EVERY + "istiod could not fetch the keys, so that no token is valid" in found
+
+
+def test_a_patch_of_what_the_pod_sends_is_found():
+    objects = load()
+    outbound(objects)
+
+    assert "0.0.0.0_80: what the pod sends is counted" in mistakes(rendered(objects, USERS_SIDECAR))
+
+
 def test_an_access_log_without_the_rule_is_found():
     objects = load()
     no_telemetry(objects)

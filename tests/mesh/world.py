@@ -60,10 +60,10 @@ def rendered(
     objects: Sequence[Object],
     proxy: Proxy,
     *,
-    jwks: str = '{"keys": []}',
+    jwks: str | None = '{"keys": []}',
     services: Sequence[Service] = SERVICES,
     config: Object | None = None,
 ) -> Rendered:
-    """What *proxy* gets of *objects*; *jwks* is the key set of our issuer."""
+    """What *proxy* gets of *objects*; *jwks* is the key set of our issuer, None if istiod could not fetch it."""
     config = mesh_config() if config is None else config
-    return render(objects, proxy, services, mesh_config=config, jwks={JWKS_URI: jwks})
+    return render(objects, proxy, services, mesh_config=config, jwks={} if jwks is None else {JWKS_URI: jwks})

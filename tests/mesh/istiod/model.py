@@ -65,7 +65,8 @@ class Proxy:
     """A proxy.
 
     Args:
-        version: What it says of itself, ISTIO_VERSION; istiod is taken to be of the same.
+        version: What it says of itself, ISTIO_VERSION.
+        istiod: The version of its istiod, where that is another, as during an upgrade.
         services: Those whose pod it stands in, or, for a waypoint, stands before.
         trusted_proxies: numTrustedProxies of its gatewayTopology.
         only_named_clusters: PILOT_FILTER_GATEWAY_CLUSTER_CONFIG; waypoints always have named clusters only.
@@ -78,6 +79,7 @@ class Proxy:
     service_account: str
     labels: Mapping[str, str] = field(default_factory=dict)
     version: str = "1.31.0"
+    istiod: str = ""
     services: Sequence[Service] = ()
     trusted_proxies: int = 0
     only_named_clusters: bool = False
@@ -90,7 +92,8 @@ class Proxy:
 
     @property
     def release(self) -> tuple[int, int]:
-        major, minor = re.findall(r"[0-9]+", self.version)[:2]
+        """Of its istiod."""
+        major, minor = re.findall(r"[0-9]+", self.istiod or self.version)[:2]
         return int(major), int(minor)
 
 

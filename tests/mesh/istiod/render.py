@@ -45,7 +45,7 @@ def render(
         objects: Of all namespaces.
         services: Of all namespaces.
         mesh_config: `meshConfig`.
-        jwks: The key set behind each jwksUri, which istiod fetches.
+        jwks: The key set behind each jwksUri, which istiod fetches; it gives proxies a placeholder for one that is not here.
     """
     found = patches(objects, proxy)
     reached = list(visible(objects, proxy, services, mesh_config))

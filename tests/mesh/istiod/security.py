@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.mesh.istiod.keys import PLACEHOLDERS
 from tests.mesh.istiod.model import Kind, Proxy, selects
 from tests.mesh.manifests import Object, of
 
@@ -18,18 +19,19 @@ _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
 
 def jwt_authn(objects: Sequence[Object], proxy: Proxy, jwks: Mapping[str, str]) -> list[Object]:
-    """The filter, where there is a RequestAuthentication for the proxy; *jwks* holds what is behind each jwksUri."""
+    """The filter, where there is a RequestAuthentication for the proxy; *jwks* holds what could be fetched of each jwksUri."""
     chosen = [each for each in of(objects, "RequestAuthentication") if selects(each, proxy)]
     rules = sorted((rule for each in chosen for rule in each["spec"]["jwtRules"]), key=lambda rule: str(rule["issuer"]))
     if not rules:
         return []
     providers = {}
+    placeholder = PLACEHOLDERS[proxy.release > (1, 27)]
     for number, rule in enumerate(rules):
         if unknown := set(rule) - {"issuer", "audiences", "jwks", "jwksUri", "forwardOriginalToken"}:
             raise NotImplementedError(f"jwtRules[].{unknown}")
         provider: Object = {
             "issuer": rule["issuer"],
-            "local_jwks": {"inline_string": rule.get("jwks") or jwks[rule["jwksUri"]]},
+            "local_jwks": {"inline_string": rule.get("jwks") or jwks.get(rule["jwksUri"], placeholder)},
             "payload_in_metadata": "payload",
             "normalize_payload_in_metadata": {"space_delimited_claims": ["scope", "permission"]},
         }
