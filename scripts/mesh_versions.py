@@ -184,7 +184,12 @@ def _overlay(overlay: str) -> tuple[dict[Place, list[Filter]], set[str]]:
     found = filters(objects)
     if not found:
         raise Unknown(f"no EnvoyFilter of {overlay} limits anything")
-    return found, {each["metadata"]["namespace"] for each in objects if each["kind"] == "EnvoyFilter"}
+    return found, namespaces(objects)
+
+
+def namespaces(objects: Sequence[Any]) -> set[str]:
+    """Where the objects change proxies."""
+    return {each["metadata"]["namespace"] for each in objects if each["kind"] == "EnvoyFilter"}
 
 
 def _mesh() -> tuple[list[str], list[Proxy]]:

@@ -11,6 +11,10 @@ from tests.e2e.mesh import Mesh
 from tests.redis_server import missing
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-matrix", action="store_true", help="write the table of docs/istio.md")
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name == "e2e":
