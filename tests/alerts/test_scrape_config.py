@@ -27,6 +27,8 @@ envoy_cluster_ratelimit_ok{cluster_name="inbound|9000||"} 1
 envoy_cluster_upstream_rq_total{cluster_name="inbound|9000||"} 1
 kube_deployment_spec_replicas{namespace="rate-limit",deployment="rls"} 2
 kube_node_info{node="a"} 1
+pilot_jwks_resolver_network_fetch_fail_total 6
+pilot_xds 3
 redis_up 1
 """
 
@@ -75,6 +77,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
                 pod("127.0.0.1:1", "redis-0", "rate-limit", "redis", "redis"),
             ],
             "envoy": [pod(other, "users-1", "users", "users", "http-envoy-prom")],
+            "istiod": [
+                pod(other, "istiod-1", "istio-system", "", "http-monitoring"),
+                pod("127.0.0.1:1", "istiod-1", "istio-system", "", "grpc-xds"),
+            ],
             "kube-state-metrics": [pod(other, "ksm-1", "kube-system", "kube-state-metrics", "http-metrics")],
         }
         settings = yaml.safe_load(CONFIG.read_text())
@@ -95,7 +101,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         process = stack.enter_context(Process("prometheus", [program, *options], folder / "prometheus.log"))
         process.port = port  # type: ignore[attr-defined]
         process.wait_until(lambda: ask(port, "/-/ready").status == 200, "it is ready")
-        process.wait_until(lambda: len(values(process, "up == 1")) >= 4, "it has scraped", 60)
+        process.wait_until(lambda: len(values(process, "up == 1")) >= 5, "it has scraped", 60)
         yield process
 
 
@@ -124,10 +130,11 @@ def test_others_are_named_and_cut_down_to_what_is_needed(prometheus: Process) ->
     assert (redis["namespace"], redis["pod"]) == ("rate-limit", "redis-0")
     names = {
         (one["job"], one["__name__"])
-        for one in values(prometheus, '{job=~"envoy|kube-state-metrics",__name__!~"up|scrape_.+"}')
+        for one in values(prometheus, '{job=~"envoy|istiod|kube-state-metrics",__name__!~"up|scrape_.+"}')
     }
     assert names == {
         ("envoy", "envoy_cluster_ratelimit_ok"),
+        ("istiod", "pilot_jwks_resolver_network_fetch_fail_total"),
         ("kube-state-metrics", "kube_deployment_spec_replicas"),
     }
 

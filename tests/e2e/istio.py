@@ -41,11 +41,18 @@ def an_address() -> str:
 
 
 class Proxies:
-    """Proxies with what istiod makes of *objects* for them, but that they wait for *rls* so many seconds."""
+    """Proxies with what istiod makes of *objects* for them, but that they wait for *rls* so many seconds.
 
-    def __init__(self, mesh: Mesh, rls: Sequence[Rls], objects: Sequence[Object], *, patience: float = 10) -> None:
+    Args:
+        keys: Whether istiod could fetch the keys of tokens.
+    """
+
+    def __init__(
+        self, mesh: Mesh, rls: Sequence[Rls], objects: Sequence[Object], *, patience: float = 10, keys: bool = True
+    ) -> None:
         self.mesh = mesh
         self.authority = Authority()
+        self._jwks = mesh.issuer.jwks() if keys else None
         self.objects = patient(objects, patience)
         self._asked = [Endpoint(server.port) for server in rls]
 
@@ -59,7 +66,7 @@ class Proxies:
     ) -> RunningProxy:
         """Start another proxy; it asks our rls unless *rls* says otherwise."""
         folder = self.mesh.folder / f"{proxy.kind.name.lower()}-{next(_numbers)}"
-        made = rendered(self.objects, proxy, jwks=self.mesh.issuer.jwks())
+        made = rendered(self.objects, proxy, jwks=self._jwks)
         endpoints = {TO_RLS: self._asked if rls is None else list(rls), **endpoints}
         return self.mesh.keep(RunningProxy(made, endpoints, self.authority, folder, identity=identity))
 
@@ -81,6 +88,7 @@ class IstioMesh(Proxies):
         trusted_proxies: Load balancers before the gateway.
         objects: Instead of those of `istio/`.
         patience: Seconds that rls is waited for.
+        keys: As for `Proxies`.
     """
 
     def __init__(
@@ -94,8 +102,9 @@ class IstioMesh(Proxies):
         users_port: int = 0,
         objects: list[Object] | None = None,
         patience: float = 10,
+        keys: bool = True,
     ) -> None:
-        super().__init__(mesh, rls, load(*components) if objects is None else objects, patience=patience)
+        super().__init__(mesh, rls, load(*components) if objects is None else objects, patience=patience, keys=keys)
         service = Endpoint(users_port or mesh.users_port)
         self.sidecar = self.start(replace(USERS_SIDECAR, version=version), {"inbound|9000||": [service]})
         behind = {TO_USERS: [Endpoint(self.sidecar.placed.ports[SERVICE], mtls=True)]}

@@ -3,8 +3,10 @@
 import signal
 import time
 
+import pytest
+
 from examples.mesh.processes import wait_for
-from tests.e2e.istio import RULES, IstioMesh, a_company
+from tests.e2e.istio import RULES, IstioMesh, a_company, an_address
 from tests.e2e.load import Load
 from tests.mesh.loopback import Endpoint
 from tests.mesh.running import HTTPS
@@ -38,6 +40,18 @@ def test_without_rls_nothing_passes_where_that_is_switched_on(mesh):
         lambda: [line["flags"] for line in istio.sidecar.access_log()] == ["-", *["RLSE"] * 3],
         "the access log tells refusals for want of an answer from those by a limit",
     )
+
+
+@pytest.mark.parametrize("version", ["1.24.0", "1.31.0"])
+def test_without_keys_companies_are_counted_by_their_addresses_and_cannot_write(mesh, version):
+    """istiod could not fetch the keys when it started. Its placeholder makes every token invalid, as no token would be."""
+    rls = mesh.start_rls(rules=RULES)
+    istio = IstioMesh(mesh, [rls], version=version, keys=False)
+    token, source = istio.token(a_company()), an_address()
+
+    assert istio.statuses(4, token, source=source) == [200] * 3 + [429]
+    written = istio.gateway.request({"authorization": f"Bearer {token}"}, method="POST", source=an_address())
+    assert written.status == 403
 
 
 def test_rls_that_comes_back_limits_again(mesh):
