@@ -15,11 +15,15 @@ from examples.mesh.processes import wait_for
 
 
 class Load:
-    """Clients that each keep a connection to *port* busy, from entering to leaving the context."""
+    """Clients that each keep a connection to *port* busy, from entering to leaving the context.
 
-    def __init__(self, port: int, headers: Mapping[str, str], *, clients: int = 8) -> None:
+    With a *pause*, each waits for so many seconds after an answer.
+    """
+
+    def __init__(self, port: int, headers: Mapping[str, str], *, clients: int = 8, pause: float = 0) -> None:
         self._port = port
         self._headers = headers
+        self._pause = pause
         self._stop = Event()
         self._answers: list[int] = []  # appended to by all threads at once
         self._threads = ThreadPoolExecutor(clients)
@@ -44,6 +48,7 @@ class Load:
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)) as connection:
             while not self._stop.is_set():
                 self._answers.append(ask_on(connection, "/users", self._headers).status)
+                self._stop.wait(self._pause)
 
     def __enter__(self) -> Self:
         return self

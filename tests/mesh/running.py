@@ -66,12 +66,22 @@ class RunningProxy(Envoy):
         return ask(self.placed.ports[port], path, {"host": HOST, **(headers or {})}, source=source, **request)
 
 
-def patient(objects: Sequence[Object], seconds: float = 10) -> list[Object]:
-    """The objects with a longer `timeout`: as long as a busy machine may take, so that no answer is missed."""
+def patient(objects: Sequence[Object], seconds: float = 10, *, one_try: float = 0) -> list[Object]:
+    """The objects with a longer `timeout`: as long as a busy machine may take, so that no answer is missed.
+
+    *one_try* is what a try may take, in seconds; without it, the same part of the timeout as before.
+    """
     changed = copy.deepcopy(list(objects))
     for each in of(changed, "EnvoyFilter"):
         for entry in each["spec"]["configPatches"]:
             value = entry["patch"].get("value", {})
             if value.get("name") == RATE_LIMIT:
-                value["typed_config"]["timeout"] = f"{seconds}s"
+                config = value["typed_config"]
+                times = config["rate_limit_service"]["grpc_service"]["retry_policy"]["retry_back_off"]
+                of_a_try = one_try or seconds * _seconds(times["max_interval"]) / _seconds(config["timeout"])
+                config["timeout"], times["max_interval"] = f"{seconds}s", f"{of_a_try:.3f}s"
     return changed
+
+
+def _seconds(text: str) -> float:
+    return float(text.removesuffix("s"))

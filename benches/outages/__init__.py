@@ -1,0 +1,1 @@
+"""What requests get while pods of `rls` hang, vanish, restart, come, go, or want for CPU: `make outages`."""
