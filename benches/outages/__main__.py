@@ -16,7 +16,7 @@ from benches.machine import describe
 from benches.outages import cases
 from benches.outages.mesh import OutageMesh
 from benches.outages.pods import Options
-from examples.mesh.processes import Missing
+from examples.mesh.processes import Missing, exit_on_signals
 from tests.mesh.manifests import Object, of
 from tests.mesh.mistakes import RATE_LIMIT
 
@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--pods", type=int, nargs="*", default=[2, 3])
     parser.add_argument("--only", default="", help="cases whose text has this; the page stays as it is")
     arguments = parser.parse_args()
+    exit_on_signals()
     began = os.getloadavg()[0]
     lines = []
     for line in rows([case for case in ALL if arguments.only in case.text], arguments.pods, arguments.rate):
