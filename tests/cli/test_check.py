@@ -150,12 +150,107 @@ def test_json() -> None:
     assert result.exit_code == 1
     findings = json.loads(result.stdout)
     assert {finding["severity"] for finding in findings} == {"error", "warning"}
-    assert {"severity", "file", "line", "column", "message"} == set(findings[0])
+    assert {"severity", "code", "file", "line", "column", "message"} == set(findings[0])
+    assert {(finding["severity"], finding["code"]) for finding in findings} == {
+        ("error", "invalid"),
+        ("warning", "doubtful"),
+    }
 
 
 def test_json_of_nothing() -> None:
     write("good.yaml", GOOD)
     assert json.loads(check("--format", "json", "good.yaml").stdout) == []
+
+
+NOTED = (
+    GOOD
+    + """\
+    descriptors:
+      - key: path
+        rate_limit: {unit: second, requests_per_unit: 100}
+"""
+)
+NOTE = (
+    "100/second refuses nothing where a request is also counted for `company_id`, 3/minute at noted.yaml:3, "
+    "which refuses it sooner"
+)
+
+
+def test_a_note_is_advice_and_fails_nothing() -> None:
+    write("noted.yaml", NOTED)
+    result = check("noted.yaml", "--strict")
+    assert (result.exit_code, result.stdout) == (0, f"noted.yaml:6:9: note: {NOTE}\n")
+    assert result.stderr == "0 errors, 0 warnings, 1 note; 2 rules in 1 domain from 1 file\n"
+    assert check("--format", "github", "noted.yaml").stdout == f"::notice file=noted.yaml,line=6,col=9::{NOTE}\n"
+
+
+def test_sarif() -> None:
+    """What SARIF 2.1.0 requires (sections 3.13, 3.14, 3.18, 3.19, 3.27 to 3.30), and what GitHub's code scanning reads."""
+    write("noted.yaml", NOTED)
+    write("odd.yaml", WARNED.replace("mesh", "odd"))
+    write("böse, bad.yaml", "domian: x\n")
+    result = check("--format", "sarif", "noted.yaml", "odd.yaml", "böse, bad.yaml")
+    assert result.exit_code == 1
+    log = json.loads(result.stdout)
+    assert log.keys() == {"$schema", "version", "runs"}
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    assert run.keys() == {"tool", "columnKind", "results"}
+    driver = run["tool"]["driver"]
+    assert driver["name"] == "rls check"
+    codes = [rule["id"] for rule in driver["rules"]]
+    assert sorted(set(codes)) == codes == ["doubtful", "invalid", "never_bites"]
+    assert all(rule["shortDescription"]["text"] for rule in driver["rules"])
+    results = run["results"]
+    assert [(one["level"], one["ruleId"]) for one in results] == [
+        ("error", "invalid"),
+        ("error", "invalid"),
+        ("warning", "doubtful"),
+        ("note", "never_bites"),
+        ("warning", "doubtful"),
+    ]
+    for one in results:
+        assert codes[one["ruleIndex"]] == one["ruleId"]
+        assert one["message"]["text"]
+    places = [one["locations"][0]["physicalLocation"] for one in results]
+    assert [place["artifactLocation"]["uri"] for place in places][2:] == [
+        "b%C3%B6se%2C%20bad.yaml",
+        "noted.yaml",
+        "odd.yaml",
+    ]
+    assert places[3]["region"] == {"startLine": 6, "startColumn": 9}
+    assert results[3]["message"]["text"] == NOTE
+
+
+def test_sarif_of_nothing() -> None:
+    write("good.yaml", GOOD)
+    (run,) = json.loads(check("--format", "sarif", "good.yaml").stdout)["runs"]
+    assert (run["results"], run["tool"]["driver"]["rules"]) == ([], [])
+
+
+MANY = "1 update; a counter for each company_id, about 139 bytes in Redis, 139 MB for a million of them, kept for 1 min"
+
+
+def test_what_rules_cost() -> None:
+    write(
+        "cost.yaml",
+        GOOD
+        + """\
+  - key: path
+    value: /api/*
+    share_threshold: true
+    rate_limit: {unit: hour, unit_multiplier: 2, requests_per_unit: 10}
+  - key: internal
+    rate_limit: {unlimited: true}
+""",
+    )
+    result = check("cost.yaml", "--cost")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.splitlines()[1:] == [
+        "cost of mesh: each descriptor of a request that matches a rule is one of these",
+        f"  company_id 3/minute: {MANY}",
+        "  path_/api/* 10/2 hours: 1 update; one counter, about 125 bytes in Redis, kept for 2 h",
+    ]
 
 
 def test_a_path_that_is_not_there_is_a_wrong_call() -> None:
@@ -181,7 +276,7 @@ HOSTILE_NAMES = [
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=["command", "old command", "not UTF-8", "lines"])
-@pytest.mark.parametrize("form", ["text", "github", "json"])
+@pytest.mark.parametrize("form", ["text", "github", "json", "sarif"])
 def test_neither_names_nor_contents_of_files_reach_the_terminal_raw(form: str, name: bytes) -> None:
     """Nor does a CI take them for commands; what it is given are just the annotations."""
     key = json.dumps(HOSTILE)

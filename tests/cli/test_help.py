@@ -109,4 +109,7 @@ def test_the_script_that_is_shown_completes_in_a_real_bash(tmp_path: Path) -> No
     program.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run([bash, "-c", IN_BASH], env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.stdout.splitlines(), done.stderr) == (["local allow deny error", "text github json", "check"], "")
+    assert (done.stdout.splitlines(), done.stderr) == (
+        ["local allow deny error", "text github json sarif", "check"],
+        "",
+    )

@@ -66,7 +66,7 @@ def backend(given: Mapping[str, str], is_on: Callable[[str], bool], *, per_secon
 
 
 def _is_socket(place: str, socket_type: str, prefix: str, notes: list[str]) -> bool:
-    """Whether *place* is a path. Without a type the old server takes anything for one, which is hardly meant."""
+    """Whether *place* is a path. Without a type the old server takes anything for one, which is probably not meant."""
     if socket_type.lower() == "unix" or place.startswith("/"):
         return True
     if not socket_type:
