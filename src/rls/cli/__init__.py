@@ -16,6 +16,7 @@ from rls.cli.check import check
 from rls.cli.env import env
 from rls.cli.hash import hash_values
 from rls.cli.help import Command, Group
+from rls.cli.mesh import mesh
 from rls.cli.output import CANNOT_PRINT, discard_output, print_all_characters, say
 from rls.cli.rule_tests import play_tests
 from rls.cli.status import status
@@ -80,6 +81,8 @@ app.command(cls=Command, epilog="Example: rls env deployment.yaml")(env)
 app.command(
     "hash", cls=Command, no_args_is_help=True, epilog="Example: rls hash --hash-secret-file secret company_id=acme"
 )(hash_values)
+
+app.add_typer(mesh, name="mesh")
 
 
 app.command("test", cls=Command, no_args_is_help=True, epilog="Example: rls test --config config/ tests/")(play_tests)
