@@ -64,7 +64,7 @@ def surface() -> str:
 def commands() -> Iterator[str]:
     """Each with its parameters; those of `serve` are the settings."""
     group: Any = typer.main.get_command(app)
-    for name, command in group.commands.items():
+    for name, command in _all_commands(group):
         words = [
             max(parameter.opts, key=len)
             if parameter.param_type_name == "option"
@@ -72,6 +72,15 @@ def commands() -> Iterator[str]:
             for parameter in command.params
         ]
         yield " ".join(["rls", name, *words])
+
+
+def _all_commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Those of *group* and of the groups in it, by their whole names."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _all_commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def settings() -> Iterator[str]:

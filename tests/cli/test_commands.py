@@ -30,7 +30,7 @@ def test_the_schema_is_a_json_schema() -> None:
 def test_help_lists_the_commands() -> None:
     result = rls("--help")
     assert result.exit_code == 0
-    assert all(command in result.stdout for command in ("serve", "check", "call", "hash", "schema", "version"))
+    assert all(command in result.stdout for command in ("serve", "check", "call", "hash", "schema", "version", "mesh"))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,9 @@ def test_output_that_is_no_terminal_has_no_colours() -> None:
         assert "\x1b" not in rls(*arguments).output
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["--help"], ["check", "--help"], ["call", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["version"], ["--help"], ["check", "--help"], ["call", "--help"], ["mesh", "check", "--help"]]
+)
 def test_what_needs_no_server_does_not_load_one(arguments: list[str]) -> None:
     """Help and version are quick."""
     heavy = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from rls import __version__
@@ -14,8 +15,16 @@ from rls.cli.serve import SHORT
 from rls.settings import Flag, Settings, duration_text, flag
 from tests.redis_server import missing
 
-COMMANDS = ["serve", "check", "call", "env", "hash", "test", "schema", "status", "tail", "top", "version"]
-PAGES = [[], *([command] for command in COMMANDS)]
+
+def commands(group: Any) -> dict[str, Any]:
+    """Those of *group*, by name, in the order of its help."""
+    found: dict[str, Any] = getattr(group, "commands", {})
+    return found
+
+
+ALL = commands(typer.main.get_command(app))
+COMMANDS = list(ALL)
+PAGES = [[], *([name] for name in COMMANDS), *([name, one] for name in COMMANDS for one in commands(ALL[name]))]
 
 
 def shown_by(field: Any) -> Flag:
@@ -58,7 +67,9 @@ def test_help_shows_values_and_neither_types_nor_markup(arguments: list[str]) ->
     assert [word for word in ("<", "bool", "None", "[bold]", "[dim]", "TEXT]") if word in text] == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["check"], ["call"], ["hash"], ["test"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [[], ["check"], ["call"], ["hash"], ["test"], ["mesh"], ["mesh", "check"]], ids=" ".join
+)
 def test_without_arguments_help_is_printed(arguments: list[str]) -> None:
     """On stderr, with the exit code of wrong usage."""
     result = CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,22 +45,21 @@ class _Bootstrap:
         self.tree, self.access_log, self.upstream = tree, folder / "access.log", ""
 
 
-def config_dump(
+@contextmanager
+def configured(
     rendered: Rendered,
     folder: Path,
     *,
     endpoints: Mapping[str, Sequence[Object]] | None = None,
     more_clusters: Sequence[Object] = (),
-    query: str = "?include_eds",
     changed: Object | None = None,
-) -> Any:
-    """`/config_dump` of a proxy.
+) -> Iterator[Envoy]:
+    """A proxy that has its configuration.
 
     Args:
         folder: For its files; it must be empty.
         endpoints: The `lb_endpoints` of clusters, by name, in place of `ENDPOINTS`.
         more_clusters: That EnvoyFilters add.
-        query: Of the dump.
         changed: What is other in the bootstrap, at its top level.
     """
     rendered = replace(rendered, clusters=[*rendered.clusters, *more_clusters])
@@ -68,7 +68,13 @@ def config_dump(
     with Envoy(_Bootstrap(tree, folder), folder) as envoy:
         wanted = {each["name"] for each in rendered.clusters}
         envoy.wait_until(lambda: wanted <= _clusters(envoy) and _has_listeners(envoy), "it has its configuration")
-        return envoy.admin(f"/config_dump{query}").json()
+        yield envoy
+
+
+def config_dump(rendered: Rendered, folder: Path, *, query: str = "?include_eds", **how: Any) -> str:
+    """`/config_dump` of a proxy; *how*: see `configured`."""
+    with configured(rendered, folder, **how) as envoy:
+        return envoy.admin(f"/config_dump{query}").body.decode()
 
 
 def _clusters(envoy: Envoy) -> set[str]:

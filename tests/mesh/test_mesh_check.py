@@ -1,52 +1,22 @@
 """`rls mesh check` on dumps of a real Envoy: it says what each cell of the matrix does, and finds nothing where all is well."""
 
-import json
 from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from examples.tokens import Issuer
-from rls.mesh.checks import findings
-from rls.mesh.dump import read
 from rls.mesh.filters import limited
-from rls.mesh.findings import Severity
 from rls.sources.load import load as load_rules
-from tests.mesh.dumps import config_dump
-from tests.mesh.manifests import ISTIO, load
+from tests.mesh.checked import RULES, wrong
+from tests.mesh.manifests import load
 from tests.mesh.test_versions import BESIDES, LIMITING, UNTIL, release
-from tests.mesh.world import rendered
 
-RULES = ISTIO.parent / "config" / "descriptors.yaml"
 NEWEST = "1.31.0"
 VERSIONS = ["1.24.6", "1.26.8", "1.27.4", "1.28.0", NEWEST]
 CELLS = [
     *((who, (), version) for who, version in product(LIMITING, VERSIONS)),
     *((who, besides, NEWEST) for who, besides in product(LIMITING, BESIDES) if besides),
 ]
-
-
-@pytest.fixture
-def dump(tmp_path):
-    """What `read` makes of the dump of a proxy that gets these objects."""
-
-    def of(objects, proxy, *, services=None, config=None, **how):
-        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        more = {} if services is None else {"services": services}
-        given = rendered(objects, proxy, jwks=how.pop("jwks", Issuer().jwks()), config=config, **more)
-        return read(json.dumps(config_dump(given, folder, **how)), f"{proxy.kind.name.lower()}.json")
-
-    return of
-
-
-def found(*proxies, rules=None):
-    return findings([limited(each) for each in proxies], rules)
-
-
-def wrong(*proxies, rules=None):
-    """Codes of what is more than a note."""
-    return [each.code for each in found(*proxies, rules=rules) if each.severity is not Severity.NOTE]
 
 
 @pytest.mark.parametrize(("who", "besides", "version"), CELLS, ids=lambda value: " ".join(value) if value else "alone")

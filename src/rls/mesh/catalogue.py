@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import NamedTuple
 
 from rls.mesh.findings import Change, Severity
-from rls.mesh.model import Kind, Proxy
-
-
-class Target(Enum):
-    """What has to be changed."""
-
-    FILTER = auto()
-    OPTIONAL_JWT = auto()
-    TOKENS = auto()
-    CLUSTERS = auto()
-    SERVICE = auto()
-    PODS = auto()
-    HOPS = auto()
-    MESH = auto()
-    POLICY = auto()
-    LOG = auto()
-    RULES = auto()
-    VARIANT = auto()
-    NONE = auto()
+from rls.mesh.model import Proxy
+from rls.mesh.targets import Target, target
 
 
 class Entry(NamedTuple):
@@ -219,7 +201,11 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "no_keys": Entry(
         _E, "no token of this issuer is valid: its companies lose their limits, or get 401", Target.TOKENS,
-        "jwtRules[].jwksUri", "Make the URI reachable for istiod, then wait 20 minutes or restart istiod",
+        "jwtRules[].jwksUri", "Make the URI reachable for istiod, and look for `jwks` in its log; or put the keys into jwks",
+    ),
+    "public_secret": Entry(
+        _E, "anybody can sign a token for any company", Target.TOKENS, "jwtRules[].jwks",
+        "Upgrade istiod to 1.27.8, 1.28.5, 1.29.1 or newer, or put the keys into jwks instead of jwksUri",
     ),
     "keys_cluster": Entry(
         _E, "no token of this issuer is valid: its companies lose their limits, or get 401", Target.TOKENS,
@@ -291,34 +277,5 @@ CATALOGUE: dict[str, Entry] = {
 
 def change(entry: Entry, proxy: Proxy | None) -> Change:
     """What to change at *proxy*, of which version and kind it depends."""
-    kind, file, field = _target(entry.target, proxy)
+    kind, file, field = target(entry.target, proxy)
     return Change(kind, file, entry.field or field, entry.how)
-
-
-def _target(target: Target, proxy: Proxy | None) -> tuple[str, str, str]:
-    where = proxy.kind if proxy else Kind.SIDECAR
-    if where is Kind.ENVOY and target in {Target.FILTER, Target.OPTIONAL_JWT, Target.TOKENS, Target.CLUSTERS}:
-        return "the configuration of Envoy", "", ""
-    folder = {Kind.GATEWAY: "istio/at-gateway/", Kind.WAYPOINT: "istio/waypoint/"}.get(where, "istio/")
-    release = proxy.release if proxy else None
-    old = "-istio-1.27" if release is not None and release < (1, 28) else ""
-    filter_file = f"{folder}envoyfilter{old}.yaml"
-    optional = f"{folder}envoyfilter.yaml" if folder != "istio/" else "istio/envoyfilter-optional-jwt.yaml"
-    clusters = ("Sidecar", "istio/sidecar.yaml", "spec.egress[].hosts")
-    if where is not Kind.SIDECAR:
-        clusters = ("EnvoyFilter", filter_file, "annotation envoyfilter.istio.io/referenced-services")
-    return {
-        Target.FILTER: ("EnvoyFilter", filter_file, ""),
-        Target.OPTIONAL_JWT: ("EnvoyFilter", optional, ""),
-        Target.TOKENS: ("RequestAuthentication", f"{folder}requestauthentication.yaml", ""),
-        Target.CLUSTERS: clusters,
-        Target.SERVICE: ("Service", "k8s/base/service.yaml", ""),
-        Target.PODS: ("Deployment", "k8s/base/deployment.yaml", ""),
-        Target.HOPS: ("EnvoyFilter", "istio/behind-load-balancer/envoyfilter.yaml", ""),
-        Target.MESH: ("mesh configuration", "istio/values-istiod.yaml", ""),
-        Target.POLICY: ("AuthorizationPolicy", "istio/authorizationpolicy.yaml", ""),
-        Target.LOG: ("Telemetry", f"{folder if where is Kind.WAYPOINT else 'istio/'}telemetry.yaml", ""),
-        Target.RULES: ("rules", "", ""),
-        Target.VARIANT: ("kustomization", "your own, see docs/istio.md", ""),
-        Target.NONE: ("", "", ""),
-    }[target]

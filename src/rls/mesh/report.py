@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rls.mesh import describe
 from rls.mesh.filters import Limited
 from rls.mesh.findings import Finding, Severity
 from rls.mesh.trees import Tree
+from rls.printable import printable
 
 _PLACES = 4
 """Places of one finding that the text lists."""
@@ -52,11 +54,20 @@ def _counted(number: int, noun: str) -> str:
 
 
 def as_tree(proxies: Sequence[Limited], found: Sequence[Finding]) -> Tree:
-    """All of it, for programs."""
-    return {
+    """All of it, for programs; texts are made printable, as they are for people."""
+    shown: Tree = {
         "proxies": [describe.as_tree(each) for each in proxies],
         "findings": [_finding_tree(each) for each in found],
     }
+    return {name: _printable(value) for name, value in shown.items()}
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _printable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_printable(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _finding_tree(each: Finding) -> Tree:

@@ -14,11 +14,15 @@ from rls.mesh.model import Chain, Kind, Proxy
 from rls.mesh.trees import Tree, text, tree, trees, typed
 
 _FAILED = "Error-IstiodFailedToFetchJwksUri-"
-"""What istiod before 1.30 writes into the modulus of a key that stands for keys that it could not fetch."""
+"""What the oldest istiods write into the modulus of a key that stands for keys that they could not fetch."""
+_PUBLISHED = (
+    "vqS7RN4b34i3_5YyhygtBe33gI6GK_0ldW8WMZaunS28T-WAzJOAoZ7E9Y0mHS8vcDES0eZIUpp6Ft9sRPhOlzQfo_7l-3DnaD9LxJVKdXjE1jug"
+)
+"""How the modulus begins of the key that istiods before 1.27.8, 1.28.5 and 1.29.1 use for that; its private half is in their source."""
 _DISCARDED = (
     "0xObjM0UvS_oaazjpEYlAbwctEJ4L8pH3OuTb7qth7gUwqet-EzQB4dgFdvSdMgrLnSncQGRjpEYz3F3viIbH-3EN3TxSlPNviHxeOdyiBVf"
 )
-"""How the modulus of the key begins that newer istiods use for that: the public half of a key that nobody has."""
+"""That of newer istiods; nobody has its private half."""
 
 
 def of_proxy(limited: Limited) -> Iterator[Found]:
@@ -46,8 +50,13 @@ def _of_keys(config: Tree, chain: Chain, proxy: Proxy) -> Iterator[Found]:
             if text(uri, "cluster") not in proxy.clusters:
                 message = f"{who} fetches keys by a cluster that does not exist, {text(uri, 'cluster')}"
                 yield Found("keys_cluster", message, place(chain))
-        elif why := _without_keys(text(provider, "local_jwks", "inline_string")):
-            yield Found("no_keys", f"{who} has no usable key: {why}", place(chain))
+        else:
+            jwks = text(provider, "local_jwks", "inline_string")
+            if why := _without_keys(jwks):
+                yield Found("no_keys", f"{who} has no usable key: {why}", place(chain))
+            if _PUBLISHED in jwks:
+                message = f"{who} has a key whose private half is in the source of Istio"
+                yield Found("public_secret", message, place(chain))
 
 
 def _without_keys(jwks: str) -> str:
@@ -65,8 +74,8 @@ def _without_keys(jwks: str) -> str:
 
 
 def _failed(modulus: str) -> str:
-    if modulus.startswith(_DISCARDED):
-        return "istiod could not fetch the keys, and put one in their place that nobody has"
+    if modulus.startswith((_PUBLISHED, _DISCARDED)):
+        return "istiod could not fetch the keys, and put a placeholder in their place"
     try:
         plain = base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4)).decode("ascii")
     except ValueError:
