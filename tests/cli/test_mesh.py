@@ -51,13 +51,13 @@ sidecar users/users-5d8f, Istio 1.31.0, from users.json
   asks outbound|8081||rls.rate-limit.svc.cluster.local (2 endpoints); a request waits at most 20 ms, and passes without an answer
 """
 BAD = """
-error no_cluster: sidecar users/users-5d8f: the proxy has no cluster outbound|8081||rls.ratelimit.svc.cluster.local; there is \
+error other_cluster: sidecar users/users-5d8f: the proxy has no cluster outbound|8081||rls.ratelimit.svc.cluster.local, but it has \
 outbound|8081||rls.rate-limit.svc.cluster.local
   where    listener virtualInbound, chain 0.0.0.0_9000, port 9000
            listener virtualInbound, chain virtualInbound-catchall-http
   traffic  every request passes unlimited
-  change   Sidecar, istio/sidecar.yaml, spec.egress[].hosts
-  do       Name the host of rls there, or correct cluster_name
+  change   EnvoyFilter, istio/envoyfilter.yaml, envoy_grpc.cluster_name
+  do       Write the name as the proxy has it
 """
 
 
@@ -87,9 +87,9 @@ def test_programs_get_the_same_in_json(dumps):
     (finding,) = seen["findings"]
     (proxy,) = seen["proxies"]
     assert (result.exit_code, result.stderr) == (1, "")
-    assert (finding["severity"], finding["code"], finding["proxy"]) == ("error", "no_cluster", proxy["proxy"])
+    assert (finding["severity"], finding["code"], finding["proxy"]) == ("error", "other_cluster", proxy["proxy"])
     assert [place["port"] for place in finding["places"]] == [9000, 0]
-    assert finding["change"]["file"] == "istio/sidecar.yaml"
+    assert finding["change"]["file"] == "istio/envoyfilter.yaml"
     assert {count["descriptor"]: count["times"] for count in proxy["chains"][0]["counts"]} == {
         "[company_id]": 1,
         "[remote_address]": 1,
@@ -223,7 +223,7 @@ def test_pods_of_a_namespace_are_asked(cluster, dumps):
     assert result.exit_code == 1, result.output
     titles = [line for line in result.stdout.splitlines() if ", from " in line]
     assert [title.partition(", from ")[2] for title in titles] == ["pod users/users-1", "pod users/users-2"]
-    assert "error no_cluster" in result.stdout
+    assert "error other_cluster" in result.stdout
 
 
 def test_a_proxy_without_pilot_agent_is_asked_at_its_admin_port(cluster):

@@ -6,6 +6,7 @@ matches and the resource names of the mesh.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ _INTERNAL_LISTENERS: Object = {
         "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
     },
 }
+
+
+_authority = functools.cache(Authority)
 
 
 class _Bootstrap:
@@ -110,7 +114,7 @@ def _bootstrap(rendered: Rendered, folder: Path, endpoints: Mapping[str, Sequenc
             listener["bind_to_port"] = False
         _routes_by_rds(listener, folder, rendered)
     names = set(re.findall(r'"(kubernetes://[^"]*)"', json.dumps(listeners)))
-    own = secrets(Authority(), rendered.proxy.spiffe)
+    own = secrets(_authority(), rendered.proxy.spiffe)
     proxy = rendered.proxy
     kind, pod = _KINDS[proxy.kind], f"{proxy.service_account}-5d8f"
     return {

@@ -19,7 +19,11 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("who", "besides", "version"), CELLS, ids=lambda value: " ".join(value) if value else "alone")
+@pytest.mark.parametrize(
+    ("who", "besides", "version"),
+    CELLS,
+    ids=lambda value: value if isinstance(value, str) else " ".join(value) or "alone",
+)
 def test_a_sound_cell_has_no_false_alarm_and_another_is_refused(who, besides, version, dump):
     components, proxy = LIMITING[who]
     seen = dump(load(*components, *besides), replace(proxy, version=version))

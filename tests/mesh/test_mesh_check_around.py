@@ -211,7 +211,7 @@ descriptors:
         ),
         (
             "domain: mesh\ndescriptors: [{key: remote_addr, rate_limit: {unit: day, requests_per_unit: 1}}]",
-            {"no_rule_for_descriptor", "unreachable_rule"},
+            {"no_rule", "unreachable_rule"},
         ),
         (
             NO_REPLACES,

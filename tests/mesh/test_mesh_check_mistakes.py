@@ -11,7 +11,7 @@ from tests.mesh.test_mistakes import MISTAKES, config, patch
 from tests.mesh.world import GATEWAY, HBONE_SIDECAR, USERS_SIDECAR, WAYPOINT
 
 CODES = {
-    "another_cluster": "no_cluster",
+    "another_cluster": "other_cluster",
     "no_sub_filter": "before_tokens",
     "insert_first": "before_tokens",
     "add": "rejected",
@@ -57,6 +57,10 @@ def extension(objects):
 
 def no_policy_for_tokens(objects):
     objects.remove(find(objects, "AuthorizationPolicy", "writing-needs-a-token"))
+
+
+def no_policy_for_callers(objects):
+    objects.remove(find(objects, "AuthorizationPolicy", "from-gateway"))
 
 
 def merged_into_the_manager(**fields):
@@ -108,6 +112,7 @@ MORE = [
     ("hits", of_limits(hits_addend={"format": "%REQ(x-cost)%"}), "hits_format"),
     ("unverified", extension, "unverified_claim"),
     ("no policy", no_policy_for_tokens, "invalid_tokens_pass"),
+    ("no policy for callers", no_policy_for_callers, "anybody_may_call"),
     ("use_remote_address", merged_into_the_manager(use_remote_address=True), "gateway_is_client"),
     ("empty per route", per_route(), "empty_override"),
     ("disabled", off_at_hosts, "filter_off"),

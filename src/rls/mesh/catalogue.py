@@ -56,11 +56,8 @@ CATALOGUE: dict[str, Entry] = {
         _E, "no request has a company: all are counted by address only", Target.FILTER, "match…subFilter, operation",
         "INSERT_BEFORE with subFilter envoy.filters.http.router",
     ),
-    "after_router": Entry(
-        _E, UNLIMITED, Target.FILTER, "operation", "INSERT_BEFORE with subFilter envoy.filters.http.router",
-    ),
     "two_filters": Entry(
-        _N, "rls is asked twice for each request, for different descriptors", Target.FILTER, _HTTP_FILTER,
+        _N, "Envoy asks rls more than once for each request, about different descriptors", Target.FILTER, _HTTP_FILTER,
         "Join the filters if they belong together: it halves the latency",
     ),
     "counted_at_two_proxies": Entry(
@@ -79,7 +76,7 @@ CATALOGUE: dict[str, Entry] = {
         "If it serves HTTP: name the port of the Service http-…, or set its appProtocol",
     ),
     "no_routes": Entry(
-        _W, "what is limited here cannot be told", Target.NONE, "", "Take the whole dump, without mask",
+        _W, "nothing says what is limited here", Target.NONE, "", "Take the whole dump, without mask",
     ),
     # What is sent.
     "no_descriptor": Entry(
@@ -152,8 +149,9 @@ CATALOGUE: dict[str, Entry] = {
         "rate_limits[].apply_on_stream_done", "Add a limit without it; hits_addend.number 0 looks without counting",
     ),
     # Who is asked.
-    "no_cluster": Entry(
-        _E, UNLIMITED, Target.CLUSTERS, "", "Name the host of rls there, or correct cluster_name",
+    "no_cluster": Entry(_E, UNLIMITED, Target.CLUSTERS, "", "Name the host of rls there"),
+    "other_cluster": Entry(
+        _E, UNLIMITED, Target.FILTER, "envoy_grpc.cluster_name", "Write the name as the proxy has it",
     ),
     "no_endpoints": Entry(
         _E, "there is nobody to ask: every request passes unlimited", Target.PODS, "spec.replicas, readiness",
@@ -188,10 +186,10 @@ CATALOGUE: dict[str, Entry] = {
         _W, "a request waits that long when rls hangs", Target.FILTER, "typed_config.timeout", "Use 0.02s to 0.1s",
     ),
     "no_endpoints_in_dump": Entry(
-        _N, "whether pods of rls can be reached cannot be told", Target.NONE, "", "Take the dump with ?include_eds",
+        _N, "nothing says whether rls has pods that are ready", Target.NONE, "", "Take the dump with ?include_eds",
     ),
     "unknown_service": Entry(
-        _N, "whether rls can be reached cannot be told", Target.FILTER, "rate_limit_service.grpc_service",
+        _N, "nothing says whether rls can be reached", Target.FILTER, "rate_limit_service.grpc_service",
         "Use envoy_grpc with istiod's cluster",
     ),
     # Tokens.
@@ -243,6 +241,14 @@ CATALOGUE: dict[str, Entry] = {
         _E, "clients choose their address by X-Forwarded-For, and with it their counter", Target.HOPS,
         "xff_num_trusted_hops", "Set the gateway's number, which is that of proxies before it",
     ),
+    "gateway_trusts_clients": Entry(
+        _E, "clients choose their address by X-Forwarded-For, and with it their counter", Target.FILTER,
+        "use_remote_address", "Remove the patch that unsets it",
+    ),
+    "anybody_may_call": Entry(
+        _W, "a pod that calls the service directly chooses its address by X-Forwarded-For", Target.POLICY, "from-gateway",
+        "Apply the AuthorizationPolicy, so that only the gateway may call",
+    ),
     # What can be seen.
     "hidden_statistics": Entry(
         _W, "nothing shows how many requests pass unlimited", Target.MESH,
@@ -258,9 +264,12 @@ CATALOGUE: dict[str, Entry] = {
         _E, "rls has no rule for it: every request passes unlimited", Target.RULES, "domain",
         "Write the filter's domain and that of the rules alike",
     ),
+    "no_rule": Entry(
+        _E, "rls has no rule for what it gets: every request passes unlimited", Target.RULES, "descriptors",
+        "Write keys of rules and actions alike",
+    ),
     "no_rule_for_descriptor": Entry(
-        _E, "rls has no rule for this descriptor, and it limits nothing", Target.RULES, "descriptors",
-        "Add a rule for it, or correct the keys",
+        _W, "this descriptor limits nothing", Target.RULES, "descriptors", "Add a rule for it, or correct its keys",
     ),
     "unreachable_rule": Entry(
         _W, "this rule limits nothing", Target.RULES, "descriptors", "Add an action that makes its entries, or remove it",

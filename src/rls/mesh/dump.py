@@ -131,7 +131,7 @@ def _chain(
     socket = typed(tree(chain, "transport_socket").get("typed_config"))[1]
     return Chain(
         name,
-        text(chain, "name") or name,
+        text(chain, "name") or _by_hosts(chain) or name,
         _role(listener, kind),
         _port(listener, chain, kind),
         bool(socket) or text(chain, "filter_chain_match", "transport_protocol") == "tls",
@@ -141,6 +141,12 @@ def _chain(
         inline or routes.get(text(manager, "rds", "route_config_name"), {}),
         tuple(rbac),
     )
+
+
+def _by_hosts(chain: Tree) -> str:
+    """What tells chains of a gateway's port from each other, which have no names."""
+    names = tree(chain, "filter_chain_match").get("server_names")
+    return f"for {', '.join(map(str, names))}" if isinstance(names, list) and names else ""
 
 
 def _http_filter(each: Tree, extensions: Mapping[str, Tree]) -> HttpFilter:

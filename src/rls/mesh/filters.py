@@ -12,7 +12,7 @@ from rls.mesh.actions import ADDRESSES, Limit, limits
 from rls.mesh.model import Chain, HttpFilter, Proxy, Role
 from rls.mesh.trees import Tree, number, seconds, text, tree, trees, typed
 
-RATE_LIMIT, JWT, ROUTER, RBAC = "RateLimit", "JwtAuthentication", "Router", "RBAC"
+RATE_LIMIT, JWT, RBAC = "RateLimit", "JwtAuthentication", "RBAC"
 """Messages of the HTTP filters that matter."""
 DEFAULT_TIMEOUT = 0.02
 
@@ -199,9 +199,8 @@ class LimitedChain:
     filters: tuple[RateLimitFilter, ...]
 
     def asking(self) -> list[RateLimitFilter]:
-        """Those that ask about a request: switched on, with something to send, before the router."""
-        routers = [place for place, _ in self.chain.of(ROUTER)] or [len(self.chain.filters)]
-        return [each for each in self.filters if each.enabled > 0 and each.sent() and each.place < routers[0]]
+        """Those that ask about a request: switched on, with something to send."""
+        return [each for each in self.filters if each.enabled > 0 and each.sent()]
 
     def counted(self) -> list[Counted]:
         """How often requests are counted, route by route."""

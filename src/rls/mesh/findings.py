@@ -84,9 +84,13 @@ def merged(found: Iterable[Finding]) -> list[Finding]:
 
 
 class Found(NamedTuple):
-    """What a check yields: the code of the catalogue, and what is particular to this case."""
+    """What a check yields: the code of the catalogue, and what is particular to this case.
+
+    *proxy* is the one that it is about, where a check looks at several. *traffic* replaces that of the catalogue.
+    """
 
     code: str
     message: str
     place: Place | None = None
     proxy: Proxy | None = None
+    traffic: str = ""

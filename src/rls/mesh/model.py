@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -42,7 +42,7 @@ class Chain:
 
     Attributes:
         listener: Its listener's name.
-        name: Its own name, or the listener's.
+        name: Its own name, else the hosts that it is for, else the listener's name.
         port: The port that it is for; 0 for all others.
         tls: Whether it takes TLS.
         only_tls: Whether it asks clients for a certificate.
@@ -211,8 +211,3 @@ def _redirects(host: Tree) -> bool:
 def trusted_hops(chain: Chain) -> int:
     """`xff_num_trusted_hops`: entries of X-Forwarded-For from the right that are proxies."""
     return number(chain.manager, "xff_num_trusted_hops")
-
-
-def ports(chains: Sequence[Chain]) -> set[int]:
-    """Of *chains*."""
-    return {chain.port for chain in chains}

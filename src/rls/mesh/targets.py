@@ -25,11 +25,14 @@ class Target(Enum):
     NONE = auto()
 
 
+_OF_RLS = {Target.PODS, Target.RULES, Target.VARIANT, Target.NONE}
+
+
 def target(wanted: Target, proxy: Proxy | None) -> tuple[str, str, str]:
     """Kind of object, file, and field; empty where there is none, or where it depends on the finding."""
     where = proxy.kind if proxy else Kind.SIDECAR
-    if where is Kind.ENVOY and wanted in {Target.FILTER, Target.OPTIONAL_JWT, Target.TOKENS, Target.CLUSTERS}:
-        return "the configuration of Envoy", "", ""
+    if where is Kind.ENVOY and wanted not in _OF_RLS:
+        return "Envoy's configuration", "", ""
     folder = {Kind.GATEWAY: "istio/at-gateway/", Kind.WAYPOINT: "istio/waypoint/"}.get(where, "istio/")
     release = proxy.release if proxy else None
     old = "-istio-1.27" if release is not None and release < (1, 28) else ""

@@ -35,7 +35,7 @@ def _finding(found: Found, proxy: Proxy | None) -> Finding:
         entry.severity,
         found.code,
         found.message,
-        entry.traffic,
+        found.traffic or entry.traffic,
         change(entry, proxy),
         proxy.title if proxy else "",
         (found.place,) if found.place else (),

@@ -5,19 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rls.mesh.checks.presence import is_on_the_way
-from rls.mesh.filters import Limited
+from rls.mesh.filters import RBAC, Limited
 from rls.mesh.findings import Found, place
-from rls.mesh.model import Kind, trusted_hops
+from rls.mesh.model import Chain, Kind, trusted_hops
+from rls.mesh.trees import text as text_of
 
 
 def of_proxy(limited: Limited) -> Iterator[Found]:
-    """At one proxy, behind others."""
-    if limited.proxy.kind not in {Kind.SIDECAR, Kind.WAYPOINT}:
-        return
+    """At one proxy that limits by address."""
+    kind = limited.proxy.kind
     for each in limited.requests:
-        if each.by_address() and each.chain.manager.get("use_remote_address"):
+        if not each.by_address() or kind is Kind.ENVOY:
+            continue
+        by_connection = bool(each.chain.manager.get("use_remote_address"))
+        if kind is Kind.GATEWAY:
+            if not by_connection:
+                text = "use_remote_address is not set, so that the client's address is what X-Forwarded-For says"
+                yield Found("gateway_trusts_clients", text, place(each.chain))
+        elif by_connection:
             text = "use_remote_address is set, so that the client's address is that of the connection"
             yield Found("gateway_is_client", text, place(each.chain))
+        elif not _allows_some(each.chain):
+            yield Found("anybody_may_call", "no policy says who may call", place(each.chain))
+
+
+def _allows_some(chain: Chain) -> bool:
+    """Whether a policy allows some callers, so that others are refused."""
+    configs = [*(filter_.config for _, filter_ in chain.of(RBAC)), *chain.rbac]
+    # ALLOW is what proto3 leaves out.
+    return any("rules" in config and text_of(config, "rules", "action") in {"", "ALLOW"} for config in configs)
 
 
 def between(proxies: Sequence[Limited]) -> Iterator[Found]:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from rls.mesh.actions import ADDRESSES, JWT_AUTHN, Action, Limit
 from rls.mesh.filters import JWT, Limited, LimitedChain, RateLimitFilter, RouteLimits
 from rls.mesh.findings import Found, place
+from rls.mesh.model import Kind
 from rls.mesh.trees import text, tree
-
-_SINCE_IN_FILTER = (1, 28)
 
 
 def of_proxy(limited: Limited) -> Iterator[Found]:
@@ -48,11 +47,9 @@ def _nothing_sent(one: RateLimitFilter, limited: Limited) -> Iterator[tuple[str,
     if all(route.disabled for route in one.routes):
         yield "filter_off", "the filter is disabled at every route", ""
         return
-    release = limited.proxy.release
-    if release and release < _SINCE_IN_FILTER:
-        why = f"Istio {limited.proxy.version} drops rate_limits of the filter, and no virtual host has any"
-    else:
-        why = "it has no rate_limits, nor have its virtual hosts and routes"
+    why = "it has no rate_limits, nor have its virtual hosts and routes"
+    if limited.proxy.kind is not Kind.ENVOY:
+        why += "; an istiod before 1.28 drops those of the filter"
     yield "no_descriptor", f"the filter makes no descriptor: {why}", ""
     yield from _overrides(one)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rls.mesh.filters import JWT, ROUTER, Limited, LimitedChain
+from rls.mesh.filters import JWT, Limited, LimitedChain
 from rls.mesh.findings import Found, Place, place
 from rls.mesh.model import Kind, Role
 
@@ -40,12 +40,9 @@ def _of_chain(each: LimitedChain, limited: Limited) -> Iterator[Found]:
         return
     if not chain.hosts():
         yield Found("no_routes", "the dump does not have the routes of this chain", place(chain))
-    routers = [where for where, _ in chain.of(ROUTER)] or [len(chain.filters)]
     tokens = [where for where, _ in chain.of(JWT)]
     for one in each.filters:
-        if one.place > routers[0]:
-            yield Found("after_router", "the rate limit filter stands after the router", place(chain))
-        elif tokens and one.place < tokens[-1] and each.reading_tokens():
+        if tokens and one.place < tokens[-1] and each.reading_tokens():
             text = "the rate limit filter stands before jwt_authn, and reads what that has not yet written"
             yield Found("before_tokens", text, place(chain))
     yield from _how_often(each)

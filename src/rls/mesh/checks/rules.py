@@ -40,19 +40,18 @@ def _of_route(route: RouteLimits, domain: Domain, reached: set[Rule]) -> Iterato
             its |= rules_for(domain, shape)
         found.append((limit, its))
         reached |= its
-        if not its and "limit" not in limit.config:
-            keys = ", ".join(sorted({key for key, _ in _first_keys(domain)})) or "nothing"
-            yield (
-                "no_rule_for_descriptor",
-                f"no rule of the domain {domain.name} is for the descriptor {limit.title}; its rules begin with {keys}",
-            )
+    # A limit that overrides the rules needs none.
+    without = [limit.title for limit, its in found if not its and "limit" not in limit.config]
+    if without:
+        code = "no_rule" if len(without) == len(found) else "no_rule_for_descriptor"
+        text = f"no rule of the domain {domain.name} is for {', '.join(without)}; its rules begin with {_keys(domain)}"
+        yield code, text
     yield from _without_replaces(found)
 
 
-def _first_keys(domain: Domain) -> Iterator[tuple[str, str]]:
-    root = domain.root
-    yield from root.exact
-    yield from ((key, "") for key in root.defaults)
+def _keys(domain: Domain) -> str:
+    """Those of the first level."""
+    return ", ".join(sorted({key for key, _ in domain.root.exact} | set(domain.root.defaults))) or "nothing"
 
 
 def _without_replaces(found: Sequence[tuple[Limit, set[Rule]]]) -> Iterator[tuple[str, str]]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
+from rls.mesh.catalogue import CATALOGUE
 from rls.mesh.filters import Limited, RateLimitFilter
-from rls.mesh.findings import Found, place
+from rls.mesh.findings import Found, Severity, place
 from rls.mesh.model import Cluster, Kind, Proxy, Role
 from rls.mesh.trees import tree
 
 SHORTEST, LONGEST = 0.01, 1.0
-"""Seconds: `rls` waits so long for Redis by default, and no request should wait longer."""
+"""Seconds: `rls` waits that long for Redis by default, and no request should wait longer."""
+_ALIKE = 0.9
+"""How alike two names of clusters are, where one of them is misspelt."""
+_DENIED = "each call to rls fails: every request gets 500 (failure_mode_deny)"
 
 
 def findings(limited: Limited, all_of_them: Sequence[Limited]) -> Iterator[Found]:
@@ -21,10 +25,11 @@ def findings(limited: Limited, all_of_them: Sequence[Limited]) -> Iterator[Found
         if not 0 < one.timeout <= LONGEST:
             long = f"{one.timeout:g} s" if one.timeout else "without end"
             yield Found("timeout_long", f"a request may wait {long} for rls", where)
-        elif one.timeout < SHORTEST:
+        elif one.timeout <= SHORTEST:
             yield Found("timeout_short", f"a request waits {one.timeout * 1000:g} ms for rls", where)
         for code, message in _of_cluster(one, limited.proxy, all_of_them):
-            yield Found(code, message, where)
+            fails = CATALOGUE[code].severity is Severity.ERROR and one.denies
+            yield Found(code, message, where, traffic=_DENIED if fails else "")
 
 
 def _of_cluster(one: RateLimitFilter, proxy: Proxy, all_of_them: Sequence[Limited]) -> Iterator[tuple[str, str]]:
@@ -36,9 +41,10 @@ def _of_cluster(one: RateLimitFilter, proxy: Proxy, all_of_them: Sequence[Limite
         return
     cluster = proxy.clusters.get(name)
     if cluster is None:
-        close = get_close_matches(name, proxy.clusters, 1, 0.6)
-        hint = f"; there is {close[0]}" if close else ""
-        yield "no_cluster", f"the proxy has no cluster {name}{hint}"
+        if close := get_close_matches(name, proxy.clusters, 1, _ALIKE):
+            yield "other_cluster", f"the proxy has no cluster {name}, but it has {close[0]}"
+        else:
+            yield "no_cluster", f"the proxy has no cluster {name}"
         return
     if not cluster.http2:
         yield "not_http2", f"the cluster {name} speaks HTTP/1.1, and gRPC needs HTTP/2"
