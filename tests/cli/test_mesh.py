@@ -218,9 +218,10 @@ def test_pods_of_a_namespace_are_asked(cluster, dumps):
         pod("plain", containers=["plain"]),
     )
 
-    result = cluster.check("users")
+    result = cluster.check("empty", "users")
 
     assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("rls: the namespace empty has no running pod with a container istio-proxy\n")
     titles = [line for line in result.stdout.splitlines() if ", from " in line]
     assert [title.partition(", from ")[2] for title in titles] == ["pod users/users-1", "pod users/users-2"]
     assert "error other_cluster" in result.stdout
@@ -248,7 +249,10 @@ def test_each_failure_of_kubectl_is_told(cluster):
         f'rls: {cluster.program} exec --namespace: exec failed: "pilot-agent": executable file not found in $PATH; '
         f"and by its admin port: {cluster.program} port-forward: error: unable to forward port because pod is not running\n"
     )
-    assert nobody.stderr.startswith("rls: the namespace empty has no running pod with a container istio-proxy")
+    assert nobody.stderr == (
+        "rls: the namespace empty has no running pod with a container istio-proxy\n"
+        "rls: nothing to check: no proxy was found\n"
+    )
     assert absent.stderr == (
         "rls: no-such-kubectl is not installed: take dumps yourself with `istioctl proxy-config all POD -o json`\n"
     )

@@ -86,7 +86,10 @@ def _proxies(dumps: Sequence[Path], namespaces: Sequence[str]) -> list[Proxy]:
     from rls.mesh.dump import read  # noqa: PLC0415
 
     try:
-        return [read(data, source) for data, source in _read(dumps, namespaces)]
+        proxies = [read(data, source) for data, source in _read(dumps, namespaces)]
+        if proxies:
+            return proxies
+        say("rls: nothing to check: no proxy was found", err=True)
     except RlsError as error:
         say(f"rls: {error}", err=True)
     except OSError as error:
@@ -104,7 +107,10 @@ def _read(dumps: Sequence[Path], namespaces: Sequence[str]) -> Iterator[tuple[by
         else:
             yield path.read_bytes(), str(path)
     for namespace in namespaces:
-        for pod in kubectl.pods(namespace):
+        pods = kubectl.pods(namespace)
+        if not pods:
+            say(f"rls: the namespace {namespace} has no running pod with a container {kubectl.CONTAINER}", err=True)
+        for pod in pods:
             yield kubectl.dump(namespace, pod), f"pod {namespace}/{pod}"
 
 

@@ -69,7 +69,7 @@ CATALOGUE: dict[str, Entry] = {
         "Correct what the message names, then take a new dump",
     ),
     "unlimited_pods": Entry(
-        _N, "requests to these pods are not limited", Target.NONE, "", "Nothing, if that is meant",
+        _N, "requests to these pods are not limited", Target.NONE, "", "Nothing, if that is intended",
     ),
     "tcp_port": Entry(
         _N, "connections to this port pass: there are no requests to limit", Target.NONE, "",
@@ -93,7 +93,7 @@ CATALOGUE: dict[str, Entry] = {
         "Give both the same stage",
     ),
     "empty_override": Entry(
-        _W, "it changes nothing: limits that were meant to be in it do not exist", Target.FILTER,
+        _W, "it changes nothing: the limits that were to be in it do not exist", Target.FILTER,
         "typed_per_filter_config",
         "istiod drops fields that its Envoy API does not know: use virtual hosts with an old istiod",
     ),
@@ -102,7 +102,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "filter_off_at_route": Entry(
         _W, "requests of this route pass unlimited", Target.FILTER, "typed_per_filter_config",
-        "Remove `disabled`, unless it is meant",
+        "Remove `disabled`, unless it is intended",
     ),
     "part_of_requests": Entry(
         _W, "only a part of the requests is counted or limited", Target.FILTER,
@@ -116,8 +116,8 @@ CATALOGUE: dict[str, Entry] = {
         _W, "other requests pass unlimited", Target.FILTER, "typed_config.request_type", "Remove it, or set both",
     ),
     "disable_key": Entry(
-        _N, "whoever can set Envoy's runtime can turn this limit off", Target.FILTER, "rate_limits[].disable_key",
-        "Remove it, unless it is meant",
+        _N, "a change of Envoy's runtime can turn this limit off", Target.FILTER, "rate_limits[].disable_key",
+        "Remove it, unless it is intended",
     ),
     "not_always_a_descriptor": Entry(
         _E, "a request without these values, such as one without a token, passes unlimited", Target.FILTER,

@@ -30,22 +30,16 @@ def program() -> str:
 
 
 def pods(namespace: str) -> list[str]:
-    """Names of the running pods of *namespace* that have a proxy.
+    """Names of the running pods of *namespace* that have a proxy, which may be no pod at all.
 
     Raises:
-        CannotAsk: kubectl cannot say, or there is none.
+        CannotAsk: kubectl fails.
     """
     try:
         listed = json.loads(_output("get", "pods", "--namespace", namespace, "--output", "json"))
     except ValueError as error:
         raise CannotAsk(f"{program()} get pods: its answer is not JSON: {error}") from None
-    found = [text(each, "metadata", "name") for each in trees(listed, "items") if _has_proxy(each)]
-    if not found:
-        raise CannotAsk(
-            f"the namespace {namespace} has no running pod with a container {CONTAINER}: is it in the mesh? In ambient "
-            "mode, name the namespace of the waypoint or the gateway"
-        )
-    return found
+    return [text(each, "metadata", "name") for each in trees(listed, "items") if _has_proxy(each)]
 
 
 def _has_proxy(pod: Tree) -> bool:

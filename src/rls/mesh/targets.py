@@ -29,7 +29,7 @@ _OF_RLS = {Target.PODS, Target.RULES, Target.VARIANT, Target.NONE}
 
 
 def target(wanted: Target, proxy: Proxy | None) -> tuple[str, str, str]:
-    """Kind of object, file, and field; empty where there is none, or where it depends on the finding."""
+    """Kind of object, file, and field; each may be empty, and the field is where it depends on the finding."""
     where = proxy.kind if proxy else Kind.SIDECAR
     if where is Kind.ENVOY and wanted not in _OF_RLS:
         return "Envoy's configuration", "", ""

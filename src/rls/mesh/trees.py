@@ -9,7 +9,7 @@ Tree: TypeAlias = "dict[str, Any]"
 
 
 def tree(value: Any, *way: str) -> Tree:
-    """The object at *way* below *value*; empty where there is none."""
+    """The object at *way* below *value*, or an empty one."""
     for name in way:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
@@ -30,7 +30,7 @@ def text(value: Any, *way: str) -> str:
 
 
 def number(value: Any, *way: str) -> int:
-    """The whole number at *way* below *value*; 0 where there is none, as proto3 leaves it out."""
+    """The whole number at *way* below *value*, or 0, which proto3 leaves out."""
     found = text(value, *way)
     return int(found) if re.fullmatch(r"-?[0-9]+", found) else 0
 

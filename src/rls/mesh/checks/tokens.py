@@ -108,7 +108,7 @@ def _of_requirements(config: Tree, name: str, chain: Chain, proxy: Proxy) -> Ite
 
 
 def _requirements(host: Tree, routes: Tree, name: str) -> set[str]:
-    """The `requirement_name` of each route of *host*; "" where there is none."""
+    """The `requirement_name` of each route of *host*; "" without one."""
     found: set[str] = set()
     for route in trees(host, "routes"):
         if "redirect" in route:
