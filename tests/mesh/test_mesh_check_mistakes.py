@@ -59,6 +59,11 @@ def no_policy_for_tokens(objects):
     objects.remove(find(objects, "AuthorizationPolicy", "writing-needs-a-token"))
 
 
+def scope(objects):
+    """A claim that Istio has Envoy split into a list."""
+    config(objects)["rate_limits"][0]["actions"][0]["metadata"]["metadata_key"]["path"][1]["key"] = "scope"
+
+
 def no_policy_for_callers(objects):
     objects.remove(find(objects, "AuthorizationPolicy", "from-gateway"))
 
@@ -110,6 +115,7 @@ MORE = [
     ("without an end", of_filter(timeout="0s"), "timeout_long"),
     ("late", of_limits(apply_on_stream_done=True), "counted_late"),
     ("hits", of_limits(hits_addend={"format": "%REQ(x-cost)%"}), "hits_format"),
+    ("scope", scope, "claim_is_list"),
     ("unverified", extension, "unverified_claim"),
     ("no policy", no_policy_for_tokens, "invalid_tokens_pass"),
     ("no policy for callers", no_policy_for_callers, "anybody_may_call"),

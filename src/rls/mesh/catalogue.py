@@ -132,6 +132,10 @@ CATALOGUE: dict[str, Entry] = {
         _E, "no request has a company: all are counted by address only", Target.FILTER, "actions[].metadata",
         "Use key envoy.filters.http.jwt_authn, and a path of `payload` and the claim",
     ),
+    "claim_is_list": Entry(
+        _E, "no request has this entry: Envoy reads claims only if they are strings", Target.FILTER,
+        "actions[].metadata.metadata_key", "Use another claim than scope and permission",
+    ),
     "claim_source": Entry(
         _E, "no request has a company: all are counted by address only", Target.FILTER, "actions[].metadata.source",
         "DYNAMIC: tokens are in the dynamic metadata",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain as joined
 from typing import Any, NamedTuple
 
-from rls.mesh.actions import ADDRESSES, Limit, limits
+from rls.mesh.limits import ADDRESSES, Limit, limits
 from rls.mesh.model import Chain, HttpFilter, Proxy, Role
 from rls.mesh.trees import Tree, number, seconds, text, tree, trees, typed
 

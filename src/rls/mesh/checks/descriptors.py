@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rls.mesh.actions import ADDRESSES, JWT_AUTHN, Action, Limit
+from rls.core.actions import JWT_METADATA
 from rls.mesh.filters import JWT, Limited, LimitedChain, RateLimitFilter, RouteLimits
 from rls.mesh.findings import Found, place
+from rls.mesh.limits import ADDRESSES, Action, Limit
 from rls.mesh.model import Kind
-from rls.mesh.trees import text, tree
+from rls.mesh.trees import Tree, text, tree
 
 
 def of_proxy(limited: Limited) -> Iterator[Found]:
@@ -127,21 +128,35 @@ def _of_action(action: Action, each: LimitedChain) -> Iterator[tuple[str, str]]:
         return
     source = text(action.config, "source") or "DYNAMIC"
     space, *way = action.claim
-    looks_for_tokens = space in {JWT_AUTHN, "istio_authn"} or "payload" in way
+    looks_for_tokens = space in {JWT_METADATA, "istio_authn"} or "payload" in way
     if looks_for_tokens and source != "DYNAMIC":
         yield "claim_source", f"the entry {action.key} is looked for in {source}"
     elif looks_for_tokens:
         wanted = _payloads(each)
-        if wanted and (space != JWT_AUTHN or (way[:1] or [""])[0] not in wanted):
+        if wanted and (space != JWT_METADATA or (way[:1] or [""])[0] not in wanted):
             here = " > ".join(action.claim)
-            there = " or ".join(f"{JWT_AUTHN} > {name}" for name in sorted(wanted))
+            there = " or ".join(f"{JWT_METADATA} > {name}" for name in sorted(wanted))
             yield "claim_not_there", f"the entry {action.key} is looked for in {here}, and tokens are in {there}"
+        elif any(way[1:] == [claim] for claim in _lists(each)):
+            yield (
+                "claim_is_list",
+                f"the entry {action.key} is of the claim {way[1]}, which jwt_authn splits into a list",
+            )
+
+
+def _providers(each: LimitedChain) -> list[Tree]:
+    return [tree(one) for _, filter_ in each.chain.of(JWT) for one in tree(filter_.config, "providers").values()]
 
 
 def _payloads(each: LimitedChain) -> set[str]:
     """Where the providers of the chain write a token's claims."""
-    found = set()
-    for _, filter_ in each.chain.of(JWT):
-        for provider in tree(filter_.config, "providers").values():
-            found.add(text(provider, "payload_in_metadata"))
-    return found - {""}
+    return {text(provider, "payload_in_metadata") for provider in _providers(each)} - {""}
+
+
+def _lists(each: LimitedChain) -> set[str]:
+    """Claims that are lists in the metadata, whatever they are in the token."""
+    names = [
+        tree(provider, "normalize_payload_in_metadata").get("space_delimited_claims", ())
+        for provider in _providers(each)
+    ]
+    return {str(name) for each_ in names for name in each_}

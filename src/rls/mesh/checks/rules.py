@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rls.core.model import Entry
 from rls.core.rules import Domain, Rule, RuleSet, TrieNode
-from rls.mesh.actions import ADDRESSES, Limit
 from rls.mesh.filters import Limited, RouteLimits
 from rls.mesh.findings import Found, place
+from rls.mesh.limits import ADDRESSES, Limit
 
 Shape = tuple[tuple[str, str | None], ...]
 """A descriptor: keys, and values where they are fixed."""

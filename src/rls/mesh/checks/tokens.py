@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from rls.mesh.actions import JWT_AUTHN
+from rls.core.actions import JWT_METADATA
 from rls.mesh.filters import JWT, RBAC, Limited
 from rls.mesh.findings import Found, place
 from rls.mesh.model import Chain, Kind, Proxy
@@ -115,7 +115,7 @@ def _requirements(host: Tree, routes: Tree, name: str) -> set[str]:
             continue
         for place_ in (route, host, routes):
             filters = tree(place_, "typed_per_filter_config")
-            config: Any = filters.get(name, filters.get(JWT_AUTHN))
+            config: Any = filters.get(name, filters.get(JWT_METADATA))
             if config is not None:
                 _, fields = typed(config)
                 # A filter that is disabled there asks for nothing.
@@ -129,4 +129,4 @@ def _requirements(host: Tree, routes: Tree, name: str) -> set[str]:
 
 def _asks_for_tokens(chain: Chain) -> bool:
     """Whether a policy looks at what jwt_authn found."""
-    return any(JWT_AUTHN in json.dumps(filter_.config) for _, filter_ in chain.of(RBAC))
+    return any(JWT_METADATA in json.dumps(filter_.config) for _, filter_ in chain.of(RBAC))

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 
+from rls.core.actions import JWT_METADATA
 from rls.mesh.trees import Tree, number, text, tree, trees, typed
 
-JWT_AUTHN = "envoy.filters.http.jwt_authn"
 ADDRESSES = frozenset({"remote_address", "masked_remote_address", "remote_address_match"})
 _HEADERS_OF_ALL = frozenset({":path", ":method", ":authority", ":scheme"})
 _NAMES = {
@@ -47,7 +47,7 @@ class Action:
     @property
     def reads_tokens(self) -> bool:
         """Whether it reads what jwt_authn says of the request's token."""
-        return JWT_AUTHN in self.claim[:1] or (self.kind == "expr" and JWT_AUTHN in text(self.config, "text"))
+        return JWT_METADATA in self.claim[:1] or (self.kind == "expr" and JWT_METADATA in text(self.config, "text"))
 
 
 @dataclass(frozen=True, slots=True)
