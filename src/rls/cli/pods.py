@@ -49,8 +49,8 @@ class Told(NamedTuple):
 
     Attributes:
         pod: Who.
-        answer: What; None where there is none.
-        error: Why there is none.
+        answer: What; None without one.
+        error: Why it did not answer; "" if it did.
     """
 
     pod: Pod

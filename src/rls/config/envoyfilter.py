@@ -31,7 +31,7 @@ class RateLimits(NamedTuple):
 
     Attributes:
         place: Where it stands.
-        domain: Of the filter; "" where there is none beside the list.
+        domain: Of the filter; "" if it stands nowhere beside the list.
         in_filter: Whether the filter itself has the list. Envoy then ignores those of routes and virtual hosts.
         policies: The items, in their order.
     """
