@@ -16,6 +16,7 @@ from rls.cli.check import check
 from rls.cli.env import env
 from rls.cli.hash import hash_values
 from rls.cli.help import Command, Group
+from rls.cli.istio import istio
 from rls.cli.mesh import mesh
 from rls.cli.output import CANNOT_PRINT, discard_output, print_all_characters, say
 from rls.cli.rule_tests import play_tests
@@ -83,6 +84,9 @@ app.command(
 )(hash_values)
 
 app.add_typer(mesh, name="mesh")
+app.command(
+    cls=Command, no_args_is_help=True, epilog="Example: rls istio config/ --claim company_id=company_id --at gateway"
+)(istio)
 
 
 app.command("test", cls=Command, no_args_is_help=True, epilog="Example: rls test --config config/ tests/")(play_tests)

@@ -11,10 +11,10 @@ import typer
 
 from rls.cli.help import Command, Group
 from rls.cli.output import say
+from rls.cli.rules import read_rules
 from rls.printable import json_line, printable_line
 
 if TYPE_CHECKING:
-    from rls.core.rules import RuleSet
     from rls.mesh.model import Proxy
 
 mesh = typer.Typer(
@@ -61,7 +61,7 @@ def check(
     if not dumps and not namespaces:
         raise typer.BadParameter("nothing to check: expected files with config dumps, or --namespace NAME")
     proxies = [limited(proxy) for proxy in _proxies(dumps or [], namespaces or [])]
-    found = findings(proxies, _rules(rules) if rules else None)
+    found = findings(proxies, read_rules(rules) if rules else None)
     if json:
         typer.echo(json_line(as_tree(proxies, found), indent=2))
     else:
@@ -112,16 +112,3 @@ def _read(dumps: Sequence[Path], namespaces: Sequence[str]) -> Iterator[tuple[by
             say(f"rls: the namespace {namespace} has no running pod with a container {kubectl.CONTAINER}", err=True)
         for pod in pods:
             yield kubectl.dump(namespace, pod), f"pod {namespace}/{pod}"
-
-
-def _rules(paths: Sequence[Path]) -> RuleSet:
-    """The rules of *paths*; exits with 2 where they have mistakes."""
-    from rls.sources.load import load  # noqa: PLC0415
-
-    loaded = load(paths)
-    for problem in loaded.diagnostics:
-        say(str(problem), err=True)
-    if loaded.diagnostics:
-        say("rls: not compared: these rules have mistakes", err=True)
-        raise typer.Exit(2)
-    return loaded.rules

@@ -1,0 +1,31 @@
+"""Rules for commands that need some without mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from rls.cli.output import say
+
+if TYPE_CHECKING:
+    from rls.core.rules import RuleSet
+
+
+def read_rules(paths: Sequence[Path]) -> RuleSet:
+    """The rules of *paths*, files and directories.
+
+    Raises:
+        typer.Exit: They have mistakes, which have been printed; the exit code is 2.
+    """
+    from rls.sources.load import load  # noqa: PLC0415
+
+    loaded = load(paths)
+    for problem in loaded.diagnostics:
+        say(str(problem), err=True)
+    if loaded.diagnostics:
+        say("rls: these rules have mistakes", err=True)
+        raise typer.Exit(2)
+    return loaded.rules
