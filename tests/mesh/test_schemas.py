@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.crds import KINDS, mistakes
-from tests.mesh.manifests import find, load
+from tests.mesh.manifests import find, load, of
 from tests.mesh.test_manifests import combinations
 from tests.redis_server import missing
 
@@ -38,6 +38,16 @@ def test_no_two_objects_have_one_name(components):
     names = [(each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]) for each in load(*components)]
 
     assert len(names) == len(set(names))
+
+
+@combinations
+def test_no_namespace_has_two_telemetries_without_a_selector(components):
+    """IST0160 of istioctl analyze, which does not look at targetRefs; which of them holds is open."""
+    without = [
+        each["metadata"]["namespace"] for each in of(load(*components), "Telemetry") if "selector" not in each["spec"]
+    ]
+
+    assert sorted(without) == ["istio-ingress", "users"]
 
 
 @pytest.mark.parametrize(
