@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError, CounterRefused, TimedOut
@@ -58,7 +58,8 @@ class CounterStore(ABC):
     their order where they name the same counter. The methods are called in the thread of one event loop.
 
     A store implements `submit`, `ping` and `aclose`. One that has coroutines of its own passes them to `submit_as_task`.
-    What only some stores can do (read, list, reset or watch counters) is for protocols of their own, beside this one.
+    To read, to reset and to give hits back needs no more: see `rls.engine.counters`. What only some stores can do is for
+    protocols of their own: `ListsCounters`, `KeepsRecords`.
     `schemes.StoreFactory` says how a server finds a store from elsewhere.
     """
 
@@ -101,6 +102,56 @@ class CounterStore(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Release connections and memory; safe to call twice. No call may follow but this one."""
+
+
+class Listed(NamedTuple):
+    """Counters that were found.
+
+    Attributes:
+        counts: By key, in no order.
+        all: Whether there are no more.
+    """
+
+    counts: Mapping[bytes, int]
+    all: bool
+
+
+@runtime_checkable
+class ListsCounters(Protocol):
+    """A store that knows which counters it has."""
+
+    async def list_counters(self, prefix: bytes, most: int) -> Listed:
+        """Counters whose keys begin with *prefix*, *most* of them, at a bounded cost.
+
+        A counter that is made or goes meanwhile may be listed or not.
+
+        Raises:
+            BackendError: They could not be had; the text says why, such as a right that is missing.
+        """
+
+
+@runtime_checkable
+class KeepsRecords(Protocol):
+    """A store that keeps a few small records of ours beside its counters, for all who use the same store."""
+
+    async def load_record(self, name: bytes) -> bytes | None:
+        """The record *name*; None where there is none.
+
+        Raises:
+            BackendError: It could not be had.
+        """
+
+    async def replace_record(self, name: bytes, before: bytes | None, after: bytes, seconds: int) -> bool:
+        """Put *after* in the place of *before*, which may be None for no record; it is kept for *seconds* at least.
+
+        Atomic, also against other processes.
+
+        Returns:
+            Whether the record was *before*; else nothing has changed.
+
+        Raises:
+            BackendError: Nobody knows whether it has changed.
+        """
 
 
 def origin_of(done: Done) -> object:

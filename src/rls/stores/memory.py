@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from rls.core.update import CounterUpdate
 from rls.errors import NoRoom
-from rls.stores.base import CounterStore, Done
+from rls.slices import STEP, Slices
+from rls.stores.base import CounterStore, Done, Listed
 from rls.stores.counter_table import CounterTable
 
 
@@ -25,6 +26,7 @@ class MemoryStore(CounterStore):
         self._table = CounterTable[int](capacity)
         self._clock = clock
         self._lock = threading.Lock()
+        self._records: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -80,6 +82,36 @@ class MemoryStore(CounterStore):
         missing = frozenset(full)
         known = [None if i in missing else count for i, count in enumerate(counts)]
         raise NoRoom(f"memory has no room for more than {self._table.capacity} counters", counts=known)
+
+    async def list_counters(self, prefix: bytes, most: int) -> Listed:
+        """See `ListsCounters`. It looks at all counters, in slices of the loop."""
+        with self._lock:
+            now, keys = int(self._clock()), list(self._table.windows)
+        counts: dict[bytes, int] = {}
+        slices = Slices()
+        for number, key in enumerate(keys):
+            if number % STEP == 0:
+                await slices.next()
+            if not key.startswith(prefix):
+                continue
+            with self._lock:
+                window, count = self._table.windows.get(key), self._table.find(key)
+            if window is not None and count is not None and window.end > now:
+                if len(counts) == most:
+                    return Listed(counts, all=False)
+                counts[key] = count
+        return Listed(counts, all=True)
+
+    async def load_record(self, name: bytes) -> bytes | None:
+        """See `KeepsRecords`."""
+        return self._records.get(name)
+
+    async def replace_record(self, name: bytes, before: bytes | None, after: bytes, seconds: int) -> bool:  # noqa: ARG002
+        """See `KeepsRecords`. It is kept until the process ends."""
+        if self._records.get(name) != before:
+            return False
+        self._records[name] = after
+        return True
 
     async def ping(self) -> None:
         """Return; memory can always be reached."""

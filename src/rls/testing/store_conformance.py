@@ -23,9 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rls.core.model import UINT32_MAX
+from rls.core.plan import MOST_GIVEN_BACK
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterStore
+from rls.stores.base import CounterStore, KeepsRecords, ListsCounters
 
 _numbers = itertools.count()
 _PROCESS = os.urandom(6).hex().encode()
@@ -195,6 +196,45 @@ class StoreConformance:
         assert len(set(counts)) == 4
         (count,) = await store.update([update(0, key)])
         assert 5 <= count <= 9
+
+    async def test_the_most_that_can_be_given_back_resets_a_counter(self, store: CounterStore) -> None:
+        """As it is read, reset and read again in one call, for people."""
+        key = new_key()
+        assert list(await store.update([update(amount, key, limit=3) for amount in (2, 3)]))[-1] >= 5
+        asked = [update(amount, key, limit=3) for amount in (0, -MOST_GIVEN_BACK, 0)]
+        assert list(await store.update(asked)) == [5, 0, 0]
+        assert list(await store.update([update(1, key, limit=3)])) == [1]
+
+    async def test_counters_are_listed(self, store: CounterStore) -> None:
+        if not isinstance(store, ListsCounters):
+            pytest.skip("it does not list")
+        prefix = new_key() + b"list*[a-z]?\\|"
+        updates = [update(n, b"%b%d" % (prefix, n)) for n in range(1, 6)]
+        await store.update([*updates, update(1), update(1, prefix.replace(b"*", b"x") + b"1")])
+        found = await store.list_counters(prefix, 5)
+        assert (dict(found.counts), found.all) == ({one.key: one.amount for one in updates}, True)
+        some = await store.list_counters(prefix, 3)
+        assert (len(some.counts), some.all) == (3, False)
+        assert set(some.counts.items()) <= set(found.counts.items())
+        assert await store.list_counters(new_key(), 5) == ({}, True)
+
+    async def test_a_record_is_replaced_by_who_knows_it(self, store: CounterStore) -> None:
+        if not isinstance(store, KeepsRecords):
+            pytest.skip("it keeps no records")
+        name = new_key()
+        assert await store.load_record(name) is None
+        assert not await store.replace_record(name, b"else", b"1", 60)
+        assert not await store.replace_record(name, b"", b"1", 60)
+        assert await store.load_record(name) is None
+        odd = bytes(range(256)) * 64
+        assert await store.replace_record(name, None, odd, 60)
+        assert not await store.replace_record(name, None, b"2", 60)
+        assert await store.load_record(name) == odd
+        assert await store.replace_record(name, odd, b"", 60)
+        assert await store.load_record(name) == b""
+        assert not await store.replace_record(name, None, b"2", 60)
+        writers = [store.replace_record(name, b"", b"%d" % n, 60) for n in range(8)]
+        assert sum(await asyncio.gather(*writers)) == 1
 
     async def test_a_store_can_be_reached(self, store: CounterStore) -> None:
         await store.ping()

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterStore, Done, origin_of, submit_as_task
+from rls.stores.base import CounterStore, Done, Listed, origin_of, submit_as_task
+from rls.stores.redis import records
 from rls.stores.redis.connecting import RedisEndpoint
 from rls.stores.redis.endpoint import NodeOptions
 from rls.stores.redis.error_reply import ErrorReply
 from rls.stores.redis.node import Node
 from rls.stores.redis.pending_batch import Gathering, PendingBatch
-from rls.stores.redis.ping import ping
+from rls.stores.redis.ping import ping, read
 from rls.stores.redis.topology import Topology
 from rls.stores.redis.url import check_cluster, node_urls
 
@@ -100,6 +101,32 @@ class RedisClusterStore(CounterStore):
                 node.sender.schedule()
             tickets.append((pending, command, added))
         return tickets
+
+    async def list_counters(self, prefix: bytes, most: int) -> Listed:
+        """See `ListsCounters`. Our user needs the right to SCAN."""
+        await self._within_time(self._topology.ready())
+        return await records.list_counters(self.nodes, prefix, most, self._read)
+
+    async def load_record(self, name: bytes) -> bytes | None:
+        """See `KeepsRecords`."""
+        key = self._own_keys + name
+        found: bytes | None = await (await self._owner(key)).query(records.load(key))
+        return found
+
+    async def replace_record(self, name: bytes, before: bytes | None, after: bytes, seconds: int) -> bool:
+        """See `KeepsRecords`."""
+        key = self._own_keys + name
+        return bool(await (await self._owner(key)).query(records.replace(key, before, after, seconds)))
+
+    async def _owner(self, key: bytes) -> Node:
+        await self._within_time(self._topology.ready())
+        node = self._topology.owner(key)
+        if node is None:
+            raise BackendError("Redis: no node serves the slot of our records")
+        return node
+
+    async def _read(self, keys: Sequence[bytes]) -> Sequence[int]:
+        return await self.update([read(key) for key in keys])
 
     async def ping(self) -> None:
         """Write to a counter of no rule at each primary; see `CounterStore.ping`."""

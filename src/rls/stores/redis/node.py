@@ -130,8 +130,7 @@ class Node:
         if not pending.is_scheduled:
             self.sender.schedule()
         await pending.wait()
-        await pending.offset(number)
-        return pending.batch.replies[number]
+        return await pending.reply(number)
 
     def set_ttl(self, update: CounterUpdate) -> None:
         """Set the TTL of the counter of *update* with the next write; if the node is down, with the first one after that."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError, CounterRefused
@@ -124,6 +125,34 @@ class PendingBatch:
         Raises:
             BackendError: Redis refused the command, or its batch failed.
         """
+        pending, command = await self._executed(command)
+        error = pending.batch.errors.get(command)
+        if error is not None:
+            update = pending.batch.update(command)
+            if not is_of_counter(error, update.amount):
+                raise BackendError(cause(pending.address, error)) from error
+            rule, key = update.rule.replace("|", " ", 1), update.key.decode(errors="surrogateescape")
+            raise CounterRefused(f"{cause(pending.address, error)}; the rule is {rule}, the key is {key}") from error
+        return pending.batch.offsets[command]
+
+    async def reply(self, command: int) -> Any:
+        """The reply to a *command* that is not an update, wherever it was sent.
+
+        Raises:
+            BackendError: Redis refused the command, or its batch failed.
+        """
+        pending, command = await self._executed(command)
+        error = pending.batch.errors.get(command)
+        if error is not None:
+            raise BackendError(cause(pending.address, error)) from error
+        return pending.batch.replies[command]
+
+    async def _executed(self, command: int) -> tuple[PendingBatch, int]:
+        """The batch in which *command* was executed or refused in the end, and its number there.
+
+        Raises:
+            BackendError: That batch failed, or there is no time left to wait for it.
+        """
         pending = self
         while command in pending.redirects:
             pending, command = pending.redirects[command]
@@ -135,14 +164,7 @@ class PendingBatch:
                 raise BackendError(text, in_doubt=True) from None
         if pending.failed is not None:
             raise pending.failed.with_traceback(None)
-        error = pending.batch.errors.get(command)
-        if error is not None:
-            update = pending.batch.update(command)
-            if not is_of_counter(error, update.amount):
-                raise BackendError(cause(pending.address, error)) from error
-            rule, key = update.rule.replace("|", " ", 1), update.key.decode(errors="surrogateescape")
-            raise CounterRefused(f"{cause(pending.address, error)}; the rule is {rule}, the key is {key}") from error
-        return pending.batch.offsets[command]
+        return pending, command
 
 
 class Gathering:

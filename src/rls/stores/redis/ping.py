@@ -1,4 +1,4 @@
-"""The write that shows whether a node counts."""
+"""Updates of our own, for no call: the write that shows whether a node counts, and a read."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def ping(key: bytes, now: float) -> CounterUpdate:
     """
     second = int(now)
     return CounterUpdate(b"%b|1|%d" % (key, second), 1, _NO_LIMIT, second + 1, 1)
+
+
+def read(key: bytes) -> CounterUpdate:
+    """What only reads the counter *key*, of which no more is known."""
+    return CounterUpdate(key, 0, _NO_LIMIT, 0, 1)

@@ -7,14 +7,15 @@ from typing import Any
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
-from rls.stores.base import CounterStore, Done
+from rls.stores.base import CounterStore, Done, Listed
+from rls.stores.redis import records
 from rls.stores.redis.connecting import RedisEndpoint
 from rls.stores.redis.endpoint import Endpoint, NodeOptions
 from rls.stores.redis.error_reply import ErrorReply
 from rls.stores.redis.error_texts import IN_A_CLUSTER, with_advice
 from rls.stores.redis.node import Node
 from rls.stores.redis.pending_batch import PendingBatch
-from rls.stores.redis.ping import ping
+from rls.stores.redis.ping import ping, read
 
 
 class RedisStore(CounterStore):
@@ -75,6 +76,23 @@ class RedisStore(CounterStore):
             self._sender.schedule()
         pending.waiting.append((tickets, done))
         return None
+
+    async def list_counters(self, prefix: bytes, most: int) -> Listed:
+        """See `ListsCounters`. Our user needs the right to SCAN."""
+        return await records.list_counters(self.nodes, prefix, most, self._read)
+
+    async def load_record(self, name: bytes) -> bytes | None:
+        """See `KeepsRecords`."""
+        found: bytes | None = await self._node.query(records.load(self._own_keys + name))
+        return found
+
+    async def replace_record(self, name: bytes, before: bytes | None, after: bytes, seconds: int) -> bool:
+        """See `KeepsRecords`."""
+        command = records.replace(self._own_keys + name, before, after, seconds)
+        return bool(await self._node.query(command))
+
+    async def _read(self, keys: Sequence[bytes]) -> Sequence[int]:
+        return await self.update([read(key) for key in keys])
 
     async def ping(self) -> None:
         """Write to a counter of no rule; see `CounterStore.ping`."""
