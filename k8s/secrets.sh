@@ -46,7 +46,7 @@ mkdir -p redis-nodes
 {
   echo 'user default off'
   # What rls sends, and what its client library does when it connects.
-  acl rls redis-rls '~* -@all +get +set +incrby +decrby +expire +eval +ping +readonly +asking +client|setname +client|setinfo +cluster|slots +time +info'
+  acl rls redis-rls '~* -@all +get +set +incrby +decrby +expire +eval +ping +readonly +asking +client|setname +client|setinfo +cluster|slots +time +info +scan'
   # masteruser of replication.conf; leave.sh uses it, too.
   acl replica replica '-@all +psync +sync +replconf +ping +role +cluster|myid +cluster|nodes +cluster|failover'
   acl keeper redis-keeper '-@all +ping +info +dbsize +cluster +client|setinfo'

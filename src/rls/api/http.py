@@ -117,13 +117,20 @@ def _readiness(readiness: Readiness, problems: Sequence[Diagnostic]) -> dict[str
     }
 
 
-def admin_app(rules: Callable[[], RuleSet], api: App | None = None, host: str = "") -> App:
-    """What shows state; nothing here changes any, or runs code.
+def admin_app(
+    rules: Callable[[], RuleSet],
+    api: App | None = None,
+    host: str = "",
+    *,
+    guard: Callable[[App], App] = lambda app: app,
+) -> App:
+    """What shows state; only what is below `API` may change some.
 
     Args:
         rules: Returns those in force.
         api: Answers what is below `API`.
         host: That of the admin address.
+        guard: Puts a guard before all of it.
     """
 
     async def rlconfig(request: Request) -> Response:
@@ -144,7 +151,7 @@ def admin_app(rules: Callable[[], RuleSet], api: App | None = None, host: str = 
 
     app = _app({"/": ("GET", "this list", index), **paths})
     pages = Bounded(app, max_body_bytes=JSON_BYTES, shares={"/rlconfig": _RULES_AT_ONCE})
-    return KnownHosts(pages if api is None else _ByPath(api, pages), host)
+    return guard(KnownHosts(pages if api is None else _ByPath(api, pages), host))
 
 
 class _ByPath:

@@ -78,7 +78,7 @@ class App:
         )
         self.watching = Watching(settings, self.telemetry, inspection, lambda: self.service.unanswered)
         self.listeners = Listeners(
-            settings, self.telemetry, self.engine.rulebook, self.service, self.health, self.readiness, self.watching
+            settings, self.telemetry, self.engine, self.service, self.health, self.readiness, self.watching
         )
         self._show_numbers()
         self._stop = asyncio.Event()

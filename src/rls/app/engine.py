@@ -36,6 +36,7 @@ class Engine:
     Attributes:
         pseudonyms: Hides values of requests; None where they are shown.
         store: Counts.
+        stores: Where the counters are; *store* is one of them, or asks them.
         replicas: How many servers share the limits.
         policies: Decide while the store fails.
         limiter: Plans, counts and decides.
@@ -52,7 +53,7 @@ class Engine:
         self._enforcement = enforcement = telemetry.enforcement
         metrics = telemetry.metrics
         self.pseudonyms = open_pseudonyms(settings.hash_secret_file, settings.hash_keys)
-        self.store = open_backend(
+        self.store, self.stores = open_backend(
             settings,
             metrics,
             enforcement.reporter(Reason.TTL_REFUSED),

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rls.api.admin.app import AdminApi
-from rls.api.admin.pods import Pods
-from rls.api.admin.status import Status
 from rls.api.health import Health
-from rls.api.http import admin_app, public_app
+from rls.api.http import public_app
 from rls.api.json_token import JsonToken
 from rls.api.readiness import Readiness
 from rls.api.service import Service
+from rls.app.admin import Admin
+from rls.app.engine import Engine
 from rls.app.telemetry import Telemetry
 from rls.app.transports import Sockets, handlers_of, open_transport
 from rls.app.watching import Watching
-from rls.engine.rulebook import Rulebook
 from rls.observe.handshakes import log_handshakes
 from rls.settings import Settings
 from rls.transport.base import ServerReports, Transport
-from rls.transport.http1.bounds import App
 from rls.transport.http1.listener import HttpListener
 
 NAMES = ("grpc", "http", "admin")
@@ -37,7 +34,7 @@ class Listeners:
         self,
         settings: Settings,
         telemetry: Telemetry,
-        rulebook: Rulebook,
+        engine: Engine,
         service: Service,
         health: Health,
         readiness: Readiness,
@@ -51,25 +48,17 @@ class Listeners:
             public = public_app(
                 service,
                 readiness,
-                lambda: rulebook.diagnostics,
+                lambda: engine.rulebook.diagnostics,
                 telemetry.metrics.page,
                 json_checks=settings.json_checks,
                 json_token=JsonToken(settings.json_token_file) if settings.json_token_file else None,
             )
             self.all["http"] = HttpListener(public, settings.http, counted=sockets.http)
         if settings.admin:
-            admin = admin_app(lambda: rulebook.rules, _api(settings, telemetry, rulebook, readiness), settings.admin)
-            self.all["admin"] = HttpListener(admin, settings.admin, name="admin", counted=sockets.admin)
+            admin = Admin(settings, telemetry, engine, readiness)
+            self.all["admin"] = HttpListener(admin.app, settings.admin, name="admin", counted=sockets.admin)
 
     @property
     def addresses(self) -> Mapping[str, str]:
         """Where each listens, or "off". Only after all have started."""
         return {name: self.all[name].address if name in self.all else "off" for name in NAMES}
-
-
-def _api(settings: Settings, telemetry: Telemetry, rulebook: Rulebook, readiness: Readiness) -> App:
-    """The admin API."""
-    top = telemetry.top
-    status = Status(readiness, rulebook, top, str(settings.backend), telemetry.nodes, telemetry.began)
-    pods = Pods(settings.replicas if isinstance(settings.replicas, str) else "", settings.admin)
-    return AdminApi(top, telemetry.history, lambda: rulebook.rules, status, pods).app

@@ -24,8 +24,8 @@ def open_backend(
     report_ttl_refused: Reporter,
     inspection: Inspection,
     on_batch: OnBatch | None = None,
-) -> CounterStore:
-    """What counts, and what spares it work.
+) -> tuple[CounterStore, Sequence[CounterStore]]:
+    """What counts, and what spares it work; and the stores that it asks.
 
     Args:
         settings: Where counters are.
@@ -36,7 +36,7 @@ def open_backend(
     """
     refusals = TtlRefusals(report_ttl_refused)
     backend = _open(settings.backend, settings, metrics, refusals, on_batch)
-    opened = [backend]
+    opened: list[CounterStore] = [backend]
     if settings.per_second_backend is not None:
         per_second = _open(settings.per_second_backend, settings, metrics, refusals, on_batch)
         opened.append(per_second)
@@ -45,13 +45,13 @@ def open_backend(
     inspection.add(in_redis)
     _show_nodes(in_redis, inspection, metrics)
     if isinstance(backend, MemoryStore) or not settings.over_limit_cache_size:
-        return backend
+        return backend, opened
     cache = OverLimitCache(backend, capacity=settings.over_limit_cache_size)
     metrics.register_store("over_limit_cache", settings.over_limit_cache_size, cache.__len__)
     metrics.register_counter(
         "rls_over_limit_cache_hits_total", "Hits over the limit, decided without asking Redis.", lambda: cache.answered
     )
-    return cache
+    return cache, opened
 
 
 def _show_nodes(backends: Sequence[RedisStore | RedisClusterStore], inspection: Inspection, metrics: Metrics) -> None:

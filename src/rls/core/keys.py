@@ -56,6 +56,11 @@ class CounterKeys:
         self._compatible = key_format is KeyFormat.COMPAT
         self._head = f"{prefix}{domain}_" if self._compatible else f"{prefix}r1|{_escape(domain)}|"
 
+    @property
+    def head(self) -> bytes:
+        """What all of them begin with."""
+        return to_bytes(self._head)
+
     def key(self, entries: Sequence[Entry], shared: Sequence[str | None], window_seconds: int) -> bytes:
         """See `counter_key`."""
         text = self._head

@@ -1,8 +1,8 @@
 """Counters as people ask for them: by the entries of a descriptor. They are read, reset, and given hits back.
 
 No ability of a store is needed beside `CounterStore.submit`: an amount of 0 reads, and a negative amount gives hits back, down
-to 0. So each works with every store, through the over-limit cache of this process. The caches of other processes ask the
-store within a second.
+to 0. So each works with every store. The over-limit cache of this process hears of it at once; those of other processes ask
+the store within a second.
 """
 
 from __future__ import annotations
@@ -65,17 +65,15 @@ class Counters:
         Raises:
             BackendError: The store did not say.
         """
-        return await self._change(self._checks(domain, entries, 0), lambda update: None)
+        return await self._change(self._checks(domain, entries, 0))
 
     async def reset(self, domain: str, entries: Sequence[Entry]) -> list[CounterState]:
         """Let the counters of a descriptor begin at 0 again; see `read`."""
-        return await self._change(
-            self._checks(domain, entries, 0), lambda update: update.with_amount(-MOST_GIVEN_BACK)
-        )
+        return await self._change(self._checks(domain, entries, 0), lambda update: update.with_amount(-MOST_GIVEN_BACK))
 
     async def give(self, domain: str, entries: Sequence[Entry], hits: int) -> list[CounterState]:
         """Give *hits* back on each limit of a descriptor, down to 0; see `read`."""
-        return await self._change(self._checks(domain, entries, hits), lambda update: update)
+        return await self._change(self._checks(domain, entries, hits), _as_planned)
 
     def checks(self, domain: str, entries: Sequence[Entry]) -> list[Check]:
         """What a request with one descriptor of *entries* is checked against; without a limit where no rule has one."""
@@ -88,14 +86,14 @@ class Counters:
         return list(Planner(limiter.rules, counting).plan(Request(domain, (asked,))).checks)
 
     async def _change(
-        self, checks: Sequence[Check], change: Callable[[CounterUpdate], CounterUpdate | None]
+        self, checks: Sequence[Check], change: Callable[[CounterUpdate], CounterUpdate] | None = None
     ) -> list[CounterState]:
         """Read the counters of *checks*, apply what *change* makes of each update, and read them again, all in one call."""
         now = int(self._clock())
         limited = [check for check in checks if check.limit is not None]
         planned = [update for check in limited for update in algorithm_of(check).plan(check, now).updates]
-        reads = [update.with_amount(0) for update in planned]
-        changes = [changed for update in planned if (changed := change(update)) is not None]
+        reads = [replace(update, amount=0, cache_over=False) for update in planned]  # the cache may be a second old
+        changes = [] if change is None else list(map(change, planned))
         counts = await self._store.update([*reads, *changes, *(reads if changes else ())])
         before, after = counts[: len(reads)], counts[-len(reads) :]
         looks = [replace(check, amount=0) for check in limited]
@@ -110,6 +108,14 @@ class Counters:
                 looks, by_check(looks, before), by_check(looks, after), by_check(looks, reads), strict=True
             )
         ]
+
+
+def _as_planned(update: CounterUpdate) -> CounterUpdate:
+    return update
+
+
+def _back_to_0(update: CounterUpdate) -> CounterUpdate:
+    return update.with_amount(-MOST_GIVEN_BACK)
 
 
 def used_of(status: Status) -> int:

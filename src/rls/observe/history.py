@@ -50,7 +50,7 @@ class Event(NamedTuple):
 
     Attributes:
         at: When, in Unix seconds.
-        kind: LOADED, REJECTED, BEGAN, CHANGED or ENDED.
+        kind: LOADED, REJECTED, BEGAN, CHANGED or ENDED, or what somebody changed.
         text: What happened, for people.
         reason: Of the enforcement state; "" for loads.
         state: What the reason alone makes the enforcement state; "" for loads.
@@ -118,6 +118,10 @@ class History(Observer):
         first = _texts(event.diagnostics[:1])
         text = f"{len(event.diagnostics)} errors" + (f", first {first[0]}" if first else "")
         self._events.append(Event(event.at, REJECTED, text))
+
+    def changed(self, kind: str, text: str) -> None:
+        """Somebody changed something."""
+        self._events.append(Event(self._clock(), kind, text[:LONGEST_TEXT]))
 
     def reason_changed(self, weakness: Weakness, holds: bool) -> None:
         """See `EnforcementState.listen`."""

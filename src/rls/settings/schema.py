@@ -215,6 +215,13 @@ class Settings(BaseSettings):
     admin: Annotated[str, PlainValidator(parse_admin_address), Flag(LISTENERS, "ADDRESS", common=True)] = Field(
         "127.0.0.1:6070", description="Listen here for the admin endpoints; off disables it."
     )
+    admin_token_file: Annotated[Path | None, Flag(LISTENERS, "FILE")] = Field(
+        None,
+        description=(
+            "Accept changes at the admin address with a token in this file; without it, none, and nothing at all where "
+            "the address is not this machine's own."
+        ),
+    )
     transport: Annotated[Literal["native", "grpcio"], BeforeValidator(parse_transport), Flag(LISTENERS)] = Field(
         "native", description="Serve gRPC with this implementation."
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from rls.api.admin import rows
+from rls.api.admin.answer import answer_error, answer_json, answer_rows, told
 from rls.api.admin.pods import Pods, merge_tops
 from rls.api.admin.query import Query, WrongRequest
+from rls.api.admin.route import AdminRoute, Endpoint
 from rls.api.admin.rows import Row
 from rls.api.admin.rules import Page, found_rules, shadow_rules
 from rls.api.admin.status import Status
@@ -24,18 +26,14 @@ from rls.observe.history import History
 from rls.observe.refusals import KEPT
 from rls.observe.rule_sketch import SHOWN, By
 from rls.observe.top import TopTalkers
-from rls.printable import json_line, printable
+from rls.printable import printable
 from rls.slices import Slices, run
 from rls.transport.http1.bounds import App, Bounded
 
 PREFIX = "/api/v1"
 MOST_TOP, MOST_RULES = 100, 1_000
-_BODY_BYTES = 1_024
+_BODY_BYTES = 16_384
 _AT_ONCE = 4
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_PIECE_BYTES = 16_384
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class AdminApi:
@@ -48,6 +46,7 @@ class AdminApi:
         status: How the server is.
         pods: The other pods.
         clock: Unix seconds.
+        more: Routes of other parts.
     """
 
     def __init__(
@@ -58,6 +57,7 @@ class AdminApi:
         status: Status,
         pods: Pods,
         clock: Callable[[], float] = time.time,
+        more: Sequence[AdminRoute] = (),
     ) -> None:
         self._top = top
         self._history = history
@@ -65,7 +65,7 @@ class AdminApi:
         self._status = status
         self._pods = pods
         self._clock = clock
-        self.routes: Mapping[str, tuple[str, Endpoint]] = {
+        shown: dict[str, tuple[str, Endpoint]] = {
             "": ("this list", self._index),
             "/annotations": ("loads of rules and changes of state for Grafana: from, to", self._annotations),
             "/events": ("the last changes of the enforcement state and loads: since, limit", self._events),
@@ -78,21 +78,29 @@ class AdminApi:
             "/top": ("the entries refused most: by, window, domain, rule, entry, limit, pods", self._show_top),
             "/unknown": ("domains without rules and descriptors that no rule matches", self._unknown),
         }
+        reading = [AdminRoute(path, purpose, endpoint) for path, (purpose, endpoint) in shown.items()]
+        self.routes: Sequence[AdminRoute] = sorted([*reading, *more], key=lambda route: route.path)
 
     @property
     def app(self) -> App:
         """The ASGI application."""
-        routes = [Route(f"{PREFIX}{path}", _told(endpoint)) for path, (_, endpoint) in self.routes.items()]
+        routes = [Route(f"{PREFIX}{route.path}", told(route.endpoint), methods=[route.method]) for route in self.routes]
         app = Starlette(routes=routes, exception_handlers={404: self._not_found, 405: _wrong_method})
         return Bounded(app, max_body_bytes=_BODY_BYTES, shares={PREFIX: _AT_ONCE}, kind=lambda _: PREFIX)
 
     async def _index(self, request: Request) -> Response:
         Query(request, ())
-        return _json({_shown(path): purpose for path, (purpose, _) in self.routes.items() if path})
+        listed: dict[str, str] = {}
+        for route in self.routes:
+            if route.path:
+                said = route.purpose if route.method == "GET" else f"{route.method}: {route.purpose}"
+                path = _shown(route.path)
+                listed[path] = f"{listed[path]}; {said}" if path in listed else said
+        return answer_json(listed)
 
     async def _show_status(self, request: Request) -> Response:
         Query(request, ())
-        return _json(self._status.row(self._clock()))
+        return answer_json(self._status.row(self._clock()))
 
     async def _show_top(self, request: Request) -> Response:
         query = Query(request, ("by", "domain", "entry", "limit", "pods", "rule", "window"))
@@ -105,7 +113,7 @@ class AdminApi:
         mine = await run(find_top(self._top, asked._replace(most=MOST_TOP), self._clock()))
         others = await self._pods.ask(f"{PREFIX}/top", {**_parameters(asked), "limit": str(MOST_TOP)})
         answers = [{**self._head(asked, mine), "rows": mine.rows}, *others]
-        return _json(await run(merge_tops(answers, order_of(asked.by), asked.most)))
+        return answer_json(await run(merge_tops(answers, order_of(asked.by), asked.most)))
 
     async def _top_of_rule(self, request: Request) -> Response:
         query = Query(request, ("by", "entry", "limit", "window"))
@@ -113,7 +121,7 @@ class AdminApi:
         return self._top_page(asked, await run(find_top(self._top, asked, self._clock())))
 
     def _top_page(self, asked: Asked, found: Top) -> Response:
-        return _stream(self._head(asked, found), "rows", found.rows)
+        return answer_rows(self._head(asked, found), "rows", found.rows)
 
     def _head(self, asked: Asked, found: Top) -> Row:
         return {
@@ -141,28 +149,28 @@ class AdminApi:
             if domain in ("", one.domain) and rule in ("", row["rule"], row["name"]) and entries <= texts:
                 found.append(row)
             await slices.next()
-        return _stream({"kept": KEPT, "sampled_above_per_second": KEPT}, "refusals", found)
+        return answer_rows({"kept": KEPT, "sampled_above_per_second": KEPT}, "refusals", found)
 
     async def _show_rules(self, request: Request) -> Response:
         query = Query(request, ("domain", "limit", "name", "offset"))
         page = _page(query, query.text("name"))
         found = await run(found_rules(self._rules(), self._top, page, self._clock()))
-        return _stream({"total": found.total, "offset": page.offset}, "rules", found.rows)
+        return answer_rows({"total": found.total, "offset": page.offset}, "rules", found.rows)
 
     async def _shadow(self, request: Request) -> Response:
         page = _page(Query(request, ("domain", "limit", "offset")), "")
         found = await run(shadow_rules(self._rules(), self._top, page, self._clock()))
-        return _stream({"total": found.total, "offset": page.offset}, "rules", found.rows)
+        return answer_rows({"total": found.total, "offset": page.offset}, "rules", found.rows)
 
     async def _revisions(self, request: Request) -> Response:
         most = Query(request, ("limit",)).number("limit", 20, 20)
-        return _stream({}, "revisions", (rows.load(load) for load in self._history.loads[:most]))
+        return answer_rows({}, "revisions", (rows.load(load) for load in self._history.loads[:most]))
 
     async def _events(self, request: Request) -> Response:
         query = Query(request, ("limit", "since"))
         since, most = query.since("since", self._clock()), query.number("limit", 200, 200)
         found = [event for event in self._history.events if event.at >= since]
-        return _stream({}, "events", (rows.event(event) for event in found[:most]))
+        return answer_rows({}, "events", (rows.event(event) for event in found[:most]))
 
     async def _annotations(self, request: Request) -> Response:
         query = Query(request, ("from", "to"))
@@ -170,12 +178,12 @@ class AdminApi:
         found = rows.as_annotations(
             self._history.loads, self._history.events, begin or 0.0, self._clock() if end is None else end
         )
-        return _json(found)
+        return answer_json(found)
 
     async def _unknown(self, request: Request) -> Response:
         Query(request, ())
         unknown = self._top.unknown
-        return _json(
+        return answer_json(
             {
                 "domains": [rows.domain(found) for found in unknown.domains()],
                 "descriptors": [rows.descriptor(found) for found in unknown.descriptors()],
@@ -186,7 +194,9 @@ class AdminApi:
 
     async def _not_found(self, request: Request, _: Exception) -> Response:
         text = f"not found: {printable(request.url.path[:200])}"
-        return _error(404, text, f"one of: {', '.join(map(_shown, self.routes))}")
+        return answer_error(
+            404, text, f"one of: {', '.join(dict.fromkeys(_shown(route.path) for route in self.routes))}"
+        )
 
 
 def _shown(path: str) -> str:
@@ -194,21 +204,10 @@ def _shown(path: str) -> str:
     return PREFIX + path.replace(":path}", "}")
 
 
-def _told(endpoint: Endpoint) -> Endpoint:
-    """*endpoint*, whose errors are answered."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except WrongRequest as error:
-            return _error(error.status, str(error), error.expected)
-
-    return answer
-
-
 async def _wrong_method(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(405, f"{request.url.path[:200]} does not take {printable(request.method)}", "GET")
+    allowed = (error.headers or {}).get("Allow", "GET").replace("HEAD, ", "").replace(", HEAD", "")
+    return answer_error(405, f"{request.url.path[:200]} does not take {printable(request.method)}", allowed)
 
 
 def _asked(query: Query, domain: str, rule: str) -> Asked:
@@ -230,30 +229,3 @@ def _parameters(asked: Asked) -> dict[str, Any]:
 def _page(query: Query, name: str) -> Page:
     limit = query.number("limit", 100, MOST_RULES)
     return Page(query.text("domain"), name, limit, query.number("offset", 0, 10**9, least=0))
-
-
-def _json(value: object) -> Response:
-    return Response(f"{json_line(value)}\n", media_type="application/json", headers=_HEADERS)
-
-
-def _error(status: int, text: str, expected: str) -> Response:
-    return JSONResponse({"error": text, "expected": expected}, status, headers=_HEADERS)
-
-
-def _stream(head: Row, name: str, found: Iterable[Row]) -> Response:
-    """*head*, with the rows *found* as *name* at its end; a row at a time, between which checks are answered."""
-
-    async def pieces() -> AsyncIterator[bytes]:
-        slices = Slices()
-        gathered = json_line(head).removesuffix("}") + (", " if head else "") + f'"{name}": ['
-        separator = "\n"
-        for row in found:
-            gathered += separator + json_line(row)
-            separator = ",\n"
-            if len(gathered) >= _PIECE_BYTES:
-                yield gathered.encode()
-                gathered = ""
-            await slices.next()
-        yield f"{gathered}\n]}}\n".encode()
-
-    return StreamingResponse(pieces(), media_type="application/json", headers=_HEADERS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -34,10 +34,12 @@ class Pods:
     Args:
         name: Of `--replicas dns:NAME`; "" where it is a number.
         admin: The own admin address, as it was given.
+        token: Returns the token that all pods accept; "" where there is none.
     """
 
-    def __init__(self, name: str, admin: str) -> None:
+    def __init__(self, name: str, admin: str, token: Callable[[], Awaitable[str]] | None = None) -> None:
         self._name = name
+        self._token = token
         self._admin = admin
 
     async def ask(self, path: str, parameters: Mapping[str, Any]) -> list[Row]:
@@ -62,15 +64,16 @@ class Pods:
         # A pod may have an address of each family: the first family counts.
         hosts = sorted({str(address[0]) for family, _, _, _, address in found if family == found[0][0]})
         permits = asyncio.Semaphore(_AT_ONCE)
+        token = "" if self._token is None else await self._token()
 
         async def ask(host: str) -> Row:
             async with permits:
-                return await _ask(host, port, f"{path}?{urlencode(parameters, doseq=True)}")
+                return await _ask(host, port, f"{path}?{urlencode(parameters, doseq=True)}", token)
 
         return list(await asyncio.gather(*map(ask, hosts[:MOST_PODS])))
 
 
-async def _ask(host: str, port: int, target: str) -> Row:
+async def _ask(host: str, port: int, target: str, token: str) -> Row:
     """The JSON that a pod answers; redirects are not followed."""
     address = join_address(host, port)
     writer = None
@@ -78,7 +81,8 @@ async def _ask(host: str, port: int, target: str) -> Row:
         async with asyncio.timeout(_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
             # HTTP/1.0: the answer has no chunks, and ends with the connection.
-            writer.write(f"GET {target} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode("latin-1"))
+            shown = f"Authorization: Bearer {token}\r\n" if token else ""
+            writer.write(f"GET {target} HTTP/1.0\r\nHost: {address}\r\n{shown}\r\n".encode("latin-1"))
             answer = bytearray()
             while len(answer) <= _ANSWER_BYTES and (more := await reader.read(1 << 16)):
                 answer += more

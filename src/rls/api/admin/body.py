@@ -1,0 +1,92 @@
+"""The JSON that a request brings, checked. Keys that are not known are ignored: a newer client may send more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.requests import Request
+
+from rls.api.admin.query import WrongRequest
+from rls.core.model import Entry
+from rls.printable import printable
+
+MOST_ENTRIES = 16
+LONGEST_TEXT = 500
+"""Characters of a reason."""
+_LONGEST_VALUE = 4_096
+_SHOWN = 100
+
+
+class Body:
+    """The members of the object that *request* brings.
+
+    Raises:
+        WrongRequest: From each method, where the member is missing or something else than is expected.
+    """
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        self._members = members
+
+    @classmethod
+    async def read(cls, request: Request) -> Body:
+        """That of *request*.
+
+        Raises:
+            WrongRequest: It brings none.
+        """
+        try:
+            found = json.loads(await request.body())
+        except (ValueError, RecursionError) as error:
+            raise WrongRequest(f"the body is no JSON: {type(error).__name__}", "an object in JSON") from None
+        if not isinstance(found, dict):
+            raise WrongRequest(f"the body is a {type(found).__name__}", "an object in JSON")
+        return cls(found)
+
+    def text(self, name: str, longest: int = LONGEST_TEXT) -> str:
+        """A text; "" where it is missing."""
+        found = self._members.get(name)
+        if found is None:
+            return ""
+        if not isinstance(found, str) or len(found) > longest:
+            raise self._wrong(name, f"a text of at most {longest} characters")
+        return _whole(found)
+
+    def needed(self, name: str, longest: int = LONGEST_TEXT) -> str:
+        """A text that is not empty."""
+        found = self.text(name, longest)
+        if not found.strip():
+            raise self._wrong(name, "a text that is not empty")
+        return found
+
+    def number(self, name: str, least: int, most: int) -> int:
+        """A whole number from *least* to *most*."""
+        found = self._members.get(name)
+        if not isinstance(found, int) or isinstance(found, bool) or not least <= found <= most:
+            raise self._wrong(name, f"a whole number from {least} to {most}")
+        return found
+
+    def entries(self, name: str = "entries") -> tuple[Entry, ...]:
+        """Entries of a descriptor, as objects with `key` and `value`."""
+        found = self._members.get(name)
+        expected = f"1 to {MOST_ENTRIES} objects with the texts key and value"
+        if not isinstance(found, list) or not 1 <= len(found) <= MOST_ENTRIES:
+            raise self._wrong(name, expected)
+        entries = []
+        for one in found:
+            key, value = (one.get("key"), one.get("value")) if isinstance(one, dict) else (None, None)
+            if not isinstance(key, str) or not isinstance(value, str) or not key:
+                raise self._wrong(name, expected)
+            if len(key) + len(value) > _LONGEST_VALUE:
+                raise self._wrong(name, f"keys and values of at most {_LONGEST_VALUE} characters")
+            entries.append(Entry(_whole(key), _whole(value)))
+        return tuple(entries)
+
+    def _wrong(self, name: str, expected: str) -> WrongRequest:
+        found = json.dumps(self._members[name])[:_SHOWN] if name in self._members else "missing"
+        return WrongRequest(f"{name} is {printable(found)}", expected)
+
+
+def _whole(text: str) -> str:
+    """*text* without halves of pairs, which are no characters."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,62 @@
+"""Settings → the admin address: what it shows, who may ask it, and who may change what."""
+
+from __future__ import annotations
+
+from rls.api.admin.access import Access, Refused, is_own
+from rls.api.admin.app import AdminApi
+from rls.api.admin.counters import CounterRoutes
+from rls.api.admin.pods import Pods
+from rls.api.admin.status import Status
+from rls.api.admin.tokens import AdminTokens
+from rls.api.http import admin_app
+from rls.api.readiness import Readiness
+from rls.app.engine import Engine
+from rls.app.telemetry import Telemetry
+from rls.engine.counters import Counters
+from rls.observe.audit import Audit
+from rls.settings import Settings
+from rls.stores.base import ListsCounters
+from rls.transport.http1.bounds import App
+
+
+class Admin:
+    """The admin address of one server.
+
+    Attributes:
+        app: Answers.
+
+    Raises:
+        SettingsError: The file with the tokens cannot be used.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, engine: Engine, readiness: Readiness) -> None:
+        self._telemetry = telemetry
+        rulebook = engine.rulebook
+        self._tokens = AdminTokens(settings.admin_token_file)
+        self._audit = Audit(telemetry.log, telemetry.history)
+        self._address = settings.admin
+        status = Status(readiness, rulebook, telemetry.top, str(settings.backend), telemetry.nodes, telemetry.began)
+        name = settings.replicas if isinstance(settings.replicas, str) else ""
+        pods = Pods(name, settings.admin, self._tokens.own)
+        lists = [store for store in engine.stores if isinstance(store, ListsCounters)]
+        counters = Counters(engine.limiter, engine.store)
+        more = CounterRoutes(counters, engine.limiter, lists, self._audit).routes
+        api = AdminApi(telemetry.top, telemetry.history, lambda: rulebook.rules, status, pods, more=more)
+        self.app: App = admin_app(lambda: rulebook.rules, api.app, settings.admin, guard=self._guard)
+        telemetry.metrics.register_counter(
+            "rls_admin_refused_total",
+            "Requests at the admin address that were refused.",
+            lambda: self._audit.refused,
+            "reason",
+        )
+        if not is_own(settings.admin) and not self._tokens.exist:
+            telemetry.log.warning(
+                "admin_closed",
+                reason=f"other machines reach {settings.admin}: nobody is answered there without --admin-token-file",
+            )
+
+    def _guard(self, app: App) -> App:
+        return Access(app, self._address, self._tokens, reading=(), on_refused=self._refused)
+
+    def _refused(self, refused: Refused, method: str, path: str, peer: str) -> None:
+        self._audit.refuse(refused.reason, detail=refused.text, method=method, path=path, peer=peer)
