@@ -18,7 +18,7 @@ from examples.mesh.processes import wait_for
 from tests.redis_server import RedisServer, newest_binary, running
 from tests.rls_process import RlsProcess
 
-TOKEN = "s3cr3t-of-alice-0123456789"  # noqa: S105 - of these tests
+TOKEN = "s3cr3t-of-alice-0123456789"
 OTHER = "s3cr3t-of-bob-0123456789"
 LIMIT = 3
 RULES = f"""\

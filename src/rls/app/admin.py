@@ -5,6 +5,7 @@ from __future__ import annotations
 from rls.api.admin.access import Access, Refused, is_own
 from rls.api.admin.app import AdminApi
 from rls.api.admin.counters import CounterRoutes
+from rls.api.admin.overrides import OverrideRoutes
 from rls.api.admin.pods import Pods
 from rls.api.admin.status import Status
 from rls.api.admin.tokens import AdminTokens
@@ -15,6 +16,7 @@ from rls.app.telemetry import Telemetry
 from rls.engine.counters import Counters
 from rls.observe.audit import Audit
 from rls.settings import Settings
+from rls.sources.overrides import OverrideSource
 from rls.stores.base import ListsCounters
 from rls.transport.http1.bounds import App
 
@@ -29,18 +31,30 @@ class Admin:
         SettingsError: The file with the tokens cannot be used.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, engine: Engine, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        engine: Engine,
+        readiness: Readiness,
+        overrides: OverrideSource,
+    ) -> None:
         self._telemetry = telemetry
         rulebook = engine.rulebook
         self._tokens = AdminTokens(settings.admin_token_file)
         self._audit = Audit(telemetry.log, telemetry.history)
         self._address = settings.admin
-        status = Status(readiness, rulebook, telemetry.top, str(settings.backend), telemetry.nodes, telemetry.began)
+        status = Status(
+            readiness, rulebook, telemetry.top, str(settings.backend), telemetry.nodes, telemetry.began, overrides
+        )
         name = settings.replicas if isinstance(settings.replicas, str) else ""
         pods = Pods(name, settings.admin, self._tokens.own)
         lists = [store for store in engine.stores if isinstance(store, ListsCounters)]
         counters = Counters(engine.limiter, engine.store)
-        more = CounterRoutes(counters, engine.limiter, lists, self._audit).routes
+        more = (
+            *CounterRoutes(counters, engine.limiter, lists, self._audit).routes,
+            *OverrideRoutes(overrides, counters, self._audit, most_times=settings.max_override_factor).routes,
+        )
         api = AdminApi(telemetry.top, telemetry.history, lambda: rulebook.rules, status, pods, more=more)
         self.app: App = admin_app(lambda: rulebook.rules, api.app, settings.admin, guard=self._guard)
         telemetry.metrics.register_counter(

@@ -19,6 +19,7 @@ from rls.app.engine import Engine
 from rls.app.interpreter import collect_garbage, freeze_garbage_collector, give_memory_back, switch_threads_often
 from rls.app.listeners import Listeners
 from rls.app.loading import Loading
+from rls.app.overrides import open_overrides
 from rls.app.supervise import Tasks
 from rls.app.telemetry import Telemetry
 from rls.app.transports import answers_of
@@ -76,9 +77,17 @@ class App:
             needs_backend=policies.default is OnBackendError.ERROR,
             on_change=self._readiness_changed,
         )
+        self.overrides = open_overrides(settings, self.telemetry, self.engine)
         self.watching = Watching(settings, self.telemetry, inspection, lambda: self.service.unanswered)
         self.listeners = Listeners(
-            settings, self.telemetry, self.engine, self.service, self.health, self.readiness, self.watching
+            settings,
+            self.telemetry,
+            self.engine,
+            self.service,
+            self.health,
+            self.readiness,
+            self.watching,
+            self.overrides,
         )
         self._show_numbers()
         self._stop = asyncio.Event()
@@ -123,6 +132,7 @@ class App:
         stack.push_async_callback(self._tasks.aclose)
         self._keep_listeners()
         await wait_for_cause(self.engine.store.ping)
+        await self.overrides.poll()
         await self.readiness.poll()
         self._keep_tasks()
         freeze_garbage_collector()
@@ -144,6 +154,7 @@ class App:
         if not self.engine.replicas.fixed:
             self._tasks.keep("replicas", self.engine.replicas.run())
         self._tasks.keep("loading", self.loading.run())
+        self._tasks.keep("overrides", self.overrides.run())
         self._tasks.keep("watching", self.watching.run())
         self._tasks.keep("garbage collection", collect_garbage())
         self._tasks.keep("memory", give_memory_back())

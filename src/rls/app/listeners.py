@@ -16,6 +16,7 @@ from rls.app.transports import Sockets, handlers_of, open_transport
 from rls.app.watching import Watching
 from rls.observe.handshakes import log_handshakes
 from rls.settings import Settings
+from rls.sources.overrides import OverrideSource
 from rls.transport.base import ServerReports, Transport
 from rls.transport.http1.listener import HttpListener
 
@@ -39,6 +40,7 @@ class Listeners:
         health: Health,
         readiness: Readiness,
         watching: Watching,
+        overrides: OverrideSource,
     ) -> None:
         sockets = Sockets(telemetry.metrics, telemetry.enforcement, log_handshakes(telemetry.log))
         reports = ServerReports(watching.drops.add, watching.limited, sockets.grpc, sockets.certificate, watching.calls)
@@ -55,7 +57,7 @@ class Listeners:
             )
             self.all["http"] = HttpListener(public, settings.http, counted=sockets.http)
         if settings.admin:
-            admin = Admin(settings, telemetry, engine, readiness)
+            admin = Admin(settings, telemetry, engine, readiness, overrides)
             self.all["admin"] = HttpListener(admin.app, settings.admin, name="admin", counted=sockets.admin)
 
     @property

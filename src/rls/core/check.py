@@ -50,7 +50,7 @@ class Check:
     @property
     def unlimited(self) -> bool:
         """Whether the rule lets everything pass, uncounted."""
-        return self.rule is not None and self.rule.limit is None
+        return self.rule is not None and self.limit is None
 
     @property
     def path(self) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from rls.core.check import OVERRIDE, Check
 from rls.core.keys import CounterKeys, KeyFormat
 from rls.core.match import match
 from rls.core.model import FIXED_WINDOW, UINT32_MAX, Descriptor, Entry, RateLimit, Request
+from rls.core.overrides import Entries, Override
 from rls.core.pseudonyms import Hide, plain
 from rls.core.rules import Domain, Rule, RuleId, RuleSet
 
@@ -19,6 +20,8 @@ MOST_ADDED = UINT32_MAX + 1
 """Hits that one check adds at most: over every limit, and no two billion of them overflow a counter in Redis (int64)."""
 MOST_GIVEN_BACK = 2**63 - 1
 _new = tuple.__new__
+_Known: TypeAlias = tuple[RateLimit, int, int, str]
+_NO_OVERRIDES: Mapping[Entries, Override] = {}
 _FLOAT32 = struct.Struct("<f")
 
 
@@ -136,7 +139,8 @@ class Planner:
         """What plans for the domain *name*; None where the rules do not know it."""
         planner = self._domains.get(name)
         if planner is None and (domain := self.rules.domains.get(name)) is not None:
-            planner = self._domains[name] = DomainPlanner(domain, self._counting)
+            overrides = self.rules.overrides.get(name, _NO_OVERRIDES)
+            planner = self._domains[name] = DomainPlanner(domain, self._counting, overrides)
         return planner
 
 
@@ -148,17 +152,20 @@ class DomainPlanner:
         refund_over_limit: Whether a request over a limit gets its hits on its other limits back.
     """
 
-    __slots__ = ("_counting", "_domain", "_keys", "known", "name", "refund_over_limit")
+    __slots__ = ("_counting", "_domain", "_keys", "_overrides", "known", "name", "refund_over_limit")
 
-    def __init__(self, domain: Domain, counting: CountingOptions) -> None:
+    def __init__(
+        self, domain: Domain, counting: CountingOptions, overrides: Mapping[Entries, Override] = _NO_OVERRIDES
+    ) -> None:
         own = domain.refund_over_limit
         self.refund_over_limit = counting.refund_over_limit if own is None else own
         self.name = domain.name
         self._domain = domain
         self._counting = counting
+        self._overrides = overrides
         self._keys = CounterKeys(counting.key_format, counting.key_prefix, domain.name)
         # Of each rule that was met: its limit, and the window, near limit and identity of that.
-        self.known: dict[Rule, tuple[RateLimit, int, int, str]] = {}
+        self.known: dict[Rule, _Known] = {}
 
     def check(self, descriptor: Descriptor, hits_addend: int, index: int = 0) -> Check:
         """What the *descriptor* at *index* comes to in a request with *hits_addend*, before `replaces`."""
@@ -175,11 +182,17 @@ class DomainPlanner:
             if found is None:
                 return Check(hidden(descriptor, hide), index=index)
             rule, shared, value = found
-            if rule.limit is None:
+            override = self._overrides.get(hidden(descriptor, hide).entries) if self._overrides else None
+            known: _Known | None
+            if override is not None:
+                known = self._known(_in_place_of(rule, override), rule.path)
+                shared = (None,) * len(descriptor.entries)  # it holds for these values alone
+            elif rule.limit is None:
                 return Check(hidden(descriptor, hide), rule, value=value, index=index)
-            known = self.known.get(rule)
-            if known is None:
-                known = self.known[rule] = self._known(rule.limit, rule.path)
+            else:
+                known = self.known.get(rule)
+                if known is None:
+                    known = self.known[rule] = self._known(rule.limit, rule.path)
             limit, window_seconds, near_limit, rule_id = known
         own_addend, is_negative_hits = descriptor.hits_addend, descriptor.is_negative_hits
         # ratelimit.proto: RateLimitDescriptor.hits_addend may be 0; rls.proto: RateLimitRequest.hits_addend 0 means 1.
@@ -207,9 +220,16 @@ class DomainPlanner:
             not self.refund_over_limit,
         )
 
-    def _known(self, limit: RateLimit, path: str) -> tuple[RateLimit, int, int, str]:
+    def _known(self, limit: RateLimit, path: str) -> _Known:
         near = near_limit(limit.requests_per_unit, self._counting.near_limit_ratio)
         return limit, limit.window_seconds, near, RuleId(self.name, path).key
+
+
+def _in_place_of(rule: Rule, override: Override) -> RateLimit:
+    """The limit of *override*, with the name and the algorithm of the rule's."""
+    if rule.limit is None:
+        return override.limit
+    return override.limit._replace(name=rule.limit.name, algorithm=rule.limit.algorithm)
 
 
 def hidden(descriptor: Descriptor, hide: Hide) -> Descriptor:
@@ -241,6 +261,6 @@ def _replaced(checks: Sequence[Check]) -> AbstractSet[str]:
 
 def _without_replaced(check: Check, replaced: AbstractSet[str]) -> Check:
     """A check whose rule another rule of the request replaces counts nothing; an unlimited one cannot be replaced."""
-    if check.rule is None or check.rule.limit is None or check.rule.name not in replaced:
+    if check.rule is None or check.limit is None or check.rule.name not in replaced:
         return check
     return Check(check.descriptor, index=check.index, replaced=True)

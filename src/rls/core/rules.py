@@ -9,6 +9,7 @@ from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from rls.core.model import Entry, RateLimit
+from rls.core.overrides import Overrides
 from rls.errors import SourceLocation
 
 Metadata: TypeAlias = Mapping[str, "MetadataValue"]
@@ -204,11 +205,13 @@ class RuleSet:
         domains: By name.
         revision: Id of what the rules say, from the rulebook: equal on every pod with the same rules. "" before.
         counts: Number of rules by domain, from the rulebook; empty before.
+        overrides: Limits that people set for a time, from the rulebook.
     """
 
     domains: Mapping[str, Domain] = field(default_factory=dict)
     revision: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=dict)
 
     def rules(self) -> Iterator[Rule]:
         """Every rule of every domain, once."""

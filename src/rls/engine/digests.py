@@ -7,13 +7,14 @@ have the same digests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from hashlib import blake2b
 from itertools import chain
 from operator import attrgetter
 
 from rls.core.model import Entry
+from rls.core.overrides import Override, limit_text
 from rls.core.rules import Domain, Rule, TrieNode
 from rls.slices import STEP, Steps
 
@@ -45,9 +46,10 @@ def digest_domain(domain: Domain) -> Steps[int]:
     return _hash((domain.name, domain.refund_over_limit, children))
 
 
-def revision_of(digests: Mapping[str, int]) -> str:
-    """The id of a rule set whose domains have *digests*."""
-    return f"{_hash(tuple(sorted(digests.items()))):016x}"[:_REVISION_DIGITS]
+def revision_of(digests: Mapping[str, int], overrides: Sequence[Override] = ()) -> str:
+    """The id of a rule set whose domains have *digests*, with *overrides*."""
+    of_overrides = sorted((one.domain, one.entries, limit_text(one.limit)) for one in overrides)
+    return f"{_hash((*sorted(digests.items()), *of_overrides)):016x}"[:_REVISION_DIGITS]
 
 
 def said_by(node: TrieNode) -> tuple[object, ...]:

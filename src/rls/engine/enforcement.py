@@ -33,6 +33,7 @@ class Reason(StrEnum):
     RULES_NOT_READ = "rules_not_read"
     RULES_NOT_POLLED = "rules_not_polled"
     RULE_SOURCE_FAILED = "rule_source_failed"
+    OVERRIDES_NOT_READ = "overrides_not_read"
     BACKEND_UNAVAILABLE = "backend_unavailable"
     COUNTER_REFUSED = "counter_refused"
     TTL_REFUSED = "ttl_refused"

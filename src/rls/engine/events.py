@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from rls.core.check import Status
 from rls.core.decide import Decision
+from rls.core.overrides import Override
 from rls.core.plan import Plan
 from rls.core.rules import OnBackendError, RuleSet
 from rls.engine.changes import Changes
@@ -126,6 +127,9 @@ class RulesLoaded(NamedTuple):
         diagnostics: All that keeps rules from being in force as written.
         at: Since when, in Unix seconds.
         changes: What differs from the rules before.
+        began: Overrides that hold since then.
+        ended: Overrides that hold no more.
+        is_load: Whether a source has loaded rules; else only overrides have changed.
     """
 
     rules: RuleSet
@@ -133,6 +137,9 @@ class RulesLoaded(NamedTuple):
     diagnostics: tuple[Diagnostic, ...]
     at: float
     changes: Changes = Changes()
+    began: Sequence[Override] = ()
+    ended: Sequence[Override] = ()
+    is_load: bool = True
 
 
 class RulesRejected(NamedTuple):

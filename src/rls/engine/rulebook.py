@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from rls.core.overrides import Entries, Override
 from rls.core.rules import RuleSet
 from rls.engine.changes import Changes, compare
 from rls.engine.digests import digest_domain, revision_of
@@ -47,6 +48,7 @@ class Rulebook:
         self._announced: list[int] = []
         self._digests: Mapping[str, int] = {}
         self._old_rules = OldRules()
+        self._overrides: tuple[Override, ...] = ()
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -104,6 +106,15 @@ class Rulebook:
                 await self._put_in_force(source, layer)
         return True
 
+    async def override(self, overrides: Sequence[Override]) -> None:
+        """Put *overrides* in force, in place of those before; with the first rules where there are none yet."""
+        async with self._one_at_a_time:
+            before, self._overrides = self._overrides, tuple(overrides)
+            if self.loaded:
+                rules = self._overridden(self.rules, self._digests)
+                await self._prepare(rules, Slices())
+                self._swap(rules, Changes(), before, is_load=False)
+
     async def _put_in_force(self, source: int, layer: Layer) -> None:
         usable = [*self._usable[:source], layer.rules, *self._usable[source + 1 :]]
         before = self.rules
@@ -113,20 +124,37 @@ class Rulebook:
         for name, domain in domains.items():
             is_known = before.domains.get(name) is domain and name in self._digests
             digests[name] = self._digests[name] if is_known else await slices.run(digest_domain(domain))
-        rules = RuleSet(domains, revision_of(digests))
+        rules = RuleSet(domains)
         changes, counts = await slices.run(compare(before, rules))
-        rules = replace(rules, counts=counts)
+        rules = self._overridden(replace(rules, counts=counts), digests)
+        await self._prepare(rules, slices)
+        self._latest[source], self._usable, self._digests, self.changes = layer, usable, digests, changes
+        self._swap(rules, changes, self._overrides if before.overrides else ())
+
+    def _overridden(self, rules: RuleSet, digests: Mapping[str, int]) -> RuleSet:
+        """*rules* with the overrides and the id of both."""
+        table: dict[str, dict[Entries, Override]] = {}
+        for one in self._overrides:
+            table.setdefault(one.domain, {})[one.entries] = one
+        return replace(rules, overrides=table, revision=revision_of(digests, self._overrides))
+
+    async def _prepare(self, rules: RuleSet, slices: Slices) -> None:
         for observer in self._observers:
             await slices.run(observer.prepare_rules(rules))
-        self._latest[source], self._usable, self._digests, self.changes = layer, usable, digests, changes
+
+    def _swap(self, rules: RuleSet, changes: Changes, overrides: Sequence[Override], *, is_load: bool = True) -> None:
+        """Put *rules* in force. Those before differ by *changes*, and had these *overrides*."""
+        before = self.rules
         self.loaded_at = self._clock()
         caches = self._limiter.planner.caches()
         self._limiter.load(rules)
         files = tuple(file for one in self._latest for file in one.files)
-        event = RulesLoaded(rules, files, self.diagnostics, self.loaded_at, changes)
+        began = [one for one in self._overrides if one not in overrides]
+        ended = [one for one in overrides if one not in self._overrides]
+        event = RulesLoaded(rules, files, self.diagnostics, self.loaded_at, changes, began, ended, is_load)
         for observer in self._observers:
             observer.rules_loaded(event)
-        replaced = (old.root for name, old in before.domains.items() if domains.get(name) is not old)
+        replaced = (old.root for name, old in before.domains.items() if rules.domains.get(name) is not old)
         self._old_rules.free(replaced, caches)
 
     def _tell_rejected(self) -> None:

@@ -7,15 +7,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from rls.core.overrides import Override
 from rls.engine.changes import Changes
 from rls.engine.enforcement import Reason, Weakness
 from rls.engine.events import Observer, RulesLoaded, RulesRejected
 from rls.errors import Diagnostic
+from rls.utc import utc
 
 REVISIONS, EVENTS = 20, 200
 LONGEST_TEXT = 500
 FILES = 20
 LOADED, REJECTED = "rules_loaded", "rules_rejected"
+OVERRIDE_BEGAN, OVERRIDE_ENDED = "override_began", "override_ended"
 BEGAN, CHANGED, ENDED = "reason_began", "reason_changed", "reason_ended"
 
 
@@ -32,6 +35,8 @@ class Load(NamedTuple):
         files_total: Number of them.
         errors: The first errors for which parts of the files are not in force.
         errors_total: Number of them.
+        began: Overrides that hold since then.
+        ended: Overrides that hold no more.
     """
 
     at: float
@@ -43,6 +48,8 @@ class Load(NamedTuple):
     files_total: int
     errors: tuple[str, ...]
     errors_total: int
+    began: tuple[Override, ...] = ()
+    ended: tuple[Override, ...] = ()
 
 
 class Event(NamedTuple):
@@ -50,7 +57,7 @@ class Event(NamedTuple):
 
     Attributes:
         at: When, in Unix seconds.
-        kind: LOADED, REJECTED, BEGAN, CHANGED or ENDED, or what somebody changed.
+        kind: LOADED, REJECTED, OVERRIDE_BEGAN, OVERRIDE_ENDED, BEGAN, CHANGED or ENDED, or what somebody changed.
         text: What happened, for people.
         reason: Of the enforcement state; "" for loads.
         state: What the reason alone makes the enforcement state; "" for loads.
@@ -108,8 +115,16 @@ class History(Observer):
                 len(event.files),
                 _texts(errors),
                 len(errors),
+                tuple(event.began),
+                tuple(event.ended),
             )
         )
+        for kind, overrides in ((OVERRIDE_ENDED, event.ended), (OVERRIDE_BEGAN, event.began)):
+            for one in overrides:
+                said = f"{one} until {utc(one.until)}, by {one.author}: {one.reason}"[:LONGEST_TEXT]
+                self._events.append(Event(event.at, kind, said, revision=event.rules.revision))
+        if not event.is_load:
+            return
         text = event.changes.counted + (f", {len(errors)} errors" if errors else "")
         self._events.append(Event(event.at, LOADED, text, revision=event.rules.revision))
 

@@ -24,6 +24,8 @@ class Loads:
         """New rules are in force."""
         self._rules_by_domain = {name: event.rules.count(name) for name in sorted(event.rules.domains)}
         self._revision, self._loaded_at = event.rules.revision, event.at
+        if not event.is_load:
+            return
         self._loads["partial" if event.diagnostics else "complete"] += 1
         self._problems = len(event.diagnostics)
         if not event.diagnostics:

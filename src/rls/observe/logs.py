@@ -12,10 +12,12 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
+from rls.core.overrides import Override, limit_text
 from rls.engine.events import Observer, RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic
 from rls.observe.seldom import Seldom, SeldomFilter
 from rls.printable import printable, printable_line
+from rls.utc import utc
 
 Log = structlog.typing.FilteringBoundLogger
 MAX_LISTED = 100
@@ -168,6 +170,12 @@ class EventLog(Observer):
 
     def rules_loaded(self, event: RulesLoaded) -> None:
         """New rules are in force."""
+        for one in event.ended:
+            self._log.info("override_ended", **_fields_of(one), revision=event.rules.revision)
+        for one in event.began:
+            self._log.info("override_began", **_fields_of(one), revision=event.rules.revision)
+        if not event.is_load:
+            return
         self._list_problems(event.diagnostics)
         changes, rules = event.changes, event.rules.size()
         for change in changes.warnings:
@@ -208,6 +216,20 @@ class EventLog(Observer):
             self._log.error("rules_error", error=str(problem))
         if more := _more("more_errors", problems):
             self._log.error("rules_error", error="and more: see rls check", **more)
+
+
+def _fields_of(override: Override) -> dict[str, str]:
+    """What the log says of an override."""
+    return {
+        "override": override.id,
+        "domain": override.domain,
+        "rule": override.rule,
+        "entries": override.entries_text,
+        "limit": limit_text(override.limit),
+        "until": utc(override.until),
+        "author": override.author,
+        "why": override.reason,
+    }
 
 
 def _more(name: str, items: Sequence[object]) -> dict[str, int]:

@@ -222,6 +222,12 @@ class Settings(BaseSettings):
             "the address is not this machine's own."
         ),
     )
+    max_overrides: Annotated[CountOrNone, Flag(LISTENERS, "COUNT")] = Field(
+        100, description="Let at most this many overrides hold at one time."
+    )
+    max_override_factor: Annotated[float, Field(ge=0, allow_inf_nan=False), Flag(LISTENERS, "FACTOR")] = Field(
+        10.0, description="Let an override raise a rule's limit up to this many times; 0 for any."
+    )
     transport: Annotated[Literal["native", "grpcio"], BeforeValidator(parse_transport), Flag(LISTENERS)] = Field(
         "native", description="Serve gRPC with this implementation."
     )

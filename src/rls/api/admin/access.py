@@ -108,7 +108,8 @@ class Access:
             expected = "Authorization: Bearer, and a token of --admin-token-file"
             return Refused(401, text, expected, "no_token" if shown is None else "wrong_token")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if scope["method"] not in _READS and kind != _JSON:
+        # What a form can send is no JSON. Other methods need what no page of another site gets: a preflight's consent.
+        if scope["method"] == "POST" and kind != _JSON:
             return Refused(415, f"a body of the type {printable(kind[:_SHOWN]) or 'unknown'}", _JSON, "no_json")
         scope["state"][AUTHOR] = author
         return None

@@ -65,8 +65,8 @@ class CounterRoutes:
         try:
             found = await self._counters.read(domain, entries)
         except BackendError as error:
-            raise _unavailable(error) from error
-        return answer_json(self._head(domain, entries) | {"counters": [counter_row(domain, one) for one in found]})
+            raise unavailable(error) from error
+        return answer_json(self._head(domain, entries) | {"counters": [self._row(domain, one) for one in found]})
 
     async def _list(self, domain: str, most: int) -> Response:
         """Keys and counts, as the stores have them."""
@@ -80,7 +80,7 @@ class CounterRoutes:
             try:
                 found = await store.list_counters(prefix, most)
             except BackendError as error:
-                raise _unavailable(error) from error
+                raise unavailable(error) from error
             is_all = is_all and found.all
             rows += [
                 {"counter_key": printable(key.decode(errors="surrogateescape")), "count": count}
@@ -116,7 +116,7 @@ class CounterRoutes:
                 found = await self._counters.reset(domain, entries)
         except BackendError as error:
             self._audit.failed(action, str(error), **who)
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         for one in found:
             rule = id_of(domain, one.check.rule).path
             what = f"hits given back: {hits}" if hits else "counter reset"
@@ -130,8 +130,12 @@ class CounterRoutes:
                 before=one.before,
                 after=one.used,
             )
-        rows = [counter_row(domain, one) | {"before": one.before} for one in found]
+        rows = [self._row(domain, one) | {"before": one.before} for one in found]
         return answer_json(head | {"counters": rows})
+
+    def _row(self, domain: str, found: CounterState) -> Row:
+        override = self._limiter.rules.overrides.get(domain, {}).get(found.check.descriptor.entries)
+        return counter_row(domain, found) | {"override": None if override is None else printable(override.id)}
 
     def _head(self, domain: str, entries: Sequence[Entry]) -> Row:
         checks = self._counters.checks(domain, entries)
@@ -183,5 +187,6 @@ def _entry(text: str) -> Entry:
     return Entry(key, value)
 
 
-def _unavailable(error: BackendError) -> WrongRequest:
+def unavailable(error: BackendError) -> WrongRequest:
+    """The error of a request that the store did not answer."""
     return WrongRequest(f"the backend did not answer: {printable(str(error))}", "a backend that answers", 503)

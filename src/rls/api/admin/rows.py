@@ -74,6 +74,8 @@ def load(found: Load) -> Row:
         "revision": found.revision,
         "rules": found.rules,
         **changes(found.changes),
+        "overrides_began": [printable(str(one)) for one in found.began],
+        "overrides_ended": [printable(str(one)) for one in found.ended],
         "files": [printable(file) for file in found.files],
         "files_total": found.files_total,
         "errors": [printable(error) for error in found.errors],
@@ -148,7 +150,7 @@ def as_annotations(loads: Iterable[Load], events: Sequence[Event], begin: float,
             "time": _ms(one.at),
             "timeEnd": _ms(one.at),
             "title": f"rules {one.revision}",
-            "text": printable(str(one.changes)),
+            "text": printable("; ".join([str(one.changes), *_overrides(one)])),
             "tags": ["rls", "rules_loaded", *(["stricter"] if one.changes.stricter else [])],
         }
         for one in loads
@@ -166,6 +168,11 @@ def as_annotations(loads: Iterable[Load], events: Sequence[Event], begin: float,
     ]
     rows = [dict(one) for one in found if one["timeEnd"] >= begin * 1000 and one["time"] <= end * 1000]
     return sorted(rows, key=lambda row: row["time"])
+
+
+def _overrides(found: Load) -> list[str]:
+    began = [f"override {one}" for one in found.began]
+    return began + [f"override {one} ended" for one in found.ended]
 
 
 def _ms(seconds: float) -> int:

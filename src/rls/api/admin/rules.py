@@ -12,6 +12,7 @@ from rls.core.rules import Rule, RuleId, RuleSet
 from rls.observe.refusals import OverLimitHits, RuleRefusals
 from rls.observe.rule_sketch import By
 from rls.observe.top import TopTalkers
+from rls.printable import printable
 from rls.slices import STEP, Steps
 
 _TOP_OF_SHADOW = 10
@@ -38,10 +39,13 @@ def found_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Step
     rows: list[Row] = []
     total = 0
     yield from top.rotate(now)
+    overrides: dict[tuple[str, str], list[str]] = {}
+    for one in (one for found in rules.overrides.values() for one in found.values()):
+        overrides.setdefault((one.domain, one.rule), []).append(printable(one.id))
     for number, rule in enumerate(_of(rules, page.domain)):
         if not page.name or page.name in (rule.name, rule.path):
             if page.offset <= total < page.offset + page.limit:
-                rows.append(_described(rule, top, now))
+                rows.append(_described(rule, top, now) | {"overrides": overrides.get((rule.domain, rule.path), [])})
             total += 1
         if number % STEP == 0:
             yield

@@ -12,6 +12,7 @@ from rls.api.readiness import Readiness
 from rls.engine.rulebook import Rulebook
 from rls.observe.top import TopTalkers
 from rls.printable import printable
+from rls.sources.overrides import OverrideSource
 
 
 class Status:
@@ -24,6 +25,7 @@ class Status:
         backend: Its URL, without secrets.
         nodes: Returns the nodes of Redis by address, and whether each is available.
         began: When the server started, in Unix seconds.
+        overrides: Has the overrides.
 
     Attributes:
         pod: Name of the host.
@@ -38,6 +40,7 @@ class Status:
         backend: str,
         nodes: Callable[[], Mapping[str, bool]],
         began: float,
+        overrides: OverrideSource | None = None,
     ) -> None:
         self.pod = socket.gethostname()
         self.instance = uuid4().hex[:12]
@@ -47,6 +50,7 @@ class Status:
         self._backend = backend
         self._nodes = nodes
         self._began = began
+        self._overrides = overrides
 
     def row(self, now: float) -> Row:
         """All of it, at the Unix second *now*."""
@@ -78,5 +82,12 @@ class Status:
             "errors": len(rulebook.diagnostics),
             "backend": printable(self._backend),
             "nodes": [{"address": printable(address), "up": up} for address, up in self._nodes().items()],
+            "overrides": self._overrides_row(),
             "sketches": {"rules": len(top.sketches), "bytes": top.size, "dropped": top.dropped},
         }
+
+    def _overrides_row(self) -> Row:
+        found = self._overrides
+        if found is None:
+            return {"in_force": 0, "read": None, "error": None}
+        return {"in_force": len(found.in_force), "read": iso(found.read_at), "error": printable(found.error) or None}
