@@ -43,6 +43,15 @@ ASKED = (
     asked("none"),
 )
 """Whatever makes a series appear."""
+OVERRIDE = json.dumps(
+    {
+        "domain": "mesh",
+        "entries": [{"key": "company_id", "value": "x"}],
+        "limit": "3/year",
+        "for": "1h",
+        "reason": "a test",
+    }
+).encode()
 
 
 def surface() -> str:
@@ -106,6 +115,8 @@ def paths_and_metrics() -> Iterator[str]:
                     backend,
                     "--json-token-file",
                     str(token),
+                    "--admin-token-file",
+                    str(token),
                     "--hash-secret-file",
                     str(token),
                     rules=RULES,
@@ -119,6 +130,9 @@ def paths_and_metrics() -> Iterator[str]:
             shown = {"Authorization": "Bearer token-of-16-bytes"}
             for body in ASKED:
                 ask(port, "/json", shown, method="POST", body=body)
+            admin = int(process.addresses["admin"].rpartition(":")[2])
+            for headers in ({**shown, "Content-Type": "application/json"}, {}):
+                ask(admin, "/api/v1/overrides", headers, method="POST", body=OVERRIDE)
             for family in text_string_to_metric_families(process.get("/metrics").body.decode()):
                 suffix = "_total" if family.type == "counter" else ""
                 if family.name.startswith("rls_"):

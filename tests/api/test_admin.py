@@ -246,6 +246,7 @@ async def test_rules_say_what_they_refused(admin) -> None:
         "refused": {"hits": 7, "first": TIME, "last": TIME},
         "shadow": {"hits": 0, "first": None, "last": None},
         "recent": {"seconds": 10.0, "hits": 8, "refused": 7, "shadow": 0, "highest_share_near_limit": 1.0},
+        "overrides": [],
     }
     assert by_path["address"]["shadow"] == {"hits": 1, "first": TIME, "last": TIME}
     assert by_path["x"]["recent"] is None

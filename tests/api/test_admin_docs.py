@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -11,9 +11,25 @@ from examples.mesh.http import ask
 from rls.api.admin.app import PREFIX
 from tests.rls_process import RlsProcess
 
+
+class Example(NamedTuple):
+    """A command of the page, and what it says that the server answers."""
+
+    path: str
+    method: str
+    body: str
+    shown: str
+
+
 PAGE = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()
 RULES = re.findall(r"```yaml\n(domain: mesh.*?)```", PAGE, re.DOTALL)[0]
-EXAMPLES = re.findall(r"^\$ curl -s '?localhost:6070(/\S*?)'?\n([\[{].*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+TOKEN = "a-token-of-these-tests"
+_COMMAND = r"""^\$ curl -s '?localhost:6070(/\S*?)'?(?: -H "Authorization: Bearer \$TOKEN")?(?: -X (\w+))?(?: --json '([^'\n]*)')?"""
+EXAMPLES = [
+    Example(path, method or ("POST" if body else "GET"), body, shown)
+    for path, method, body, shown in re.findall(_COMMAND + r"\n([\[{].*?)(?=^\$ |^```)", PAGE, re.MULTILINE | re.DOTALL)
+]
+"""In the order of the page."""
 
 
 def shape(value: Any) -> Any:
@@ -39,7 +55,9 @@ def difference(shown: Any, found: Any, where: str = "") -> str:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """One that has refused, would have refused, and does not know some names."""
-    found = RlsProcess(tmp_path_factory.mktemp("admin"), rules=RULES)
+    folder = tmp_path_factory.mktemp("admin")
+    (folder / "tokens").write_text(f"alice:{TOKEN}")
+    found = RlsProcess(folder, "--admin-token-file", str(folder / "tokens"), rules=RULES)
     http = int(found.addresses["http"].rpartition(":")[2])
 
     def check(key: str, value: str, times: int, domain: str = "mesh") -> None:
@@ -56,17 +74,27 @@ def server(tmp_path_factory):
     found.kill()
 
 
-@pytest.mark.parametrize(("path", "shown"), EXAMPLES, ids=[path for path, _ in EXAMPLES])
-def test_the_server_answers_as_the_page_shows(server, path, shown) -> None:
-    answer = server.get(path, "admin")
-    assert answer.status == (400 if '"expected"' in shown else 200)
-    assert difference(shape(json.loads(shown)), shape(answer.json())) == ""
+def test_the_server_answers_as_the_page_shows(server) -> None:
+    """One command after the other: a later one may need what an earlier one did."""
+    name = ""
+    port = int(server.addresses["admin"].rpartition(":")[2])
+    for path, method, body, shown in EXAMPLES:
+        headers = {} if method == "GET" else {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        target = path.replace("1f6a09c2", name)
+        answer = ask(port, target, headers, method=method, body=body.encode() or None)
+        assert answer.status == (400 if '"expected"' in shown else 200), (path, answer.body)
+        assert difference(shape(json.loads(shown)), shape(answer.json())) == "", path
+        if "override" in answer.json():
+            name = answer.json()["override"]["id"]
 
 
 def test_each_route_has_an_example(server) -> None:
-    listed = list(server.get(PREFIX, "admin").json())
+    listed = server.get(PREFIX, "admin").json()
     shown = {
-        re.sub(r"/rules/[^/]+/.+/top", "/rules/{domain}/{rule}/top", path.partition("?")[0]) for path, _ in EXAMPLES
+        re.sub(r"/rules/[^/]+/.+/top", "/rules/{domain}/{rule}/top", one.path.partition("?")[0]).replace(
+            "/1f6a09c2", "/{id}"
+        )
+        for one in EXAMPLES
     }
     assert sorted(listed) == sorted(shown)
     assert [path for path in listed if f"`{path}`" not in PAGE] == []

@@ -36,6 +36,7 @@ _DIFFERS = (
     (re.compile(r"\|\d{10}\b"), "|WINDOW"),
     (re.compile(r"\bpod \S+, up"), "pod POD, up"),
     (re.compile(r" \d+\.\d "), " NUMBER "),
+    (re.compile(r"\b[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"\d+\.\d+\.\d+\S* \(Python \S+\)"), "VERSION"),
     (re.compile(r" *[|│] *| {2,}|[─━]{2,}"), " "),
     (re.compile(r" +$", re.MULTILINE), ""),

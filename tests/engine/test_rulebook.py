@@ -13,6 +13,7 @@ import pytest
 
 from rls.core.match import match
 from rls.core.model import Entry, RateLimit, Unit
+from rls.core.overrides import Override
 from rls.core.rules import Domain, OnBackendError, RuleId, RuleSet, TrieNode
 from rls.engine.changes import MAX_LISTED, Change, Enforced, Kind, compare
 from rls.engine.digests import digest_domain
@@ -401,3 +402,43 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def overridden(value: str = "acme", limit: int = 50) -> Override:
+    entries = (Entry("key", value),)
+    return Override("id", "domain", entries, RateLimit(limit, Unit.MINUTE), 0.0, 1.0, "alice", "T-1", "key")
+
+
+def loads(heard: Events) -> list[RulesLoaded]:
+    return [event for event in heard if isinstance(event, RulesLoaded)]
+
+
+async def test_overrides_are_a_part_of_the_revision_and_no_load() -> None:
+    heard = Events()
+    limiter = Limiter(MemoryStore())
+    rulebook = Rulebook(limiter, (heard,))
+    source = rulebook.add_source()
+    await rulebook.override([overridden()])
+    assert not rulebook.loaded, "there are no rules yet"
+    rules = rule_set({(Step("key"),): rule("key", 5)})
+    await rulebook.publish(source, Layer(rules))
+    assert [one.is_load for one in loads(heard)] == [True]
+    assert loads(heard)[0].began == (overridden(),)
+    first = rulebook.revision
+
+    async def limit() -> int:
+        return (await limiter.check(request(descriptor(("key", "acme"))))).statuses[0].check.requests_per_unit
+
+    assert await limit() == 50
+    await rulebook.override([overridden(limit=60)])
+    assert await limit() == 60
+    assert rulebook.revision != first
+    assert (loads(heard)[1].is_load, loads(heard)[1].ended) == (False, (overridden(),))
+    await rulebook.publish(source, Layer(rule_set({(Step("key"),): rule("key", 6)})))
+    assert await limit() == 60, "a load of rules keeps them"
+    assert (loads(heard)[2].began, loads(heard)[2].ended) == ((), ())
+    await rulebook.override([])
+    assert await limit() == 6
+    plain = Rulebook(Limiter(MemoryStore()))
+    await plain.publish(plain.add_source(), Layer(rule_set({(Step("key"),): rule("key", 6)})))
+    assert rulebook.revision == plain.revision

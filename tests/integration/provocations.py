@@ -259,6 +259,13 @@ def a_flush(stage: Stage) -> Start:
     return Start(["--backend", redis.url, *PATIENT], flush)
 
 
+def a_record_that_is_none(stage: Stage) -> Start:
+    redis = stage.redis()
+    with redis.client() as client:
+        client.set("r1|overrides", "no record")
+    return Start(["--backend", redis.url, *PATIENT])
+
+
 PROVOCATIONS: Mapping[Reason, Provocation] = {
     Reason.NO_RULES: no_rules,
     Reason.RULES_INVALID: a_mistake,
@@ -266,6 +273,7 @@ PROVOCATIONS: Mapping[Reason, Provocation] = {
     Reason.RULES_NOT_READ: a_fifo,
     Reason.RULES_NOT_POLLED: a_slow_disk,
     Reason.RULE_SOURCE_FAILED: a_source_that_fails,
+    Reason.OVERRIDES_NOT_READ: a_record_that_is_none,
     Reason.BACKEND_UNAVAILABLE: lambda _: Start(["--backend", NO_REDIS]),
     Reason.COUNTER_REFUSED: a_key_that_holds_a_list,
     Reason.TTL_REFUSED: no_right_to_set_ttls,

@@ -13,12 +13,14 @@ import typer.main
 
 from rls.cli.call import call
 from rls.cli.check import check
+from rls.cli.counter import counter
 from rls.cli.env import env
 from rls.cli.hash import hash_values
 from rls.cli.help import Command, Group
 from rls.cli.istio import istio
 from rls.cli.mesh import mesh
 from rls.cli.output import CANNOT_PRINT, discard_output, print_all_characters, say
+from rls.cli.override import override
 from rls.cli.rule_tests import play_tests
 from rls.cli.status import status
 from rls.cli.tail import tail
@@ -87,6 +89,18 @@ app.add_typer(mesh, name="mesh")
 app.command(
     cls=Command, no_args_is_help=True, epilog="Example: rls istio config/ --claim company_id=company_id --at gateway"
 )(istio)
+app.add_typer(
+    counter,
+    name="counter",
+    help="Read counters of a running server, reset them, give hits back.",
+    epilog="Example: rls counter get --domain mesh company_id=acme",
+)
+app.add_typer(
+    override,
+    name="override",
+    help="Set, list and end overrides of limits in a running server.",
+    epilog="Example: rls override set -d mesh company_id=acme 9/minute --for 2h --reason T",
+)
 
 
 app.command("test", cls=Command, no_args_is_help=True, epilog="Example: rls test --config config/ tests/")(play_tests)

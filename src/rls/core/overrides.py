@@ -77,9 +77,10 @@ def parse_limit(text: str) -> RateLimit:
     return RateLimit(requests, unit, several)
 
 
-def rate(limit: RateLimit) -> float:
-    """Requests a second."""
-    return limit.requests_per_unit / limit.window_seconds
+def raises_by(limit: RateLimit, base: RateLimit, times: float) -> bool:
+    """Whether *limit* lets more than so many *times* the requests of *base* pass, over time."""
+    # Products of whole numbers: quotients would be rounded.
+    return limit.requests_per_unit * base.window_seconds > times * base.requests_per_unit * limit.window_seconds
 
 
 def to_members(override: Override) -> dict[str, Any]:

@@ -149,8 +149,8 @@ class Rulebook:
         caches = self._limiter.planner.caches()
         self._limiter.load(rules)
         files = tuple(file for one in self._latest for file in one.files)
-        began = [one for one in self._overrides if one not in overrides]
-        ended = [one for one in overrides if one not in self._overrides]
+        began = tuple(one for one in self._overrides if one not in overrides)
+        ended = tuple(one for one in overrides if one not in self._overrides)
         event = RulesLoaded(rules, files, self.diagnostics, self.loaded_at, changes, began, ended, is_load)
         for observer in self._observers:
             observer.rules_loaded(event)

@@ -20,7 +20,7 @@ from rls.api.admin.route import AdminRoute
 from rls.api.admin.rows import Row, identity, iso, limit_text
 from rls.api.admin.talkers import described_limit
 from rls.core.model import RateLimit
-from rls.core.overrides import Override, parse_limit, rate
+from rls.core.overrides import Override, parse_limit, raises_by
 from rls.core.rules import Rule, RuleId
 from rls.engine.counters import Counters
 from rls.errors import BackendError
@@ -143,7 +143,7 @@ class OverrideRoutes:
         Raises:
             WrongRequest: *limit* is too much more than that of *rule*.
         """
-        if rule.limit is None or not self._most_times or rate(limit) <= self._most_times * rate(rule.limit):
+        if rule.limit is None or not self._most_times or not raises_by(limit, rule.limit, self._most_times):
             return
         raise WrongRequest(
             f"{limit_text(limit)} is more than {self._most_times:g} times {limit_text(rule.limit)}, the limit of the rule",

@@ -1,0 +1,137 @@
+"""`rls override`: another limit for certain entries, for a time, on all servers that share a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from rls.cli.admin import ADMIN, NOT_DONE, Admin, Domain, Json, TokenFile, as_text, ask_admin, entries_of, needed
+from rls.cli.help import Command, Group
+from rls.cli.output import say
+from rls.printable import json_line
+
+override = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="rich")
+
+SomeDomain = Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="Domain of the rules.")]
+
+
+@override.command(
+    "set",
+    cls=Command,
+    no_args_is_help=True,
+    epilog="Example: rls override set -d mesh company_id=acme 9/minute --for 2h --reason T",
+)
+def set_(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE... LIMIT", help="Entries of the descriptor, in order; then the limit."),
+    ] = None,
+    domain: Domain = "",
+    length: Annotated[str, typer.Option("--for", metavar="TIME", help="Such as 30m, 2h or 3d.")] = "",
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="Instead: 2026-01-31T12:00:00Z.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; required.")] = "",
+    admin: Admin = ADMIN,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """Replace the limit of a descriptor for a time, on all servers within two seconds.
+    Exit codes: 0 done, 1 not done, 2 wrong usage, 3 no answer.
+    """
+    *entries, limit = words or [""]
+    if not entries or "=" in limit:
+        raise typer.BadParameter("expected KEY=VALUE and then a limit, such as company_id=acme 5000/minute")
+    body = {
+        "domain": needed("--domain", domain),
+        "entries": entries_of(entries),
+        "limit": limit,
+        "reason": needed("--reason", reason),
+        **({"for": length} if length else {}),
+        **({"until": until} if until else {}),
+    }
+    found = ask_admin(admin, "/overrides", body=body, token_file=token_file)
+    if json:
+        typer.echo(json_line(found))
+        return
+    row = found["override"]
+    say(f"{as_text(row['entries'])}: {row['limit']} until {row['until']}, was {found['before']}")
+    say(f"  override {row['id']} of the rule {row['domain']} {row['rule']}")
+
+
+@override.command("list", cls=Command, epilog="Example: rls override list --domain mesh")
+def list_(domain: SomeDomain = "", admin: Admin = ADMIN, token_file: TokenFile = None, json: Json = False) -> None:
+    """Print the overrides in force.
+    Exit codes: 0 well, 1 the server cannot read them, 2 wrong usage, 3 no answer.
+    """
+    found = ask_admin(admin, "/overrides", {"domain": domain} if domain else {}, token_file=token_file)
+    if json:
+        typer.echo(json_line(found))
+    else:
+        _print(found["overrides"])
+    if found["error"]:
+        say(f"rls: last read {found['read'] or 'never'}: {found['error']}", err=True)
+        raise typer.Exit(NOT_DONE)
+
+
+@override.command(cls=Command, no_args_is_help=True, epilog="Example: rls override end 1f6a09c2 --reason T-1")
+def end(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Of the override; or its entries KEY=VALUE, with --domain."),
+    ] = None,
+    domain: SomeDomain = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the log of the server.")] = "",
+    admin: Admin = ADMIN,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """End an override now: the rule's limit holds again.
+    Exit codes: 0 done, 1 not done, 2 wrong usage, 3 no answer.
+    """
+    given = words or []
+    if any("=" in word for word in given):
+        name = _named(given, needed("--domain", domain), admin, token_file)
+    elif len(given) == 1:
+        name = given[0]
+    else:
+        raise typer.BadParameter("expected one ID, as rls override list shows it, or entries KEY=VALUE")
+    parameters = {"reason": reason} if reason else {}
+    found = ask_admin(admin, f"/overrides/{quote(name, safe='')}", parameters, method="DELETE", token_file=token_file)
+    if json:
+        typer.echo(json_line(found))
+        return
+    row = found["ended"]
+    say(f"{as_text(row['entries'])}: {found['after']} again, was {row['limit']}")
+
+
+def _named(words: Sequence[str], domain: str, admin: str, token_file: Any) -> str:
+    """The id of the override of the entries *words*."""
+    entries = entries_of(words)
+    found = ask_admin(admin, "/overrides", {"domain": domain}, token_file=token_file)
+    for row in found["overrides"]:
+        if row["entries"] == entries:
+            return str(row["id"])
+    say(f"rls: no override of {as_text(entries)} in {domain} is in force", err=True)
+    raise typer.Exit(NOT_DONE)
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    if not rows:
+        say("no overrides")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("id", "domain", "entries", "limit", "until", "by", "reason"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        texts = (
+            *(row["id"], row["domain"], as_text(row["entries"]), row["limit"]),
+            *(str(row["until"]), row["author"], row["reason"]),
+        )
+        table.add_row(*map(Text, texts))
+    Console(highlight=False, soft_wrap=True).print(table)
