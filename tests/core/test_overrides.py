@@ -19,9 +19,8 @@ limits = st.builds(
 )
 
 
-def override(entries: tuple[Entry, ...], limit: RateLimit, **more: object) -> Override:
-    found = Override("1f6a09c2", "domain", entries, limit, 1.0, 2.0, "alice", "T-1", "company")
-    return found._replace(**more)
+def override(entries: tuple[Entry, ...], limit: RateLimit, reason: str = "T-1") -> Override:
+    return Override("1f6a09c2", "domain", entries, limit, 1.0, 2.0, "alice", reason, "company")
 
 
 @given(limits)

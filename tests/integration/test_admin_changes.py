@@ -73,7 +73,7 @@ def servers(redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Rl
 @pytest.fixture
 def company(request: pytest.FixtureRequest) -> str:
     """The value of an entry that no other test uses."""
-    return request.node.name
+    return str(request.node.name)
 
 
 def check(server: RlsProcess, company: str, hits: int = 1) -> bool:

@@ -217,10 +217,7 @@ class Settings(BaseSettings):
     )
     admin_token_file: Annotated[Path | None, Flag(LISTENERS, "FILE")] = Field(
         None,
-        description=(
-            "Accept changes at the admin address with a token in this file; without it, none, and nothing at all where "
-            "the address is not this machine's own."
-        ),
+        description="Accept changes at --admin, and any request at one not on loopback, with a token in this file.",
     )
     max_overrides: Annotated[CountOrNone, Flag(LISTENERS, "COUNT")] = Field(
         100, description="Let at most this many overrides hold at one time."

@@ -118,7 +118,7 @@ class OverrideSource:
             await asyncio.sleep(POLL_SECONDS)
 
     async def poll(self) -> None:
-        """Read them once, put in force what changed, end what is over."""
+        """Read them once, put in force what changed, end those whose time has come."""
         if self._records is None:
             return
         async with self._one_at_a_time:

@@ -126,7 +126,7 @@ class ListsCounters(Protocol):
         A counter that is made or goes meanwhile may be listed or not.
 
         Raises:
-            BackendError: They could not be had; the text says why, such as a right that is missing.
+            BackendError: The store did not say; the text has the reason, such as a right that is missing.
         """
 
 
@@ -135,10 +135,10 @@ class KeepsRecords(Protocol):
     """A store that keeps a few small records of ours beside its counters, for all who use the same store."""
 
     async def load_record(self, name: bytes) -> bytes | None:
-        """The record *name*; None where there is none.
+        """The record *name*; None without one.
 
         Raises:
-            BackendError: It could not be had.
+            BackendError: The store did not say.
         """
 
     async def replace_record(self, name: bytes, before: bytes | None, after: bytes, seconds: int) -> bool:

@@ -34,7 +34,7 @@ class Pods:
     Args:
         name: Of `--replicas dns:NAME`; "" where it is a number.
         admin: The own admin address, as it was given.
-        token: Returns the token that all pods accept; "" where there is none.
+        token: Returns the token that all pods accept; "" without one.
     """
 
     def __init__(self, name: str, admin: str, token: Callable[[], Awaitable[str]] | None = None) -> None:

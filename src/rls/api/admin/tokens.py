@@ -72,7 +72,7 @@ class AdminTokens:
         return found
 
     async def own(self) -> str:
-        """A token for servers that share the file to ask each other; "" where there is none."""
+        """A token for servers that share the file to ask each other; "" without a file."""
         if self._path is not None:
             await self._refresh(self._path)
         return self._tokens[0][1].decode() if self._tokens else ""
