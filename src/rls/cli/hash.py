@@ -27,7 +27,7 @@ def hash_values(
         ),
     ] = "",
 ) -> None:
-    """Print what stands for values of requests in Redis, metrics and logs, one line for each entry.
+    """Print what stands for values of requests where hashing is on.
 
     Exit codes: 0, or 2 for wrong usage.
     """

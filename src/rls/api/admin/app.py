@@ -14,12 +14,14 @@ from starlette.routing import Route
 
 from rls.api.admin import rows
 from rls.api.admin.answer import answer_error, answer_json, answer_rows, told
+from rls.api.admin.openapi import openapi_route
 from rls.api.admin.pods import Pods, merge_tops
 from rls.api.admin.query import Query, WrongRequest
 from rls.api.admin.route import AdminRoute, Endpoint
 from rls.api.admin.rows import Row
 from rls.api.admin.rules import Page, found_rules, shadow_rules
 from rls.api.admin.status import Status
+from rls.api.admin.stream import Streams
 from rls.api.admin.talkers import Asked, Top, Window, find_top, order_of
 from rls.core.rules import RuleSet
 from rls.observe.history import History
@@ -68,7 +70,10 @@ class AdminApi:
         shown: dict[str, tuple[str, Endpoint]] = {
             "": ("this list", self._index),
             "/annotations": ("loads of rules and changes of state for Grafana: from, to", self._annotations),
-            "/events": ("the last changes of the enforcement state and loads: since, limit", self._events),
+            "/events": (
+                "the last changes of state, loads and changes by people, or a stream: since, limit",
+                self._events,
+            ),
             "/refusals": ("the last refusals: domain, rule, entry, since, limit", self._refusals),
             "/revisions": ("the last loads of rules and what each changed: limit", self._revisions),
             "/rules": ("the rules in force and what they refused: domain, name, limit, offset", self._show_rules),
@@ -79,14 +84,23 @@ class AdminApi:
             "/unknown": ("domains without rules and descriptors that no rule matches", self._unknown),
         }
         reading = [AdminRoute(path, purpose, endpoint) for path, (purpose, endpoint) in shown.items()]
-        self.routes: Sequence[AdminRoute] = sorted([*reading, *more], key=lambda route: route.path)
+        found = [*reading, *more]
+        self.routes: Sequence[AdminRoute] = sorted([*found, openapi_route(PREFIX, found)], key=lambda route: route.path)
 
     @property
     def app(self) -> App:
         """The ASGI application."""
         routes = [Route(f"{PREFIX}{route.path}", told(route.endpoint), methods=[route.method]) for route in self.routes]
         app = Starlette(routes=routes, exception_handlers={404: self._not_found, 405: _wrong_method})
-        return Bounded(app, max_body_bytes=_BODY_BYTES, shares={PREFIX: _AT_ONCE}, kind=lambda _: PREFIX)
+        bounded = Bounded(app, max_body_bytes=_BODY_BYTES, shares={PREFIX: _AT_ONCE}, kind=lambda _: PREFIX)
+        return Streams(
+            bounded,
+            f"{PREFIX}/events",
+            self._history,
+            self._top.refusals,
+            lambda: self._status.row(self._clock()),
+            self._clock,
+        )
 
     async def _index(self, request: Request) -> Response:
         Query(request, ())
