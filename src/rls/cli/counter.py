@@ -76,7 +76,7 @@ def reset(
 def give(
     entries: Entries = None,
     domain: Domain = "",
-    hits: Annotated[int, typer.Option("--hits", metavar="COUNT", min=1, help="As many; required.")] = 0,
+    hits: Annotated[int, typer.Option("--hits", metavar="COUNT", help="As many; required.")] = 0,
     reason: Reason = "",
     admin: Admin = ADMIN,
     token_file: TokenFile = None,
@@ -85,8 +85,8 @@ def give(
     """Give hits back to a descriptor: its counters go down, to 0 at the least.
     Exit codes: 0 done, 1 not done, 2 wrong usage, 3 no answer.
     """
-    if not hits:
-        raise typer.BadParameter("--hits is missing")
+    if hits < 1:
+        raise typer.BadParameter("--hits is missing: expected a whole number from 1")
     body = {"domain": needed("--domain", domain), "entries": entries_of(entries or []), "hits": hits, "reason": reason}
     _print(ask_admin(admin, "/counters/give", body=body, token_file=token_file), json=json)
 
