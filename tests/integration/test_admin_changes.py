@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from examples.mesh.http import Answer, ask
-from examples.mesh.processes import wait_for
+from examples.mesh.processes import free_port, wait_for
 from tests.redis_server import RedisServer, newest_binary, running
 from tests.rls_process import RlsProcess
 
@@ -129,6 +129,7 @@ def test_a_counter_is_shown_as_a_request_would_find_it(servers, company) -> None
         "code": "OK",
         "count": 2,
         "limit_remaining": 1,
+        "override": None,
     }
     check(servers[0], company)
     assert counter(servers[1], company)["code"] == "OVER_LIMIT"
@@ -274,7 +275,8 @@ def test_tokens_are_read_again(servers, tmp_path) -> None:
 
 
 def test_an_address_of_other_machines_needs_a_token_for_everything(tmp_path) -> None:
-    server = RlsProcess(tmp_path, "--admin", "0.0.0.0:0", "--admin-token-file", str(token_file(tmp_path)), rules=RULES)
+    options = ("--admin", f"0.0.0.0:{free_port()}", "--replicas", "dns:localhost")
+    server = RlsProcess(tmp_path, *options, "--admin-token-file", str(token_file(tmp_path)), rules=RULES)
     closed = RlsProcess(tmp_path, "--admin", "0.0.0.0:0", rules=RULES, name="closed")
     shown = {"Authorization": f"Bearer {OTHER}"}
     try:
@@ -282,6 +284,8 @@ def test_an_address_of_other_machines_needs_a_token_for_everything(tmp_path) -> 
         for path in ("/", "/rlconfig", "/api/v1/status", "/api/v1/counters?domain=mesh&entry=company_id=x"):
             assert ask(port, path).status == 401
             assert ask(port, path, shown).status == 200
+        of_all = ask(port, "/api/v1/top?pods=all", shown).json()
+        assert (len(of_all["pods"]), of_all["pods_failed"]) == (1, []), "pods show their token to each other"
         port = int(closed.addresses["admin"].rpartition(":")[2])
         assert ask(port, "/api/v1/status", shown).status == 403
         assert "nobody is answered there without --admin-token-file" in closed.output()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rls.api.admin.access import Access, Refused, is_own
-from rls.api.admin.app import AdminApi
+from rls.api.admin.app import PREFIX, AdminApi
 from rls.api.admin.counters import CounterRoutes
 from rls.api.admin.overrides import OverrideRoutes
 from rls.api.admin.pods import Pods
@@ -56,6 +56,7 @@ class Admin:
             *OverrideRoutes(overrides, counters, self._audit, most_times=settings.max_override_factor).routes,
         )
         api = AdminApi(telemetry.top, telemetry.history, lambda: rulebook.rules, status, pods, more=more)
+        self._reading = [f"{PREFIX}{one.path}" for one in api.routes if one.method == "POST" and not one.changes]
         self.app: App = admin_app(lambda: rulebook.rules, api.app, settings.admin, guard=self._guard)
         telemetry.metrics.register_counter(
             "rls_admin_refused_total",
@@ -70,7 +71,7 @@ class Admin:
             )
 
     def _guard(self, app: App) -> App:
-        return Access(app, self._address, self._tokens, reading=(), on_refused=self._refused)
+        return Access(app, self._address, self._tokens, reading=self._reading, on_refused=self._refused)
 
     def _refused(self, refused: Refused, method: str, path: str, peer: str) -> None:
         self._audit.refuse(refused.reason, detail=refused.text, method=method, path=path, peer=peer)
