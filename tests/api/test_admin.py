@@ -10,6 +10,7 @@ import pytest
 
 from examples.mesh.http import Answer, ask
 from rls.api.admin.app import PREFIX, AdminApi
+from rls.api.admin.explain import Explaining
 from rls.api.admin.pods import Pods
 from rls.api.admin.status import Status
 from rls.api.health import Health
@@ -111,7 +112,9 @@ async def admin(hide) -> AsyncIterator[Admin]:
     await readiness.poll()
     await rulebook.publish(0, Layer(rules(), files=("rules.yaml",)))
     status = Status(readiness, rulebook, top, "memory://", lambda: {"10.0.0.1:6379": True}, NOW)
-    api = AdminApi(top, history, lambda: limiter.rules, status, Pods("", "127.0.0.1:6070"), clock)
+    api = AdminApi(
+        top, history, lambda: limiter.rules, status, Pods("", "127.0.0.1:6070"), Explaining(limiter, clock), clock
+    )
     server = HttpListener(admin_app(lambda: limiter.rules, api.app, "127.0.0.1:6070"), "127.0.0.1:0")
     await server.start()
     yield Admin(server, limiter, rulebook, enforcement, clock)

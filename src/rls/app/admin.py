@@ -5,6 +5,7 @@ from __future__ import annotations
 from rls.api.admin.access import Access, Refused, is_own
 from rls.api.admin.app import PREFIX, AdminApi
 from rls.api.admin.counters import CounterRoutes
+from rls.api.admin.explain import Explaining
 from rls.api.admin.overrides import OverrideRoutes
 from rls.api.admin.pods import Pods
 from rls.api.admin.status import Status
@@ -52,6 +53,7 @@ class Admin:
         lists = [store for store in engine.stores if isinstance(store, ListsCounters)]
         counters = Counters(engine.limiter, engine.store)
         more = (
+            Explaining(engine.limiter).route,
             *CounterRoutes(counters, engine.limiter, lists, self._audit).routes,
             *OverrideRoutes(overrides, counters, self._audit, most_times=settings.max_override_factor).routes,
         )

@@ -15,6 +15,7 @@ from rls.cli.call import call
 from rls.cli.check import check
 from rls.cli.counter import counter
 from rls.cli.env import env
+from rls.cli.explain import explain
 from rls.cli.hash import hash_values
 from rls.cli.help import Command, Group
 from rls.cli.istio import istio
@@ -81,6 +82,11 @@ app.command(
     epilog="Example: rls call 127.0.0.1:8081 --domain mesh company_id=acme",
 )(call)
 app.command(cls=Command, epilog="Example: rls env deployment.yaml")(env)
+app.command(
+    cls=Command,
+    no_args_is_help=True,
+    epilog="Example: rls explain --config rules.yaml --domain mesh company_id=acme",
+)(explain)
 app.command(
     "hash", cls=Command, no_args_is_help=True, epilog="Example: rls hash --hash-secret-file secret company_id=acme"
 )(hash_values)

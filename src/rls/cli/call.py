@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +12,8 @@ from rls.cli.answers import print_answers
 from rls.cli.connect_errors import explain
 from rls.cli.no_limit import unlimited
 from rls.cli.output import say
-from rls.core.model import UINT32_MAX, Descriptor, Entry, Request
+from rls.cli.requests import request_of, whole
+from rls.core.model import UINT32_MAX
 from rls.errors import SettingsError
 from rls.printable import json_line, printable
 
@@ -75,8 +74,9 @@ def call(
 
     try:
         target = _target(address)
-        request = _request(domain, entries or [], descriptors or [], _whole("--hits", hits, 0, UINT32_MAX))
-        seconds, checks = _timeout(timeout), _whole("--count", count, 1, UINT32_MAX)
+        added = whole("--hits", hits, 0, UINT32_MAX)
+        request = request_of(domain, entries or [], descriptors or [], added, " after the address")
+        seconds, checks = _timeout(timeout), whole("--count", count, 1, UINT32_MAX)
     except ValueError as error:
         raise typer.BadParameter(printable(str(error))) from None
     if bool(tls_cert) != bool(tls_key):  # gRPC's core would abort the process
@@ -105,43 +105,6 @@ def call(
     if expect_limit and found:
         raise typer.Exit(UNLIMITED)
     raise typer.Exit(0 if answers[-1].code == "OK" else OVER_LIMIT)
-
-
-def _request(domain: str, entries: Sequence[str], descriptors: Sequence[str], hits: int) -> Request:
-    """The request that the arguments describe.
-
-    Raises:
-        ValueError: They have no descriptor, or no entries.
-    """
-    if not domain:
-        raise ValueError("--domain is missing: expected --domain NAME, with a `domain` of the server's rules")
-    lists = [entries] if entries else []
-    lists += [_split(text) for text in descriptors]
-    if not lists:
-        raise ValueError("no descriptor: expected entries such as company_id=acme after the address")
-    # A descriptor's own addend of 0 only reads; the request's would mean 1.
-    addend = 0 if hits == 0 else None
-    return Request(domain, tuple(Descriptor(tuple(map(_entry, parts)), hits_addend=addend) for parts in lists), hits)
-
-
-def _split(text: str) -> list[str]:
-    r"""The parts between commas; `\,` is a comma of a part."""
-    return [part.replace(r"\,", ",") for part in re.split(r"(?<!\\),", text)]
-
-
-def _entry(text: str) -> Entry:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ValueError(f"'{text}' is not an entry: expected KEY=VALUE, such as company_id=acme")
-    return Entry(key, value)
-
-
-def _whole(name: str, text: str, least: int, most: int) -> int:
-    from rls.settings.values import explained  # noqa: PLC0415
-
-    if not (text.isascii() and text.isdecimal() and least <= int(text[:11]) <= most):
-        raise ValueError(explained(name, text, f"a whole number from {least} to {most}"))
-    return int(text)
 
 
 def _timeout(text: str) -> float:

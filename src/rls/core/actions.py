@@ -184,7 +184,7 @@ def _metadata(fields: Fields, request: HttpRequest) -> Entry | None:
 def _cluster(name: str) -> Callable[[Fields, HttpRequest], Entry]:
     def entry(_: Fields, request: HttpRequest) -> Entry:
         if name not in request.clusters:
-            raise NotKnown(f"it needs a name (--{name.replace('_', '-')})")
+            raise NotKnown(f"it needs --cluster {name.removesuffix('_cluster')}=NAME")
         return Entry(name, request.clusters[name])
 
     return entry

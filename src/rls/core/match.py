@@ -37,7 +37,7 @@ def match(domain: Domain, entries: tuple[Entry, ...], hide: Hide = plain) -> Mat
     steps: list[tuple[TrieNode, str | None]] = []
     is_plain = True
     for entry in entries:
-        step = _step(node, entry)
+        step = child_for(node, entry)
         if step is None:
             return None
         steps.append(step)
@@ -55,7 +55,7 @@ def match(domain: Domain, entries: tuple[Entry, ...], hide: Hide = plain) -> Mat
     )
 
 
-def _step(node: TrieNode, entry: Entry) -> tuple[TrieNode, str | None] | None:
+def child_for(node: TrieNode, entry: Entry) -> tuple[TrieNode, str | None] | None:
     """The child that *entry* leads to, and the text of the wildcard that matched, "" for a default, None for neither.
 
     A value that is the text of a wildcard belongs to that wildcard.

@@ -139,6 +139,18 @@ class Limiter:
             on_decided(request)
         return decision
 
+    async def look(self, updates: Sequence[CounterUpdate]) -> Sequence[int]:
+        """Where the counters of *updates* stand. Nothing is counted, and no observer hears of it.
+
+        Raises:
+            BackendError: As `CounterStore.submit`.
+        """
+        return await self._store.update([update.with_amount(0) for update in updates]) if updates else ()
+
+    def node_of(self, update: CounterUpdate) -> str:
+        """See `CounterStore.node_of`."""
+        return self._store.node_of(update)
+
     def start(self, check: PendingCheck) -> None:
         """Count and decide without a task: `PendingCheck.decided` or `undecided` is called, at once or later."""
         prepared = check.prepared

@@ -91,6 +91,10 @@ class CounterStore(ABC):
         counts = self.submit(updates, done)
         return await done.counts if counts is None else counts
 
+    def node_of(self, update: CounterUpdate) -> str:  # noqa: ARG002 - the store of one process has no nodes
+        """Where the counter of *update* is: the address of a node; "" where there are none, or while it is not known."""
+        return ""
+
     @abstractmethod
     async def ping(self) -> None:
         """Do what updates do, a write to a counter of our own, wherever counters are; return when all have succeeded.

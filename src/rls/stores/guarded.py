@@ -32,6 +32,10 @@ class GuardedStore(CounterStore):
             raise self._failed(f"{len(counts)} counts for {len(updates)} updates")
         return counts
 
+    def node_of(self, update: CounterUpdate) -> str:
+        """See `CounterStore.node_of`."""
+        return self._store.node_of(update)
+
     async def ping(self) -> None:
         """See `CounterStore.ping`."""
         try:

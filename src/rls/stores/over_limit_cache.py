@@ -85,6 +85,10 @@ class OverLimitCache(CounterStore):
                 return True
         return False
 
+    def node_of(self, update: CounterUpdate) -> str:
+        """See `CounterStore.node_of`."""
+        return self._store.node_of(update)
+
     async def ping(self) -> None:
         """See `CounterStore.ping`."""
         await self._store.ping()

@@ -28,6 +28,10 @@ class PerSecondStore(CounterStore):
         submit_as_task(self._update_both(updates, origin_of(done)), done)
         return None
 
+    def node_of(self, update: CounterUpdate) -> str:
+        """See `CounterStore.node_of`."""
+        return (self._per_second if update.window_seconds == 1 else self._store).node_of(update)
+
     async def ping(self) -> None:
         """See `CounterStore.ping`."""
         (_, failed), (_, failed_too) = await asyncio.gather(

@@ -47,6 +47,7 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("POST", "/counters/give"): _Operation((), "ChangedCounters", "Give", ("404", "413", "415")),
     ("POST", "/counters/reset"): _Operation((), "ChangedCounters", "Reset", ("404", "413", "415")),
     ("GET", "/events"): _Operation(("limit", "since"), "Events"),
+    ("POST", "/explain"): _Operation((), "Explanation", "Check", ("413", "415")),
     ("GET", "/openapi.json"): _Operation((), "Document"),
     ("GET", "/overrides"): _Operation(("domain",), "Overrides"),
     ("POST", "/overrides"): _Operation((), "SetOverride", "NewOverride", ("404", "409", "413", "415")),

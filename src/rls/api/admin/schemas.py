@@ -66,6 +66,19 @@ _OVERRIDE = {
 }
 _ASKED = {"domain": TEXT, "entries": {**array(of("Entry")), "minItems": 1, "maxItems": 16}}
 
+_EXPLAINED = {
+    "domain": TEXT,
+    "rule": maybe(TEXT),
+    "name": TEXT,
+    "place": TEXT,
+    "limit": maybe(TEXT),
+    "counter_key": maybe(TEXT),
+    "count": maybe(WHOLE),
+    "limit_remaining": maybe(WHOLE),
+    "duration_until_reset": maybe(WHOLE),
+    "considered": array(of("Considered")),
+}
+
 SCHEMAS: dict[str, Schema] = {
     "Entry": members({"key": TEXT, "value": TEXT}),
     "Error": members({"error": TEXT, "expected": TEXT}),
@@ -242,6 +255,52 @@ SCHEMAS: dict[str, Schema] = {
     },
     "SetOverride": members({"override": of("Override"), "before": TEXT, "replaced": maybe(of("Override"))}),
     "EndedOverride": members({"ended": of("Override"), "after": TEXT}),
+    "Check": members(
+        {
+            "domain": TEXT,
+            "descriptors": array(
+                members(_ENTRIES, {"hitsAddend": WHOLE, "isNegativeHits": TRUTH, "limit": {"type": "object"}})
+            ),
+        },
+        {"hitsAddend": WHOLE},
+    ),
+    "Explanation": members(
+        {
+            "revision": maybe(TEXT),
+            **_EXPLAINED,
+            "code": maybe(TEXT),
+            "time": TIME,
+            "known": TRUTH,
+            "backend_error": maybe(TEXT),
+            "descriptors": array(of("ExplainedDescriptor")),
+        }
+    ),
+    "ExplainedDescriptor": members(
+        {
+            **_ENTRIES,
+            **_EXPLAINED,
+            "applies": TRUTH,
+            "code": maybe(TEXT),
+            "shadow_mode": TRUTH,
+            "hits": WHOLE,
+            "node": maybe(TEXT),
+            "counters": array(members({"counter_key": TEXT, "node": maybe(TEXT), "count": maybe(WHOLE)})),
+            "reasons": array(TEXT),
+            "end": maybe(members({"at": TEXT, "why": TEXT})),
+            "unlisted": WHOLE,
+        }
+    ),
+    "Considered": members(
+        {
+            "level": WHOLE,
+            "entry": TEXT,
+            "rule": TEXT,
+            "place": TEXT,
+            "limit": maybe(TEXT),
+            "verdict": TEXT,
+            "why": TEXT,
+        }
+    ),
     "Document": {"type": "object", "required": ["openapi", "info", "paths"]},
 }
 """By name. A newer server may answer more members than these."""

@@ -102,6 +102,11 @@ class RedisClusterStore(CounterStore):
             tickets.append((pending, command, added))
         return tickets
 
+    def node_of(self, update: CounterUpdate) -> str:
+        """The primary that serves the counter's slot; see `CounterStore.node_of`."""
+        node = self._topology.owner(update.key)
+        return "" if node is None else node.endpoint.address
+
     async def list_counters(self, prefix: bytes, most: int) -> Listed:
         """See `ListsCounters`. Our user needs the right to SCAN."""
         await self._within_time(self._topology.ready())

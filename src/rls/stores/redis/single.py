@@ -77,6 +77,10 @@ class RedisStore(CounterStore):
         pending.waiting.append((tickets, done))
         return None
 
+    def node_of(self, update: CounterUpdate) -> str:  # noqa: ARG002 - there is one
+        """See `CounterStore.node_of`."""
+        return self._node.endpoint.address
+
     async def list_counters(self, prefix: bytes, most: int) -> Listed:
         """See `ListsCounters`. Our user needs the right to SCAN."""
         return await records.list_counters(self.nodes, prefix, most, self._read)

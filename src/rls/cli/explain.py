@@ -1,0 +1,172 @@
+"""`rls explain`: which rule applies to a request, and why no other does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rls.cli.output import say
+from rls.cli.requests import request_of, whole
+from rls.core.model import UINT32_MAX, Request
+from rls.printable import json_line, printable
+
+if TYPE_CHECKING:
+    from rls.cli.http_request import Described
+
+REFUSED, UNANSWERED = 1, 3
+"""Exit codes."""
+
+Texts = list[str] | None
+Paths = list[Path] | None
+
+
+# Most of its lines are the options of the command: typer reads them from the signature.
+def explain(
+    entries: Annotated[Texts, typer.Argument(metavar="KEY=VALUE", help="Entries of the descriptor, in order.")] = None,
+    domain: Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="Domain of the rules.")] = "",
+    descriptors: Annotated[
+        Texts, typer.Option("--descriptor", metavar="KEY=VALUE,…", help=r"One more; \, is a comma. Repeatable.")
+    ] = None,
+    hits: Annotated[str, typer.Option("--hits", metavar="COUNT", help="Hits of the request; 0 only looks.")] = "1",
+    config: Annotated[Paths, typer.Option("--config", metavar="PATH", help="Rules; nothing is counted yet.")] = None,
+    server: Annotated[
+        str, typer.Option("--server", metavar="ADDRESS", help="Or a running server, by its --admin address.")
+    ] = "",
+    envoyfilter: Annotated[
+        Paths, typer.Option("--envoyfilter", metavar="FILE", help="Take an HTTP request through its actions:")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", metavar="METHOD", help="its method,")] = "GET",
+    path: Annotated[str, typer.Option("--path", metavar="PATH", help="its path with the query,")] = "/",
+    headers: Annotated[Texts, typer.Option("--header", metavar="NAME:VALUE", help="a header; repeatable,")] = None,
+    token: Annotated[str, typer.Option("--token", metavar="JWT", help="its JWT or a file; not verified,")] = "",
+    address: Annotated[str, typer.Option("--address", metavar="IP", help="the client's address,")] = "",
+    clusters: Annotated[
+        Texts, typer.Option("--cluster", metavar="KIND=NAME", help="of KIND source or destination.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say which rule applies to a request, why no other does, and what the answer would be.
+    Exit codes: 0 OK, 1 OVER_LIMIT, 2 wrong usage, 3 no answer.
+    """
+    from rls.cli.explained import print_explanation  # noqa: PLC0415
+    from rls.cli.http_request import http_request, through_actions  # noqa: PLC0415
+
+    if bool(server) == bool(config):
+        raise typer.BadParameter("expected either --config with rules, or --server with the admin address of a server")
+    described = None
+    try:
+        if envoyfilter:
+            asked = http_request(method, path, headers or [], token, address, clusters or [])
+            described = through_actions(envoyfilter, asked)
+            domain = domain or described.domain
+        request = _request(domain, entries or [], descriptors or [], hits, described)
+    except ValueError as error:
+        raise typer.BadParameter(printable(str(error))) from None
+    sent = {} if described is None else {"actions": [*map(_sent, described.outcomes)], "notes": described.notes}
+    if not request.descriptors:
+        row: dict[str, Any] = {**_nothing(domain, described), **sent}
+    else:
+        row = (_from_server(server, request) if server else _from_files(config or [], request)) | sent
+    if json:
+        typer.echo(json_line(row, indent=2))
+    else:
+        print_explanation(row)
+    raise typer.Exit({"OK": 0, "OVER_LIMIT": REFUSED}.get(row["code"], UNANSWERED))
+
+
+def _nothing(domain: str, described: Described | None) -> dict[str, Any]:
+    """What is said where no descriptor is known to be sent: Envoy does not ask then, and the request passes."""
+    certain = described is None or all(one.known for one in described.outcomes)
+    keys = (
+        "revision",
+        "rule",
+        "name",
+        "place",
+        "limit",
+        "counter_key",
+        "count",
+        "limit_remaining",
+        "duration_until_reset",
+    )
+    empty: dict[str, Any] = {"considered": [], "descriptors": [], "backend_error": None}
+    return {**dict.fromkeys(keys), "domain": domain, "code": "OK" if certain else None, **empty}
+
+
+def _request(
+    domain: str, entries: Sequence[str], descriptors: Sequence[str], hits: str, described: Described | None
+) -> Request:
+    """The request that the arguments describe.
+
+    Raises:
+        ValueError: They are wrong.
+    """
+    count = whole("--hits", hits, 0, UINT32_MAX)
+    if described is None:
+        return request_of(domain, entries, descriptors, count)
+    if entries or descriptors:
+        raise ValueError("--envoyfilter makes the descriptors: expected none beside it")
+    if not domain:
+        raise ValueError("--domain is missing, and --envoyfilter names none: expected --domain NAME")
+    sent = [one.descriptor for one in described.outcomes if one.descriptor is not None]
+    if count == 0:
+        sent = [one._replace(hits_addend=0) for one in sent]
+    return Request(domain, tuple(sent), count)
+
+
+def _sent(found: Any) -> dict[str, Any]:
+    """One outcome for JSON."""
+    entries = [] if found.descriptor is None else found.descriptor.entries
+    return {
+        "place": printable(found.place),
+        "entries": [{"key": printable(key), "value": printable(value)} for key, value in entries] or None,
+        "why": printable(found.why) or None,
+        "known": found.known,
+    }
+
+
+def _from_files(paths: Sequence[Path], request: Request) -> dict[str, Any]:
+    import time  # noqa: PLC0415
+
+    from rls.api.admin.explain import explanation_row  # noqa: PLC0415
+    from rls.core.decide import Modes  # noqa: PLC0415
+    from rls.core.plan import CountingOptions  # noqa: PLC0415
+    from rls.engine.explain import explain_offline  # noqa: PLC0415
+    from rls.sources.load import load  # noqa: PLC0415
+    from rls.sources.paths import missing  # noqa: PLC0415
+
+    for path in missing(paths):
+        raise typer.BadParameter(f"no such file or directory: {printable(str(path))}, expected rules in YAML")
+    loaded = load(paths)
+    if loaded.diagnostics:
+        say(f"rls: {loaded.diagnostics[0]}", err=True)
+        raise typer.BadParameter("the rules have mistakes: rls check lists them")
+    found = explain_offline(loaded.rules, request, int(time.time()), CountingOptions(), Modes())
+    return {"revision": None, **explanation_row(found)}
+
+
+def _from_server(server: str, request: Request) -> dict[str, Any]:
+    from rls.cli.admin_client import AdminError, ask_admin  # noqa: PLC0415
+
+    descriptors = [
+        {
+            "entries": [{"key": key, "value": value} for key, value in one.entries],
+            **({} if one.hits_addend is None else {"hits_addend": one.hits_addend}),
+        }
+        for one in request.descriptors
+    ]
+    body: Mapping[str, Any] = {
+        "domain": request.domain,
+        "descriptors": descriptors,
+        "hits_addend": request.hits_addend,
+    }
+    try:
+        answer: dict[str, Any] = ask_admin(server, "/api/v1/explain", body)
+    except ValueError as error:
+        raise typer.BadParameter(printable(str(error))) from None
+    except AdminError as error:
+        say(f"rls: {error}", err=True)
+        raise typer.Exit(UNANSWERED) from None
+    return answer
