@@ -153,7 +153,8 @@ def _written(section: Section, files: Mapping[str, str]) -> str:
     text = section.text
     for command, shown, printed in played(section, files):
         if comparable(shown) != comparable(printed):
-            text = text.replace(f"$ {command}\n{shown}", f"$ {command}\n{printed}")
+            stripped = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+            text = text.replace(f"$ {command}\n{shown}", f"$ {command}\n{stripped}")
     return text
 
 

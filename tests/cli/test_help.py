@@ -68,7 +68,7 @@ def test_help_shows_values_and_neither_types_nor_markup(arguments: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["check"], ["call"], ["hash"], ["test"], ["mesh"], ["mesh", "check"]], ids=" ".join
+    "arguments", [[], ["check"], ["call"], ["explain"], ["hash"], ["test"], ["mesh"], ["mesh", "check"]], ids=" ".join
 )
 def test_without_arguments_help_is_printed(arguments: list[str]) -> None:
     """On stderr, with the exit code of wrong usage."""

@@ -37,7 +37,9 @@ def rule_path(document: Node, entries: Sequence[Entry]) -> str | None:
     way = list(_way(document, entries))
     if len(way) != len(entries) or not way or "rate_limit" not in way[-1]:
         return None
-    return ".".join(f"{_text(node, 'key')}_{value}" if (value := _text(node, "value")) else _text(node, "key") for node in way)
+    return ".".join(
+        f"{_text(node, 'key')}_{value}" if (value := _text(node, "value")) else _text(node, "key") for node in way
+    )
 
 
 def _reason(path: Sequence[Node], way: Sequence[Node], entries: Sequence[Entry]) -> Reason:
@@ -64,7 +66,9 @@ def _way(document: Node, entries: Sequence[Entry]) -> Iterator[Node]:
     for entry in entries:
         of_key = [node for node in nodes if _text(node, "key") == entry.key]
         exact = [node for node in of_key if _text(node, "value") and _text(node, "value") == entry.value]
-        patterns = [node for node in of_key if "*" in _text(node, "value") and _takes(_text(node, "value"), entry.value)]
+        patterns = [
+            node for node in of_key if "*" in _text(node, "value") and _takes(_text(node, "value"), entry.value)
+        ]
         found = exact or patterns or [node for node in of_key if not _text(node, "value")]
         if not found:
             return

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 import yaml
+from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +31,7 @@ from rls.core.model import UINT32_MAX
 from rls.core.plan import CountingOptions
 from rls.engine.explain import Explanation, explain
 from rls.engine.limiter import Limiter
+from rls.proto import rls_pb2
 from rls.sources.load import load
 from rls.stores.memory import MemoryStore
 from tests.clock import Clock
@@ -132,7 +133,7 @@ class Served:
     def __init__(self, process: RlsProcess) -> None:
         self._process = process
         channel = grpc.insecure_channel(process.addresses["grpc"])
-        self._call = channel.unary_unary(SHOULD_RATE_LIMIT)
+        self._call: Any = channel.unary_unary(SHOULD_RATE_LIMIT)
         self._admin = int(process.addresses["admin"].rpartition(":")[2])
         self.compared = 0
 
@@ -160,23 +161,17 @@ class Served:
             assert one["code"] == status.code
             remaining = status.limit_remaining
             assert one["limit_remaining"] == (None if remaining == UINT32_MAX else remaining)
-            assert one["limit"] == ("unlimited" if remaining == UINT32_MAX else said_of(status.limit))
+            assert one["limit"] == (
+                "unlimited" if remaining == UINT32_MAX else (status.limit and limit_text(status.limit))
+            )
             assert (one["duration_until_reset"] or 0) == status.seconds_until_reset
         if came.code == "OVER_LIMIT":
             identity = {name: came.metadata.get(name, "") for name in ("domain", "rule", "name", "place")}
             assert {name: row[name] for name in identity} == identity
 
 
-def said_of(limit: Any) -> str | None:
-    return None if limit is None else limit_text(limit).replace(" ", " ")
-
-
 def as_json(step: dict[str, Any]) -> dict[str, Any]:
     """The request of *step* as `/json` takes it."""
-    from google.protobuf import json_format
-
-    from tests.scenario import rls_pb2
-
     message = rls_pb2.RateLimitRequest.FromString(message_of(step))
     found: dict[str, Any] = json_format.MessageToDict(message)
     return found
@@ -184,7 +179,10 @@ def as_json(step: dict[str, Any]) -> dict[str, Any]:
 
 def test_it_says_what_a_server_then_answers(examples: int, tmp_path: Path) -> None:
     """Over gRPC; statuses and the rule that refuses."""
-    with RlsProcess(tmp_path, rules=yaml.safe_dump({"domain": "first", "descriptors": [{"key": "a", "rate_limit": {"unlimited": True}}]})) as process:
+    with RlsProcess(
+        tmp_path,
+        rules=yaml.safe_dump({"domain": "first", "descriptors": [{"key": "a", "rate_limit": {"unlimited": True}}]}),
+    ) as process:
         served = Served(process)
 
         @settings(max_examples=max(3, examples // EXAMPLES), database=None, suppress_health_check=QUIET)

@@ -102,7 +102,7 @@ def walk(domain: Domain, entries: tuple[Entry, ...]) -> Generator[None, None, Wa
         considered += listed
         unlisted.update({level: more} if more else {})
         if taken is None:
-            why = f"no descriptor at level {level} takes {entry.key}={entry.value}, and there is no way back"
+            why = f"no descriptor at level {level} takes {entry.key}={entry.value}, and the search does not go back"
             return Walk(End.NO_NODE, why, tuple(considered), unlisted)
         node, path = taken, _below(path, taken.text)
     below, more = yield from _deeper(node, path, len(entries) + 1)

@@ -65,11 +65,11 @@ class Explanation(NamedTuple):
 
     Attributes:
         plan: What it comes to.
-        decision: The answer; None where counters cannot be had.
+        decision: The answer; None where the store does not answer.
         descriptors: One for each of the request.
         now: The Unix second.
         modes: Of the server.
-        failed: Why counters cannot be had; "" where they can.
+        failed: Why the store does not answer; "" where it does.
     """
 
     plan: Plan

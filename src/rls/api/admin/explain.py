@@ -56,7 +56,7 @@ class Explaining:
         """The explanation of the request in the body of *asked*.
 
         Raises:
-            WrongRequest: There is none that could be answered.
+            WrongRequest: It is no request that could be answered.
         """
         Query(asked, ())
         try:
@@ -142,7 +142,7 @@ def _remaining(limit_remaining: int) -> int | None:
 
 
 def _identity(domain: str, one: ExplainedDescriptor, asked: Check) -> Row:
-    """The rule that it leads to, though another one may replace it; `rule` is null where there is none."""
+    """The rule that it leads to, though another one may replace it; `rule` is null without one."""
     if one.matched is not None:
         return identity(one.matched.id)
     if asked.limit is not None:
