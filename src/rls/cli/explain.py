@@ -48,7 +48,7 @@ def explain(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Say which rule applies to a request, why no other does, and what the answer would be.
+    """Say which rule applies to a request, and why no other does.
     Exit codes: 0 OK, 1 OVER_LIMIT, 2 wrong usage, 3 no answer.
     """
     from rls.cli.explained import print_explanation  # noqa: PLC0415
@@ -118,10 +118,11 @@ def _request(
 
 def _sent(found: Any) -> dict[str, Any]:
     """One outcome for JSON."""
-    entries = [] if found.descriptor is None else found.descriptor.entries
+    sent = None if found.descriptor is None else found.descriptor.entries
+    entries = None if sent is None else [{"key": printable(key), "value": printable(value)} for key, value in sent]
     return {
         "place": printable(found.place),
-        "entries": [{"key": printable(key), "value": printable(value)} for key, value in entries] or None,
+        "entries": entries,
         "why": printable(found.why) or None,
         "known": found.known,
     }

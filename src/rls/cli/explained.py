@@ -69,7 +69,7 @@ def _of_actions(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _entries(entries: Sequence[Row]) -> str:
-    return ",".join(f"{entry['key']}={entry['value']}" for entry in entries)
+    return ",".join(f"{entry['key']}={entry['value']}" for entry in entries) or "(no entries)"
 
 
 def _of_descriptor(row: Row, one: Row) -> Iterator[tuple[str, str]]:

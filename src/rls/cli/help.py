@@ -70,8 +70,13 @@ def _write_page(command: Any, ctx: Any, formatter: Any, commands: dict[str, Any]
     formatter.write_paragraph()
     formatter.write_text(command.help)
     panels: dict[str, list[tuple[str, str]]] = {}
-    for param in command.get_params(ctx):
-        if not getattr(param, "hidden", False) and "--help" not in param.opts:  # who reads this knows it
+    params = [param for param in command.get_params(ctx) if "--help" not in param.opts]  # who reads this knows it
+    if commands:  # one line, since each command takes one and all must fit a screen
+        formatter.write_paragraph()
+        formatter.write_text(f"Options: {', '.join(_names(param) for param in params)}")
+        params = []
+    for param in params:
+        if not getattr(param, "hidden", False):
             is_argument = isinstance(param, typer.core.TyperArgument)
             panel = param.rich_help_panel or ("Arguments" if is_argument else "Options")
             panels.setdefault(panel, []).append((_names(param), " ".join(_texts(param))))

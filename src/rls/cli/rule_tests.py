@@ -45,7 +45,7 @@ def play_tests(
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Also write a JUnit report.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Play tests of rules: requests at times on a simulated clock, counted in memory.
+    """Play tests of rules on a simulated clock.
 
     Prints one line per unmet expectation, FILE:LINE:COLUMN: MESSAGE, and a summary on stderr.
     Exit codes: 0 all passed, 1 some failed, 2 wrong usage.

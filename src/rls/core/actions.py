@@ -91,8 +91,6 @@ def _descriptor(policy: Fields, request: HttpRequest) -> Descriptor:
     if policy.get("apply_on_stream_done"):
         raise NotSent("`apply_on_stream_done`: it is sent when the response ends")
     entries = [entry for action in policy.get("actions") or () if (entry := _entry(action, request)) is not None]
-    if not entries:
-        raise NotSent("its actions yield no entry")
     return Descriptor(tuple(entries), hits_addend=_addend(policy))
 
 
