@@ -114,18 +114,18 @@ def test_a_running_server(folder: Path) -> None:
         asked = ["--domain", "mesh", "company_id=acme"]
         call = CliRunner().invoke(app, ["call", server.addresses["grpc"], *asked, "--hits", "2"])
         assert call.exit_code == 0, call.output
-        looks = [run("--server", server.addresses["admin"], *asked, "--json") for _ in range(2)]
+        looks = [run("--admin", server.addresses["admin"], *asked, "--json") for _ in range(2)]
         rows = [json.loads(done.stdout) for done in looks]
         found = [(row["code"], row["count"], row["limit_remaining"], row["rule"]) for row in rows]
         assert found == [("OK", 2, 0, "company_id_acme")] * 2
         assert rows[0]["revision"] == server.get("/api/v1/status", "admin").json()["revision"]
-        done = run("--server", server.addresses["admin"], *asked, "--hits", "2")
+        done = run("--admin", server.addresses["admin"], *asked, "--hits", "2")
         assert done.exit_code == 1
         assert "count    2 so far, 2 more with this request; then 0 left" in done.stdout
         assert server.metric("rls_hits_total") == 2
-        done = run("--server", server.addresses["http"], *asked)
+        done = run("--admin", server.addresses["http"], *asked)
         assert (done.exit_code, "expected" in done.stderr) == (3, True)
-    done = run("--server", server.addresses["admin"], *asked)
+    done = run("--admin", server.addresses["admin"], *asked)
     assert (done.exit_code, "no answer from" in done.stderr) == (3, True)
 
 
@@ -176,14 +176,14 @@ def test_envoy_may_send_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["a=b"], "expected either --config with rules, or --server with the admin address of a server"),
-        (["--config", "rules.yaml", "--server", "1", "a=b"], "expected either --config with rules, or --server"),
+        (["a=b"], "expected either --config with rules, or --admin with the address of a server"),
+        (["--config", "rules.yaml", "--admin", "1", "a=b"], "expected either --config with rules, or --admin"),
         (["--config", "rules.yaml", "a=b"], "--domain is missing"),
         (["--config", "rules.yaml", "-d", "mesh"], "no descriptor: expected entries such as company_id=acme"),
         (["--config", "rules.yaml", "-d", "mesh", "a"], "'a' is not an entry"),
         (["--config", "none.yaml", "-d", "mesh", "a=b"], "no such file or directory: none.yaml"),
         (["--config", "bad.yaml", "-d", "mesh", "a=b"], "the rules have mistakes: rls check lists them"),
-        (["--server", "nowhere", "-d", "mesh", "a=b"], "--server is 'nowhere'"),
+        (["--admin", "nowhere", "-d", "mesh", "a=b"], "--admin is 'nowhere'"),
         (["--config", "rules.yaml", "-d", "mesh", "a=b", "--hits", "-1"], "--hits is '-1'"),
         (["--config", "rules.yaml", "--envoyfilter", "none"], "--envoyfilter: cannot read none"),
         (["--config", "rules.yaml", "--envoyfilter", "rules.yaml"], "--envoyfilter: no `rate_limits` in rules.yaml"),

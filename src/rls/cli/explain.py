@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,9 +32,12 @@ def explain(
     ] = None,
     hits: Annotated[str, typer.Option("--hits", metavar="COUNT", help="Hits of the request; 0 only looks.")] = "1",
     config: Annotated[Paths, typer.Option("--config", metavar="PATH", help="Rules; nothing is counted yet.")] = None,
-    server: Annotated[
-        str, typer.Option("--server", metavar="ADDRESS", help="Or a running server, by its --admin address.")
+    admin: Annotated[
+        str, typer.Option("--admin", metavar="ADDRESS", help="Or a running server, by its admin address.")
     ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", envvar="RLS_ADMIN_TOKEN_FILE", hidden=True)
+    ] = None,
     envoyfilter: Annotated[
         Paths, typer.Option("--envoyfilter", metavar="FILE", help="Take an HTTP request through its actions:")
     ] = None,
@@ -54,8 +57,8 @@ def explain(
     from rls.cli.explained import print_explanation  # noqa: PLC0415
     from rls.cli.http_request import http_request, through_actions  # noqa: PLC0415
 
-    if bool(server) == bool(config):
-        raise typer.BadParameter("expected either --config with rules, or --server with the admin address of a server")
+    if bool(admin) == bool(config):
+        raise typer.BadParameter("expected either --config with rules, or --admin with the address of a server")
     described = None
     try:
         if envoyfilter:
@@ -69,7 +72,7 @@ def explain(
     if not request.descriptors:
         row: dict[str, Any] = {**_nothing(domain, described), **sent}
     else:
-        row = (_from_server(server, request) if server else _from_files(config or [], request)) | sent
+        row = (_from_server(admin, token_file, request) if admin else _from_files(config or [], request)) | sent
     if json:
         typer.echo(json_line(row, indent=2))
     else:
@@ -148,8 +151,8 @@ def _from_files(paths: Sequence[Path], request: Request) -> dict[str, Any]:
     return {"revision": None, **explanation_row(found)}
 
 
-def _from_server(server: str, request: Request) -> dict[str, Any]:
-    from rls.cli.admin_client import AdminError, ask_admin  # noqa: PLC0415
+def _from_server(admin: str, token_file: Path | None, request: Request) -> dict[str, Any]:
+    from rls.cli.admin import ask_admin  # noqa: PLC0415
 
     descriptors = [
         {
@@ -158,16 +161,5 @@ def _from_server(server: str, request: Request) -> dict[str, Any]:
         }
         for one in request.descriptors
     ]
-    body: Mapping[str, Any] = {
-        "domain": request.domain,
-        "descriptors": descriptors,
-        "hits_addend": request.hits_addend,
-    }
-    try:
-        answer: dict[str, Any] = ask_admin(server, "/api/v1/explain", body)
-    except ValueError as error:
-        raise typer.BadParameter(printable(str(error))) from None
-    except AdminError as error:
-        say(f"rls: {error}", err=True)
-        raise typer.Exit(UNANSWERED) from None
-    return answer
+    body = {"domain": request.domain, "descriptors": descriptors, "hits_addend": request.hits_addend}
+    return ask_admin(admin, "/explain", body=body, token_file=token_file)

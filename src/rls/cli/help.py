@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from textwrap import shorten
 from typing import Any
 
 import typer
@@ -85,10 +86,16 @@ def _write_page(command: Any, ctx: Any, formatter: Any, commands: dict[str, Any]
             formatter.write_dl(rows, col_max=_WIDEST)
     if commands:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, one.help.partition("\n")[0]) for name, one in commands.items()])
+            formatter.write_dl([(name, _summary(one, commands)) for name, one in commands.items()])
     if command.epilog:
         formatter.write_paragraph()
         formatter.write_text(command.epilog)
+
+
+def _summary(command: Any, commands: dict[str, Any]) -> str:
+    """What the *command* does, in one line."""
+    columns = 78 - 4 - max(map(len, commands))
+    return shorten(command.help.partition("\n")[0], columns, placeholder=" …")
 
 
 def _names(param: Any) -> str:
