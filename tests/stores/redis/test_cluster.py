@@ -234,3 +234,15 @@ async def test_routes_are_bounded(cluster: RedisCluster, backend: RedisClusterSt
     for _ in range(20):
         await backend.update([hit(0) for _ in range(10)])
     assert len(backend._topology.routes) <= 50
+
+
+async def test_the_node_of_a_counter_is_the_one_that_has_it(cluster: RedisCluster, backend: RedisClusterStore) -> None:
+    updates = [hit() for _ in range(30)]
+    await backend.update(updates)
+    nodes: dict[bytes, str] = {}
+    for server in cluster.primaries():
+        with cluster.client(server) as client:
+            nodes |= dict.fromkeys(client.keys(), f"redis://127.0.0.1:{server.port}")
+    found = {update.key: backend.node_of(update) for update in updates}
+    assert found == {key: nodes[key] for key in found}
+    assert len(set(found.values())) == 3
