@@ -124,7 +124,7 @@ def test_a_running_server(folder: Path) -> None:
         assert "count    2 so far, 2 more with this request; then 0 left" in done.stdout
         assert server.metric("rls_hits_total") == 2
         done = run("--admin", server.addresses["http"], *asked)
-        assert (done.exit_code, "expected" in done.stderr) == (3, True)
+        assert (done.exit_code, "does not answer as an admin address of rls" in done.stderr) == (3, True)
     done = run("--admin", server.addresses["admin"], *asked)
     assert (done.exit_code, "no answer from" in done.stderr) == (3, True)
 
