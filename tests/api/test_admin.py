@@ -113,7 +113,13 @@ async def admin(hide) -> AsyncIterator[Admin]:
     await rulebook.publish(0, Layer(rules(), files=("rules.yaml",)))
     status = Status(readiness, rulebook, top, "memory://", lambda: {"10.0.0.1:6379": True}, NOW)
     api = AdminApi(
-        top, history, lambda: limiter.rules, status, Pods("", "127.0.0.1:6070"), Explaining(limiter, clock), clock
+        top,
+        history,
+        lambda: limiter.rules,
+        status,
+        Pods("", "127.0.0.1:6070"),
+        clock,
+        [Explaining(limiter, clock).route],
     )
     server = HttpListener(admin_app(lambda: limiter.rules, api.app, "127.0.0.1:6070"), "127.0.0.1:0")
     await server.start()

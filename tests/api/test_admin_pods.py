@@ -10,7 +10,6 @@ import pytest
 from examples.mesh.http import ask
 from examples.mesh.processes import free_port
 from rls.api.admin.app import PREFIX, AdminApi
-from rls.api.admin.explain import Explaining
 from rls.api.admin.pods import Pods, merge_tops
 from rls.api.admin.status import Status
 from rls.api.health import Health
@@ -43,7 +42,7 @@ class Pod:
 
         readiness = Readiness(EnforcementState(), Health(), ping)
         status = Status(readiness, Rulebook(self.limiter), self._top, "memory://", dict, 0.0)
-        api = AdminApi(self._top, history, lambda: RULES, status, self.pods, Explaining(Limiter(MemoryStore())))
+        api = AdminApi(self._top, history, lambda: RULES, status, self.pods)
         self.server = HttpListener(admin_app(lambda: RULES, api.app, admin), address)
 
     async def refuse(self, company: str, hits: int) -> None:
