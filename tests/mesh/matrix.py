@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import product
 
 from scripts import mesh_versions
 from tests.mesh.istiod import Kind, Proxy, Rendered
@@ -95,10 +95,9 @@ class Cell:
         return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def cells() -> Iterator[Cell]:
+@cache
+def cells() -> tuple[Cell, ...]:
     """All, by rows of the table."""
-    for base in BASES:
-        for kind in KINDS:
-            for besides in BESIDES:
-                for version in VERSIONS:
-                    yield Cell(base, besides, kind, version)
+    return tuple(
+        Cell(base, besides, kind, version) for base, kind, besides, version in product(BASES, KINDS, BESIDES, VERSIONS)
+    )
