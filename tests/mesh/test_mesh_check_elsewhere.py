@@ -81,6 +81,12 @@ def test_a_virtual_host_at_which_the_filter_is_off_is_found(dump):
     assert wrong(dump(objects, GATEWAY)) == ["filter_off_at_route"]
 
 
+def inbound(listeners):
+    """That of a sidecar for what comes in."""
+    (found,) = (listener for listener in listeners if listener["name"] == "virtualInbound")
+    return found
+
+
 def managers(listeners):
     """Of chains for requests."""
     return [
@@ -93,9 +99,9 @@ def managers(listeners):
 
 def test_a_filter_for_what_the_pod_sends_is_found(dump):
     def outbound(listeners):
-        copied = copy.deepcopy(listeners[0])
-        copied |= {"name": "0.0.0.0_80", "traffic_direction": "OUTBOUND"}
-        copied["address"]["socket_address"]["port_value"] = 80
+        copied = copy.deepcopy(inbound(listeners))
+        copied |= {"name": "0.0.0.0_81", "traffic_direction": "OUTBOUND"}
+        copied["address"]["socket_address"]["port_value"] = 81
         listeners.append(copied)
 
     assert wrong(dump(load(), USERS_SIDECAR, edit=outbound)) == ["outbound_limited"]
@@ -136,7 +142,7 @@ def test_a_descriptor_without_a_rule_and_a_domain_that_nobody_sends_are_found(du
 
 def test_a_port_that_is_no_http_is_a_note(dump):
     """As istiod makes it for a port whose Service does not say its protocol."""
-    proxy = dump(load(), USERS_SIDECAR, edit=lambda listeners: listeners[0]["filter_chains"].append(tcp(7000)))
+    proxy = dump(load(), USERS_SIDECAR, edit=lambda listeners: inbound(listeners)["filter_chains"].append(tcp(7000)))
 
     (each,) = found(proxy)
 
@@ -162,7 +168,7 @@ def test_keys_that_envoy_fetches_by_a_missing_cluster_are_found(dump):
     uri = {"uri": "https://tokens.example.com/jwks", "cluster": "outbound|443||tokens.example.com", "timeout": "5s"}
 
     def fetch(listeners):
-        for manager in managers(listeners):
+        for manager in managers([inbound(listeners)]):
             (jwt,) = (each for each in manager["http_filters"] if each["name"].endswith("jwt_authn"))
             (provider,) = jwt["typed_config"]["providers"].values()
             del provider["local_jwks"]
