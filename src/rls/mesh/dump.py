@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from rls.errors import RlsError
 from rls.mesh.model import Chain, Cluster, Endpoint, HttpFilter, Kind, Proxy, Rejected, Role
-from rls.mesh.trees import Tree, number, text, tree, trees, typed
+from rls.mesh.trees import Tree, number, text, texts, tree, trees, typed
 
 _KINDS = {"sidecar": Kind.SIDECAR, "router": Kind.GATEWAY, "waypoint": Kind.WAYPOINT}
 """By the first part of a node's id, as istio-agent writes it."""
@@ -66,7 +66,7 @@ def _configs(data: bytes | str, source: str) -> dict[str, Tree]:
     """The sections of a dump, by the names of their messages."""
     try:
         loaded = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotADump(f"{source}: not JSON: {error}; expected Envoy's /config_dump") from None
     if isinstance(loaded, list):
         raise NotADump(
@@ -145,8 +145,8 @@ def _chain(
 
 def _by_hosts(chain: Tree) -> str:
     """What tells chains of a gateway's port from each other, which have no names."""
-    names = tree(chain, "filter_chain_match").get("server_names")
-    return f"for {', '.join(map(str, names))}" if isinstance(names, list) and names else ""
+    names = texts(chain, "filter_chain_match", "server_names")
+    return f"for {', '.join(names)}" if names else ""
 
 
 def _http_filter(each: Tree, extensions: Mapping[str, Tree]) -> HttpFilter:

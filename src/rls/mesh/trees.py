@@ -29,6 +29,13 @@ def text(value: Any, *way: str) -> str:
     return found if isinstance(found, str) else str(found) if isinstance(found, int | float) else ""
 
 
+def texts(value: Any, *way: str) -> list[str]:
+    """The strings in the list at *way* below *value*."""
+    *outer, last = way
+    found = tree(value, *outer).get(last)
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
 def number(value: Any, *way: str) -> int:
     """The whole number at *way* below *value*, or 0, which proto3 leaves out."""
     found = text(value, *way)

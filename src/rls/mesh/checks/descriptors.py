@@ -9,7 +9,7 @@ from rls.mesh.filters import JWT, Limited, LimitedChain, RateLimitFilter, RouteL
 from rls.mesh.findings import Found, place
 from rls.mesh.limits import ADDRESSES, Action, Limit
 from rls.mesh.model import Kind
-from rls.mesh.trees import Tree, text, tree
+from rls.mesh.trees import Tree, text, texts, tree
 
 
 def of_proxy(limited: Limited) -> Iterator[Found]:
@@ -155,8 +155,5 @@ def _payloads(each: LimitedChain) -> set[str]:
 
 def _lists(each: LimitedChain) -> set[str]:
     """Claims that are lists in the metadata, whatever they are in the token."""
-    names = [
-        tree(provider, "normalize_payload_in_metadata").get("space_delimited_claims", ())
-        for provider in _providers(each)
-    ]
-    return {str(name) for each_ in names for name in each_}
+    ways = ("normalize_payload_in_metadata", "space_delimited_claims")
+    return {name for provider in _providers(each) for name in texts(provider, *ways)}
