@@ -87,7 +87,7 @@ def test_programs_get_the_same_in_json(dumps):
     (finding,) = seen["findings"]
     (proxy,) = seen["proxies"]
     assert (result.exit_code, result.stderr) == (1, "")
-    assert (finding["severity"], finding["code"], finding["proxy"]) == ("error", "other_cluster", proxy["proxy"])
+    assert (finding["severity"], finding["code"], finding["proxies"]) == ("error", "other_cluster", [proxy["proxy"]])
     assert [place["port"] for place in finding["places"]] == [9000, 0]
     assert finding["change"]["file"] == "istio/envoyfilter.yaml"
     assert {count["descriptor"]: count["times"] for count in proxy["chains"][0]["counts"]} == {

@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import pytest
+
 from examples.mesh.envoy import Envoy, EnvoyConfig
 from examples.tokens import Issuer
 from rls.mesh.catalogue import CATALOGUE
@@ -20,7 +22,7 @@ from tests.mesh.checked import RULES, found, wrong
 from tests.mesh.dumps import config_dump
 from tests.mesh.manifests import ISTIO, find, load
 from tests.mesh.test_mistakes import config
-from tests.mesh.world import GATEWAY, TO_RLS, USERS_SIDECAR, rendered
+from tests.mesh.world import GATEWAY, TO_RLS, USERS_SIDECAR, WAYPOINT, rendered
 
 RATE_LIMIT = "envoy.filters.http.ratelimit"
 
@@ -197,6 +199,32 @@ def test_a_dump_without_routes_says_what_it_lacks(tmp_path):
     whole["configs"] = [each for each in whole["configs"] if "Routes" not in each["@type"]]
 
     assert "no_routes" in wrong(read(json.dumps(whole), "gateway.json"))
+
+
+@pytest.mark.parametrize(
+    ("components", "proxy", "kind"), [((), USERS_SIDECAR, "sidecar"), (("waypoint",), WAYPOINT, "waypoint")]
+)
+def test_a_dump_without_the_bootstrap_is_known_by_its_listeners(components, proxy, kind, tmp_path):
+    whole = json.loads(config_dump(rendered(load(*components), proxy, jwks=Issuer().jwks()), tmp_path))
+    whole["configs"] = [each for each in whole["configs"] if "Bootstrap" not in each["@type"]]
+
+    seen = read(json.dumps(whole), "dump.json")
+
+    assert (seen.kind, wrong(seen)) == (kind, [])
+
+
+def test_pods_that_are_alike_are_one_finding(dump):
+    pods = [replace(dump(load(), USERS_SIDECAR, endpoints={TO_RLS: []}), name=f"users-{number}") for number in range(3)]
+
+    (each,) = found(*pods)
+    text = list(lines([limited(pod) for pod in pods], [each]))
+
+    assert each.proxies == ("sidecar users/users-0", "sidecar users/users-1", "sidecar users/users-2")
+    assert [line for line in text if line.startswith("sidecar")] == [
+        f"sidecar users/users-{number}, Istio 1.31.0, from sidecar.json" for number in range(3)
+    ]
+    assert text[-6].startswith("error no_endpoints: sidecar users/users-0 and 2 more: ")
+    assert sum("counts each request once" in line for line in text) == 1
 
 
 def test_a_plain_envoy_is_understood(tmp_path):

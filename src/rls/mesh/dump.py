@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rls.errors import RlsError
 from rls.mesh.model import Chain, Cluster, Endpoint, HttpFilter, Kind, Proxy, Rejected, Role
@@ -36,6 +36,8 @@ def read(data: bytes | str, source: str) -> Proxy:
         )
     routes, extensions = _routes(configs), _extensions(configs)
     kind, namespace, name, workload, version = _identity(tree(bootstrap, "node"))
+    if kind is Kind.ENVOY:
+        kind = _by_listeners(_listeners(listeners))
     chains: list[Chain] = []
     tcp: set[int] = set()
     for listener in _listeners(listeners):
@@ -90,6 +92,12 @@ def _identity(node: Tree) -> tuple[Kind, str, str, str, str]:
         name = name or text(node, "id")
     namespace = text(metadata, "NAMESPACE") or namespace
     return kind, namespace, name, text(metadata, "WORKLOAD_NAME"), text(metadata, "ISTIO_VERSION")
+
+
+def _by_listeners(listeners: Sequence[Tree]) -> Kind:
+    """What a proxy is whose dump lacks the bootstrap: by the listeners that istiod makes."""
+    names = {text(each, "name") for each in listeners}
+    return Kind.SIDECAR if "virtualInbound" in names else Kind.WAYPOINT if "main_internal" in names else Kind.ENVOY
 
 
 def _listeners(section: Tree) -> list[Tree]:

@@ -53,8 +53,8 @@ class Finding:
         code: Names its kind, for programs; docs/mesh-check.md lists all.
         message: What is wrong.
         traffic: What that means for requests.
-        proxy: The proxy's title; "" for what concerns all of them.
-        places: Where at the proxy; empty for all of it.
+        proxies: Titles of the proxies; empty for what concerns all of them.
+        places: Where at the proxies; empty for the whole of them.
     """
 
     severity: Severity
@@ -62,7 +62,7 @@ class Finding:
     message: str
     traffic: str
     change: Change
-    proxy: str = ""
+    proxies: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
 
 
@@ -72,13 +72,15 @@ def place(chain: Chain, host: str = "") -> Place:
 
 
 def merged(found: Iterable[Finding]) -> list[Finding]:
-    """*found* without repetitions: what is equal but for its places becomes one. Errors first, else in their order."""
-    kept: dict[Finding, dict[Place, None]] = {}
+    """*found* without repetitions: what is equal but for its proxies and places becomes one. Errors first, else in their order."""
+    kept: dict[Finding, tuple[dict[str, None], dict[Place, None]]] = {}
     for each in found:
-        kept.setdefault(replace(each, places=()), {}).update(dict.fromkeys(each.places))
+        proxies, places = kept.setdefault(replace(each, proxies=(), places=()), ({}, {}))
+        proxies.update(dict.fromkeys(each.proxies))
+        places.update(dict.fromkeys(each.places))
     order = list(Severity)
     return sorted(
-        (replace(each, places=tuple(places)) for each, places in kept.items()),
+        (replace(each, proxies=tuple(proxies), places=tuple(places)) for each, (proxies, places) in kept.items()),
         key=lambda each: order.index(each.severity),
     )
 

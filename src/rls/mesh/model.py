@@ -181,6 +181,11 @@ class Proxy:
         return f"{self.kind} {name or self.source}"
 
     @property
+    def group(self) -> str:
+        """What it is one of, such as `the sidecars of users`."""
+        return f"the {self.kind}s of {self.namespace}"
+
+    @property
     def release(self) -> tuple[int, int] | None:
         """Major and minor of its Istio; None where the dump does not say."""
         found = re.match(r"([0-9]+)\.([0-9]+)", self.version)

@@ -16,17 +16,23 @@ _PLACES = 4
 
 
 def lines(proxies: Sequence[Limited], found: Sequence[Finding]) -> Iterator[str]:
-    """What each proxy does, then each finding, with an empty line between them."""
+    """What proxies do, those together that do the same; then each finding, with an empty line between them."""
+    alike: dict[tuple[str, ...], list[str]] = {}
     for limited in proxies:
-        yield from describe.lines(limited)
+        title, *rest = describe.lines(limited)
+        alike.setdefault(tuple(rest), []).append(title)
+    for rest_, titles in alike.items():
+        yield from titles
+        yield from rest_
     for each in found:
         yield ""
         yield from _finding(each)
 
 
 def _finding(each: Finding) -> Iterator[str]:
-    who = f"{each.proxy}: " if each.proxy else ""
-    yield f"{each.severity} {each.code}: {who}{each.message}"
+    first, *others = each.proxies or ("",)
+    more = f" and {len(others)} more" if others else ""
+    yield f"{each.severity} {each.code}: {first}{more}{': ' if first else ''}{each.message}"
     places = [str(place) for place in each.places if str(place)]
     for number, place in enumerate(places[:_PLACES]):
         yield f"  {'' if number else 'where':8} {place}"
@@ -76,7 +82,7 @@ def _finding_tree(each: Finding) -> Tree:
         "code": each.code,
         "message": each.message,
         "traffic": each.traffic,
-        "proxy": each.proxy,
+        "proxies": list(each.proxies),
         "places": [place._asdict() for place in each.places],
         "change": each.change._asdict(),
     }

@@ -37,6 +37,6 @@ def _finding(found: Found, proxy: Proxy | None) -> Finding:
         found.message,
         found.traffic or entry.traffic,
         change(entry, proxy),
-        proxy.title if proxy else "",
+        (proxy.title,) if proxy else (),
         (found.place,) if found.place else (),
     )

@@ -53,7 +53,7 @@ def _behind(gateway: Limited, hops: int, other: Limited) -> Iterator[Found]:
         if not each.by_address() or manager.get("use_remote_address") or "original_ip_detection_extensions" in manager:
             continue
         skipped = trusted_hops(each.chain)
-        text = f"{gateway.proxy.title} trusts {_proxies(hops)} before it, and {skipped} is set here"
+        text = f"{gateway.proxy.group} trust {_proxies(hops)} before them, and {skipped} is set here"
         if skipped < hops:
             yield Found("balancer_is_client", text, place(each.chain), other.proxy)
         elif skipped > hops:

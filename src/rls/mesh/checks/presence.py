@@ -99,7 +99,7 @@ def _twice(proxies: Sequence[Limited]) -> Iterator[Found]:
                 continue
             both = _all_sent(first) & _all_sent(second)
             if domains := sorted({domain for domain, _ in both}):
-                text = f"the domain {', '.join(domains)} is counted here, and at {second.proxy.title}"
+                text = f"the domain {', '.join(domains)} is counted here, and at {second.proxy.group}"
                 yield Found("counted_at_two_proxies", text, None, first.proxy)
 
 
