@@ -70,8 +70,10 @@ def configured(
     usual = {name: [endpoint(ip, port) for ip, port in pods] for name, pods in ENDPOINTS.items()}
     tree = {**_bootstrap(rendered, folder, {**usual, **(endpoints or {})}), **(changed or {})}
     with Envoy(_Bootstrap(tree, folder), folder) as envoy:
-        wanted = {each["name"] for each in rendered.clusters}
-        envoy.wait_until(lambda: wanted <= _clusters(envoy) and _has_listeners(envoy), "it has its configuration")
+        clusters, listeners = ({each["name"] for each in found} for found in (rendered.clusters, rendered.listeners))
+        envoy.wait_until(
+            lambda: clusters <= _clusters(envoy) and listeners <= _listeners(envoy), "it has its configuration"
+        )
         yield envoy
 
 
@@ -86,10 +88,10 @@ def _clusters(envoy: Envoy) -> set[str]:
     return {each["name"] for each in names}
 
 
-def _has_listeners(envoy: Envoy) -> bool:
-    """Whether it took its listeners, or rejected them."""
-    updates = envoy.stats("listener_manager.lds.")
-    return bool(updates["update_success"] or updates["update_rejected"])
+def _listeners(envoy: Envoy) -> set[str]:
+    """Those that it took, or rejected."""
+    found = envoy.admin("/config_dump?resource=dynamic_listeners").json().get("configs", [])
+    return {each["name"] for each in found if {"active_state", "error_state"} & set(each)}
 
 
 def endpoint(ip: str, port: int, *, mtls: bool = True) -> Object:

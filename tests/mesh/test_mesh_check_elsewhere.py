@@ -21,6 +21,7 @@ from rls.sources.load import load as load_rules
 from tests.mesh.checked import RULES, found, wrong
 from tests.mesh.dumps import config_dump
 from tests.mesh.manifests import ISTIO, find, load
+from tests.mesh.test_mesh_check_mistakes import per_route
 from tests.mesh.test_mistakes import config
 from tests.mesh.world import GATEWAY, TO_RLS, USERS_SIDECAR, WAYPOINT, rendered
 
@@ -140,6 +141,13 @@ def test_a_descriptor_without_a_rule_and_a_domain_that_nobody_sends_are_found(du
     rules = load_rules([RULES, tmp_path / "unused.yaml"]).rules
 
     assert codes(dump(objects, USERS_SIDECAR), rules=rules) == ["no_rule_for_descriptor", "unused_domain"]
+
+
+def test_limits_that_an_old_istiod_drops_from_a_route_are_a_note(dump):
+    objects = load()
+    per_route()(objects)
+
+    assert codes(dump(objects, USERS_SIDECAR)) == ["empty_override"]
 
 
 def test_a_port_that_is_no_http_is_a_note(dump):

@@ -120,7 +120,6 @@ MORE = [
     ("no policy", no_policy_for_tokens, "invalid_tokens_pass"),
     ("no policy for callers", no_policy_for_callers, "anybody_may_call"),
     ("use_remote_address", merged_into_the_manager(use_remote_address=True), "gateway_is_client"),
-    ("empty per route", per_route(), "empty_override"),
     ("disabled", off_at_hosts, "filter_off"),
     ("no address per route", per_route(rate_limits=[{"actions": [{"query_parameters": {
         "query_parameter_name": "n", "descriptor_key": "n"}}]}]), "not_always_a_descriptor"),

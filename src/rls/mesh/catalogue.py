@@ -93,7 +93,7 @@ CATALOGUE: dict[str, Entry] = {
         "Give both the same stage",
     ),
     "empty_override": Entry(
-        _W, "it changes nothing: the limits that were to be in it do not exist", Target.FILTER,
+        _N, "it changes nothing: the limits that were to be in it do not exist", Target.FILTER,
         "typed_per_filter_config",
         "istiod drops fields that its Envoy API does not know: use virtual hosts with an old istiod",
     ),
