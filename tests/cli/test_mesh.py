@@ -48,7 +48,7 @@ sidecar users/users-5d8f, Istio 1.31.0, from users.json
   counts each request once in the domain mesh, as [company_id] and [remote_address]:
     listener virtualInbound, chain 0.0.0.0_9000, port 9000
     listener virtualInbound, chain virtualInbound-catchall-http, all other ports
-  asks outbound|8081||rls.rate-limit.svc.cluster.local (2 endpoints); a request waits at most 20 ms, and passes without an answer
+  asks outbound|8081||rls.rate-limit.svc.cluster.local (2 endpoints); a request waits at most 100 ms, and passes without an answer
 """
 BAD = """
 error other_cluster: sidecar users/users-5d8f: the proxy has no cluster outbound|8081||rls.ratelimit.svc.cluster.local, but it has \

@@ -91,7 +91,8 @@ def _clusters(envoy: Envoy) -> set[str]:
 def _listeners(envoy: Envoy) -> set[str]:
     """Those that it took, or rejected."""
     found = envoy.admin("/config_dump?resource=dynamic_listeners").json().get("configs", [])
-    return {each["name"] for each in found if {"active_state", "error_state"} & set(each)}
+    failed = [each["error_state"].get("failed_configuration", {}) for each in found if "error_state" in each]
+    return {each.get("name", "") for each in [*found, *failed] if "warming_state" not in each}
 
 
 def endpoint(ip: str, port: int, *, mtls: bool = True) -> Object:

@@ -184,10 +184,10 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "timeout_short": Entry(
         _W, "calls are given up before rls can answer, and requests pass unlimited", Target.FILTER,
-        "typed_config.timeout", "Use 0.02s or more: rls itself waits 10 ms for Redis",
+        "typed_config.timeout", "Use 0.1s, as the files here do: rls itself waits 10 ms for Redis",
     ),
     "timeout_long": Entry(
-        _W, "a request waits that long when rls hangs", Target.FILTER, "typed_config.timeout", "Use 0.02s to 0.1s",
+        _W, "a request waits that long when rls hangs", Target.FILTER, "typed_config.timeout", "Use 0.1s, as the files here do",
     ),
     "no_endpoints_in_dump": Entry(
         _N, "nothing says whether rls has pods that are ready", Target.NONE, "", "Take the dump with ?include_eds",
