@@ -16,7 +16,7 @@ from benches.outages.pods import Options, Pod
 Fault = Callable[[OutageMesh, Options], None]
 CLIENTS = 10
 FAULT_AFTER_SECONDS = 2.0
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.2
 
 
 class Outcome(NamedTuple):
