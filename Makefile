@@ -19,7 +19,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s dashboards)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile observing overload latency soak reload pb schema alerts pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile observing overload latency patience outages soak reload pb schema alerts pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	dashboards observe picture \
 	check check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lower-prose \
@@ -122,6 +122,12 @@ observing: $(BENCH) ## what metrics, logs and the like add to a check
 
 latency: $(BENCH) ## what limits add to the time of a request at a sidecar
 	$(BIN)/python -m benches.latency $(ARGS)
+
+patience: $(BENCH) ## how long a proxy must wait for rls, on machines that are busy to different degrees
+	$(BIN)/python -m benches.patience $(ARGS)
+
+outages: $(BENCH) ## let pods of rls fail under load, and write what passed unlimited into docs/high-availability.md
+	$(BIN)/python -m benches.outages $(ARGS)
 
 overload: $(BENCH) ## as bench, but more than can be answered: directly, and through a real Envoy
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.overload $(ARGS)

@@ -89,7 +89,7 @@ def _promises() -> list[Panel]:
         number(
             Text(
                 "Within 10 ms",
-                "Share of the checks that took no more than 10 ms. Envoy waits for 20 ms and then lets the request pass.",
+                "Share of the checks that took no more than 10 ms. Proxies wait for 100 ms (istio/), and then let the request pass.",
                 "overload",
             ),
             SHARE,

@@ -21,7 +21,7 @@ from tests.mesh.manifests import Object, of
 from tests.mesh.mistakes import RATE_LIMIT
 
 PAGE = Path(__file__).parents[2] / "docs" / "high-availability.md"
-TABLE = re.compile(r"(?<=<!-- outages: made by `make outages` -->\n)(?:[^<].*\n|\n)*")
+TABLE = re.compile(r"(?<=<!-- outages: made by `make outages` -->\n).*(?=<!-- /outages -->)", re.DOTALL)
 
 
 class Case(NamedTuple):
@@ -98,7 +98,7 @@ def main() -> None:
     lines.append(f"- {arguments.rate} requests a second at one sidecar")
     print("\n".join(lines[-9:]))
     if not arguments.only:
-        text = "\n".join(lines) + "\n"
+        text = "\n".join(["", *lines, "", ""])
         PAGE.write_text(TABLE.sub(lambda _: text, PAGE.read_text()))
 
 

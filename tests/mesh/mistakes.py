@@ -70,8 +70,18 @@ def _of_manager(manager: Object, rendered: Rendered, *, limits: bool) -> Iterato
     for host in hosts:
         limits_here = config.get("rate_limits") or host.get("rate_limits") or []
         yield from (f"{host['name']}: {text}" for text in _of_descriptors(limits_here, config))
-    if (seconds := float(config.get("timeout", "0.02s").removesuffix("s"))) > _PATIENCE_SECONDS or not seconds:
+    yield from _of_times(config)
+
+
+def _of_times(config: Object) -> Iterator[str]:
+    timeout = float(config.get("timeout", "0.02s").removesuffix("s"))
+    if timeout > _PATIENCE_SECONDS or not timeout:
         yield f"a request may be held for {config['timeout']}"
+    retry = config["rate_limit_service"]["grpc_service"].get("retry_policy")
+    if retry is None:
+        yield "a call without an answer is not made again, so that its request passes"
+    elif float(retry["retry_back_off"]["max_interval"].removesuffix("s")) >= timeout:
+        yield "a call that hangs is not made again: max_interval, the time of one try, is no shorter than the timeout"
 
 
 def _of_tokens(manager: Object, hosts: Sequence[Object]) -> Iterator[str]:

@@ -69,7 +69,7 @@ class RunningProxy(Envoy):
 def patient(objects: Sequence[Object], seconds: float = 10, *, one_try: float = 0) -> list[Object]:
     """The objects with a longer `timeout`: as long as a busy machine may take, so that no answer is missed.
 
-    *one_try* is what a try may take, in seconds; without it, the same part of the timeout as before.
+    *one_try* is what a try may take, and a connection for it, in seconds; without it, the same part of the timeout as before.
     """
     changed = copy.deepcopy(list(objects))
     for each in of(changed, "EnvoyFilter"):
@@ -78,8 +78,11 @@ def patient(objects: Sequence[Object], seconds: float = 10, *, one_try: float = 
             if value.get("name") == RATE_LIMIT:
                 config = value["typed_config"]
                 times = config["rate_limit_service"]["grpc_service"]["retry_policy"]["retry_back_off"]
-                of_a_try = one_try or seconds * _seconds(times["max_interval"]) / _seconds(config["timeout"])
-                config["timeout"], times["max_interval"] = f"{seconds}s", f"{of_a_try:.3f}s"
+                one_try = one_try or seconds * _seconds(times["max_interval"]) / _seconds(config["timeout"])
+                config["timeout"], times["max_interval"] = f"{seconds}s", f"{one_try:.3f}s"
+    for each in of(changed, "DestinationRule"):
+        if each["metadata"]["name"] == "rls":
+            each["spec"]["trafficPolicy"]["connectionPool"]["tcp"]["connectTimeout"] = f"{one_try:.3f}s"
     return changed
 
 

@@ -156,6 +156,14 @@ def long_timeout(objects):
     config(objects)["timeout"] = "10s"
 
 
+def one_try(objects):
+    del config(objects)["rate_limit_service"]["grpc_service"]["retry_policy"]
+
+
+def a_try_for_the_whole_timeout(objects):
+    config(objects)["rate_limit_service"]["grpc_service"]["retry_policy"]["retry_back_off"]["max_interval"] = "0.1s"
+
+
 def no_telemetry(objects):
     objects.remove(find(objects, "Telemetry", "access-log"))
 
@@ -184,6 +192,11 @@ MISTAKES = [
     (another_payload, "inbound|http|80: the company is looked for where jwt_authn does not put it"),
     (another_source, "inbound|http|80: the company is not looked for in the dynamic metadata"),
     (long_timeout, "a request may be held for 10s"),
+    (one_try, "a call without an answer is not made again, so that its request passes"),
+    (
+        a_try_for_the_whole_timeout,
+        "a call that hangs is not made again: max_interval, the time of one try, is no shorter than the timeout",
+    ),
 ]
 
 
