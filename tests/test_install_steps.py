@@ -19,7 +19,8 @@ pages = pytest.mark.parametrize("page", PAGES)
 
 
 def section(page):
-    return re.search(r"^## Install\n(.*?)^## ", PAGES[page], re.MULTILINE | re.DOTALL)[1]
+    (found,) = re.findall(r"^## Install\n(.*?)^## ", PAGES[page], re.MULTILINE | re.DOTALL)
+    return found
 
 
 def steps(page):
