@@ -20,7 +20,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s dashboards)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile observing overload latency patience outages soak reload pb schema alerts chart pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile observing overload latency patience outages soak reload pb schema alerts chart image pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	dashboards observe picture \
 	check check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lower-prose \
@@ -142,6 +142,9 @@ reload: $(BENCH) ## what loads of 100,000 rules do to the checks beside them
 
 pb: $(DEV) ## generate src/rls/proto from protos/
 	$(BIN)/python scripts/generate_pb.py
+
+image: ## build and push IMAGE=registry/name:tag, and set it in OVERLAY=k8s/overlays/production; TO=kind or TO=minikube
+	@scripts/image.sh '$(IMAGE)' $(if $(OVERLAY),'$(OVERLAY)')
 
 dashboards: $(DEV) ## generate k8s/components/dashboards from dashboards/
 	$(BIN)/python -m dashboards

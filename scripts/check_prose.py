@@ -20,7 +20,17 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parent.parent
 PHRASES = Path(__file__).with_suffix("").parent / "prose.toml"
 # Not prose, not ours, or made by a program.
-EXCLUDED = ("scripts/prose.toml", "tests/scripts/test_check_prose.py", "requirements/", "src/rls/proto/", "LICENSE")
+EXCLUDED = (
+    *("scripts/prose.toml", "tests/scripts/test_check_prose.py", "LICENSE"),
+    # What is generated.
+    *(
+        "charts/rls/files/",
+        "charts/rls/templates/istio/",
+        "charts/rls/templates/k8s/",
+        "requirements/",
+        "src/rls/proto/",
+    ),
+)
 NOTES = {"docs/plan.md"}
 """Lists for ourselves, whose sentences may be long."""
 SUFFIXES = {".md", ".py", ".yaml", ".yml", ".toml", ".sh", ".proto", ""}

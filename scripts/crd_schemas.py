@@ -1,4 +1,4 @@
-"""Make `tests/crds.json`, which objects of Istio, the Gateway API and the Prometheus operator are checked against.
+"""Make `tests/crds.json`: what the CRDs of Istio, the Gateway API, the Prometheus operator, Argo CD and Flux take.
 
 Their CRDs are in Go modules: `go mod download -json istio.io/api@v1.31.4` says where it has put them, and this takes the versions
 below. It needs Go; the tests do not.
@@ -16,6 +16,11 @@ import yaml
 
 OUTPUT = Path(__file__).parent.parent / "tests" / "crds.json"
 SOURCES = {
+    "github.com/argoproj/argo-cd/v3@v3.5.4": ["manifests/crds/application-crd.yaml"],
+    "github.com/fluxcd/kustomize-controller@v1.9.6": [
+        "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"
+    ],
+    "github.com/fluxcd/source-controller@v1.9.6": ["config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"],
     "istio.io/api@v1.31.4": ["kubernetes/customresourcedefinitions.gen.yaml"],
     "sigs.k8s.io/gateway-api@v1.4.1": ["config/crd/standard/gateway.networking.k8s.io_gateways.yaml"],
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": [
@@ -24,6 +29,7 @@ SOURCES = {
     ],
 }
 KINDS = {
+    *("Application", "GitRepository", "Kustomization"),
     *("AuthorizationPolicy", "DestinationRule", "EnvoyFilter", "Gateway", "PeerAuthentication"),
     *("PodMonitor", "PrometheusRule", "RequestAuthentication", "ServiceMonitor", "Sidecar", "Telemetry"),
     "VirtualService",
@@ -59,10 +65,13 @@ def schemas(definitions: Path) -> dict[str, Any]:
             continue
         for version in definition["spec"]["versions"]:
             schema = strict(version["schema"]["openAPIV3Schema"])
+            # Nobody writes these into a file.
+            for name in ("operation", "status"):
+                schema["properties"].pop(name, None)
             schema["properties"] |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {}}
             name = f"{definition['spec']['group']}/{version['name']}/{definition['spec']['names']['kind']}"
-            # Older versions of an object have the schema of the newest.
-            if version["name"] == "v1" or definition["spec"]["names"]["kind"] == "EnvoyFilter":
+            # Older versions of an object have the schema of the newest. These two have no v1.
+            if version["name"] == "v1" or definition["spec"]["names"]["kind"] in {"Application", "EnvoyFilter"}:
                 found[name] = schema
     return found
 

@@ -35,6 +35,8 @@ def test_what_is_checked_and_compiled_is_for_the_oldest():
 
 
 def test_the_image_has_one_of_them():
-    named = re.search(r"^ARG PYTHON=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    (base, *others) = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    named = re.fullmatch(r"docker\.io/library/python:(3\.\d+)\.\d+-slim@sha256:[0-9a-f]{64}", base)
     assert named is not None
     assert named[1] in PYTHONS
+    assert set(others) == {"base"}
