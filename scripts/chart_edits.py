@@ -43,6 +43,7 @@ FOLDERS = {
 FILES = {
     "istio/envoyfilter.yaml": SIDECAR,
     "istio/envoyfilter-istio-1.27.yaml": SIDECAR,
+    "istio/envoyfilter-optional-jwt.yaml": 'if and .Values.istio.enabled (ne .Values.istio.limitsAt "waypoint")',
 }
 """Files that stand under another condition than their folder."""
 
@@ -98,6 +99,12 @@ COLLECTOR = """\
         {{- if $.Values.istio.tracing }}
         - monitoring/opentelemetry-collector.monitoring.svc.cluster.local
         {{- end }}
+"""
+
+TO_THE_WAYPOINT = """\
+  {{- if eq .Values.istio.limitsAt "waypoint" }}
+  targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: users-waypoint }]
+  {{- end }}
 """
 
 PATCHES = {
@@ -195,6 +202,7 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
         ),
         ('"https://kibana.logging.svc.cluster.local:5601"', "{{ .Values.logging.kibana | quote }}", 1),
     ],
+    "k8s/components/monitoring/istiod.yaml": [(*MONITOR_LABELS, 1)],
     "k8s/components/monitoring/podmonitor.yaml": [(*MONITOR_LABELS, 1)],
     "k8s/components/monitoring/servicemonitors.yaml": [(*MONITOR_LABELS, 3)],
     "k8s/components/network-policies/rls.yaml": [
@@ -271,30 +279,14 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
     "istio/authorizationpolicy.yaml": [
         (
             "principals: [cluster.local/ns/istio-ingress/sa/istio-ingress]",
-            (
-                'principals: [{{ eq .Values.istio.limitsAt "waypoint" | ternary "cluster.local/ns/users/sa/users-waypoint" '
-                '"cluster.local/ns/istio-ingress/sa/istio-ingress" }}]'
-            ),
+            'principals: [cluster.local/ns/{{ ternary "users/sa/users-waypoint" "istio-ingress/sa/istio-ingress" (eq .Values.istio.limitsAt "waypoint") }}]',
             1,
         ),
-        (
-            (
-                "  name: writing-needs-a-token\n  namespace: users\n"
-                "  labels: { app.kubernetes.io/part-of: istio-rate-limiter, app.kubernetes.io/component: mesh }\nspec:\n"
-            ),
-            (
-                "  name: writing-needs-a-token\n  namespace: users\n"
-                "  labels: { app.kubernetes.io/part-of: istio-rate-limiter, app.kubernetes.io/component: mesh }\nspec:\n"
-                '  {{- if eq .Values.istio.limitsAt "waypoint" }}\n'
-                "  targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: users-waypoint }]\n"
-                "  {{- end }}\n"
-            ),
-            1,
-        ),
+        ("  action: DENY\n", TO_THE_WAYPOINT + "  action: DENY\n", 1),
     ],
+    "istio/requestauthentication.yaml": [("  jwtRules:\n", TO_THE_WAYPOINT + "  jwtRules:\n", 1)],
     "istio/sidecar.yaml": [(KNOWN_HOSTS, KNOWN_HOSTS + COLLECTOR, 2)],
     "istio/telemetry.yaml": [(ACCESS_LOG, ACCESS_LOG + TRACING, 2)],
-    "istio/waypoint/telemetry.yaml": [(ACCESS_LOG, ACCESS_LOG + TRACING, 1)],
     "istio/gateway.yaml": [
         ("credentialName: users-example-com", "credentialName: {{ .Values.istio.credentialName }}", 1)
     ],
