@@ -36,7 +36,7 @@ bare=${name%%[@:]*}
 kustomization=$overlay/kustomization.yaml
 entry="^( *- ).*\bname: *$example\b.*"
 if [[ -n $overlay ]]; then
-  [[ -e $kustomization ]] || fail "there is no $kustomization"
+  [[ -e $kustomization ]] || fail "$kustomization is missing"
   [[ $(grep -cE "$entry" "$kustomization") == 1 ]] ||
     fail "$kustomization needs one line under images: like this: - { name: $example, newTag: 0.1.0 }"
 fi

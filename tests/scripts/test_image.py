@@ -128,7 +128,7 @@ def test_the_first_engine_that_works_is_taken(machine: Machine) -> None:
         (("docker",), ("rls:dev",), {}, "names no registry"),
         (("docker",), ("rls:dev",), {"TO": "kind"}, "needs kind on PATH"),
         (("docker",), ("rls:dev",), {"TO": "k3d"}, "and not k3d"),
-        (("docker",), (IMAGE, "k8s/nowhere"), {}, "there is no k8s/nowhere/kustomization.yaml"),
+        (("docker",), (IMAGE, "k8s/nowhere"), {}, "k8s/nowhere/kustomization.yaml is missing"),
         (("docker",), (IMAGE, "k8s/base"), {}, "needs one line under images:"),
     ],
 )
