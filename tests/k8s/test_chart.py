@@ -55,6 +55,16 @@ def test_a_profile_is_an_overlay(name: str) -> None:
     assert templates(profile=name, image=image) == kustomized(K8S / "overlays" / name)
 
 
+def test_the_pages_count_the_objects() -> None:
+    page = (ROOT / "docs" / "helm.md").read_text()
+    rows = dict(re.findall(r"^\| (none|`values-\w+\.yaml`) \|.*\| (\d+) \|$", page, re.MULTILINE))
+    found = {f"`values-{name}.yaml`": str(len(templates(profile=name))) for name in OVERLAYS}
+
+    assert rows == found | {"none": str(len(templates()))}
+    (counted,) = re.findall(r"grep -c '\^kind:'\n +(\d+)\n", (ROOT / "docs" / "kubernetes.md").read_text())
+    assert counted == rows["`values-production.yaml`"]
+
+
 def test_the_components_that_no_overlay_has_are_the_same() -> None:
     watching = (
         "grafana.enabled=true",

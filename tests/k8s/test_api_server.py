@@ -1,0 +1,241 @@
+"""What a real API server does with the manifests: rights, a second apply, and a change of the mesh's variant.
+
+Only where KUBEBUILDER_ASSETS names a folder with `etcd` and `kube-apiserver`, as setup-envtest makes it: no package has the
+second, so CI does not run this.
+"""
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from examples.mesh.processes import free_port
+from scripts import apply
+from tests import crds
+from tests.k8s.manifests import identity, rendered
+from tests.k8s.nodes import ROOT, program
+
+ASSETS = os.environ.get("KUBEBUILDER_ASSETS")
+pytestmark = pytest.mark.skipif(
+    ASSETS is None, reason="KUBEBUILDER_ASSETS names no folder with etcd and kube-apiserver"
+)
+USERS = {"admin": "system:masters", "operator": "rls-operators", "deployer": "rls-deployers"}
+OURS = "registry.you.example/rls"
+
+
+class Cluster:
+    """An API server, and kubectl as each of USERS."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.url = folder, f"https://127.0.0.1:{port}"
+        for user in USERS:
+            script = folder / user
+            options = f'--server={self.url} --insecure-skip-tls-verify --token={user} --cache-dir={folder}/cache "$@"'
+            script.write_text(f"#!/bin/sh\nexec {program('kubectl')} {options}\n")
+            script.chmod(0o755)
+
+    def kubectl(self, *arguments: str, user: str = "admin", stdin: str = "") -> str:
+        command: list[str | Path] = [self.folder / user, *arguments]
+        ran = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise apply.Failed(ran.stderr)
+        return ran.stdout
+
+    def run(self, path: Path) -> None:
+        os.environ["KUBECTL"] = str(self.folder / "admin")
+        apply.run(str(path), dry_run=False)
+
+    def versions(self, selector: str) -> dict[apply.Identity, str]:
+        """Of what is ours; a write changes it."""
+        kinds = ",".join(sorted({each.kind.lower() for each in apply.present(selector)}))
+        listed = json.loads(self.kubectl("get", kinds, "-A", f"--selector={selector}", "-o", "json"))["items"]
+        return {apply.Identity.of(each): each["metadata"]["resourceVersion"] for each in listed}
+
+
+def definition(name: str) -> dict[str, Any]:
+    """A CRD for a kind of tests/crds.json, without its schema."""
+    group, version, kind = name.split("/")
+    plural = f"{kind.lower().removesuffix('y')}{'ies' if kind.endswith('y') else 's'}"
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{plural}.{group}",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"},
+        },
+        "spec": {
+            "group": group,
+            "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
+            "scope": "Namespaced",
+            "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    assert ASSETS is not None
+    folder = tmp_path_factory.mktemp("cluster")
+    store, peers, port = free_port(), free_port(), free_port()
+    subprocess.run([program("openssl"), "genrsa", "-out", folder / "sa.key", "2048"], check=True, capture_output=True)
+    (folder / "tokens.csv").write_text("".join(f'{user},{user},{user},"{group}"\n' for user, group in USERS.items()))
+    etcd: list[str | Path] = [
+        f"{ASSETS}/etcd",
+        "--data-dir",
+        folder / "etcd",
+        "--initial-cluster",
+        f"default=http://127.0.0.1:{peers}",
+    ]
+    for name, at in (("client", store), ("peer", peers)):
+        etcd += [f"--listen-{name}-urls", f"http://127.0.0.1:{at}"]
+        etcd += [f"--{'advertise-client' if at == store else 'initial-advertise-peer'}-urls", f"http://127.0.0.1:{at}"]
+    server: list[str | Path] = [
+        f"{ASSETS}/kube-apiserver",
+        f"--etcd-servers=http://127.0.0.1:{store}",
+        f"--secure-port={port}",
+    ]
+    server += ["--bind-address=127.0.0.1", f"--cert-dir={folder}/certs", "--authorization-mode=RBAC"]
+    server += [f"--service-account-{name}-file={folder}/sa.key" for name in ("key", "signing-key")]
+    server += ["--service-account-issuer=https://kubernetes.default.svc", f"--token-auth-file={folder}/tokens.csv"]
+    server += ["--service-cluster-ip-range=10.0.0.0/24"]
+    with (folder / "log").open("w") as log:
+        started = [subprocess.Popen(each, stdout=log, stderr=log) for each in (etcd, server)]
+    try:
+        cluster = Cluster(folder, port)
+        until_ready(cluster.url)
+        named = [definition(name) for name in crds.SCHEMAS if not name.startswith(("argoproj", "kustomize", "source"))]
+        cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(named))
+        cluster.kubectl("wait", "--for=condition=established", "crd", "--all", "--timeout=60s")
+        for name in ("rate-limit", "users", "istio-ingress", "rate-limit-logging"):
+            cluster.kubectl("create", "namespace", name)
+        yield cluster
+    finally:
+        for each in reversed(started):
+            each.terminate()
+            each.wait()
+
+
+def until_ready(url: str) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", context=context):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the API server does not get ready")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Production with an image and the off switch, and the variants of the mesh."""
+    folder = tmp_path_factory.mktemp("tree")
+    for part in ("k8s", "config", "istio", "examples/user-service"):
+        shutil.copytree(ROOT / part, folder / part)
+    image = f"images: [{{name: registry.example.com/istio-rate-limiter, newName: {OURS}, newTag: 0.1.0}}]\n"
+    for name, text in {
+        "production": f"resources: [../k8s/overlays/production]\ncomponents: [../k8s/components/off-switch]\n{image}",
+        "sidecar": "resources: [../istio]\n",
+        "gateway": "resources: [../istio]\ncomponents: [../istio/at-gateway, ../istio/behind-load-balancer]\n",
+        "waypoint": "resources: [../istio]\ncomponents: [../istio/waypoint]\n",
+    }.items():
+        (folder / name).mkdir()
+        (folder / name / "kustomization.yaml").write_text(text)
+    return folder
+
+
+def test_a_second_apply_writes_nothing_and_a_deletion_keeps_secrets(cluster: Cluster, tree: Path) -> None:
+    cluster.run(tree / "production")
+    cluster.kubectl("-n", "rate-limit", "create", "secret", "generic", "redis-rls")
+    before = cluster.versions(apply.SELECTORS[False])
+    cluster.run(tree / "production")
+
+    assert cluster.versions(apply.SELECTORS[False]) == before
+    assert {each.name for each in before} >= {name for _, _, name in map(identity, rendered(tree / "production"))}
+
+    cluster.kubectl("delete", "-k", str(tree / "production"), "--wait=false")
+    assert "redis-rls" in cluster.kubectl("-n", "rate-limit", "get", "secret", "-o", "name")
+
+
+def test_a_change_leaves_exactly_the_new_variant(cluster: Cluster, tree: Path) -> None:
+    for name in ["sidecar", "gateway", "waypoint", "gateway", "sidecar", "waypoint", "sidecar"]:
+        cluster.run(tree / name)
+        expected = {apply.Identity.of(each) for each in rendered(tree / name)}
+        assert set(apply.present(apply.SELECTORS[True])) == expected, name
+
+
+POD = "/spec/template/spec"
+ALLOWED = [
+    ("operator deployer", "rate-limit", f"set image deployment/rls rls={OURS}@sha256:{64 * '8'}"),
+    ("operator deployer", "rate-limit", "set env deployment/rls RLS_SHADOW_MODE=true"),
+    ("operator deployer", "rate-limit", "set env deployment/rls RLS_SHADOW_MODE-"),
+    ("operator", "rate-limit", "rollout restart deployment/rls"),
+    ("operator", "rate-limit", "scale deployment/rls --replicas=3"),
+    ("operator", "rate-limit", 'patch configmap rls-rules -p {"data":{"x.yaml":""}}'),
+    ("operator", "users", "label envoyfilter -l app.kubernetes.io/name=ratelimit istio.io/rev=off"),
+    ("operator", "users", "label envoyfilter -l app.kubernetes.io/name=ratelimit istio.io/rev-"),
+]
+FORBIDDEN = [
+    ("operator deployer", "rate-limit", "get secrets"),
+    ("operator deployer", "rate-limit", "create job x --image=x"),
+    ("operator deployer", "rate-limit", "set image deployment/rls rls=evil.example/rls:1"),
+    ("operator deployer", "rate-limit", f"set image deployment/rls rls={OURS}/evil:1"),
+    ("operator deployer", "rate-limit", "set env deployment/rls RLS_BACKEND=memory://"),
+    *(
+        (
+            "operator deployer",
+            "rate-limit",
+            f'patch deployment rls --type json -p [{{"op":"add","path":"{path}","value":{value}}}]',
+        )
+        for path, value in {
+            f"{POD}/containers/0/command": '["sh"]',
+            f"{POD}/containers/0/lifecycle": '{"preStop":{"exec":{"command":["sh"]}}}',
+            f"{POD}/containers/0/env/-": '{"name":"RLS_SHADOW_MODE","valueFrom":{"secretKeyRef":{"name":"x","key":"y"}}}',
+            f"{POD}/containers/-": f'{{"name":"x","image":"{OURS}:1"}}',
+            f"{POD}/initContainers": f'[{{"name":"x","image":"{OURS}:1"}}]',
+            f"{POD}/volumes/-": '{"name":"x","secret":{"secretName":"redis-nodes"}}',
+            f"{POD}/serviceAccountName": '"redis-keeper"',
+            "/spec/template/metadata/labels/x": '"y"',
+            "/spec/template/metadata/annotations/sidecar.istio.io~1userVolume": '"[]"',
+        }.items()
+    ),
+    ("operator", "rate-limit", 'patch statefulset redis -p {"spec":{"replicas":1}}'),
+    ("operator", "rate-limit", "create configmap x"),
+    ("operator", "users", "annotate envoyfilter ratelimit x=y"),
+    ("operator", "users", "label envoyfilter ratelimit app.kubernetes.io/part-of-"),
+    ("operator", "users", "label envoyfilter optional-jwt istio.io/rev=off"),
+    ("operator", "users", "delete envoyfilter ratelimit"),
+    (
+        "operator",
+        "users",
+        'patch envoyfilter ratelimit --type json -p [{"op":"remove","path":"/spec/configPatches/0"}]',
+    ),
+    ("deployer", "users", "label envoyfilter ratelimit istio.io/rev=off"),
+]
+
+
+def test_rights_are_what_the_page_says(cluster: Cluster, tree: Path) -> None:
+    cluster.run(tree / "production")
+    cluster.run(tree / "sidecar")
+    time.sleep(2)  # until the API server has compiled the policies
+    for allowed, cases in ((True, ALLOWED), (False, FORBIDDEN)):
+        for users, namespace, command in cases:
+            for user in users.split():
+                try:
+                    cluster.kubectl("-n", namespace, *command.split(), user=user)
+                    said = ""
+                except apply.Failed as error:
+                    said = str(error)
+                assert bool(said) is not allowed, (user, command, said)
+                assert allowed or "orbidden" in said or "denied request" in said, (user, command, said)
