@@ -14,6 +14,7 @@ SIDECAR, GATEWAY, WAYPOINT = (
 
 FOLDERS = {
     "k8s/base": "",
+    "k8s/components/ambient": "if .Values.ambient.enabled",
     "k8s/components/alertmanager": "if .Values.alertmanager.enabled",
     "k8s/components/autoscaling": "if .Values.autoscaling.enabled",
     "k8s/components/autoscaling-by-lateness": "if .Values.autoscaling.byLateness",
@@ -53,9 +54,8 @@ COPIED = ("config/descriptors.yaml", "k8s/components/monitoring/prometheusrule.y
 TEXTS = {"alertmanager.yaml": "alertmanager.config"}
 """Files of ConfigMaps that a value may replace."""
 
-OUR_IMAGE = "image: registry.example.com/istio-rate-limiter:0.1.0"
 EVERYWHERE = [
-    (re.compile(re.escape(OUR_IMAGE)), 'image: {{ include "rls.image" $ | quote }}'),
+    (re.compile(r"image: registry\.example\.com/\S+"), 'image: {{ include "rls.image" $ | quote }}'),
     (re.compile(r"failure_mode_deny: false"), "failure_mode_deny: {{ $.Values.istio.failClosed }}"),
     (re.compile(r"https://tokens\.example\.com/\.well-known/jwks\.json"), "{{ $.Values.istio.tokens.jwksUri }}"),
     (re.compile(r"https://tokens\.example\.com"), "{{ $.Values.istio.tokens.issuer }}"),
@@ -115,6 +115,14 @@ PATCHES = {
 
 EDITS: dict[str, list[tuple[str, str, int]]] = {
     "k8s/base/deployment.yaml": [
+        (
+            '        sidecar.istio.io/inject: "true"\n',
+            (
+                "        sidecar.istio.io/inject: {{ not .Values.ambient.enabled | quote }}\n"
+                "        {{- if .Values.ambient.enabled }}\n        istio.io/dataplane-mode: ambient\n        {{- end }}\n"
+            ),
+            1,
+        ),
         (
             "  replicas: 1\n",
             "  {{- if not .Values.autoscaling.enabled }}\n  replicas: {{ .Values.replicas }}\n  {{- end }}\n",
@@ -255,11 +263,7 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
             "{{- if gt (int .Values.userService.replicas) 1 }}\napiVersion: policy/v1\nkind: PodDisruptionBudget",
             1,
         ),
-        (
-            "---\napiVersion: apps/v1\n",
-            "{{- end }}\n---\napiVersion: apps/v1\n",
-            1,
-        ),
+        ("---\napiVersion: apps/v1\n", "{{- end }}\n---\napiVersion: apps/v1\n", 1),
         ("  replicas: 2\n", "  replicas: {{ .Values.userService.replicas }}\n", 1),
         (
             "            requests: { cpu: 500m, memory: 512Mi }\n            limits: { cpu: 500m, memory: 512Mi }\n",

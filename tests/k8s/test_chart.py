@@ -78,6 +78,15 @@ def test_the_components_that_no_overlay_has_are_the_same() -> None:
     assert templates(*OWN, *watching) == kustomized(ROOT / "tests" / "k8s" / "watching")
 
 
+def test_ambient_mode_is_the_same(tmp_path: Path) -> None:
+    for part in ("k8s", "config"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    components = [f"k8s/components/{name}" for name in ("network-policies", "ambient")]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"resources": ["k8s/base"], "components": components}))
+
+    assert templates("networkPolicies.enabled=true", "ambient.enabled=true") == kustomized(tmp_path)
+
+
 def test_the_defaults_are_the_base() -> None:
     assert templates() == kustomized(K8S / "base")
     dashboards = templates("dashboards.enabled=true").keys() - templates().keys()
