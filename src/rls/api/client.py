@@ -8,11 +8,12 @@ from typing import NamedTuple, Self
 
 import grpc
 
+from rls.api.health import CHECK as HEALTH_CHECK
 from rls.api.messages import Answer, answer_of, message_of
 from rls.api.service import SHOULD_RATE_LIMIT
 from rls.core.model import Descriptor, Entry, RateLimit, Request, Unit
 from rls.errors import RlsError, SettingsError
-from rls.proto import raw_pb2, rls_pb2
+from rls.proto import health_pb2, raw_pb2, rls_pb2
 
 # No proxy from the environment and no shared connection: the check must reach this server.
 _OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
@@ -53,6 +54,12 @@ class Client:
             response_deserializer=rls_pb2.RateLimitResponse.FromString,
         )
 
+        self._health = channel.unary_unary(
+            HEALTH_CHECK,
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+
     def __enter__(self) -> Self:
         return self
 
@@ -78,6 +85,18 @@ class Client:
         except UnansweredError:
             return None
         return statuses[0].limit is not None if statuses else None
+
+    def health(self, *, timeout: float) -> str:
+        """What gRPC health checking says of the server: `SERVING`, or another name of grpc.health.v1.
+
+        Raises:
+            UnansweredError: There is no answer.
+        """
+        try:
+            response = self._health(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.RpcError as error:
+            raise UnansweredError(error.code().name, error.details() or "") from error
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
 
     def _send(self, message: raw_pb2.RateLimitRequest, timeout: float) -> Answer:
         began = time.perf_counter()

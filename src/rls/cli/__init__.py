@@ -14,6 +14,7 @@ import typer.main
 from rls.cli.call import call
 from rls.cli.check import check
 from rls.cli.counter import counter
+from rls.cli.doctor import doctor
 from rls.cli.env import env
 from rls.cli.explain import explain
 from rls.cli.hash import hash_values
@@ -81,6 +82,7 @@ app.command(
     no_args_is_help=True,
     epilog="Example: rls call 127.0.0.1:8081 --domain mesh company_id=acme",
 )(call)
+app.command(cls=Command, epilog="Example: rls doctor --redis redis://redis:6379 --envoy 127.0.0.1:15000")(doctor)
 app.command(cls=Command, epilog="Example: rls env deployment.yaml")(env)
 app.command(
     cls=Command,

@@ -1,0 +1,73 @@
+"""What `rls doctor` makes of numbers; `tests/integration/test_doctor.py` and `tests/e2e/test_doctor.py` have real servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rls.app.doctor.cpu import cpu_limit, look_at_cpu
+from rls.app.doctor.envoy import timeouts
+from rls.app.doctor.result import State, milliseconds
+from rls.app.doctor.server import clock, throttling
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"cpu.max": "50000 100000\n"}, 0.5),
+        ({"cpu.max": "200000 100000\n"}, 2.0),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_cpu_limit_of_both_versions_of_cgroups(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert cpu_limit(tmp_path) == limit
+    assert look_at_cpu(tmp_path).state is (State.BAD if limit is not None and limit < 2 else State.GOOD)
+
+
+@pytest.mark.parametrize(
+    ("envoy", "backend", "p99", "wrong"),
+    [
+        (0.02, 0.010, 0.001, []),
+        (0.02, 0.011, None, ["a call may wait 11 ms for Redis, and Envoy waits 20 ms for the call"]),
+        (0.1, 0.05, 0.05, []),
+        (0.1, 0.05, 0.2, ["p99 of the round trip from here is 200 ms, and Envoy waits 100 ms"]),
+        (0.1, 2.0, 0.2, [
+            "a call may wait 2000 ms for Redis, and Envoy waits 100 ms for the call",
+            "p99 of the round trip from here is 200 ms, and Envoy waits 100 ms",
+        ]),
+    ],
+)  # fmt: skip
+def test_timeouts(envoy: float, backend: float, p99: float | None, wrong: list[str]) -> None:
+    assert [one.text for one in timeouts(envoy, backend, p99) if one.state is State.BAD] == wrong
+
+
+@pytest.mark.parametrize(
+    ("theirs", "state"), [(100.0, State.GOOD), (101.4, State.GOOD), (101.6, State.BAD), (98.0, State.BAD)]
+)
+def test_a_clock_is_wrong_only_where_the_round_trip_cannot_explain_it(theirs: float, state: State) -> None:
+    assert clock("it", theirs, 99.5, 100.5).state is state
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"),
+    [(None, 1, State.UNKNOWN), (0, 0, State.GOOD), (7, 7, State.GOOD), (7, 9, State.BAD)],
+)
+def test_only_throttling_of_now_is_wrong(before: float | None, after: float | None, state: State) -> None:
+    assert throttling(before, after).state is state
+
+
+def test_milliseconds() -> None:
+    assert [milliseconds(seconds) for seconds in (0.0004, 0.00951, 0.02, 2.5)] == [
+        "0.4 ms",
+        "9.5 ms",
+        "20 ms",
+        "2500 ms",
+    ]
