@@ -31,7 +31,7 @@ _OF_KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Unknown(Exception):
-    """It cannot be told; the text says why."""
+    """Nobody can say; the text has the reason."""
 
 
 def name_of(each: Object) -> str:

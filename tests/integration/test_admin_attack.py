@@ -131,7 +131,7 @@ async def attack(port: int, requests: int) -> Counter[tuple[str, int]]:
 
 
 async def ask(port: int, sent: bytes) -> int:
-    """The status of the answer; 0 where there is none."""
+    """The status of the answer; 0 without one."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:

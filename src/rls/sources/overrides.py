@@ -154,7 +154,7 @@ class OverrideSource:
         """End the override whose id is *name*, and return it.
 
         Raises:
-            OverrideRefused: There is none.
+            OverrideRefused: No override has it.
             BackendError: The store did not take it.
         """
         ended: list[Override] = []
