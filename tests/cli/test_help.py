@@ -17,13 +17,14 @@ from tests.redis_server import missing
 
 
 def commands(group: Any) -> dict[str, Any]:
-    """Those of *group*, by name, in the order of its help."""
+    """Those of *group*, by name."""
     found: dict[str, Any] = getattr(group, "commands", {})
     return found
 
 
-ALL = commands(typer.main.get_command(app))
-COMMANDS = list(ALL)
+RLS: Any = typer.main.get_command(app)
+ALL = commands(RLS)
+COMMANDS = RLS.list_commands(typer.Context(RLS))
 PAGES = [[], *([name] for name in COMMANDS), *([name, one] for name in COMMANDS for one in commands(ALL[name]))]
 
 

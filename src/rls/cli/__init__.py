@@ -6,7 +6,8 @@ import contextlib
 import os
 import platform
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 import typer.main
@@ -29,9 +30,19 @@ from rls.cli.tail import tail
 from rls.cli.top import top
 from rls.errors import SettingsError
 
+_GROUPS = ("Answer checks", "Write rules", "Look at servers", "Change limits now", "Others")
+ANSWER, WRITE, LOOK, CHANGE, OTHERS = _GROUPS
+F = TypeVar("F", bound=Callable[..., None])
+
 
 class Commands(Group):
     """All commands. The flags of `serve` are made from the settings when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, group by group."""
+        commands: Any = self.commands
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: _GROUPS.index(commands[name].rich_help_panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that *args* name."""
@@ -70,51 +81,28 @@ def rls(
     """The Istio Rate Limiter: answers Envoy's rate limit checks."""
 
 
-@app.command()
+def _command(group: str, example: str, name: str | None = None, *, needs_arguments: bool = False) -> Callable[[F], F]:
+    """Registers a command in a *group* of the help."""
+    return app.command(
+        name, cls=Command, no_args_is_help=needs_arguments, rich_help_panel=group, epilog=f"Example: rls {example}"
+    )
+
+
+@app.command(rich_help_panel=ANSWER)
 def serve() -> None:
     """Answer rate limit checks until a signal stops the server."""
     raise AssertionError("Commands puts the real one in its place")
 
 
-app.command(cls=Command, no_args_is_help=True, epilog="Example: rls check config/")(check)
-app.command(
-    cls=Command,
-    no_args_is_help=True,
-    epilog="Example: rls call 127.0.0.1:8081 --domain mesh company_id=acme",
-)(call)
-app.command(cls=Command, epilog="Example: rls doctor --redis redis://redis:6379 --envoy 127.0.0.1:15000")(doctor)
-app.command(cls=Command, epilog="Example: rls env deployment.yaml")(env)
-app.command(
-    cls=Command,
-    no_args_is_help=True,
-    epilog="Example: rls explain --config rules.yaml --domain mesh company_id=acme",
-)(explain)
-app.command(
-    "hash", cls=Command, no_args_is_help=True, epilog="Example: rls hash --hash-secret-file secret company_id=acme"
-)(hash_values)
+_command(ANSWER, "call 127.0.0.1:8081 --domain mesh company_id=acme", needs_arguments=True)(call)
 
-app.add_typer(mesh, name="mesh")
-app.command(
-    cls=Command, no_args_is_help=True, epilog="Example: rls istio config/ --claim company_id=company_id --at gateway"
-)(istio)
-app.add_typer(
-    counter,
-    name="counter",
-    help="Read counters of a running server, reset them, give hits back.",
-    epilog="Example: rls counter get --domain mesh company_id=acme",
-)
-app.add_typer(
-    override,
-    name="override",
-    help="Set, list and end overrides of limits in a running server.",
-    epilog="Example: rls override set -d mesh company_id=acme 9/minute --for 2h --reason T",
-)
+_command(WRITE, "check config/", needs_arguments=True)(check)
+_command(WRITE, "explain --config rules.yaml --domain mesh company_id=acme", needs_arguments=True)(explain)
+_command(WRITE, "test --config config/ tests/", "test", needs_arguments=True)(play_tests)
+_command(WRITE, "istio config/ --claim company_id=company_id --at gateway", needs_arguments=True)(istio)
 
 
-app.command("test", cls=Command, no_args_is_help=True, epilog="Example: rls test --config config/ tests/")(play_tests)
-
-
-@app.command(cls=Command, epilog="Example: rls schema > rules.schema.json")
+@_command(WRITE, "schema > rules.schema.json")
 def schema(
     tests: Annotated[bool, typer.Option("--tests", help="Print that of files for rls test.")] = False,
 ) -> None:
@@ -128,12 +116,32 @@ def schema(
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
-app.command(cls=Command, epilog="Example: rls status --pods kubectl")(status)
-app.command(cls=Command, epilog="Example: rls tail --entry company_id=acme")(tail)
-app.command(cls=Command, epilog="Example: rls top --by near --rule company_id")(top)
+_command(LOOK, "status --pods kubectl")(status)
+_command(LOOK, "top --by near --rule company_id")(top)
+_command(LOOK, "tail --entry company_id=acme")(tail)
+_command(LOOK, "doctor --redis redis://redis:6379 --envoy 127.0.0.1:15000")(doctor)
+app.add_typer(mesh, name="mesh", rich_help_panel=LOOK)
+
+app.add_typer(
+    override,
+    name="override",
+    rich_help_panel=CHANGE,
+    help="Set, list and end overrides of limits in a running server.",
+    epilog="Example: rls override set -d mesh company_id=acme 9/minute --for 2h --reason T",
+)
+app.add_typer(
+    counter,
+    name="counter",
+    rich_help_panel=CHANGE,
+    help="Read counters of a running server, reset them, give hits back.",
+    epilog="Example: rls counter get --domain mesh company_id=acme",
+)
+
+_command(OTHERS, "env deployment.yaml")(env)
+_command(OTHERS, "hash --hash-secret-file secret company_id=acme", "hash", needs_arguments=True)(hash_values)
 
 
-@app.command(cls=Command, epilog="Example: rls version")
+@_command(OTHERS, "version")
 def version() -> None:
     """Print the version of rls and of Python."""
     from rls import __version__  # noqa: PLC0415

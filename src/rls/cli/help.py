@@ -72,7 +72,7 @@ def _write_page(command: Any, ctx: Any, formatter: Any, commands: dict[str, Any]
     formatter.write_text(command.help)
     panels: dict[str, list[tuple[str, str]]] = {}
     params = [param for param in command.get_params(ctx) if "--help" not in param.opts]  # who reads this knows it
-    if commands:  # one line, since each command takes one and all must fit a screen
+    if commands:  # one line, since there are many commands
         formatter.write_paragraph()
         formatter.write_text(f"Options: {', '.join(_names(param) for param in params)}")
         params = []
@@ -84,9 +84,13 @@ def _write_page(command: Any, ctx: Any, formatter: Any, commands: dict[str, Any]
     for panel, rows in panels.items():
         with formatter.section(panel):
             formatter.write_dl(rows, col_max=_WIDEST)
-    if commands:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(one, commands)) for name, one in commands.items()])
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, one in commands.items():
+        group = one.rich_help_panel if isinstance(one.rich_help_panel, str) else "Commands"
+        groups.setdefault(group, []).append((name, _summary(one, commands)))
+    for group, rows in groups.items():
+        with formatter.section(group):
+            formatter.write_dl(rows)
     if command.epilog:
         formatter.write_paragraph()
         formatter.write_text(command.epilog)
