@@ -175,6 +175,14 @@ def test_counters_of_a_domain_are_listed_with_the_documented_rights(servers, com
     assert servers[0].get("/api/v1/counters?domain=mes", "admin").json()["counters"] == []
 
 
+def test_overrides_need_no_more_than_the_documented_rights(servers, company) -> None:
+    change = entries(company, limit="9/year", reason="T-1", **{"for": "1h"})
+    answer = post(servers[0], "/overrides", change)
+    assert answer.status == 200
+    wait_for(lambda: counter(servers[1], company)["limit"] == "9/year", "the other server has it", 10)
+    assert post(servers[1], f"/overrides/{answer.json()['override']['id']}", b"", method="DELETE").status == 200
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -1,7 +1,10 @@
 import asyncio
 import threading
 
+import pytest
+
 from rls.core.update import CounterUpdate
+from rls.stores import memory
 from rls.stores.memory import MemoryStore
 from tests.clock import Clock
 from tests.counters import hit, new_key
@@ -61,3 +64,15 @@ def test_threads_share_counters() -> None:
     for thread in threads:
         thread.join()
     assert sorted(counts) == list(range(1, 4001))
+
+
+async def test_a_list_looks_at_so_many_counters_and_says_that_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of windows that have ended are not listed."""
+    clock = Clock()
+    backend = MemoryStore(clock=clock)
+    await backend.update([CounterUpdate(b"key|%d" % n, 1, 10, 1010 + 50 * (n > 0), 60) for n in range(5)])
+    clock.now = 1020
+    assert await backend.list_counters(b"key|", 10) == ({b"key|%d" % n: 1 for n in range(1, 5)}, True)
+    monkeypatch.setattr(memory, "MOST_LOOKED_AT", 3)
+    found = await backend.list_counters(b"key|", 10)
+    assert (len(found.counts), found.all) == (2, False)

@@ -179,6 +179,25 @@ async def test_two_backends_let_exactly_the_limit_pass_while_slots_move(
     assert cluster.without_ttl() == []
 
 
+async def test_records_and_lists_follow_slots_that_move(
+    cluster: RedisCluster, backend: RedisClusterStore, moved: Callable[[bytes], tuple[int, RedisServer, RedisServer]]
+) -> None:
+    """While a slot is on its way, and when it has come, before the backend has heard of it."""
+    cluster.flush()
+    name = b"record{%b}" % new_key()
+    key = b"r1|" + name
+    assert await backend.replace_record(name, None, b"1", 60)
+    slot, source, target = await asyncio.to_thread(moved, key)
+    await asyncio.to_thread(cluster.move_keys, slot, source, target)
+    assert await backend.load_record(name) == b"1"
+    assert await backend.replace_record(name, b"1", b"2", 60)
+    await asyncio.to_thread(cluster.end_move, slot, source, target)
+    assert not await backend.replace_record(name, b"1", b"3", 60)
+    assert await backend.load_record(name) == b"2"
+    await backend.update([hit(1, key + b"|of a rule"), hit(2, b"elsewhere|%b" % key)])
+    assert dict((await backend.list_counters(key + b"|", 10)).counts) == {key + b"|of a rule": 1}
+
+
 async def test_two_nodes_that_both_send_it_away_are_not_asked_for_ever(
     cluster: RedisCluster, backend: RedisClusterStore, moved: Callable[[bytes], tuple[int, RedisServer, RedisServer]]
 ) -> None:
