@@ -224,3 +224,19 @@ def test_they_survive_an_outage_and_restarts(start, tmp_path) -> None:
         first.wait_until(lambda: "overrides_not_read" not in first.reasons(), "it is over")
         with redis.client() as client:
             assert json.loads(client.get("r1|overrides"))["version"] >= 2
+
+
+def test_values_that_are_hashed_are_hashed_in_overrides_too(start, tmp_path) -> None:
+    """They are set by the value or by its digest, and only the digest is kept, shown and logged."""
+    (tmp_path / "secret").write_text("5f3c0b1e9a7d4c26")
+    server = start("hashing", "--hash-secret-file", str(tmp_path / "secret"), "--key-prefix", "hashing|", at=tmp_path)
+    answer = post(server, "/overrides", override("plain-name")).json()
+    ((entry,),) = [row["entries"] for row in overrides(server)]
+    assert answer["override"]["entries"] == [entry]
+    assert entry["value"].startswith("hmac:")
+    assert check(server, "plain-name", 20), "it holds for the value"
+    (counter,) = post(server, "/counters/reset", entries(entry["value"])).json()["counters"]
+    assert (counter["before"], counter["override"]) == (20, answer["override"]["id"])
+    assert post(server, "/overrides", override(entry["value"], "9/year")).json()["replaced"] is not None
+    assert "plain-name" not in server.output()
+    assert "plain-name" not in server.get("/api/v1/events", "admin").body.decode()
