@@ -24,7 +24,7 @@ class Example(NamedTuple):
 PAGE = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()
 RULES = re.findall(r"```yaml\n(domain: mesh.*?)```", PAGE, re.DOTALL)[0]
 TOKEN = "a-token-of-these-tests"
-_COMMAND = r"""^\$ curl -s '?localhost:6070(/\S*?)'?(?: -H "Authorization: Bearer \$TOKEN")?(?: -X (\w+))?(?: --json '([^'\n]*)')?"""
+_COMMAND = r"""^\$ curl -s '?localhost:6070(/\S*?)'?(?: -H "Authorization: Bearer \$TOKEN")?(?: -X (\w+))?(?: (?:--json|-d) '([^'\n]*)')?"""
 EXAMPLES = [
     Example(path, method or ("POST" if body else "GET"), body, shown)
     for path, method, body, shown in re.findall(_COMMAND + r"\n([\[{].*?)(?=^\$ |^```)", PAGE, re.MULTILINE | re.DOTALL)

@@ -117,6 +117,8 @@ def test_what_is_answered_is_as_described(api) -> None:
     name, answered = "1f6a09c2", set()
     examples = [(one.path, one.method, one.body, one.shown) for one in EXAMPLES]
     examples += [(f"{PREFIX}{path}", "GET", "", "") for path in ("", "/openapi.json", "/counters?domain=mesh")]
+    one = {"entries": [{"key": "company_id", "value": "acme"}]}
+    examples.append((f"{PREFIX}/explain", "POST", json.dumps({"domain": "mesh", "descriptors": [one]}), ""))
     for path, method, body, shown in examples:
         answer = api.ask(path.replace("1f6a09c2", name), method, body.encode() or None)
         template = next(
@@ -139,12 +141,12 @@ def test_what_is_answered_is_as_described(api) -> None:
 
 def test_what_changes_something_says_that_it_needs_a_token(api) -> None:
     for path, method, operation in api.operations():
-        changes = method != "GET" and path != f"{PREFIX}/explain"
-        assert (operation["security"] == [{"token": []}]) is changes
-        target = path.replace("{id}", "none")
-        if changes:
-            without = ask(int(api.server.addresses["admin"].rpartition(":")[2]), target, method=method, body=b"{}")
-            assert without.status == 401
+        needs_token = operation["security"] == [{"token": []}]
+        assert needs_token is (method != "GET" and path != f"{PREFIX}/explain")
+        target = path.replace("{domain}", "mesh").replace("{rule}", "company_id").replace("{id}", "none")
+        body = None if method == "GET" else b"{}"
+        without = ask(int(api.server.addresses["admin"].rpartition(":")[2]), target, method=method, body=body)
+        assert (without.status == 401) is needs_token, f"{method} {path}"
 
 
 def test_a_newer_version_may_send_and_answer_more(api) -> None:

@@ -1,4 +1,7 @@
-"""An attack on the admin address: nothing changes, and nothing stops the gRPC port."""
+"""An attack on the admin address: nothing changes, and nothing stops the gRPC port.
+
+For a long one: `pytest tests/integration/test_admin_attack.py --admin-requests 1000000 -o faulthandler_timeout=0`.
+"""
 
 from __future__ import annotations
 
