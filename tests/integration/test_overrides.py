@@ -91,6 +91,9 @@ def test_an_override_is_in_force_on_every_server_within_two_seconds(pair) -> Non
     (counter,) = one.get("/api/v1/counters?domain=mesh&entry=company_id=acme", "admin").json()["counters"]
     assert (counter["limit"], counter["override"]) == ("30/year", row["id"])
     assert counter["count"] >= 7
+    asked = {"domain": "mesh", "descriptors": [{"entries": [{"key": "company_id", "value": "acme"}]}]}
+    explained = post(other, "/explain", asked).json()
+    assert (explained["rule"], explained["limit"], explained["code"]) == ("company_id", "30/year", "OK")
     assert not check(one, "umbrella", 4), "others keep their limit"
 
 
