@@ -31,7 +31,7 @@ _OF_KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Unknown(Exception):
-    """Nobody can say; the text has the reason."""
+    """It cannot say; the text says why."""
 
 
 def name_of(each: Object) -> str:
