@@ -13,9 +13,10 @@ from rls.cli.choices import one_of
 from rls.cli.findings import Format, counted, lines_of
 from rls.cli.output import say
 from rls.config.findings import INVALID, Finding, Severity, from_diagnostic
-from rls.errors import SourceLocation
+from rls.errors import Diagnostic, SourceLocation
 
 if TYPE_CHECKING:
+    from rls.config.envoyfilter import Filters
     from rls.sources.disk import Disk
     from rls.sources.load import LoadResult
 
@@ -32,6 +33,7 @@ class _Asked(NamedTuple):
     target: Target | None
     against: Path | None
     shadow_days: int
+    envoyfilters: Sequence[Path]
 
 
 def check(
@@ -63,6 +65,10 @@ def check(
         Path | None,
         typer.Option("--against", metavar="OLD", help="Also what differs from these rules."),
     ] = None,
+    envoyfilters: Annotated[
+        list[Path] | None,
+        typer.Option("--envoyfilter", metavar="FILE", help="Also what its actions and the rules miss. Repeatable."),
+    ] = None,
     shadow_days: Annotated[
         int, typer.Option("--shadow-days", metavar="DAYS", min=0, help="Warn of shadow mode that is older, by git.")
     ] = 14,
@@ -73,18 +79,18 @@ def check(
     Prints one line per finding, FILE:LINE:COLUMN: MESSAGE, and a summary on stderr.
     Exit codes: 0 no mistakes, 1 mistakes, 2 wrong usage.
     """
-    loaded, found, compared = _findings(paths, _Asked(target, against, shadow_days))
+    loaded, found, compared, filters = _findings(paths, _Asked(target, against, shadow_days, envoyfilters or []))
     for line in lines_of(form, found):
         typer.echo(line)
-    for line in (_summary(loaded, found), *compared, *(_costs(loaded) if cost else ())):
+    for line in (_summary(loaded, found), *compared, *(_costs(loaded, filters) if cost else ())):
         say(line, err=True)
     failing = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
     if any(one.severity in failing for one in found):
         raise typer.Exit(1)
 
 
-def _findings(paths: Sequence[Path], asked: _Asked) -> tuple[LoadResult, list[Finding], list[str]]:
-    """What is found in *paths*, and the lines that list what differs from other rules."""
+def _findings(paths: Sequence[Path], asked: _Asked) -> tuple[LoadResult, list[Finding], list[str], list[Filters]]:
+    """What is found in *paths*; the lines that list what differs from other rules; the filters of EnvoyFilters."""
     from rls.cli.shadow_dates import old_shadows  # noqa: PLC0415
     from rls.cli.standard_input import DiskWithStandardInput, named  # noqa: PLC0415
     from rls.config.advice import advice  # noqa: PLC0415
@@ -92,16 +98,21 @@ def _findings(paths: Sequence[Path], asked: _Asked) -> tuple[LoadResult, list[Fi
 
     paths, disk = named(paths), DiskWithStandardInput()
     old = named([] if asked.against is None else [asked.against])
-    _demand([*paths, *old], disk)
+    _demand([*paths, *old], disk, "rules")
+    _demand(asked.envoyfilters, disk, "an EnvoyFilter")
     loaded = load(paths, disk=disk)
     found = [*_of_load(loaded, paths[0]), *advice(loaded.rules)]
     found += old_shadows(loaded.files, disk.read, asked.shadow_days)
     if asked.target is Target.ENVOYPROXY:
         found += _differences(loaded, disk)
+    filters, mistakes = _filters(asked.envoyfilters, disk)
+    found += mistakes
+    if filters and not any(one.severity is Severity.ERROR for one in found):  # what errors leave out would be missing
+        found = _with_actions(found, filters, loaded)
     if not old:
-        return loaded, found, []
+        return loaded, found, [], filters
     changed, compared = _compared(loaded, found, load(old, disk=disk), str(old[0]))
-    return loaded, [*found, *changed], compared
+    return loaded, [*found, *changed], compared, filters
 
 
 def _of_load(loaded: LoadResult, path: Path) -> Iterator[Finding]:
@@ -121,13 +132,45 @@ def _differences(loaded: LoadResult, disk: Disk) -> Iterator[Finding]:
     yield from (from_diagnostic(problem, Severity.WARNING) for problem in otherwise)
 
 
-def _demand(paths: Sequence[Path], disk: Disk) -> None:
+def _filters(files: Sequence[Path], disk: Disk) -> tuple[list[Filters], list[Finding]]:
+    """What each of *files* says of rate limits, and what is wrong with the others."""
+    from rls.config.envoyfilter import read_filters  # noqa: PLC0415
+    from rls.errors import ConfigError  # noqa: PLC0415
+
+    filters: list[Filters] = []
+    problems: list[Diagnostic] = []
+    for file in map(str, files):
+        place = SourceLocation(file, 1, 1)
+        try:
+            read = read_filters(file, disk.read(file))
+        except OSError as error:
+            problems.append(Diagnostic(place, f"cannot be read ({error.strerror}), expected an EnvoyFilter"))
+        except ConfigError as error:
+            problems += error.diagnostics
+        else:
+            filters.append(read)
+            if not read.limits and not read.domains:
+                nothing = "neither a rate limit filter nor `rate_limits` found, expected an EnvoyFilter"
+                problems.append(Diagnostic(place, nothing))
+    return filters, [from_diagnostic(problem, Severity.ERROR) for problem in problems]
+
+
+def _with_actions(found: Sequence[Finding], filters: Sequence[Filters], loaded: LoadResult) -> list[Finding]:
+    """*found*, and what of rules and actions does not go together. Of notes that this makes certain, only the warning."""
+    from rls.app.rules_and_actions import compare  # noqa: PLC0415
+
+    compared = list(compare(filters, loaded.rules))
+    certain = {(one.place, one.code) for one in compared}
+    return [*(one for one in found if (one.place, one.code) not in certain), *compared]
+
+
+def _demand(paths: Sequence[Path], disk: Disk, what: str) -> None:
     """Exit with 2 unless there is something at each of *paths*."""
     from rls.sources.paths import missing  # noqa: PLC0415
 
     absent = missing(paths, disk)
     for path in absent:
-        say(f"rls: no such file or directory: {path}, expected rules in YAML", err=True)
+        say(f"rls: no such file or directory: {path}, expected {what} in YAML", err=True)
     if absent:
         raise typer.Exit(2)
 
@@ -147,10 +190,11 @@ def _compared(
     return warnings, list(lines_of(changes, name))
 
 
-def _costs(loaded: LoadResult) -> Iterable[str]:
+def _costs(loaded: LoadResult, filters: Sequence[Filters]) -> Iterable[str]:
+    from rls.app.rules_and_actions import most_descriptors  # noqa: PLC0415
     from rls.cli import cost  # noqa: PLC0415
 
-    return cost.lines_of(loaded.rules)
+    return cost.lines_of(loaded.rules, most_descriptors(filters))
 
 
 def _summary(loaded: LoadResult, found: Sequence[Finding]) -> str:

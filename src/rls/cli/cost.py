@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rls.config.advice import rate
 from rls.config.cost import Cost, costs
@@ -12,10 +12,11 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _MILLION = 1_000_000
 
 
-def lines_of(rules: RuleSet) -> Iterator[str]:
-    """A line for each rule that counts, domain by domain."""
+def lines_of(rules: RuleSet, most: Mapping[str, int]) -> Iterator[str]:
+    """A line for each rule that counts, domain by domain; *most*: descriptors of one request at most, where that is known."""
     for domain in rules.domains.values():
-        yield f"cost of {domain.name}: each descriptor of a request that matches a rule is one of these"
+        several = f"; a request has at most {most[domain.name]}" if domain.name in most else ""
+        yield f"cost of {domain.name}: each descriptor of a request that matches a rule is one of these{several}"
         for cost in costs(domain):
             yield f"  {_line(cost)}"
 

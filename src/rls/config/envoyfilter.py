@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse
@@ -12,6 +12,7 @@ from rls.errors import SourceLocation
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _FILTER = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+_LOCAL = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 
 
 class Policy(NamedTuple):
@@ -48,12 +49,14 @@ class Filters(NamedTuple):
     Attributes:
         domains: Of all rate limit filters, each once.
         stages: Of all rate limit filters; a filter takes the items of its stage only.
-        limits: All lists of `rate_limits`, in their order.
+        limits: All lists of `rate_limits`, in their order; without those of local rate limits, which ask nobody.
+        places: Where the first filter of each domain stands.
     """
 
     domains: Sequence[str]
     stages: Sequence[int]
     limits: Sequence[RateLimits]
+    places: Mapping[str, SourceLocation]
 
     @property
     def in_force(self) -> Sequence[Policy]:
@@ -74,7 +77,7 @@ def read_filters(file: str, text: bytes) -> Filters:
     Raises:
         ConfigError: It is no YAML.
     """
-    domains: dict[str, None] = {}
+    domains: dict[str, SourceLocation] = {}
     stages: dict[int, None] = {}
     limits: list[RateLimits] = []
     for node in parse(file, text):
@@ -84,13 +87,16 @@ def read_filters(file: str, text: bytes) -> Filters:
             is_filter = kind.endswith(_FILTER)
             if is_filter:
                 stages[int(_text(keys.get("stage")) or 0)] = None
-                domains.update({domain: None} if domain else {})
+                if domain:
+                    domains.setdefault(domain, SourceLocation(file, mapping.line, mapping.column))
             items = keys.get("rate_limits")
+            if kind.endswith(_LOCAL):
+                continue
             if isinstance(items, YamlSequence) and all(isinstance(item, YamlMapping) for item in items.items):
                 policies = [Policy(SourceLocation(file, item.line, item.column), _plain(item)) for item in items.items]
                 place = SourceLocation(file, items.line, items.column)
                 limits.append(RateLimits(place, domain, is_filter, policies))
-    return Filters(list(domains), list(stages), limits)
+    return Filters(list(domains), list(stages), limits, domains)
 
 
 def _mappings(node: YamlNode) -> Iterator[YamlMapping]:

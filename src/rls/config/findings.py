@@ -40,6 +40,11 @@ KINDS = {
     "replaces_unlimited": "`replaces` that names only what is unlimited.",
     "idle_flag": "A flag that does nothing beside `unlimited`.",
     "duplicate_name": "Several limits with one name that no `replaces` uses.",
+    "always_replaced": "A limit that another one of every request replaces.",
+    "unknown_domain": "A rate limit filter whose domain has no rules.",
+    "unused_domain": "Rules of a domain that no rate limit filter names.",
+    "no_rule_for_descriptor": "A descriptor that no rule is for.",
+    "unreachable_rule": "A rule that no descriptor of the filters reaches.",
     "old_shadow": "A rule that has been in shadow mode for a long time.",
 }
 """All kinds, each with what it means."""

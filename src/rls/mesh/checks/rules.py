@@ -44,13 +44,13 @@ def _of_route(route: RouteLimits, domain: Domain, reached: set[Rule]) -> Iterato
     without = [limit.title for limit, its in found if not its and "limit" not in limit.config]
     if without:
         code = "no_rule" if len(without) == len(found) else "no_rule_for_descriptor"
-        text = f"no rule of the domain {domain.name} is for {', '.join(without)}; its rules begin with {_keys(domain)}"
+        text = f"no rule of the domain {domain.name} is for {', '.join(without)}; its rules begin with {first_keys(domain)}"
         yield code, text
     yield from _without_replaces(found)
 
 
-def _keys(domain: Domain) -> str:
-    """Those of the first level."""
+def first_keys(domain: Domain) -> str:
+    """The keys that rules of *domain* begin with."""
     return ", ".join(sorted({key for key, _ in domain.root.exact} | set(domain.root.defaults))) or "nothing"
 
 
@@ -86,11 +86,11 @@ def rules_for(domain: Domain, shape: Shape) -> set[Rule]:
     """The rules that a descriptor of *shape* can reach, whatever values requests have."""
     nodes: set[TrieNode] = {domain.root}
     for key, value in shape:
-        nodes = {child for node in nodes for child in _children(node, key, value)}
+        nodes = {child for node in nodes for child in children(node, key, value)}
     return {node.rule for node in nodes if node.rule is not None}
 
 
-def _children(node: TrieNode, key: str, value: str | None) -> Iterable[TrieNode]:
+def children(node: TrieNode, key: str, value: str | None) -> Iterable[TrieNode]:
     """Where an entry leads to: with a fixed *value* to one child, as `core.match` walks; else to any of its key."""
     default = [node.defaults[key]] if key in node.defaults else []
     if value is None:
