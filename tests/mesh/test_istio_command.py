@@ -96,8 +96,9 @@ def test_each_descriptor_that_a_rule_matches_is_sent_once(rules: str) -> None:
         {"actions": [gold, key]},
     ]
     assert (config["domain"], config["timeout"], config["failure_mode_deny"]) == ("shop", "0.05s", True)
-    asked = config["rate_limit_service"]["grpc_service"]["envoy_grpc"]
-    assert asked["cluster_name"] == "outbound|9000||rls.limits.svc.cluster.local"
+    grpc = config["rate_limit_service"]["grpc_service"]
+    assert grpc["retry_policy"]["retry_back_off"]["max_interval"] == "0.04s", "it leaves time for the second try"
+    assert grpc["envoy_grpc"]["cluster_name"] == "outbound|9000||rls.limits.svc.cluster.local"
 
 
 def test_a_gateway_and_a_waypoint_of_other_names(rules: str) -> None:

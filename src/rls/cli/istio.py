@@ -96,7 +96,7 @@ def _answers(place: Place, namespace: str, workload: str, service: str, timeout:
         workload or _WAYPOINT,
         f"{named[1]}.svc{named[2] or '.cluster.local'}",
         int((named[3] or ":8081")[1:]),
-        f"{seconds:g}s",
+        seconds,
         fail_closed,
     )
 

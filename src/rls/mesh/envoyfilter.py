@@ -13,6 +13,8 @@ _OLD = r"^1\.([0-9]|1[0-9]|2[0-7])([^0-9]|$)"
 _WAYPOINT_OLD = r"^1\.27([^0-9]|$)"
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _RATELIMIT = "envoy.filters.http.ratelimit"
+_TRY = 0.8
+"""Of the timeout, what the first try may take: Envoy takes `max_interval` for the time of one try, too."""
 _TYPES = "type.googleapis.com/envoy.extensions"
 
 
@@ -34,7 +36,7 @@ class Answers(NamedTuple):
         waypoint: Name of the waypoint's Gateway.
         service: Name of the Service of `rls`, as NAME.NAMESPACE.svc.cluster.local.
         port: Of its gRPC.
-        timeout: How long a proxy waits for an answer, as Envoy writes it: `0.1s`.
+        seconds: How long a proxy waits for an answer.
         fail_closed: Whether requests get 500 where there is no answer.
     """
 
@@ -44,7 +46,7 @@ class Answers(NamedTuple):
     waypoint: str
     service: str
     port: int
-    timeout: str
+    seconds: float
     fail_closed: bool
 
 
@@ -72,7 +74,7 @@ def _asking(domain: str, answers: Answers) -> Object:
     retry = {
         "retry_on": "connect-failure,refused-stream,reset,unavailable",
         "num_retries": 1,
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.08s"},
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": _seconds(_TRY * answers.seconds)},
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",
@@ -87,7 +89,7 @@ def _asking(domain: str, answers: Answers) -> Object:
     return {
         "@type": f"{_TYPES}.filters.http.ratelimit.v3.RateLimit",
         "domain": domain,
-        "timeout": answers.timeout,
+        "timeout": _seconds(answers.seconds),
         "failure_mode_deny": answers.fail_closed,
         "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
         "rate_limit_service": {
@@ -98,6 +100,11 @@ def _asking(domain: str, answers: Answers) -> Object:
             },
         },
     }
+
+
+def _seconds(number: float) -> str:
+    """As Envoy writes a duration."""
+    return f"{number:g}s"
 
 
 def _insert(answers: Answers, versions: str, config: Object) -> Object:
