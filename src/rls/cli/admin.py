@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
 import typer
@@ -33,6 +34,8 @@ TokenFile = Annotated[
 Domain = Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="Domain of the rules; required.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ADMIN = "127.0.0.1:6070"
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -60,26 +63,18 @@ class AdminError(RlsError):
         self.code = code
 
 
-def ask_admin(
-    admin: str,
-    path: str,
-    parameters: Mapping[str, Any] | Sequence[tuple[str, str]] = (),
-    *,
-    body: Mapping[str, Any] | None = None,
-    method: str = "",
-    token_file: Path | None = None,
-) -> dict[str, Any]:
-    """As `request_admin`; an error is printed.
+def or_exit(ask: Callable[P, T]) -> Callable[P, T]:
+    """*ask*, whose `AdminError` is printed, and ends the command with its code."""
 
-    Raises:
-        typer.BadParameter: The address or the token is none.
-        typer.Exit: There is no answer, or it is an error.
-    """
-    try:
-        return request_admin(admin, path, parameters, body=body, method=method, token_file=token_file)
-    except AdminError as error:
-        say(f"rls: {error}", err=True)
-        raise typer.Exit(error.code) from None
+    @functools.wraps(ask)
+    def asked(*arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            return ask(*arguments, **options)
+        except AdminError as error:
+            say(f"rls: {error}", err=True)
+            raise typer.Exit(error.code) from None
+
+    return asked
 
 
 def request_admin(
@@ -119,6 +114,9 @@ def request_admin(
         code = WRONG if status == http.HTTPStatus.BAD_REQUEST else NOT_DONE
         raise AdminError(f"{found.get('error', f'HTTP {status}')}{expected}", code)
     return found
+
+
+ask_admin = or_exit(request_admin)
 
 
 def _answer(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ import typer
 
 from rls.addresses import join_address, split_address, unix_path
 from rls.cli.admin import AdminError
+from rls.kubectl import CannotAsk, forwarded, output
 
 PodsOption = Annotated[
     str,
@@ -28,8 +28,6 @@ ADMIN_PORT = 6070
 NAMESPACE = "rate-limit"
 _SELECTOR = "app.kubernetes.io/name=rls"
 _AT_ONCE = 16
-_SECONDS = 15
-_FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 
 class Pod(NamedTuple):
@@ -104,47 +102,13 @@ def _resolved(address: str) -> list[Pod]:
 
 def _forwarded(stack: ExitStack, namespace: str) -> list[Pod]:
     """The running pods of *namespace*, each with a port of this machine that kubectl forwards."""
-    listed = _kubectl("get", "pods", "--namespace", namespace, "--selector", _SELECTOR, "--output", "json")
-    items = json.loads(listed)["items"]
-    names = [item["metadata"]["name"] for item in items if item.get("status", {}).get("phase") == "Running"]
+    try:
+        listed = output("get", "pods", "--namespace", namespace, "--selector", _SELECTOR, "--output", "json")
+        items = json.loads(listed)["items"]
+        names = [item["metadata"]["name"] for item in items if item.get("status", {}).get("phase") == "Running"]
+        ports = [(name, stack.enter_context(forwarded(namespace, name, ADMIN_PORT))) for name in names]
+    except CannotAsk as error:
+        raise typer.BadParameter(f"--pods kubectl: {error}") from None
     if not names:
         raise typer.BadParameter(f"no pod runs in namespace {namespace} with the label {_SELECTOR}")
-    started = []
-    for name in names:
-        command = ["kubectl", "port-forward", "--namespace", namespace, f"pod/{name}", f":{ADMIN_PORT}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
-        stack.callback(_end, process)
-        started.append((name, process))
-    return [Pod(name, _forwarded_port(name, process)) for name, process in started]
-
-
-def _forwarded_port(name: str, process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    line = process.stdout.readline()
-    found = _FORWARDING.match(line)
-    if found is None:
-        raise typer.BadParameter(f"kubectl port-forward to {name}: {(line or process.stderr.read()).strip()}")
-    return f"127.0.0.1:{found[1]}"
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    process.communicate()
-
-
-def _kubectl(*words: str) -> str:
-    try:
-        done = subprocess.run(  # noqa: S603 - names of pods come from kubectl itself
-            ["kubectl", *words],  # noqa: S607 - the one that people use too
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise typer.BadParameter(f"--pods kubectl: {error}") from None
-    if done.returncode:
-        raise typer.BadParameter(f"kubectl {words[0]}: {done.stderr.strip().rpartition(chr(10))[2]}")
-    return done.stdout
+    return [Pod(name, f"127.0.0.1:{port}") for name, port in ports]
