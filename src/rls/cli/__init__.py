@@ -15,6 +15,7 @@ import typer.main
 from rls.cli.call import call
 from rls.cli.check import check
 from rls.cli.counter import counter
+from rls.cli.diff import diff
 from rls.cli.doctor import doctor
 from rls.cli.env import env
 from rls.cli.explain import explain
@@ -24,6 +25,7 @@ from rls.cli.istio import istio
 from rls.cli.mesh import mesh
 from rls.cli.output import CANNOT_PRINT, discard_output, print_all_characters, say
 from rls.cli.override import override
+from rls.cli.replay import replay
 from rls.cli.rule_tests import play_tests
 from rls.cli.status import status
 from rls.cli.tail import tail
@@ -98,6 +100,8 @@ _command(ANSWER, "call 127.0.0.1:8081 --domain mesh company_id=acme", needs_argu
 
 _command(WRITE, "check config/", needs_arguments=True)(check)
 _command(WRITE, "explain --config rules.yaml --domain mesh company_id=acme", needs_arguments=True)(explain)
+_command(WRITE, "diff git:HEAD:config config --top top.json", needs_arguments=True)(diff)
+_command(WRITE, "replay access.log --config new.yaml --against rules.yaml", needs_arguments=True)(replay)
 _command(WRITE, "test --config config/ tests/", "test", needs_arguments=True)(play_tests)
 _command(WRITE, "istio config/ --claim company_id=company_id --at gateway", needs_arguments=True)(istio)
 

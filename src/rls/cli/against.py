@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rls.core.rules import RuleSet
-from rls.engine.changes import Changes, compare
+from rls.engine.changes import MAX_LISTED, Changes, compare
 from rls.engine.digests import digest_domain
 from rls.errors import Diagnostic
 from rls.slices import finish
 
 
-def changes_between(before: RuleSet, after: RuleSet) -> Changes:
-    """What differs between two rule sets that were just loaded."""
+def changes_between(before: RuleSet, after: RuleSet, most: int = MAX_LISTED) -> Changes:
+    """What differs between two rule sets that were just loaded; *most* changes are listed."""
     for rules in (before, after):
         for domain in rules.domains.values():
             finish(digest_domain(domain))
-    changes, _ = finish(compare(before, after))
+    changes, _ = finish(compare(before, after, most))
     return changes
 
 

@@ -8,12 +8,12 @@ from enum import StrEnum
 from itertools import chain, islice
 from typing import NamedTuple, Self, TypeVar
 
-from rls.core.model import RateLimit
+from rls.core.model import Entry, RateLimit
 from rls.core.rules import Rule, RuleId, RuleSet, TrieNode
 from rls.engine.digests import said_by
 from rls.slices import STEP, Steps
 
-K = TypeVar("K")
+K = TypeVar("K", str, tuple[str, str])
 
 MAX_LISTED = 20
 """Rules that `Changes` names; it counts all."""
@@ -73,12 +73,14 @@ class Change(NamedTuple):
         rule: As it is called now; of a removed one, as it was called.
         before: What it let pass; None of an added rule.
         after: What it lets pass now; None of a removed rule.
+        entries: Keys and values on the way to it; "" is any value.
     """
 
     kind: Kind
     rule: RuleId
     before: Enforced | None = None
     after: Enforced | None = None
+    entries: tuple[Entry, ...] = ()
 
     @property
     def stricter(self) -> bool:
@@ -113,7 +115,7 @@ class Changes(NamedTuple):
         changed: Number of rules at the same place of the trie that say something else.
         removed: Number of rules that are gone.
         stricter: Number of the changed rules that let less pass now.
-        listed: Up to `MAX_LISTED` of them: those with a warning first, then those that are stricter now.
+        listed: Some of them, up to `MAX_LISTED` unless all were asked for: those with a warning first, then those that are stricter now.
     """
 
     added: int = 0
@@ -151,14 +153,15 @@ class Changes(NamedTuple):
         return f"{self.counted}: {', '.join(map(str, self.listed))}{more}"
 
 
-def compare(before: RuleSet, after: RuleSet) -> Steps[tuple[Changes, Mapping[str, int]]]:
+def compare(before: RuleSet, after: RuleSet, most: int = MAX_LISTED) -> Steps[tuple[Changes, Mapping[str, int]]]:
     """What differs between two rule sets that have their digests, and the number of rules of *after* by domain.
 
     Args:
         before: A rule set with its counts.
         after: One without.
+        most: Changes to be listed.
     """
-    found = _Found()
+    found = _Found(most)
     counts = {}
     for name in {**before.domains, **after.domains}:
         old, new = before.domains.get(name), after.domains.get(name)
@@ -174,7 +177,9 @@ def compare(before: RuleSet, after: RuleSet) -> Steps[tuple[Changes, Mapping[str
 class _Found:
     """Changes that are found so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._way: list[Entry] = []
         self._numbers = dict.fromkeys(Kind, 0)
         self._stricter = 0
         self._by_rank: tuple[list[Change], ...] = ([], [], [])
@@ -185,7 +190,7 @@ class _Found:
         return self._numbers[Kind.ADDED] - self._numbers[Kind.REMOVED]
 
     def changes(self) -> Changes:
-        listed = tuple(islice(chain(*self._by_rank), MAX_LISTED))
+        listed = tuple(islice(chain(*self._by_rank), self._most))
         added, changed, removed = (self._numbers[kind] for kind in (Kind.ADDED, Kind.CHANGED, Kind.REMOVED))
         return Changes(added, changed, removed, self._stricter, listed)
 
@@ -200,30 +205,41 @@ class _Found:
         for entry, old in before.items():
             new = after.get(entry)
             if new is None or old.digest != new.digest:
-                yield from self.compare(old, new)
+                yield from self._compare_child(entry, old, new)
             if self._is_step():
                 yield
         for entry, added in after.items():
             if entry not in before:
-                yield from self.compare(None, added)
+                yield from self._compare_child(entry, None, added)
             if self._is_step():
                 yield
+
+    def _compare_child(
+        self, entry: str | tuple[str, str], before: TrieNode | None, after: TrieNode | None
+    ) -> Steps[None]:
+        self._way.append(Entry(entry, "") if isinstance(entry, str) else Entry(*entry))
+        yield from self.compare(before, after)
+        self._way.pop()
 
     def _compare_rules(self, before: TrieNode | None, after: TrieNode | None) -> None:
         old, new = before.rule if before else None, after.rule if after else None
         if new is None:
             if old is not None:
-                self._add(Change(Kind.REMOVED, old.id, before=Enforced.by(old)))
+                self._add(Kind.REMOVED, old, None)
         elif old is None:
-            self._add(Change(Kind.ADDED, new.id, after=Enforced.by(new)))
+            self._add(Kind.ADDED, None, new)
         elif before and after and said_by(before) != said_by(after):
-            self._add(Change(Kind.CHANGED, new.id, Enforced.by(old), Enforced.by(new)))
+            self._add(Kind.CHANGED, old, new)
 
-    def _add(self, change: Change) -> None:
+    def _add(self, kind: Kind, old: Rule | None, new: Rule | None) -> None:
+        rule = new or old
+        assert rule is not None, "one of them is there"
+        before, after = (None if one is None else Enforced.by(one) for one in (old, new))
+        change = Change(kind, rule.id, before, after, tuple(self._way))
         self._numbers[change.kind] += 1
         self._stricter += change.stricter
         listed = self._by_rank[0 if change.warning else 1 if change.stricter else 2]
-        if len(listed) < MAX_LISTED:
+        if len(listed) < self._most:
             listed.append(change)
 
     def _is_step(self) -> bool:

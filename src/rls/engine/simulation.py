@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rls.core.check import Check
 from rls.core.decide import Decision, Modes, decide
-from rls.core.model import Request
+from rls.core.model import Descriptor, Request
 from rls.core.plan import CountingOptions, Planner
 from rls.core.rules import RuleSet
 from rls.core.update import CounterUpdate
-from rls.engine.prepared import PreparedRequest
+from rls.engine.prepared import PreparedCheck, PreparedRequest
 from rls.engine.refunds import refund_of
 from rls.errors import BackendError
 from rls.stores.memory import MemoryStore
+
+_REMEMBERED = 30_000
+"""Descriptors that are remembered with the rule that matches, so that this is found out once."""
 
 
 class Simulation:
@@ -56,10 +60,29 @@ class Simulation:
     def load(self, rules: RuleSet) -> None:
         """Put *rules* in force, in place of those before. Counters stay, as at a reload."""
         self._planner = Planner(rules, self._counting)
+        self._known: dict[tuple[str, int, int, Descriptor], tuple[Check, PreparedCheck]] = {}
 
     def prepare(self, request: Request) -> PreparedRequest:
         """Match *request* under the rules in force. What this returns may be kept and run any number of times, until `load`."""
-        return PreparedRequest(self._planner.plan(request))
+        planner, name, addend = self._planner, request.domain, request.hits_addend
+        domain = planner.domain(name)
+        if domain is None:
+            return PreparedRequest(planner.plan(request))
+        known = self._known
+        if len(known) > _REMEMBERED:
+            known.clear()
+        parts = []
+        for index, descriptor in enumerate(request.descriptors):
+            key = name, addend, index, descriptor
+            part = known.get(key)
+            if part is None:
+                check = domain.check(descriptor, addend, index)
+                part = known[key] = check, PreparedCheck(check)
+            parts.append(part)
+        plan = planner.join(name, [check for check, _ in parts], addend)
+        # A check that another rule replaces has no limit any more; all others are those that were given.
+        both = zip(plan.checks, parts, strict=True)
+        return PreparedRequest(plan, [prepared for check, (_, prepared) in both if check.limit is not None])
 
     def run(self, prepared: PreparedRequest) -> Decision:
         """Count and decide what was prepared, at `now`.

@@ -1,0 +1,1 @@
+"""Logs of requests, played again through rules on a simulated clock."""
