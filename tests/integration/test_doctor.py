@@ -207,6 +207,19 @@ def test_a_server_that_its_cpu_limit_stops(start: Callable[..., RlsProcess], tmp
     assert "periods" in found["cpu"][0]["text"]
 
 
+def test_an_admin_address_that_wants_a_token(start: Callable[..., RlsProcess], tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("alice:correct-horse-battery\n")
+    server = start("--admin", "0.0.0.0:0", "--admin-token-file", str(tokens))
+    _, found = doctor(server)
+    assert the(found, "admin")[:2] == (
+        "unknown",
+        f"{server.addresses['admin'].replace('0.0.0.0', '127.0.0.1')} answers 401",
+    )
+    _, found = doctor(server, "--token-file", str(tokens))
+    assert the(found, "admin")[0] == "good"
+
+
 def test_nothing_is_there() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -98,7 +98,7 @@ def request_admin(
         raise typer.BadParameter(f"--admin is '{admin}': expected {error}") from None
     headers = {"Content-Type": "application/json"} if body is not None else {}
     if token_file is not None:
-        headers["Authorization"] = f"Bearer {_token(token_file)}"
+        headers["Authorization"] = f"Bearer {read_token(token_file)}"
     query = f"?{urlencode(parameters, doseq=True)}" if parameters else ""
     content = None if body is None else json.dumps(body).encode()
     method = method or ("GET" if body is None else "POST")
@@ -135,7 +135,7 @@ def _answer(
         connection.close()
 
 
-def _token(path: Path) -> str:
+def read_token(path: Path) -> str:
     """The token in the first line of a file as `--admin-token-file` has it."""
     try:
         lines = read_secret(path).decode("ascii").split("\n")

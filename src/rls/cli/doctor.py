@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rls.cli.admin import read_token
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def doctor(
     ] = "",
     tls: Annotated[bool, typer.Option("--tls", help="Ask gRPC over TLS.")] = False,
     tls_ca: Annotated[Path | None, typer.Option("--tls-ca", metavar="FILE", help="Trust only these (PEM).")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", envvar="RLS_ADMIN_TOKEN_FILE", hidden=True)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
 ) -> None:
     """Say what is wrong with a server, its Redis and its Envoy. In its pod, it needs no options.
@@ -67,6 +71,7 @@ def doctor(
         backend_timeout=_seconds("--backend-timeout", backend_timeout),
         envoy_timeout=_seconds("--envoy-timeout", envoy_timeout),
         tls=files,
+        token=read_token(token_file) if token_file else "",
     )
     results = asyncio.run(_examine(asked, show=not json))
     if json:

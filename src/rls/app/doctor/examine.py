@@ -36,6 +36,7 @@ class Asked:
     backend_timeout: float = 0.01
     envoy_timeout: float = DEFAULT_TIMEOUT
     tls: ClientTls | None = None
+    token: str = ""
     root: Path = field(default=Path("/"))
 
 
@@ -45,7 +46,7 @@ async def examine(asked: Asked) -> AsyncIterator[Result]:
     envoy = Envoy(asked.envoy) if asked.envoy else None
     if envoy is not None:
         envoy.read()
-    admin = server.AdminPort(asked.admin)
+    admin = server.AdminPort(asked.admin, asked.token)
     throttled = server.throttled_periods(asked.http) if asked.http else None
     grpc = GrpcPort(asked.grpc, asked.tls)
     if asked.grpc:

@@ -57,25 +57,28 @@ def throttling(before: float | None, after: float | None) -> Result:
 
 
 class AdminPort:
-    """The port of `--admin`, at *address*.
+    """The port of `--admin`, at *address*; *token* is shown to it.
 
     Attributes:
         status: What `/api/v1/status` says; empty before `look`, and without an answer.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str = "") -> None:
         self.address = address
         self.status: dict[str, Any] = {}
+        self._token = token
 
     def look(self, revision: str) -> Iterator[Result]:
         """Ask; *revision* is that of the rules in files, "" without any."""
         before = time.time()
         try:
-            answer = get(self.address, "/api/v1/status")
+            answer = get(self.address, "/api/v1/status", self._token)
             after = time.time()
             if answer.status in (401, 403, 421):
                 yield unknown(
-                    "admin", f"{self.address} answers {answer.status}", "ask from the pod, where no token is needed"
+                    "admin",
+                    f"{self.address} answers {answer.status}",
+                    "show a token of --admin-token-file: RLS_ADMIN_TOKEN_FILE names a file with one",
                 )
                 return
             self.status = answer.json()
@@ -93,7 +96,7 @@ class AdminPort:
     def domain(self) -> str:
         """A domain that the server has rules for; "" where nobody knows."""
         try:
-            rules = get(self.address, "/api/v1/rules?limit=1").json().get("rules") or [{}]
+            rules = get(self.address, "/api/v1/rules?limit=1", self._token).json().get("rules") or [{}]
         except WebError:
             return ""
         return str(rules[0].get("domain", ""))

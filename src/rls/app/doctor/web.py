@@ -39,15 +39,15 @@ class Answer(NamedTuple):
         return found
 
 
-def get(address: str, path: str) -> Answer:
-    """What the server at *address*, `HOST:PORT` or `unix:/path`, answers.
+def get(address: str, path: str, token: str = "") -> Answer:
+    """What the server at *address*, `HOST:PORT` or `unix:/path`, answers to who shows *token*, if any.
 
     Raises:
         WebError: Nothing.
     """
     try:
         with closing(_connection(address)) as connection:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
             response = connection.getresponse()
             return Answer(response.status, response.read(_MOST_BYTES))
     except http.client.HTTPException as error:
