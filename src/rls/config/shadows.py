@@ -11,6 +11,8 @@ from rls.errors import ConfigError
 
 def shadow_lines(file: str, text: bytes) -> list[int]:
     """The lines of *text* that switch shadow mode on, in their order; none where it is no YAML."""
+    if b"shadow_mode" not in text:  # most files need not be parsed a second time
+        return []
     try:
         return sorted({line for document in parse(file, text) for line in _lines(document)})
     except ConfigError:
