@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -125,6 +129,20 @@ def test_a_result_that_means_little_is_said_to() -> None:
     assert "this decision log has refusals only" in result.stderr
 
 
+def test_rules_with_several_domains() -> None:
+    """A decision log says which domain was asked; of an access log it must be said."""
+    Path("rules.yaml").write_text(f"{RULES}---\n{RULES.replace('mesh', 'other')}")
+    line = {"time": START, "domain": "other", "rule": "company_id", "descriptor": ["company_id=a"], "outcome": "ok"}
+    more = {"limit": 3, "window": 60, "hits": 9, "answered_by": "redis", "seconds": 0.001, "revision": "a"}
+    write("decisions", [line | more])
+    (rule,) = json.loads(replay("decisions", "--config", "rules.yaml", "--json").stdout)["rules"][0]["by_rule"]
+    assert (rule["domain"], rule["refused"]["count"]) == ("other", 1)
+    result = replay("access.log", "--config", "rules.yaml")
+    assert result.exit_code == 2
+    assert "the rules have the domains mesh, other: expected --domain NAME with one of them" in result.stderr
+    assert replay("access.log", "--config", "rules.yaml", "--domain", "other").exit_code == 0
+
+
 def test_the_picture_and_the_page() -> None:
     """Well-formed, with all numbers, and with nothing from elsewhere; what a client sent is text in them."""
     evil = "</style><script>alert(1)</script>"
@@ -141,6 +159,27 @@ def test_the_picture_and_the_page() -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_terminal_shows_how_far_it_is_and_colours() -> None:
+    """And the bar is gone at the end."""
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "rls", "replay", "access.log", "--config", "strict.yaml"]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, stdout=slave, stderr=slave, env=env) as process:
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: the program has ended
+            while more := os.read(master, 65_536):
+                shown += more
+    os.close(master)
+    assert process.returncode == 0
+    bar, end, rest = shown.decode().partition("60 requests in access.log")
+    assert end
+    assert " % " in bar
+    assert "requests" in bar
+    assert "\x1b[2K" in bar  # erased
+    assert "\x1b[31m█" in rest
 
 
 def test_hostile_text_reaches_no_terminal() -> None:

@@ -57,7 +57,7 @@ def replay(
     """
     from rls.app.replay.logs import Log  # noqa: PLC0415
     from rls.app.replay.report import report  # noqa: PLC0415
-    from rls.app.replay.run import run  # noqa: PLC0415
+    from rls.app.replay.run import DomainMissing, run  # noqa: PLC0415
     from rls.cli.replay_text import lines_of  # noqa: PLC0415
 
     if config is None:
@@ -68,7 +68,7 @@ def replay(
     names = [log.name for log in opened]
     try:
         came = run(opened, rule_sets, options, watch=_progress(opened))
-    except ValueError as error:
+    except (ValueError, DomainMissing) as error:
         raise typer.BadParameter(printable(str(error))) from None
     found = report(came.replay, came.lines, names, top)
     _draw(came, names, svg, html, top)

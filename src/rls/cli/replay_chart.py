@@ -60,7 +60,9 @@ def _head(found: Mapping[str, Any]) -> Iterator[str]:
     total, sides = found["requests"], found["rules"]
     title = f"{counted(total, 'request')} replayed"
     when = span_text(found["first"], found["last"]) if total else "nothing was played"
-    said = [f"{side['refused']:,} ({share(side['refused'], total)}) refused by {side['config']}" for side in sides]
+    said = [
+        f"{side['refused']:,} ({share(side['refused'], total)}) refused by {_end(side['config'])}" for side in sides
+    ]
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} 510" role="img" aria-labelledby="t d">'
     yield f'<title id="t">{escape(title)}</title><desc id="d">{escape("; ".join([when, *said]))}</desc>'
     yield f'<style>{_STYLE}</style><rect class="paper" width="{_WIDTH}" height="510"/>'
@@ -71,13 +73,13 @@ def _head(found: Mapping[str, Any]) -> Iterator[str]:
     for kind, text in zip(kinds, [f"{total - sides[0]['refused']:,} allowed", *said], strict=False):
         mark = f'<path class="old" d="M{x:.0f},57h14"/>'
         yield mark if kind == "old" else f'<rect class="{kind}" x="{x:.0f}" y="50" width="14" height="14" rx="2"/>'
-        yield f'<text x="{x + 20:.0f}" y="62">{escape(_cut(text))}</text>'
-        x += 46 + 7.3 * len(_cut(text))
+        yield f'<text x="{x + 20:.0f}" y="62">{escape(text)}</text>'
+        x += 46 + 7.3 * len(text)
 
 
-def _cut(text: str) -> str:
-    """*text* with its end, where it is too long to stand beside others."""
-    return text if len(text) <= 42 else f"{text[:20]}…{text[-21:]}"
+def _end(name: str) -> str:
+    """The end of *name*, where it is too long to stand beside others."""
+    return name if len(name) <= 22 else f"…{name[-21:]}"
 
 
 def _scale(panel: _Panel, name: str) -> Iterator[str]:

@@ -89,6 +89,7 @@ class _Sorted:
         self._tolerance = tolerance
         self._lines = lines
         self._readers = readers
+        self._logs = logs
         self._at_once = max(500, _SORTED_AT_ONCE // logs)
         self._most_held = max(1_000, _MOST_HELD // logs)
         self._number = 0
@@ -155,5 +156,6 @@ class _Sorted:
         reader = self._reader_of(text)
         if reader is None:
             raise ValueError("it is neither JSON nor a line of Envoy's or Istio's default format: see --format")
+        reader.remembered //= self._logs
         self._readers.append(reader)
         return reader

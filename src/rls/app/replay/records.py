@@ -50,10 +50,12 @@ class Reader(ABC):
     Attributes:
         skipped: Lines so far that a condition left out.
         bare: Lines so far that have no descriptor.
+        remembered: Requests that it remembers at most.
     """
 
     def __init__(self) -> None:
         self.skipped = self.bare = 0
+        self.remembered = _REMEMBERED
         self._known: dict[Any, Asked] = {}
 
     @abstractmethod
@@ -73,7 +75,7 @@ class Reader(ABC):
                 raise ValueError("a value is half of a pair of surrogates, which is no character") from None
         asked = Asked(make())
         if len(text) <= _LONGEST_REMEMBERED:
-            if len(self._known) >= _REMEMBERED:
+            if len(self._known) >= self.remembered:
                 self._known.clear()
             self._known[key] = asked
         return asked

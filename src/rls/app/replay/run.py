@@ -76,9 +76,10 @@ def run(
         counters: Counters that each rule set holds at most.
 
     Raises:
-        ValueError: An option does not fit the rules or the log; with the reason.
+        ValueError: The format does not fit the other options; with the reason.
+        DomainMissing: An access log needs a domain.
     """
-    make = _readers(options, _domain(options, rule_sets))
+    make = _readers(options, rule_sets)
     replay = Replay([Side(name, rules, counters=counters) for name, rules in rule_sets.items()])
     lines, readers = Lines(), list[Reader]()
     with _collector_slowed():
@@ -88,15 +89,29 @@ def run(
     return Replayed(replay, lines, refusals_only)
 
 
-def _domain(options: Options, rule_sets: Mapping[str, RuleSet]) -> str:
-    names = list(dict.fromkeys(name for rules in rule_sets.values() for name in rules.domains))
-    if options.domain or len(names) == 1 or options.form == "decisions":
-        return options.domain or names[0]
-    raise ValueError(f"the rules have the domains {', '.join(names)}, expected --domain NAME with one of them")
+class DomainMissing(Exception):
+    """The rules have several domains, and an access log does not say which one is asked."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"the rules have the domains {', '.join(names)}: expected --domain NAME with one of them")
 
 
-def _readers(options: Options, domain: str) -> Callable[[bytes], Reader | None]:
+def _readers(options: Options, rule_sets: Mapping[str, RuleSet]) -> Callable[[bytes], Reader | None]:
     """What makes a reader for a log that has the given line."""
+    names = list(dict.fromkeys(name for rules in rule_sets.values() for name in rules.domains))
+    domain = options.domain or (names[0] if len(names) == 1 else "")
+    make = _makers(options, domain)
+
+    def reader(line: bytes) -> Reader | None:
+        found = make(line)
+        if isinstance(found, AccessReader) and not domain:
+            raise DomainMissing(names)
+        return found
+
+    return reader
+
+
+def _makers(options: Options, domain: str) -> Callable[[bytes], Reader | None]:
     time = (options.time,) if options.time else GUESSES["time"]
     mapping = RequestMapping(domain, tuple(options.descriptors) or as_in_istio(), time, tuple(options.conditions))
     zone = options.zone
