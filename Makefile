@@ -20,7 +20,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s dashboards)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile observing overload latency patience outages soak reload pb schema alerts chart image pins clean \
+.PHONY: help run test differential drills format demo mesh bench profile observing replay overload latency patience outages soak reload pb schema alerts chart image pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	dashboards observe picture \
 	check check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lower-prose \
@@ -121,6 +121,9 @@ profile: $(BENCH) ## where the CPU of a check goes, into benches/results
 observing: $(BENCH) ## what metrics, logs and the like add to a check
 	taskset -c 1 $(BIN)/python -m benches.observing $(ARGS)
 	taskset -c 1 $(BIN)/python -m benches.traces $(ARGS)
+
+replay: $(BENCH) ## what rls replay takes for a million lines
+	$(BIN)/python -m benches.replay $(ARGS)
 
 latency: $(BENCH) ## what limits add to the time of a request at a sidecar
 	$(BIN)/python -m benches.latency $(ARGS)
