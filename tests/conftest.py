@@ -25,6 +25,22 @@ _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) %
 processes.PORTS = processes.Ports(range(12_000 + 2_000 * _WORKER, 14_000 + 2_000 * _WORKER))
 
 
+# Coverage doubles what a server takes to start and to answer. What the servers of these tests run, others run as well.
+_UNMEASURED = {"alerts", "dashboards", "differential", "e2e", "integration", "k8s", "mesh"}
+_MEASURE = "COVERAGE_PROCESS_CONFIG"
+_MEASURED = os.environ.get(_MEASURE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the processes that a test starts be measured, or not."""
+    if _MEASURED is not None:
+        if _UNMEASURED.isdisjoint(item.path.parts):
+            os.environ[_MEASURE] = _MEASURED
+        else:
+            os.environ.pop(_MEASURE, None)
+
+
 # Files whose tests mostly wait. Begun last, one of them would keep a worker busy when all others are done.
 _SLOW = ("e2e", "integration", "hostile")
 
