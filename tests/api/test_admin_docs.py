@@ -84,7 +84,7 @@ def test_the_server_answers_as_the_page_shows(server) -> None:
         answer = ask(port, target, headers, method=method, body=body.encode() or None)
         assert answer.status == (400 if '"expected"' in shown else 200), (path, answer.body)
         assert difference(shape(json.loads(shown)), shape(answer.json())) == "", path
-        if "override" in answer.json():
+        if "replaced" in answer.json():
             name = answer.json()["override"]["id"]
 
 

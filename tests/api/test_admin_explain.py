@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from rls.api.admin.explain import Explaining
 from rls.api.admin.query import WrongRequest
 from rls.core.decide import Modes
 from rls.core.explain import MOST_CONSIDERED
+from rls.core.model import Entry, RateLimit, Unit
+from rls.core.overrides import Override
 from rls.core.plan import CountingOptions
 from rls.core.pseudonyms import Pseudonyms
 from rls.core.rules import OnBackendError, RuleSet
@@ -88,6 +91,23 @@ async def test_nothing_is_counted_and_nobody_hears_of_it() -> None:
 async def test_the_reasons(pairs, modes: Modes, reasons) -> None:
     row = await Server(modes=modes).explain(*pairs)
     assert [one["reasons"] for one in row["descriptors"]] == reasons
+
+
+async def test_an_override_is_named_with_the_limit_that_it_replaces() -> None:
+    held = Override(
+        "1f6a09c2", "domain", (Entry("company", "acme"),), RateLimit(30, Unit.HOUR), NOW, NOW + 60, "al", "T-7", ""
+    )
+    server = Server(replace(RULES, overrides={"domain": {held.entries: held}}))
+    row = await server.explain(("company", "acme"))
+    assert (row["rule"], row["limit"], row["override"]) == ("company", "30/hour", "1f6a09c2")
+    assert row["descriptors"][0]["override"] == "1f6a09c2"
+    (why,) = row["descriptors"][0]["reasons"]
+    assert why == "the override 1f6a09c2 holds in place of 3/minute, until 2023-11-14T22:15:00Z, by al: T-7"
+    other = await server.explain(("company", "umbrella"), ("ip", "1"))
+    assert [one["override"] for one in other["descriptors"]] == [None, None]
+    own = {"entries": [{"key": "company", "value": "acme"}], "limit": {"requestsPerUnit": 2, "unit": "MINUTE"}}
+    row = await server.ask({"domain": "domain", "descriptors": [own]})
+    assert (row["limit"], row["override"]) == ("2/minute", None)
 
 
 async def test_limits_of_requests_and_unknown_domains() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rls.core.algorithms import by_check
@@ -10,15 +10,18 @@ from rls.core.check import Check, Status
 from rls.core.decide import Decision, Modes, decide, is_quota
 from rls.core.explain import End, Walk, walk
 from rls.core.model import Code, Descriptor, Request
+from rls.core.overrides import Entries, Override
 from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import OnBackendError, Rule, RuleSet
 from rls.core.update import CounterUpdate
+from rls.engine.changes import Enforced
 from rls.engine.limiter import Limiter
 from rls.engine.prepared import PreparedRequest
 from rls.engine.refunds import refund_of
 from rls.errors import BackendError
 from rls.slices import finish, run
 from rls.stores.base import counts_of
+from rls.utc import utc
 
 
 class Counter(NamedTuple):
@@ -70,6 +73,7 @@ class Explanation(NamedTuple):
         now: The Unix second.
         modes: Of the server.
         failed: Why the store does not answer; "" where it does.
+        overrides: Those in force for the domain of the request.
     """
 
     plan: Plan
@@ -78,6 +82,13 @@ class Explanation(NamedTuple):
     now: int
     modes: Modes
     failed: str = ""
+    overrides: Mapping[Entries, Override] = {}
+
+    def override(self, descriptor: ExplainedDescriptor, check: Check) -> Override | None:
+        """The override whose limit *check* of *descriptor* has, if any."""
+        if check.limit is None or check.rule is None or descriptor.descriptor.limit is not None:
+            return None
+        return self.overrides.get(check.descriptor.entries)
 
 
 async def explain(limiter: Limiter, request: Request, now: int) -> Explanation:
@@ -100,9 +111,9 @@ async def explain(limiter: Limiter, request: Request, now: int) -> Explanation:
     except BackendError as error:
         failed, before = str(error) or "no answer", tuple(counts_of(error, updates))
     policies = [limiter.policies.policy(check) for check in plan.checks]
-    return _explanation(
-        request, plan, walks, _Counted(updates, before, limiter.node_of), now, limiter.modes, policies, failed
-    )
+    counted = _Counted(updates, before, limiter.node_of)
+    found = _explanation(request, plan, walks, counted, now, limiter.modes, policies, failed)
+    return found._replace(overrides=planner.rules.overrides.get(request.domain, {}))
 
 
 def explain_offline(rules: RuleSet, request: Request, now: int, counting: CountingOptions, modes: Modes) -> Explanation:
@@ -189,6 +200,10 @@ def reasons(explanation: Explanation, descriptor: ExplainedDescriptor, one: Expl
     elif check.limit is None:
         domain = explanation.plan.domain
         yield "no rule applies" if explanation.plan.known else f"there are no rules for the domain {domain}"
+    override = explanation.override(descriptor, check)
+    if override is not None and check.rule is not None:
+        named = f"the override {override.id} holds in place of {Enforced(check.rule.limit)}"
+        yield f"{named}, until {utc(override.until)}, by {override.author}: {override.reason}"
     if one.policy is not None:
         yield f"the backend does not answer, so on_backend_error decides: {one.policy}"
     if one.status is not None and one.status.limit is not None:

@@ -26,7 +26,10 @@ from rls.observe.entries import bounded, shown
 from rls.printable import printable
 
 _EXPECTED = 'a check as /json takes it: {"domain": NAME, "descriptors": [{"entries": [{"key": KEY, "value": VALUE}]}]}'
-_TOP = ("domain", "rule", "name", "place", "limit", "counter_key", "count", "limit_remaining", "duration_until_reset")
+_TOP = (
+    *("domain", "rule", "name", "place", "limit", "override"),
+    *("counter_key", "count", "limit_remaining", "duration_until_reset"),
+)
 """What an explanation says of the descriptor that decides."""
 
 
@@ -107,12 +110,14 @@ def _descriptor(found: Explanation, one: ExplainedDescriptor) -> Row:
     counters = [_counter(counter) for counter in check.counters]
     walk = one.walk
     counted = status is not None and status.limit is not None
+    override = found.override(one, asked)
     return {
         "entries": shown(bounded(asked.descriptor.entries)),
         **_identity(found.plan.domain, one, asked),
         "applies": asked.limit is not None or asked.unlimited,
         "code": None if status is None else status.code.name,
         "limit": limit_text(asked.limit) if asked.limit is not None or asked.unlimited else None,
+        "override": None if override is None else printable(override.id),
         "shadow_mode": asked.rule is not None and asked.rule.shadow_mode,
         "hits": asked.amount,
         "counter_key": counters[0]["counter_key"] if counters else None,

@@ -72,6 +72,7 @@ _EXPLAINED = {
     "name": TEXT,
     "place": TEXT,
     "limit": maybe(TEXT),
+    "override": maybe(TEXT),
     "counter_key": maybe(TEXT),
     "count": maybe(WHOLE),
     "limit_remaining": maybe(WHOLE),
