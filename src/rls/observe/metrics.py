@@ -48,10 +48,11 @@ class Metrics(Observer):
         self.rules = CountersByRule(values_per_rule)
         self._version = version
         self._clock = clock
-        self._ok = self._over_limit = self._shadowed = self._unknown_domain = self._backend_errors = 0
+        self._over_limit = self._shadowed = self._unknown_domain = self._backend_errors = 0
         self._unmatched: dict[str, int] = {}
         self._counted, self._uncounted, self._failed = Histogram(), Histogram(), Histogram()
         self._exemplars = Exemplars(len(SECONDS) + 1)
+        self._due = self._exemplars.due
         self._loads = Loads()
         self._stores: dict[str, _Store] = {}
         self._sources: list[Callable[[], Metric]] = []
@@ -62,36 +63,29 @@ class Metrics(Observer):
     @property
     def requests(self) -> int:
         """Requests that were decided so far."""
-        return self._ok + self._over_limit
+        return sum(self._counted.counts) + sum(self._uncounted.counts)
 
     def decided(self, request: RequestContext) -> None:
         """A request was answered."""
-        decision = request.decision
+        decision, began, seconds = request.decision, request.began, request.seconds
         plan = decision.plan
-        if decision.code is _OK:
-            self._ok += 1
-            if decision.shadowed:
-                self._shadowed += 1
-        else:
-            self._over_limit += 1
-        if plan.counted:
-            durations = self._counted
-        else:
-            durations = self._uncounted
-            self._unknown_domain += not plan.known
-        seconds = request.seconds
         bucket = bisect_left(SECONDS, seconds)
+        durations = self._counted if plan.counted else self._uncounted
         durations.counts[bucket] += 1
         durations.sum += seconds
-        began = request.began
-        if began >= self._exemplars.due[bucket]:
+        if began >= self._due[bucket]:
             self._exemplars.look(bucket, request)
         if decision.well_within:
             self._count_within(plan, decision.statuses, began)
-        elif decision.policies:
-            self._count_by_policy(plan, decision.statuses, began)
-        else:
-            self._count(plan, decision.statuses, began)
+            return
+        if decision.code is not _OK:
+            self._over_limit += 1
+        elif decision.shadowed:
+            self._shadowed += 1
+        if not plan.known:
+            self._unknown_domain += 1
+        count = self._count_by_policy if decision.policies else self._count
+        count(plan, decision.statuses, began)
 
     def judged(self, event: Judged) -> None:
         """A slice of a request was judged."""
@@ -251,7 +245,7 @@ class Metrics(Observer):
         yield from self._process.collect()
         build: dict[tuple[str, ...], Number] = {(self._version, platform.python_version()): 1}
         yield gauge("rls_build_info", "Version of rls and of Python; always 1.", build, "version", "python")
-        codes = {"OK": self._ok, "OVER_LIMIT": self._over_limit}
+        codes = {"OK": self.requests - self._over_limit, "OVER_LIMIT": self._over_limit}
         yield counter("rls_requests_total", "Requests decided, by overall code.", codes, "code")
         yield histogram(
             "rls_check_duration_seconds",
