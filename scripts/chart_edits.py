@@ -14,7 +14,7 @@ SIDECAR, GATEWAY, WAYPOINT = (
 
 FOLDERS = {
     "k8s/base": "",
-    "k8s/components/ambient": "if .Values.ambient.enabled",
+    "k8s/components/ambient": "if and .Values.ambient.enabled .Values.networkPolicies.enabled",
     "k8s/components/alertmanager": "if .Values.alertmanager.enabled",
     "k8s/components/autoscaling": "if .Values.autoscaling.enabled",
     "k8s/components/autoscaling-by-lateness": "if .Values.autoscaling.byLateness",
@@ -57,8 +57,11 @@ TEXTS = {"alertmanager.yaml": "alertmanager.config"}
 EVERYWHERE = [
     (re.compile(r"image: registry\.example\.com/\S+"), 'image: {{ include "rls.image" $ | quote }}'),
     (re.compile(r"failure_mode_deny: false"), "failure_mode_deny: {{ $.Values.istio.failClosed }}"),
-    (re.compile(r"https://tokens\.example\.com/\.well-known/jwks\.json"), "{{ $.Values.istio.tokens.jwksUri }}"),
-    (re.compile(r"https://tokens\.example\.com"), "{{ $.Values.istio.tokens.issuer }}"),
+    (
+        re.compile(r"https://tokens\.example\.com/\.well-known/jwks\.json"),
+        "{{ $.Values.istio.tokens.jwksUri | quote }}",
+    ),
+    (re.compile(r"https://tokens\.example\.com"), "{{ $.Values.istio.tokens.issuer | quote }}"),
     (re.compile(r"audiences: \[users\]"), "audiences: {{ toJson $.Values.istio.tokens.audiences }}"),
     (re.compile(r"\[users\.example\.com\]"), "[{{ $.Values.istio.host | quote }}]"),
     (re.compile(r"xff_num_trusted_hops: 1\b"), "xff_num_trusted_hops: {{ $.Values.istio.trustedProxies }}"),
@@ -125,7 +128,7 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
         ),
         (
             "  replicas: 1\n",
-            "  {{- if not .Values.autoscaling.enabled }}\n  replicas: {{ .Values.replicas }}\n  {{- end }}\n",
+            "  {{- if not .Values.autoscaling.enabled }}\n  replicas: {{ int .Values.replicas }}\n  {{- end }}\n",
             1,
         ),
         (
@@ -153,14 +156,14 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
         ),
     ],
     "k8s/components/autoscaling/horizontalpodautoscaler.yaml": [
-        ("minReplicas: 2", "minReplicas: {{ .Values.autoscaling.minReplicas }}", 1),
-        ("maxReplicas: 10", "maxReplicas: {{ .Values.autoscaling.maxReplicas }}", 1),
-        ("averageUtilization: 60", "averageUtilization: {{ .Values.autoscaling.cpuPercent }}", 1),
+        ("minReplicas: 2", "minReplicas: {{ int .Values.autoscaling.minReplicas }}", 1),
+        ("maxReplicas: 10", "maxReplicas: {{ int .Values.autoscaling.maxReplicas }}", 1),
+        ("averageUtilization: 60", "averageUtilization: {{ int .Values.autoscaling.cpuPercent }}", 1),
         (
             "  behavior:\n",
             (
                 "    {{- if .Values.autoscaling.byLateness }}\n"
-                "    # Calls are shed when they would wait for a fifth of their 20 ms. This is half of it, on the average of a minute.\n"
+                "    # Calls are shed when they would wait for a fifth of their timeout, 20 ms of 100 ms. This is the average of a minute.\n"
                 "    - type: Pods\n"
                 "      pods:\n"
                 "        metric: { name: rls_loop_turn_mean_seconds }\n"
@@ -193,7 +196,7 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
     "k8s/components/logging/fluentd.yaml": [
         (
             "ELASTICSEARCH_HOST, value: elasticsearch.logging.svc.cluster.local }",
-            "ELASTICSEARCH_HOST, value: {{ .Values.logging.elasticsearch.host }} }",
+            "ELASTICSEARCH_HOST, value: {{ .Values.logging.elasticsearch.host | quote }} }",
             1,
         ),
         (
@@ -228,8 +231,8 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
         (
             "        resources: { requests: { storage: 10Gi } }\n",
             (
-                "        resources: { requests: { storage: {{ .Values.redisCluster.storage }} } }\n"
-                "        {{- with .Values.redisCluster.storageClassName }}\n        storageClassName: {{ . }}\n        {{- end }}\n"
+                "        resources: { requests: { storage: {{ .Values.redisCluster.storage | quote }} } }\n"
+                "        {{- with .Values.redisCluster.storageClassName }}\n        storageClassName: {{ . | quote }}\n        {{- end }}\n"
             ),
             1,
         ),
@@ -264,7 +267,7 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
             1,
         ),
         ("---\napiVersion: apps/v1\n", "{{- end }}\n---\napiVersion: apps/v1\n", 1),
-        ("  replicas: 2\n", "  replicas: {{ .Values.userService.replicas }}\n", 1),
+        ("  replicas: 2\n", "  replicas: {{ int .Values.userService.replicas }}\n", 1),
         (
             "            requests: { cpu: 500m, memory: 512Mi }\n            limits: { cpu: 500m, memory: 512Mi }\n",
             "            {{- toYaml .Values.userService.resources | nindent 12 }}\n",
@@ -292,6 +295,6 @@ EDITS: dict[str, list[tuple[str, str, int]]] = {
     "istio/sidecar.yaml": [(KNOWN_HOSTS, KNOWN_HOSTS + COLLECTOR, 2)],
     "istio/telemetry.yaml": [(ACCESS_LOG, ACCESS_LOG + TRACING, 2)],
     "istio/gateway.yaml": [
-        ("credentialName: users-example-com", "credentialName: {{ .Values.istio.credentialName }}", 1)
+        ("credentialName: users-example-com", "credentialName: {{ .Values.istio.credentialName | quote }}", 1)
     ],
 }

@@ -15,6 +15,7 @@ from tests.k8s.nodes import ROOT, program
 
 CHART = ROOT / "charts" / "rls"
 EXAMPLE = "image.repository=registry.example.com/istio-rate-limiter"
+SHARED = ("redisCluster.enabled=true", "autoscaling.enabled=true", "userService.enabled=true")
 # What kustomize appends to the name of a generated ConfigMap.
 _HASH = re.compile(r"-[2-9bcdfghkmt]{10}$")
 _BY_NAME = ("env", "volumes", "volumeMounts")

@@ -12,13 +12,12 @@ import yaml
 
 import rls
 from scripts import chart
-from tests.k8s.helm import CHART, EXAMPLE, helm, kustomized, templates
-from tests.k8s.manifests import K8S, OVERLAYS, OWN_MONITORING, Object
+from tests.k8s.helm import CHART, EXAMPLE, SHARED, helm, kustomized, templates
+from tests.k8s.manifests import K8S, OVERLAYS, OWN_MONITORING
 from tests.k8s.nodes import ROOT
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
-SHARED = ("redisCluster.enabled=true", "autoscaling.enabled=true", "userService.enabled=true")
 OWN = (*SHARED, "networkPolicies.enabled=true", "prometheus.enabled=true", "alertmanager.enabled=true")
 BYPASS = ("istio.trustedProxies=1", "istio.failClosed=true", "istio.tracing=1")
 VARIANTS = {
@@ -132,6 +131,14 @@ def test_helm_finds_nothing_wrong(name: str) -> None:
         ((EXAMPLE, "istio.limitsAt=sidecars"), "limitsAt"),
         ((EXAMPLE, "image.digest=sha256:abc"), "digest"),
         ((EXAMPLE, "env.RLS_BACKEND=redis://mine"), "RLS_BACKEND"),
+        ((EXAMPLE, "backend.url=memory://", "replicas=3"), "several times the limits pass"),
+        ((EXAMPLE, *SHARED, "autoscaling.minReplicas=11"), "greater than autoscaling.maxReplicas"),
+        (
+            (EXAMPLE, "istio.enabled=true", "istio.limitsAt=waypoint", "networkPolicies.enabled=true"),
+            "set ambient.enabled=true",
+        ),
+        ((EXAMPLE, "openTelemetryCollector.enabled=true", "env.OTEL_SERVICE_NAME=mine"), "take it out of env"),
+        ((EXAMPLE, "istio.host="), "/istio/host"),
     ],
 )
 def test_what_would_not_work_is_refused(values: tuple[str, ...], text: str) -> None:
@@ -145,101 +152,6 @@ def test_it_is_for_one_namespace() -> None:
     ran = helm("template", "rls", CHART, "--set", EXAMPLE, namespace="elsewhere")
 
     assert "--namespace rate-limit" in ran.stderr
-
-
-def one(found: dict[tuple[str, str, str], Object], kind: str, name: str, namespace: str = "rate-limit") -> Object:
-    return found[kind, namespace, name]
-
-
-def test_values_of_rls_reach_its_pods(tmp_path: Path) -> None:
-    digest = "sha256:" + 64 * "a"
-    found = templates(
-        "image.repository=registry.you.example:5000/rls",
-        f"image.digest={digest}",
-        "imagePullSecrets[0].name=mine",
-        "replicas=3",
-        "resources.limits.cpu=2",
-        "env.RLS_LOG_LEVEL=debug",
-        "env.RLS_SHADOW_MODE=true",
-        "backend.url=rediss://rls@redis.example:6379?password_file=/etc/rls/secrets/redis/password",
-        "secretMounts[0].secret=redis-password",
-        "secretMounts[0].path=/etc/rls/secrets/redis",
-        r"rules.mine\.yaml=domain: mine",
-        "userService.enabled=true",
-    )
-    deployment = one(found, "Deployment", "rls")["spec"]
-    pod = deployment["template"]["spec"]
-    (container,) = pod["containers"]
-    env = {each["name"]: each.get("value") for each in container["env"]}
-
-    assert container["image"] == f"registry.you.example:5000/rls@{digest}"
-    users = one(found, "Deployment", "users", "users")["spec"]["template"]["spec"]
-    assert users["containers"][0]["image"] == container["image"]
-    assert pod["imagePullSecrets"] == users["imagePullSecrets"] == [{"name": "mine"}]
-    assert deployment["replicas"] == 3
-    assert container["resources"]["limits"] == {"cpu": 2, "memory": "1Gi"}
-    assert env["RLS_LOG_LEVEL"] == "debug"
-    assert env["RLS_SHADOW_MODE"] == "true"
-    assert env["RLS_BACKEND"] == "rediss://rls@redis.example:6379?password_file=/etc/rls/secrets/redis/password"
-    (mount,) = (each for each in container["volumeMounts"] if each["mountPath"] == "/etc/rls/secrets/redis")
-    (volume,) = (each for each in pod["volumes"] if each["name"] == mount["name"])
-    assert volume["secret"]["secretName"] == "redis-password"
-    assert one(found, "ConfigMap", "rls-rules")["data"] == {"mine.yaml": "domain: mine"}
-
-
-def test_values_of_the_others_reach_them() -> None:
-    found = templates(
-        *SHARED,
-        "redisCluster.storage=20Gi",
-        "redisCluster.storageClassName=fast",
-        "autoscaling.maxReplicas=7",
-        "autoscaling.cpuPercent=40",
-        "backup.enabled=true",
-        "backup.schedules.hourly.schedule=5 * * * *",
-        "backup.schedules.hourly.keep=24",
-        "backup.schedules.weekly=null",
-        "monitoring.enabled=true",
-        "monitoring.labels.release=mine",
-        "alertmanager.enabled=true",
-        "alertmanager.config=receivers: []",
-        "logging.enabled=true",
-        "logging.elasticsearch.host=logs.example",
-        "logging.kibana=https://kibana.example",
-        "istio.enabled=true",
-        "istio.host=api.example",
-        "istio.tokens.issuer=https://login.example",
-        "istio.tokens.jwksUri=https://login.example/keys",
-        "istio.tokens.audiences={a,b}",
-    )
-    (claim,) = one(found, "StatefulSet", "redis")["spec"]["volumeClaimTemplates"]
-    assert claim["spec"]["storageClassName"] == "fast"
-    assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
-    scaler = one(found, "HorizontalPodAutoscaler", "rls")["spec"]
-    assert scaler["maxReplicas"] == 7
-    assert scaler["metrics"][0]["containerResource"]["target"]["averageUtilization"] == 40
-    backups = {
-        name: each["spec"]["schedule"]
-        for (kind, _, name), each in found.items()
-        if kind == "CronJob" and "backup" in name
-    }
-    assert backups.keys() == {"redis-backup-daily", "redis-backup-hourly", "redis-backup-monthly"}
-    assert backups["redis-backup-hourly"] == "5 * * * *"
-    monitored = [each for (kind, _, _), each in found.items() if kind.endswith("Monitor") or kind == "PrometheusRule"]
-    assert {each["kind"] for each in monitored} == {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
-    assert all(each["metadata"]["labels"]["release"] == "mine" for each in monitored)
-    assert one(found, "ConfigMap", "alertmanager", "monitoring")["data"] == {"alertmanager.yaml": "receivers: []"}
-    fluentd, setup = (
-        json.dumps(one(found, *name, "rate-limit-logging"))
-        for name in (("DaemonSet", "fluentd"), ("CronJob", "logging-setup"))
-    )
-    assert "logs.example" in fluentd
-    assert "https://logs.example:9200" in setup
-    assert "https://kibana.example" in setup
-    (tokens,) = one(found, "RequestAuthentication", "company-tokens", "users")["spec"]["jwtRules"]
-    assert (tokens["issuer"], tokens["audiences"]) == ("https://login.example", ["a", "b"])
-    assert tokens["jwksUri"] == "https://login.example/keys"
-    assert one(found, "VirtualService", "users", "users")["spec"]["hosts"] == ["api.example"]
-    assert "example.com" not in json.dumps([each for each in found.values() if "istio.io" in each["apiVersion"]])
 
 
 def test_pods_are_replaced_when_their_files_change(tmp_path: Path) -> None:

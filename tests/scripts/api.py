@@ -34,6 +34,9 @@ class Api:
     def __init__(self, *objects: Object) -> None:
         self._objects = {Identity.of(each): copy.deepcopy(each) for each in objects}
 
+    def add(self, one: Object) -> None:
+        self._objects[Identity.of(one)] = copy.deepcopy(one)
+
     def there(self) -> list[Object]:
         return list(self._objects.values())
 
@@ -54,7 +57,7 @@ class Api:
                 return "".join(f"{kind.lower()}s {version} true {kind}\n" for version, kind in known)
             case ["get", kinds, "--all-namespaces", selector, "--output=json"]:
                 return json.dumps({"items": self._get(kinds.split(","), selector.removeprefix("--selector="))})
-            case ["delete", *where, kind, name]:
+            case ["delete", "--ignore-not-found", "--wait=false", *where, kind, name]:
                 return self._delete(kind, where[0].removeprefix("--namespace=") if where else "", name, dry=dry)
             case ["--namespace", namespace, "label", "--overwrite", "envoyfilter", "--selector", selector, change]:
                 self._label(namespace, selector, change)

@@ -112,6 +112,85 @@ def test_what_is_applied_by_itself_stays(
     assert by_name(api.there()) == by_name([*others, *rendered(overlay)])
 
 
+def mesh_object(name: str, namespace: str, **metadata: object) -> Object:
+    """With the labels of istio/."""
+    labels = {"app.kubernetes.io/part-of": "istio-rate-limiter", "app.kubernetes.io/component": "mesh"}
+    whole = {"name": name, "namespace": namespace, "labels": labels, **metadata}
+    return {"apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter", "metadata": whole}
+
+
+def test_what_may_be_another_teams_is_not_deleted(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the filters that `rls istio` writes: without them, all requests of that team would pass unlimited."""
+    api.add(mesh_object("ratelimit", "orders"))
+    before = copy.deepcopy(api.there())
+
+    assert run(monkeypatch, variants["sidecar"]) == 2
+    assert "envoyfilter.networking.istio.io orders/ratelimit\n" in (said := capsys.readouterr().err)
+    assert "--delete-in orders" in said
+    assert api.there() == before
+
+    assert run(monkeypatch, variants["sidecar"], "--delete-in", "orders") == 0
+    assert by_name(api.there()) == by_name([*rendered(variants["sidecar"]), SOMEBODY_ELSES])
+
+
+def test_what_belongs_to_helm_is_not_overwritten(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Helm would delete it with its release, though the kustomization has it."""
+    of_helm = mesh_object("ratelimit", "users")
+    of_helm["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "Helm"
+    api.add(of_helm)
+
+    assert run(monkeypatch, variants["sidecar"]) == 2
+    assert "users/ratelimit\nbelong to a release of Helm" in capsys.readouterr().err
+    assert api.there() == [SOMEBODY_ELSES, of_helm]
+
+
+def test_nothing_is_applied_where_nothing_can_be_listed(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the old filters would stay, and count each request twice."""
+
+    def without_rights(*arguments: str, stdin: str = "") -> str:
+        if arguments[0] == "get":
+            raise apply.Failed("Error from server (Forbidden)")
+        return api(*arguments, stdin=stdin)
+
+    monkeypatch.setattr(apply, "kubectl", without_rights)
+    assert run(monkeypatch, variants["sidecar"]) == 1
+    assert api.there() == [SOMEBODY_ELSES]
+
+
+def test_one_that_cannot_be_deleted_saves_no_other(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    going = mesh_object("going", "users", deletionTimestamp="2026-11-29T00:00:00Z")
+    for each in (mesh_object("a-kept", "users"), mesh_object("old", "users"), going):
+        api.add(each)
+
+    def kept(*arguments: str, stdin: str = "") -> str:
+        if arguments[-1] == "a-kept":
+            raise apply.Failed("a webhook says no")
+        return api(*arguments, stdin=stdin)
+
+    monkeypatch.setattr(apply, "kubectl", kept)
+    assert run(monkeypatch, variants["sidecar"]) == 1
+    assert "a webhook says no" in capsys.readouterr().err
+    left = {each["metadata"]["name"] for each in api.there() if each["kind"] == "EnvoyFilter"}
+    assert {"a-kept", "going"} < left
+    assert "old" not in left
+
+
+def test_it_knows_the_namespaces_of_the_manifests() -> None:
+    files = [each for part in ("istio", "k8s") for each in (ROOT / part).rglob("*.yaml")]
+    found = {
+        name for each in files for name in re.findall(r"^(?:  )?namespace: (\S+)$", each.read_text(), re.MULTILINE)
+    }
+    assert found == {*apply.NAMESPACES}
+
+
 @pytest.mark.parametrize(
     ("path", "code", "text"),
     [

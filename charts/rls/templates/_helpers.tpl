@@ -25,7 +25,8 @@ imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- range $name, $value := .Values.env }}
 - name: {{ $name }}
-  value: {{ $value | quote }}
+  {{- /* Numbers of a file are floating-point: as text, 1000000 would be 1e+06. */}}
+  value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
 {{- end }}
 
@@ -35,7 +36,7 @@ imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- range .Values.secretMounts }}
 - name: secret-{{ .secret }}
-  mountPath: {{ .path }}
+  mountPath: {{ .path | quote }}
   readOnly: true
 {{- end }}
 {{- end }}
@@ -46,6 +47,6 @@ imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- range .Values.secretMounts }}
 - name: secret-{{ .secret }}
-  secret: { secretName: {{ .secret }}, defaultMode: 0440 }
+  secret: { secretName: {{ .secret | quote }}, defaultMode: 0440 }
 {{- end }}
 {{- end }}
