@@ -79,6 +79,20 @@ def test_an_override_is_read_as_it_is_written(entries: list[Entry], limit: RateL
             from_members({key: value for key, value in members.items() if key != name})
 
 
+@pytest.mark.parametrize("until", ["Infinity", float("inf"), float("nan"), -1, 10**30, "1800000000", True, 253_402_300_800])
+def test_a_time_that_is_no_date_is_malformed(until) -> None:
+    members = to_members(override((Entry("company", "acme"),), RateLimit(5, Unit.HOUR)))
+    with pytest.raises(ValueError, match="malformed"):
+        from_members({**members, "until": until})
+
+
+@pytest.mark.parametrize("name", ["id", "domain", "author", "reason", "rule", "entries"])
+def test_half_of_a_pair_is_malformed(name: str) -> None:
+    members = to_members(override((Entry("company", "acme"),), RateLimit(5, Unit.HOUR)))
+    with pytest.raises(ValueError, match="malformed"):
+        from_members({**members, name: [["company", "\ud800"]] if name == "entries" else "\ud800"})
+
+
 def planned(rules: RuleSet, *entries: tuple[str, str], options: CountingOptions | None = None):
     plan = Planner(rules, options or CountingOptions()).plan(request(descriptor(*entries)))
     return plan.checks[0]

@@ -219,6 +219,8 @@ def test_they_survive_an_outage_and_restarts(start, tmp_path) -> None:
         failed = post(first, "/overrides", override("other"))
         assert failed.status == 503
         assert lines(first, "admin_change_failed")[-1]["action"] == "override_set"
+        assert post(first, f"/overrides/{overrides(first)[0]['id']}", b"", method="DELETE").status == 503
+        assert lines(first, "admin_change_failed")[-1]["action"] == "override_end"
         wait_for(lambda: len(overrides(first)) == 1, "one ends meanwhile", 15)
         redis.options["--appendonly"] = "yes"
         redis.start()

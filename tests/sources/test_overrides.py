@@ -22,11 +22,23 @@ class Store(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.out = False
+        self.stalls = 0
+        """Answers that do not come, from now on."""
+        self.lost = 0
+        """Changes that it takes, and whose answer does not come."""
 
     async def load_record(self, name: bytes) -> bytes | None:
-        if self.out:
+        self.stalls = max(0, (stalls := self.stalls) - 1)
+        if self.out or stalls:
             raise BackendError("it is out")
         return await super().load_record(name)
+
+    async def replace_record(self, name: bytes, before: bytes | None, after: bytes, seconds: int) -> bool:
+        found = await super().replace_record(name, before, after, seconds)
+        self.lost = max(0, (lost := self.lost) - 1)
+        if lost:
+            raise BackendError("no answer within 10 ms")
+        return found
 
     async def put(self, raw: bytes) -> None:
         assert await self.replace_record(NAME, await super().load_record(NAME), raw, 60)
@@ -35,10 +47,14 @@ class Store(MemoryStore):
 class Server:
     """What one server knows."""
 
-    def __init__(self, store: Store, clock: Clock, *, is_down: bool = False, most: int = 100) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, *, is_down: bool = False, most: int = 100, patience: float = 0.0
+    ) -> None:
         self.published: list[list[str]] = []
         self.reason = ""
-        self.source = OverrideSource(store, self.publish, self.report, is_down=lambda: is_down, most=most, clock=clock)
+        self.source = OverrideSource(
+            store, self.publish, self.report, is_down=lambda: is_down, most=most, patience=patience, clock=clock
+        )
 
     async def publish(self, overrides) -> None:
         self.published.append([one.id for one in overrides])
@@ -221,3 +237,45 @@ async def test_a_bug_on_the_way_does_not_end_it(store, clock) -> None:
     assert "internal error (please report): RuntimeError('bug')" in source.error
     assert not running.done()
     running.cancel()
+
+
+async def test_a_store_that_stalls_for_a_moment_is_asked_again(store, clock) -> None:
+    server = Server(store, clock, patience=60)
+    store.stalls = 3
+    assert await server.source.set(override("a")) is None
+    store.stalls = 3
+    assert await server.source.end("a") == override("a")
+    assert server.published == [["a"], []]
+
+
+async def test_a_change_whose_answer_is_lost_is_made_once(store, clock) -> None:
+    server, other = Server(store, clock, patience=60), Server(store, clock)
+    await server.source.set(override("old", value="acme"))
+    store.lost = 1
+    assert await server.source.set(override("new", value="acme")) == override("old", value="acme")
+    store.lost = 1
+    ended = asyncio.create_task(server.source.end("new"))
+    await asyncio.sleep(0)
+    await other.source.set(override("b"))  # so that the record is no longer what was written
+    assert await ended == override("new", value="acme")
+    await server.source.poll()
+    assert server.ids == ["b"]
+
+
+async def test_a_change_that_may_have_been_made_is_said_to_be(store, clock, server) -> None:
+    store.lost = 1
+    with pytest.raises(BackendError, match="no answer within 10 ms; it may have taken the change all the same"):
+        await server.source.set(override("a"))
+    await server.source.poll()
+    assert server.ids == ["a"]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{", b"[]", b"7", b'{"version": Infinity, "overrides": []}', b"[" * 100_000, b'{"version": 1}']
+)
+async def test_a_record_that_is_something_else_is_said_and_known_ones_stay(store, server, raw: bytes) -> None:
+    await server.source.set(override("a"))
+    await store.put(raw)
+    await server.source.poll()
+    assert server.ids == ["a"]
+    assert server.source.error.startswith("the record of overrides is malformed")

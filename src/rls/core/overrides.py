@@ -50,6 +50,9 @@ class Override(NamedTuple):
         return f"{self.domain} {self.entries_text}: {limit_text(self.limit)}"
 
 
+_LAST_SECOND = 253_402_300_799
+"""The last of the year 9999."""
+
 Overrides: TypeAlias = Mapping[str, Mapping[Entries, Override]]
 """By domain and entries."""
 
@@ -110,14 +113,21 @@ def from_members(members: Mapping[str, Any]) -> Override:
         ]
         entries = tuple(Entry(_text(key), _text(value)) for key, value in members["entries"])
         limit = parse_limit(members["limit"])
-        return Override(
-            id_, domain, entries, limit, float(members["since"]), float(members["until"]), author, reason, rule
-        )
+        since, until = _seconds(members["since"]), _seconds(members["until"])
+        return Override(id_, domain, entries, limit, since, until, author, reason, rule)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"an override is malformed: {error!r}") from error
 
 
+def _seconds(value: object) -> float:
+    """Unix seconds that can be shown as a date."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_SECOND:
+        raise TypeError(f"{value!r} is no time")
+    return float(value)
+
+
 def _text(value: object) -> str:
-    if not isinstance(value, str):
+    """A text without halves of pairs, which could not be written anywhere."""
+    if not isinstance(value, str) or any("\ud800" <= char <= "\udfff" for char in value):
         raise TypeError(f"{value!r} is no text")
     return value

@@ -27,7 +27,11 @@ POLL_SECONDS = 1.0
 _KEPT_SECONDS = 3600
 """How long the record is kept after its last override has ended."""
 _MOST_BYTES = 1 << 20
-_ATTEMPTS = 8
+_ATTEMPTS = 40
+_AGAIN_SECONDS = 0.1
+_PATIENCE_SECONDS = 2.0
+"""How long a store that does not answer is asked again: more than a stall, and less than a client waits."""
+_UNCLEAR = "; it may have taken the change all the same, so list the overrides once it answers"
 _REPORTED_FROM = 3
 """Failures in a row from which on they are reported."""
 
@@ -68,6 +72,7 @@ class OverrideSource:
         report: Called with the reason while overrides cannot be read, with "" when they can.
         is_down: Whether the store is known to fail. Then only overrides in force are worth a reason of their own.
         most: How many there may be at one time.
+        patience: Seconds for which a change is tried again while the store does not answer.
         clock: Unix seconds.
 
     Attributes:
@@ -83,6 +88,7 @@ class OverrideSource:
         *,
         is_down: Callable[[], bool] = lambda: False,
         most: int = 100,
+        patience: float = _PATIENCE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.read_at = 0.0
@@ -93,6 +99,7 @@ class OverrideSource:
         self._is_down = is_down
         self._failures = 0
         self.most = most
+        self._patience = patience
         self._clock = clock
         self._record = _Record()
         self._in_force: tuple[Override, ...] = ()
@@ -147,7 +154,7 @@ class OverrideSource:
                 raise OverrideRefused(f"{len(others)} overrides hold, and at most {self.most} may (--max-overrides)")
             return [*others, to_members(override)]
 
-        await self._write(change, override.until)
+        await self._write(change, override.until, lambda record: any(one.id == override.id for one in record.overrides))
         return replaced[0] if replaced else None
 
     async def end(self, name: str) -> Override:
@@ -167,26 +174,49 @@ class OverrideSource:
                 raise OverrideRefused(f"no override in force has the id {name}")
             return [members for one, members in live if one is None or one.id != name]
 
-        await self._write(change, 0.0)
+        await self._write(change, 0.0, lambda record: all(one.id != name for one in record.overrides))
         return ended[0]
 
-    async def _write(self, change: Callable[[_Record], list[Mapping[str, Any]]], until: float) -> None:
+    async def _write(
+        self, change: Callable[[_Record], list[Mapping[str, Any]]], until: float, is_done: Callable[[_Record], bool]
+    ) -> None:
+        """Put what *change* makes of the record in its place.
+
+        A store that stalls for a moment is asked again: somebody waits for this. Its last answer may be lost although it
+        took the change, so *is_done* says of a record whether it has it.
+
+        Raises:
+            OverrideRefused: From *change*.
+            BackendError: The store did not take it, or did not say so.
+        """
         if self._records is None:
             raise OverrideRefused("this store keeps no overrides")
-        async with self._one_at_a_time:
-            for _ in range(_ATTEMPTS):
-                try:
+        unclear = False
+        gives_up = time.monotonic() + self._patience
+        for _ in range(_ATTEMPTS):
+            is_sent = False
+            try:
+                async with self._one_at_a_time:
                     await self._read(self._records)
-                except ValueError as error:
-                    raise BackendError(str(error)) from error
-                record = self._record
-                ends = max([until, *(one.until for one in record.overrides)])
-                after = _encoded(record.version + 1, change(record))
-                if await self._replace(self._records, record.raw, after, ends):
-                    self._record = _decoded(after)
-                    await self._apply()
-                    return
-            raise BackendError("others change overrides all the time")
+                    record = self._record
+                    if unclear and is_done(record):
+                        await self._apply()
+                        return
+                    ends = max([until, *(one.until for one in record.overrides)])
+                    after = _encoded(record.version + 1, change(record))
+                    is_sent = True
+                    if await self._replace(self._records, record.raw, after, ends):
+                        self._record = _decoded(after)
+                        await self._apply()
+                        return
+            except ValueError as error:
+                raise BackendError(str(error)) from error
+            except BackendError as error:
+                unclear = unclear or is_sent
+                if time.monotonic() >= gives_up:
+                    raise BackendError(f"{error}{_UNCLEAR if unclear else ''}") from error
+                await asyncio.sleep(_AGAIN_SECONDS)
+        raise BackendError("others change overrides all the time")
 
     async def _read(self, records: KeepsRecords) -> None:
         """Take over the record, or put ours back where the store has lost it.
@@ -260,7 +290,7 @@ def _decoded(raw: bytes | None) -> _Record:
     try:
         found = json.loads(raw)
         record = _Record(raw, int(found["version"]), tuple(one for one in found["overrides"] if isinstance(one, dict)))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the record of overrides is malformed: {error!r}") from error
     overrides = tuple(one for one, _ in _known(record) if one is not None)
     return _Record(record.raw, record.version, record.members, overrides)

@@ -122,7 +122,7 @@ class OverrideRoutes:
         except OverrideRefused as error:
             raise WrongRequest(printable(str(error)[:200]), "the id of an override in force", 404) from error
         except BackendError as error:
-            self._audit.failed("override_ended", str(error), override=name[:100], author=author, peer=peer)
+            self._audit.failed("override_end", str(error), override=name[:100], author=author, peer=peer)
             raise unavailable(error) from error
         checks = self._counters.checks(ended.domain, ended.entries)
         rule = checks[0].rule if checks else None
