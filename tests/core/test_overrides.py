@@ -79,7 +79,9 @@ def test_an_override_is_read_as_it_is_written(entries: list[Entry], limit: RateL
             from_members({key: value for key, value in members.items() if key != name})
 
 
-@pytest.mark.parametrize("until", ["Infinity", float("inf"), float("nan"), -1, 10**30, "1800000000", True, 253_402_300_800])
+@pytest.mark.parametrize(
+    "until", ["Infinity", float("inf"), float("nan"), -1, 10**30, "1800000000", True, 253_402_300_800]
+)
 def test_a_time_that_is_no_date_is_malformed(until) -> None:
     members = to_members(override((Entry("company", "acme"),), RateLimit(5, Unit.HOUR)))
     with pytest.raises(ValueError, match="malformed"):
