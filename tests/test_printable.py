@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rls.printable import json_line, percent_encoded, printable, printable_line
+from rls.printable import json_line, percent_encoded, printable, printable_again, printable_line
 from tests.terminal import HOSTILE, commands, harm
 
 # Halves of pairs are among them: bytes that are no UTF-8 become such.
@@ -87,6 +87,13 @@ def test_a_header_gets_printable_ascii(text: str) -> None:
 )
 def test_the_form(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@given(TEXTS)
+def test_what_is_printable_is_not_escaped_twice(text: str) -> None:
+    shown = printable_line(text)
+    assert printable_again(shown) == shown
+    assert printable_again(text).isprintable()
 
 
 def test_an_address_of_ipv6_stays_within_a_line() -> None:

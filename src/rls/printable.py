@@ -39,6 +39,12 @@ def printable_line(text: str) -> str:
     return f"{shown[: -len(bare)]}\\x3a{bare[1:]}" if bare.startswith("::") else shown
 
 
+def printable_again(text: str) -> str:
+    """*text* of which parts are `printable` already, as the admin API has them, as a line of its own: they are not escaped twice."""
+    first, *others = text.split("\\")
+    return "\\".join([printable_line(first), *map(printable, others)])
+
+
 def json_line(value: Any, *, indent: int | None = None) -> str:
     """*value* as JSON in ASCII: its texts are escaped as JSON has it, DEL and `##[` too, which JSON need not escape.
 

@@ -51,6 +51,16 @@ def test_a_file_without_a_usable_token_is_a_mistake(tmp_path, text, problem) -> 
     assert "0123456789" not in str(found.value)
 
 
+async def test_every_token_of_a_long_file_is_one_and_no_part_of_one(tmp_path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("".join(f"n{number}:{number:064}\n" for number in range(200)))
+    tokens = AdminTokens(path)
+    assert await tokens.name_of(f"Bearer {199:064}") == "n199"
+    path.write_text("x" * 100_000)
+    with pytest.raises(SettingsError, match="has more than 65536 bytes"):
+        AdminTokens(path)
+
+
 async def test_without_a_file_nobody_has_a_token() -> None:
     tokens = AdminTokens(None)
     assert (tokens.exist, await tokens.name_of(f"Bearer {ALICE}"), await tokens.own()) == (False, None, "")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from examples.mesh.http import ask
 from rls.cli import app
+from rls.printable import printable
 from tests.rls_process import RlsProcess
 
 TOKEN = "a-token-of-these-tests"
@@ -126,7 +127,10 @@ def test_counters_are_read_reset_and_given_back(admin, folder) -> None:
         (["counter", "give", "-d", "mesh", "company_id=x"], 2, "--hits is missing"),
         (["override", "set", "-d", "mesh", "company_id=x", "--for", "1h", "--reason", "x"], 2, "and then a limit"),
         (["override", "set", "-d", "mesh", "company_id=x", "9/year", "--for", "1h"], 2, "--reason is missing"),
+        (["counter", "give", "-d", "mesh", "company_id=x", "--hits", "x"], 2, "--hits: expected a whole number"),
+        (["counter", "get", "-d", "mesh", "company_id=\udcff"], 2, "expected KEY=VALUE in UTF-8"),
         (["override", "end", "a", "b"], 2, "expected one ID"),
+        (["override", "end", ""], 2, "expected one ID"),
         (["override", "end", "company_id=x"], 2, "--domain is missing"),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else None,
@@ -140,9 +144,40 @@ def test_no_answer_is_said(server, folder) -> None:
     assert "no answer from 127.0.0.1:1" in rls("1", "counter", "get", "-d", "mesh", "company_id=x").stderr
     other = rls(server.addresses["http"], "override", "list")
     assert (other.exit_code, "does not answer as an admin address" in other.stderr) == (3, True)
+    assert "HTTP 404 (not found: /api/v1/overrides" in other.stderr
+    grpc = rls(server.addresses["grpc"], "override", "list")
+    assert (grpc.exit_code, "it does not speak HTTP/1.1" in grpc.stderr) == (3, True), grpc.output
     assert "--admin is 'x:y:z'" in rls("x:y:z", "override", "list").output
     missing = rls("1", "override", "list", token=folder / "none")
     assert (missing.exit_code, "cannot read" in missing.output) == (2, True)
+    assert "Errno" not in missing.output
+
+
+@pytest.mark.parametrize("value", ["\x1b[2J\u202e\n", "back\\slash", "日本"])
+def test_a_value_is_escaped_once_and_finds_its_override(server, folder, value: str) -> None:
+    admin, token, entry = server.addresses["admin"], folder / "tokens", f"company_id={value}"
+    words = ("-d", "mesh", entry, "9/year", "--for", "1h", "--reason", "T-1")
+    assert rls(admin, "override", "set", *words, token=token).stdout.startswith(f"{printable(entry)}: 9/year until ")
+    assert rls(admin, "counter", "get", "-d", "mesh", entry).stdout.startswith(f"{printable(entry)}: 0 of 9/year")
+    assert printable(entry) in rls(admin, "override", "list").stdout
+    ended = rls(admin, "override", "end", "-d", "mesh", entry, token=token)
+    assert (ended.exit_code, ended.stdout) == (0, f"{printable(entry)}: 2/year again, was 9/year\n")
+
+
+def test_a_token_may_have_colons_and_hashed_values_have_overrides(folder, tmp_path) -> None:
+    (token := tmp_path / "tokens").write_text("\nbob:one:two:three:0123456789\nalice:abcdefghijklmnopq\n")
+    (secret := tmp_path / "secret").write_text("0123456789abcdef")
+    options = ("--admin-token-file", str(token), "--hash-secret-file", str(secret))
+    server = RlsProcess(tmp_path, *options)
+    try:
+        admin = server.addresses["admin"]
+        words = ("override", "set", "-d", "mesh", "company_id=acme", "9/year", "--for", "1h", "--reason", "T-1")
+        found = rls(admin, *words, token=token)
+        assert (found.exit_code, found.stdout[:16]) == (0, "company_id=hmac:"), found.output
+        ended = rls(admin, "override", "end", "-d", "mesh", "company_id=acme", token=token)
+        assert ended.exit_code == 0, ended.output
+    finally:
+        server.kill()
 
 
 def test_a_unix_socket_is_an_admin_address(folder, tmp_path) -> None:

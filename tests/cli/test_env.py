@@ -72,7 +72,7 @@ MAP = "{RUNTIME_ROOT: /data, RUNTIME_SUBDIRECTORY: ratelimit, REDIS_SOCKET_TYPE:
 
 
 def env(text: str, *options: str):
-    return CliRunner().invoke(app, ["env", *options], input=text)
+    return CliRunner().invoke(app, ["env", *options], input=text.encode(errors="surrogateescape"))
 
 
 def variables(text: str, *options: str) -> dict[str, str]:
@@ -143,6 +143,13 @@ def test_a_shell_reads_the_lines_and_the_flags(tmp_path: Path) -> None:
     [
         ("", (), "no variable of envoyproxy/ratelimit, expected a Deployment, a ConfigMap, a compose file, or lines"),
         ("services: {web: {environment: {A: b}}}", (), "no variable of envoyproxy/ratelimit"),
+        ("\udcff\udcfe", (), "no variable of envoyproxy/ratelimit"),
+        ("[" * 10_000, (), "no variable of envoyproxy/ratelimit"),
+        ("{kind: ConfigMap, metadata: null, data: 7}", (), "no variable of envoyproxy/ratelimit"),
+        ("{kind: Deployment, metadata: {name: [x]}, spec: [7]}", (), "no variable of envoyproxy/ratelimit"),
+        ("{kind: List, items: [7, null]}", (), "no variable of envoyproxy/ratelimit"),
+        ("services: [a]", (), "no variable of envoyproxy/ratelimit"),
+        ("services: {web: 7, b: {environment: 7}, c: {environment: [[x]]}}", (), "no variable of envoyproxy/ratelimit"),
         (COMPOSE, ("--container", "web"), "no container 'web', expected one of ratelimit"),
         (
             "services: {a: {environment: {RUNTIME_ROOT: /a}}, b: {environment: {RUNTIME_ROOT: /b}}}",

@@ -118,6 +118,20 @@ def test_no_server(command: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tail", "--since", "x"), "rls: since=x: expected a duration as 90s, 5m, 2h or 1d, or a time"),
+        (("top", "--window", "x"), "rls: window=x: expected one of: 5m, start"),
+        (("top", "--by", "size"), "rls: --by: expected one of refused, hits, near, shadow"),
+        (("top", "--limit", "0"), "rls: --limit: expected 1 or more"),
+    ],
+)
+def test_wrong_usage(server: RlsProcess, words: tuple[str, ...], said: str) -> None:
+    result = rls(*words, "--admin", server.addresses["admin"])
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+
+
+@pytest.mark.parametrize(
     ("which", "said"),
     [
         ("nowhere.invalid", "--pods is 'nowhere.invalid': "),

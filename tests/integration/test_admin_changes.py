@@ -218,8 +218,11 @@ def test_others_change_nothing(servers, change, expected) -> None:
     ("body", "status", "error"),
     [
         (b"{", 400, "the body is no JSON"),
-        (b"[1]", 400, "the body is a list"),
-        (b"[" * 9_000, 400, "the body is no JSON"),
+        (b"[1]", 400, "the body is [1]"),
+        (b"null", 400, "the body is null"),
+        (b"[" * 9_000, 400, "the body is nested too deeply"),
+        (entries("\ud800"), 400, "entries is"),
+        (entries("x", reason="\udfff"), 400, "reason is"),
         ({"entries": [{"key": "company_id", "value": "x"}]}, 400, "domain is missing"),
         ({"domain": "mesh"}, 400, "entries is missing"),
         ({"domain": "mesh", "entries": [{"key": "company_id"}]}, 400, "entries is"),

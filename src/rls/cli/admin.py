@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import typer
 
 from rls.addresses import loopback, parse_address, unix_path
-from rls.cli.output import say
+from rls.cli.output import pass_on
 from rls.errors import RlsError
 from rls.secret_files import read_secret
 
@@ -23,6 +23,8 @@ NOT_DONE, WRONG, UNANSWERED = 1, 2, 3
 _SECONDS = 10.0
 _ANSWER_BYTES = 4 << 20
 _API = "/api/v1"
+_EXPECTED = "expected the address of its --admin, port 6070 by default"
+_SHOWN = 100
 
 Admin = Annotated[
     str, typer.Option("--admin", metavar="ADDRESS", help="Admin address of the server.", show_default=True)
@@ -71,7 +73,7 @@ def or_exit(ask: Callable[P, T]) -> Callable[P, T]:
         try:
             return ask(*arguments, **options)
         except AdminError as error:
-            say(f"rls: {error}", err=True)
+            pass_on(f"rls: {error}", err=True)
             raise typer.Exit(error.code) from None
 
     return asked
@@ -105,10 +107,11 @@ def request_admin(
     status, text = _answer(address, method, f"{_API}{path}{query}", content, headers)
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise AdminError(f"{address} does not answer as an admin address of rls (HTTP {status})", UNANSWERED)
+        what = f"{address} does not answer as an admin address of rls: HTTP {status}{_first_line(text)}"
+        raise AdminError(f"{what}: {_EXPECTED}", UNANSWERED)
     if status != http.HTTPStatus.OK:
         expected = f": expected {found['expected']}" if found.get("expected") else ""
         code = WRONG if status == http.HTTPStatus.BAD_REQUEST else NOT_DONE
@@ -128,23 +131,31 @@ def _answer(
         connection.request(method, target, content, headers)
         response = connection.getresponse()
         return response.status, response.read(_ANSWER_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        expected = "expected the address of its --admin, port 6070 by default"
-        raise AdminError(f"no answer from {address}: {error}: {expected}", UNANSWERED) from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise AdminError(f"no answer from {address}: {why}: {_EXPECTED}", UNANSWERED) from None
+    except http.client.HTTPException:
+        raise AdminError(f"no answer from {address}: it does not speak HTTP/1.1: {_EXPECTED}", UNANSWERED) from None
     finally:
         connection.close()
 
 
+def _first_line(text: bytes) -> str:
+    """The beginning of what a server says instead of JSON; "" where it is no text."""
+    line = text[:_SHOWN].decode("ascii", "replace").partition("\n")[0].strip()
+    return f" ({line})" if line and line.isprintable() and "<" not in line else ""
+
+
 def read_token(path: Path) -> str:
-    """The token in the first line of a file as `--admin-token-file` has it."""
+    """The first token of a file as `--admin-token-file` has it."""
+    from rls.api.admin.tokens import LONGEST_FILE, tokens_of  # noqa: PLC0415
+
     try:
-        lines = read_secret(path).decode("ascii").split("\n")
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"--token-file: cannot read {path}: {error}") from None
-    token = lines[0].strip().rpartition(":")[2]
-    if not token:
-        raise typer.BadParameter(f"--token-file: {path} has no token")
-    return token
+        return tokens_of(read_secret(path, LONGEST_FILE))[0][1].decode()
+    except OSError as error:
+        raise typer.BadParameter(f"--token-file: cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise typer.BadParameter(f"--token-file: cannot use {path}: {error}") from None
 
 
 def entries_of(words: Sequence[str]) -> list[dict[str, str]]:
@@ -160,6 +171,8 @@ def entries_of(words: Sequence[str]) -> list[dict[str, str]]:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise typer.BadParameter(f"'{word}' is not an entry: expected KEY=VALUE, such as company_id=acme")
+        if any("\udc80" <= char <= "\udcff" for char in word):  # PEP 383
+            raise typer.BadParameter(f"'{word}' is not an entry: expected KEY=VALUE in UTF-8")
         entries.append({"key": key, "value": value})
     return entries
 

@@ -20,7 +20,7 @@ from rls.cli.admin import (
     rule_text,
 )
 from rls.cli.help import Command, Group
-from rls.cli.output import say
+from rls.cli.output import pass_on
 from rls.printable import json_line
 
 counter = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="rich")
@@ -48,7 +48,7 @@ def get(
     _print(found, json=json)
     counters = found["counters"]
     if not counters:
-        say(f"rls: no rule limits {as_text(found['entries'])} in {found['domain']}", err=True)
+        pass_on(f"rls: no rule limits {as_text(found['entries'])} in {found['domain']}", err=True)
     raise typer.Exit(0 if counters and all(row["code"] == "OK" for row in counters) else NOT_DONE)
 
 
@@ -98,9 +98,9 @@ def _print(found: dict[str, Any], *, json: bool) -> None:
     for row in found["counters"]:
         before = f", was {row['before']}" if "before" in row else ""
         override = f" by override {row['override']}" if row.get("override") else ""
-        say(
+        pass_on(
             f"{as_text(found['entries'])}: {row['count']} of {row['limit']}{override} used{before}; "
             f"{row['limit_remaining']} left, resets in {row['duration_until_reset']} s: {row['code']}"
         )
-        say(f"  rule     {rule_text(row)}")
-        say(f"  counter  {row['counter_key']}")
+        pass_on(f"  rule     {rule_text(row)}")
+        pass_on(f"  counter  {row['counter_key']}")

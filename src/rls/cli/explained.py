@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rls.printable import printable, printable_line
+from rls.printable import printable_again
 
 Row = Mapping[str, Any]
 _STYLES = {"OK": "green", "OVER_LIMIT": "red", "✓": "green", "✗": "dim"}
@@ -28,7 +28,7 @@ def _print(lines: Sequence[tuple[str, str]]) -> None:
     for mark, text in lines:
         bare = mark.strip()
         indent = mark[: len(mark) - len(mark.lstrip())]
-        shown = printable_line(f"{bare} {text}" if bare else text)
+        shown = printable_again(f"{bare} {text}" if bare else text)
         line = Text(indent + shown)
         if bare in _STYLES:
             line.stylize(_STYLES[bare], len(indent), len(indent) + len(bare))
@@ -115,4 +115,4 @@ def _count(one: Row) -> str:
     added = f"{hits} more with this request" if hits >= 0 else f"{-hits} given back with this request"
     left = "" if one["limit_remaining"] is None else f"; then {one['limit_remaining']} left"
     reset = "" if one["duration_until_reset"] is None else f", resets in {one['duration_until_reset']} s"
-    return printable(f"{one['count']} so far, {added}{left}{reset}")
+    return f"{one['count']} so far, {added}{left}{reset}"

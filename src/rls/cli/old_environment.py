@@ -42,7 +42,7 @@ def read(text: str, container: str = "") -> OldEnvironment:
     documents = [document for document in _documents(text) if isinstance(document, dict)]
     objects = [one for document in documents for one in _objects(document)]
     config_maps = {
-        one.get("metadata", {}).get("name", ""): _texts(one.get("data"))
+        _text_of(_map(one.get("metadata")), "name"): _texts(one.get("data"))
         for one in objects
         if one.get("kind") == "ConfigMap"
     }
@@ -79,14 +79,14 @@ def _documents(text: str) -> list[Any]:
     """Every scalar as it is written: `8081` is the text of a variable."""
     try:
         return list(yaml.load_all(text, Loader=yaml.CBaseLoader))  # makes nothing but texts
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeError, RecursionError):
         return []
 
 
 def _objects(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """*document*, or what it lists."""
     if document.get("kind") in _LISTS_OF_FILES:
-        yield from (one for one in document.get("items") or [] if isinstance(one, dict))
+        yield from _maps(document.get("items"))
     else:
         yield document
 
@@ -100,32 +100,28 @@ def _containers(
         for name, service in services.items():
             if isinstance(service, dict) and "environment" in service:
                 yield name, _of_compose(service["environment"])
-    spec = one.get("spec") or {}
-    while isinstance(spec, dict) and "containers" not in spec:
-        spec = (spec.get("template") or spec.get("jobTemplate") or {}).get("spec") or {}
-        if not spec:
-            return
-    for container in spec.get("containers") or []:
-        if isinstance(container, dict):
-            yield container.get("name", ""), _of_container(container, config_maps)
+    spec = _map(one.get("spec"))
+    while spec and "containers" not in spec:
+        spec = _map(_map(spec.get("template") or spec.get("jobTemplate")).get("spec"))
+    for container in _maps(spec.get("containers")):
+        yield _text_of(container, "name"), _of_container(container, config_maps)
 
 
 def _of_container(container: dict[str, Any], config_maps: Mapping[str, Mapping[str, str]]) -> OldEnvironment:
     values: dict[str, str] = {}
     elsewhere: dict[str, str] = {}
-    for source in container.get("envFrom") or []:
+    for source in _maps(container.get("envFrom")):
         kind = "configMapRef" if "configMapRef" in source else "secretRef"
-        name = (source.get(kind) or {}).get("name", "")
-        prefix = source.get("prefix", "")
+        name, prefix = _text_of(_map(source.get(kind)), "name"), _text_of(source, "prefix")
         values.update({f"{prefix}{key}": text for key, text in config_maps.get(name, {}).items()})
-    for variable in container.get("env") or []:
-        name, value = variable.get("name", ""), variable.get("value")
+    for variable in _maps(container.get("env")):
+        name, value = _text_of(variable, "name"), variable.get("value")
         if isinstance(value, str):
             values[name] = value
             continue
-        source = variable.get("valueFrom") or {}
-        reference = source.get("configMapKeyRef") or {}
-        known = config_maps.get(reference.get("name", ""), {}).get(reference.get("key", ""))
+        source = _map(variable.get("valueFrom"))
+        reference = _map(source.get("configMapKeyRef"))
+        known = config_maps.get(_text_of(reference, "name"), {}).get(_text_of(reference, "key"))
         if known is None:
             elsewhere[name] = _place(source)
         else:
@@ -136,16 +132,16 @@ def _of_container(container: dict[str, Any], config_maps: Mapping[str, Mapping[s
 def _place(source: dict[str, Any]) -> str:
     for kind, word in (("secretKeyRef", "the Secret"), ("configMapKeyRef", "the ConfigMap")):
         if kind in source:
-            return f"{word} {source[kind].get('name', '')}, key {source[kind].get('key', '')}"
+            reference = _map(source[kind])
+            return f"{word} {_text_of(reference, 'name')}, key {_text_of(reference, 'key')}"
     return "another place"
 
 
 def _of_compose(environment: Any) -> OldEnvironment:
     values: dict[str, str] = {}
     elsewhere: dict[str, str] = {}
-    pairs = (
-        environment.items() if isinstance(environment, dict) else (str(one).partition("=")[::2] for one in environment)
-    )
+    listed = environment if isinstance(environment, list) else []
+    pairs = environment.items() if isinstance(environment, dict) else (str(one).partition("=")[::2] for one in listed)
     for name, text in pairs:
         open_: list[str] = []
         value = _FILLED_IN.sub(lambda found, names=open_: _filled_in(found, names), str(text))  # type: ignore[misc]
@@ -169,6 +165,22 @@ def _with_secrets(values: dict[str, str], elsewhere: dict[str, str]) -> OldEnvir
         values[name] = "secret"
         del elsewhere[name]
     return OldEnvironment(values, elsewhere)
+
+
+def _map(value: Any) -> dict[str, Any]:
+    """*value* where it is a mapping, whose keys are texts; else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _maps(value: Any) -> list[dict[str, Any]]:
+    """The mappings in the list *value*; none where it is something else."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _text_of(mapping: dict[str, Any], name: str) -> str:
+    """The text of the member *name*; "" where it is something else."""
+    found = mapping.get(name)
+    return found if isinstance(found, str) else ""
 
 
 def _texts(data: Any) -> dict[str, str]:

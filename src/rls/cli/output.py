@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from rls.printable import printable_line
+from rls.printable import printable_again, printable_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +22,11 @@ _WIDE = 160
 def say(text: str, *, err: bool = False) -> None:
     """Print *text* as one line, escaped; on stderr where *err*."""
     typer.echo(printable_line(text), err=err)
+
+
+def pass_on(text: str, *, err: bool = False) -> None:
+    """Print *text*, of which parts are texts of the admin API, which are escaped already, as one line; on stderr where *err*."""
+    typer.echo(printable_again(text), err=err)
 
 
 def console() -> Console:

@@ -10,8 +10,8 @@ import typer
 
 from rls.cli.admin import ADMIN, NOT_DONE, Admin, Domain, Json, TokenFile, as_text, ask_admin, entries_of, needed
 from rls.cli.help import Command, Group
-from rls.cli.output import say
-from rls.printable import json_line
+from rls.cli.output import console, pass_on
+from rls.printable import json_line, printable_again
 
 override = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="rich")
 
@@ -56,8 +56,8 @@ def set_(
         typer.echo(json_line(found))
         return
     row = found["override"]
-    say(f"{as_text(row['entries'])}: {row['limit']} until {row['until']}, was {found['before']}")
-    say(f"  override {row['id']} of the rule {row['domain']} {row['rule']}")
+    pass_on(f"{as_text(row['entries'])}: {row['limit']} until {row['until']}, was {found['before']}")
+    pass_on(f"  override {row['id']} of the rule {row['domain']} {row['rule']}")
 
 
 @override.command("list", cls=Command, epilog="Example: rls override list --domain mesh")
@@ -71,7 +71,7 @@ def list_(domain: SomeDomain = "", admin: Admin = ADMIN, token_file: TokenFile =
     else:
         _print(found["overrides"])
     if found["error"]:
-        say(f"rls: last read {found['read'] or 'never'}: {found['error']}", err=True)
+        pass_on(f"rls: last read {found['read'] or 'never'}: {found['error']}", err=True)
         raise typer.Exit(NOT_DONE)
 
 
@@ -93,7 +93,7 @@ def end(
     given = words or []
     if any("=" in word for word in given):
         name = _named(given, needed("--domain", domain), admin, token_file)
-    elif len(given) == 1:
+    elif len(given) == 1 and given[0]:
         name = given[0]
     else:
         raise typer.BadParameter("expected one ID, as rls override list shows it, or entries KEY=VALUE")
@@ -103,27 +103,29 @@ def end(
         typer.echo(json_line(found))
         return
     row = found["ended"]
-    say(f"{as_text(row['entries'])}: {found['after']} again, was {row['limit']}")
+    pass_on(f"{as_text(row['entries'])}: {found['after']} again, was {row['limit']}")
 
 
 def _named(words: Sequence[str], domain: str, admin: str, token_file: Any) -> str:
     """The id of the override of the entries *words*."""
     entries = entries_of(words)
+    # The server shows entries escaped, and values hashed where they are: so it says how it shows these.
+    given = [("domain", domain), *(("entry", f"{one['key']}={one['value']}") for one in entries)]
+    shown = ask_admin(admin, "/counters", given, token_file=token_file)["entries"]
     found = ask_admin(admin, "/overrides", {"domain": domain}, token_file=token_file)
     for row in found["overrides"]:
-        if row["entries"] == entries:
+        if row["entries"] == shown:
             return str(row["id"])
-    say(f"rls: no override of {as_text(entries)} in {domain} is in force", err=True)
+    pass_on(f"rls: no override of {as_text(shown)} in {domain} is in force", err=True)
     raise typer.Exit(NOT_DONE)
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     if not rows:
-        say("no overrides")
+        pass_on("no overrides")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("id", "domain", "entries", "limit", "until", "by", "reason"):
@@ -133,5 +135,5 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
             *(row["id"], row["domain"], as_text(row["entries"]), row["limit"]),
             *(str(row["until"]), row["author"], row["reason"]),
         )
-        table.add_row(*map(Text, texts))
-    Console(highlight=False, soft_wrap=True).print(table)
+        table.add_row(*(Text(printable_again(text)) for text in texts))
+    console().print(table)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from rls.addresses import join_address, split_address, unix_path
-from rls.cli.admin import AdminError
+from rls.cli.admin import WRONG, AdminError
 from rls.kubectl import CannotAsk, forwarded, output
 
 PodsOption = Annotated[
@@ -49,11 +49,13 @@ class Told(NamedTuple):
         pod: Who.
         answer: What; None without one.
         error: Why it did not answer; "" if it did.
+        is_wrong: Whether it did not because it was asked for what it does not understand.
     """
 
     pod: Pod
     answer: dict[str, Any] | None
     error: str = ""
+    is_wrong: bool = False
 
 
 @contextmanager
@@ -74,16 +76,23 @@ def asked_pods(admin: str, which: str) -> Iterator[list[Pod]]:
 
 
 def ask_all(pods: Sequence[Pod], ask: Callable[[str], dict[str, Any]]) -> list[Told]:
-    """What *ask* returns for the address of each pod, many at a time."""
+    """What *ask* returns for the address of each pod, many at a time.
+
+    Raises:
+        typer.BadParameter: No pod understands what is asked.
+    """
 
     def told(pod: Pod) -> Told:
         try:
             return Told(pod, ask(pod.address))
         except AdminError as error:
-            return Told(pod, None, str(error))
+            return Told(pod, None, str(error), error.code == WRONG)
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        return list(threads.map(told, pods))
+        found = list(threads.map(told, pods))
+    if found and all(one.is_wrong for one in found):
+        raise typer.BadParameter(found[0].error)
+    return found
 
 
 def _resolved(address: str) -> list[Pod]:

@@ -12,10 +12,10 @@ import typer
 
 from rls.cli.admin import ADMIN, NOT_DONE, UNANSWERED, Admin, AdminError, Json, TokenFile, request_admin
 from rls.cli.live import is_terminal, show_live
-from rls.cli.output import console, say
+from rls.cli.output import console, pass_on
 from rls.cli.pods import PodsOption, Told, ask_all, asked_pods
 from rls.cli.times import ago, seconds_between
-from rls.printable import printable_line
+from rls.printable import printable_again
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -73,7 +73,7 @@ def _revisions(told: Sequence[Told]) -> set[str | None]:
 
 def _print(told: Sequence[Told]) -> None:
     if len(told) == 1 and told[0].answer is None:
-        say(f"rls: {told[0].error}", err=True)
+        pass_on(f"rls: {told[0].error}", err=True)
         return
     console().print(_page(told))
 
@@ -84,7 +84,7 @@ def _page(told: Sequence[Told]) -> RenderableType:
     if len(told) > 1:
         return _table(told)
     answer = told[0].answer
-    lines = [Text(printable_line(told[0].error), "red")] if answer is None else list(_lines(answer))
+    lines = [Text(printable_again(told[0].error), "red")] if answer is None else list(_lines(answer))
     return Text("\n").join(lines)
 
 
@@ -96,7 +96,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[Text]:
 
     def line(name: str, *parts: str | Text) -> Text:
         return Text.assemble(
-            (f"{name:<10}", "bold"), *(printable_line(part) if isinstance(part, str) else part for part in parts)
+            (f"{name:<10}", "bold"), *(printable_again(part) if isinstance(part, str) else part for part in parts)
         )
 
     draining = ", draining" if found.get("draining") else ""
@@ -128,8 +128,8 @@ def _table(told: Sequence[Told]) -> RenderableType:
     for one in told:
         found = one.answer
         if found is None:
-            table.add_row(Text(printable_line(one.pod.name)), Text("no answer", "red"))
-            notes.append(Text(printable_line(one.error), "red"))
+            table.add_row(Text(printable_again(one.pod.name)), Text("no answer", "red"))
+            notes.append(Text(printable_again(one.error), "red"))
             continue
         nodes = found.get("nodes", ())
         cells = (
@@ -141,8 +141,8 @@ def _table(told: Sequence[Told]) -> RenderableType:
             str(found.get("version", "")),
         )
         state = Text(found["state"], _COLOURS.get(found["state"], ""))
-        name = Text(printable_line(str(found.get("pod") or one.pod.name)))
-        table.add_row(name, state, *(Text(printable_line(cell)) for cell in cells))
+        name = Text(printable_again(str(found.get("pod") or one.pod.name)))
+        table.add_row(name, state, *(Text(printable_again(cell)) for cell in cells))
     if (different := len(_revisions(told))) > 1:
         notes.append(Text(f"The pods have different rules in force: {different} revisions.", "yellow"))
     return Group(table, *notes)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, as_text, request_admin, rule_text
-from rls.cli.output import say
+from rls.cli.output import pass_on
 from rls.cli.pods import PodsOption, Told, ask_all, asked_pods
 
 _POLL_SECONDS = 1.0
@@ -96,9 +96,9 @@ def _tell_failing(told: Sequence[Told], before: set[str]) -> set[str]:
     """Say once which servers do not answer, and when they do again; returns those that do not."""
     for one in told:
         if one.error and one.pod.name not in before:
-            say(f"rls: {one.error}", err=True)
+            pass_on(f"rls: {one.error}", err=True)
         elif not one.error and one.pod.name in before:
-            say(f"rls: {one.pod.name} answers again", err=True)
+            pass_on(f"rls: {one.pod.name} answers again", err=True)
     return {one.pod.name for one in told if one.error}
 
 
@@ -112,7 +112,7 @@ def _print(row: Mapping[str, Any], pod: str, *, json: bool) -> None:
     stands_for = f", and {row['stands_for'] - 1} like it" if row.get("stands_for", 1) > 1 else ""
     trace = f", trace {row['trace_id']}" if row.get("trace_id") else ""
     where = f"{pod} " if pod else ""
-    say(
+    pass_on(
         f"{row['time']} {where}{as_text(row['entries'])} refused by {rule_text(row)}: {limit}{count}"
         f", resets in {row['reset_seconds']} s{policy}{stands_for}{trace}"
     )

@@ -13,9 +13,9 @@ import typer
 
 from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, as_text, request_admin, rule_text
 from rls.cli.live import is_terminal, show_live
-from rls.cli.output import console, say
+from rls.cli.output import console, pass_on
 from rls.cli.pods import PodsOption, Told, ask_all, asked_pods
-from rls.printable import printable_line
+from rls.printable import printable_again
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -114,7 +114,7 @@ def top(
         told = ask()
     for one in told:
         if one.error:
-            say(f"rls: {one.error}", err=True)
+            pass_on(f"rls: {one.error}", err=True)
     if all(one.error for one in told):
         raise typer.Exit(UNANSWERED)
     rows = _rows(told, view)[:limit]
@@ -145,9 +145,9 @@ class _Page:
         view = self._view
         if not view.typing:
             self._told = self._ask()
-        failed = [Text(printable_line(one.error), "red") for one in self._told if one.error]
+        failed = [Text(printable_again(one.error), "red") for one in self._told if one.error]
         table = _table(_rows(self._told, view)[: self._limit], view.by)
-        return Group(*failed, table, Text(printable_line(view.keys), "dim"))
+        return Group(*failed, table, Text(printable_again(view.keys), "dim"))
 
 
 def _rows(told: Sequence[Told], view: View) -> list[dict[str, Any]]:
@@ -181,7 +181,7 @@ def _table(rows: Sequence[Mapping[str, Any]], by: By) -> RenderableType:
     for row in rows:
         cells = _near(row) if by is By.NEAR else _counted(row)
         texts = (as_text(row["entries"]), rule_text(row), row.get("limit") or "", *cells)
-        table.add_row(*(Text(printable_line(str(text))) for text in texts))
+        table.add_row(*(Text(printable_again(str(text))) for text in texts))
     return table
 
 

@@ -9,6 +9,13 @@ import typer
 
 UsageError: Any = typer.BadParameter.__base__
 """What the command line's parser raises; Typer does not export it."""
+_PARSER = (
+    (r"should be a valid (?:integer|number)", "a whole number"),
+    (r"should be greater than or equal to (\S+)", r"\1 or more"),
+    (r"should be less than or equal to (\S+)", r"\1 or less"),
+    (r"is not one of (.*?)\.?$", r"one of \1"),
+)
+"""What the parser says of a value, and what we say."""
 _BOOLS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
 
 
@@ -18,7 +25,9 @@ def mistake(error: Any) -> str:
     message = str(error.message)
     name = getattr(error, "option_name", "")
     if isinstance(error, typer.BadParameter):
-        return message or f"{_named(error.param)} is missing: see {command} --help"
+        return (
+            _of_parser(error.param, message) if message else f"{_named(error.param)} is missing: see {command} --help"
+        )
     if "requires an argument" in message:
         return f"{name} has no value: expected one after it; see {command} --help"
     if "does not take a value" in message:
@@ -33,6 +42,14 @@ def mistake(error: Any) -> str:
     if found := re.match(r"No such command '(.*?)'\.(?: Did you mean '(.*)'\?)?", message):
         commands = ", ".join(error.ctx.command.list_commands(error.ctx))
         return f"no such command: {found[1]}, expected {found[2] or 'one of ' + commands}; rls --help lists all"
+    return message
+
+
+def _of_parser(param: Any, message: str) -> str:
+    """*message*, in our words and with the name of the option where the parser wrote it."""
+    for pattern, expected in _PARSER:
+        if param is not None and (found := re.search(pattern, message)):
+            return f"{_named(param)}: expected {found.expand(expected)}".replace("'", "")
     return message
 
 

@@ -16,6 +16,8 @@ LONGEST_TEXT = 500
 """Characters of a reason."""
 _LONGEST_VALUE = 4_096
 _SHOWN = 100
+_OBJECT = "an object in JSON"
+_WHOLE = "whole characters, not halves of a surrogate pair"
 
 
 class Body:
@@ -37,10 +39,12 @@ class Body:
         """
         try:
             found = json.loads(await request.body())
-        except (ValueError, RecursionError) as error:
-            raise WrongRequest(f"the body is no JSON: {type(error).__name__}", "an object in JSON") from None
+        except RecursionError:
+            raise WrongRequest("the body is nested too deeply", _OBJECT) from None
+        except ValueError as error:
+            raise WrongRequest(f"the body is no JSON: {printable(str(error))[:_SHOWN]}", _OBJECT) from None
         if not isinstance(found, dict):
-            raise WrongRequest(f"the body is a {type(found).__name__}", "an object in JSON")
+            raise WrongRequest(f"the body is {printable(json.dumps(found)[:_SHOWN])}", _OBJECT)
         return cls(found)
 
     def text(self, name: str, longest: int = LONGEST_TEXT) -> str:
@@ -50,7 +54,9 @@ class Body:
             return ""
         if not isinstance(found, str) or len(found) > longest:
             raise self._wrong(name, f"a text of at most {longest} characters")
-        return _whole(found)
+        if not _is_whole(found):
+            raise self._wrong(name, _WHOLE)
+        return found
 
     def needed(self, name: str, longest: int = LONGEST_TEXT) -> str:
         """A text that is not empty."""
@@ -79,7 +85,9 @@ class Body:
                 raise self._wrong(name, expected)
             if len(key) + len(value) > _LONGEST_VALUE:
                 raise self._wrong(name, f"keys and values of at most {_LONGEST_VALUE} characters")
-            entries.append(Entry(_whole(key), _whole(value)))
+            if not _is_whole(key + value):
+                raise self._wrong(name, _WHOLE)
+            entries.append(Entry(key, value))
         return tuple(entries)
 
     def _wrong(self, name: str, expected: str) -> WrongRequest:
@@ -87,6 +95,6 @@ class Body:
         return WrongRequest(f"{name} is {printable(found)}", expected)
 
 
-def _whole(text: str) -> str:
-    """*text* without halves of pairs, which are no characters."""
-    return text.encode("utf-8", "replace").decode()
+def _is_whole(text: str) -> bool:
+    """Whether *text* has no half of a pair: that is no character, and no request of Envoy has it."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)

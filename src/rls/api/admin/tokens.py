@@ -19,6 +19,8 @@ UNNAMED = "admin"
 """The name of a token without one."""
 _LINE = re.compile(rb"(?:([A-Za-z0-9][A-Za-z0-9._@-]{0,63}):)?([!-~]{1,512})")
 _FRESH_SECONDS = 1.0
+LONGEST_FILE = 65_536
+"""Bytes."""
 _BEARER = "bearer"
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class AdminTokens:
         self._reading = asyncio.Lock()
         if path is not None:
             try:
-                self._tokens = _tokens(read_secret(path))
+                self._tokens = tokens_of(read_secret(path, LONGEST_FILE))
             except (OSError, ValueError) as error:
                 raise SettingsError(f"--admin-token-file: cannot use {path}: {error}") from error
 
@@ -82,7 +84,7 @@ class AdminTokens:
             if self._timer() - self._read_at < _FRESH_SECONDS:
                 return
             try:
-                self._tokens = _tokens(await asyncio.to_thread(read_secret, path))
+                self._tokens = tokens_of(await asyncio.to_thread(read_secret, path, LONGEST_FILE))
                 self._said = ""
             except (OSError, ValueError) as error:
                 self._tokens = []
@@ -92,8 +94,8 @@ class AdminTokens:
             self._read_at = self._timer()
 
 
-def _tokens(text: bytes) -> list[tuple[str, bytes]]:
-    """Names and tokens.
+def tokens_of(text: bytes) -> list[tuple[str, bytes]]:
+    """Names and tokens in the *text* of a file.
 
     Raises:
         ValueError: There are none, or a line is no token. The text does not hold it.
