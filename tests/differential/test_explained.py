@@ -159,11 +159,9 @@ class Served:
         assert row["code"] == came.code
         for one, status in zip(row["descriptors"], came.statuses, strict=True):
             assert one["code"] == status.code
-            remaining = status.limit_remaining
-            assert one["limit_remaining"] == (None if remaining == UINT32_MAX else remaining)
-            assert one["limit"] == (
-                "unlimited" if remaining == UINT32_MAX else (status.limit and limit_text(status.limit))
-            )
+            is_unlimited = status.limit is None and status.limit_remaining == UINT32_MAX
+            assert one["limit_remaining"] == (None if is_unlimited else status.limit_remaining)
+            assert one["limit"] == ("unlimited" if is_unlimited else (status.limit and limit_text(status.limit)))
             assert (one["duration_until_reset"] or 0) == status.seconds_until_reset
         if came.code == "OVER_LIMIT":
             identity = {name: came.metadata.get(name, "") for name in ("domain", "rule", "name", "place")}

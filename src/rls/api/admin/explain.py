@@ -14,7 +14,7 @@ from rls.api.admin.route import AdminRoute
 from rls.api.admin.rows import Row, identity, iso, limit_text
 from rls.api.decode import SLICE, read
 from rls.api.json_checks import read_request
-from rls.core.check import Check
+from rls.core.check import Check, Status
 from rls.core.decide import tightest
 from rls.core.explain import Considered
 from rls.core.model import UINT32_MAX
@@ -124,7 +124,7 @@ def _descriptor(found: Explanation, one: ExplainedDescriptor) -> Row:
         "node": counters[0]["node"] if counters else None,
         "count": counters[0]["count"] if counters else None,
         "counters": counters,
-        "limit_remaining": _remaining(status.limit_remaining) if status is not None else None,
+        "limit_remaining": None if status is None else _remaining(status),
         "duration_until_reset": status.seconds_until_reset if status is not None and counted else None,
         "reasons": [printable(reason) for reason in reasons(found, one, check)],
         "end": None if walk is None else {"at": str(walk.end), "why": printable(walk.why)},
@@ -142,8 +142,10 @@ def _tightest(one: ExplainedDescriptor) -> ExplainedCheck:
     return next(check for check in one.checks if check.status is shown_status)
 
 
-def _remaining(limit_remaining: int) -> int | None:
-    return None if limit_remaining == UINT32_MAX else limit_remaining
+def _remaining(status: Status) -> int | None:
+    """Hits left; None where any number may come. A limit may be as high as what stands for that."""
+    is_unlimited = status.limit is None and status.limit_remaining == UINT32_MAX
+    return None if is_unlimited else status.limit_remaining
 
 
 def _identity(domain: str, one: ExplainedDescriptor, asked: Check) -> Row:
