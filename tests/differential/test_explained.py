@@ -105,8 +105,8 @@ class Compared:
         assert row["code"] == decision.code.name
         for one, status in zip(row["descriptors"], decision.statuses, strict=True):
             assert one["code"] == status.code.name
-            remaining = status.limit_remaining
-            assert one["limit_remaining"] == (None if remaining == UINT32_MAX else remaining)
+            is_unlimited = status.limit is None and status.limit_remaining == UINT32_MAX
+            assert one["limit_remaining"] == (None if is_unlimited else status.limit_remaining)
             assert one["duration_until_reset"] == (status.seconds_until_reset if status.limit else None)
         if decision.limited_by is not None:
             assert row["rule"] == decision.limited_by.check.path
