@@ -16,6 +16,8 @@ from tests.rls_process import RlsProcess
 from tests.tries import descriptor, request
 
 IPV4, IPV6 = "127.0.0.1", "::1"
+TOKEN = "a-token-of-these-tests"
+"""Whoever is not on the server's machine needs one."""
 PATHS = {"http": "/healthz", "admin": "/rlconfig"}
 
 
@@ -26,7 +28,7 @@ def answers(kind: str, host: str, port: int) -> bool:
             asked = request(descriptor(("company_id", "acme"), hits_addend=0), domain="mesh")
             return client.check(asked, timeout=20).code == "OK"
     with closing(http.client.HTTPConnection(host, port, timeout=20)) as connection:
-        connection.request("GET", PATHS[kind])
+        connection.request("GET", PATHS[kind], headers={"Authorization": f"Bearer {TOKEN}"})
         return connection.getresponse().status == 200
 
 
@@ -42,7 +44,9 @@ def test_every_listener_answers_where_it_was_told_to(
     if not socket.has_dualstack_ipv6():
         missing("needs IPv6")
     options = [word for kind in ("grpc", "http", "admin") for word in (f"--{kind}", f"{address}:0")]
-    with RlsProcess(tmp_path, *options, "--transport", transport) as process:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(TOKEN)
+    with RlsProcess(tmp_path, *options, "--transport", transport, "--admin-token-file", str(tokens)) as process:
         for kind, shown in process.addresses.items():
             port = int(shown.rpartition(":")[2])
             for host in hosts:
