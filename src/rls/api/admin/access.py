@@ -14,9 +14,9 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 
 from rls.addresses import split_address, unix_path
+from rls.api.admin.answer import answer_error
 from rls.api.admin.tokens import AdminTokens
 from rls.printable import printable
 from rls.transport.http1.bounds import App, Message, Receive, Scope, Send
@@ -85,9 +85,8 @@ class Access:
             await self._app(scope, receive, send_safely)
             return
         self._on_refused(refused, scope["method"], scope["path"][:_SHOWN], peer_of(scope))
-        headers = {"Cache-Control": "no-store"} | ({"WWW-Authenticate": "Bearer"} if refused.status == 401 else {})
-        body = {"error": refused.text, "expected": refused.expected}
-        await JSONResponse(body, refused.status, headers=headers)(scope, receive, send_safely)
+        headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
+        await answer_error(refused.status, refused.text, refused.expected, headers)(scope, receive, send_safely)
 
     async def _judge(self, scope: Scope) -> Refused | None:
         """Why the request of *scope* is refused; None where it is not. Gives the scope its `AUTHOR`."""
@@ -122,9 +121,10 @@ def _foreign(headers: Headers, *, navigates: bool) -> str:
         headers: Of the request.
         navigates: Whether a link of another site may lead here.
     """
-    origin = headers.get("origin")
-    if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
-        return f"the request comes from a page of {printable(origin[:_SHOWN])}"
+    host = headers.get("host", "").lower()
+    for origin in headers.getlist("origin"):
+        if origin.lower() not in (f"http://{host}", f"https://{host}"):
+            return f"the request comes from a page of {printable(origin[:_SHOWN]) or 'nowhere'}"
     site = headers.get("sec-fetch-site", "none").lower()
     if site in _OWN_SITE or (navigates and headers.get("sec-fetch-mode", "").lower() == "navigate"):
         return ""

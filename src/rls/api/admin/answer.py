@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from rls.api.admin.query import WrongRequest
 from rls.api.admin.route import Endpoint
@@ -22,9 +22,10 @@ def answer_json(value: object) -> Response:
     return Response(f"{json_line(value)}\n", media_type="application/json", headers=HEADERS)
 
 
-def answer_error(status: int, text: str, expected: str) -> Response:
+def answer_error(status: int, text: str, expected: str, headers: Mapping[str, str] | None = None) -> Response:
     """What was wrong, and what was *expected*."""
-    return JSONResponse({"error": text, "expected": expected}, status, headers=HEADERS)
+    content = f"{json_line({'error': text, 'expected': expected})}\n"
+    return Response(content, status, {**HEADERS, **(headers or {})}, "application/json")
 
 
 def answer_rows(head: Row, name: str, found: Iterable[Row]) -> Response:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 
 from rls.api.admin import rows
 from rls.api.admin.answer import answer_error, answer_json, answer_rows, told
@@ -91,8 +90,11 @@ class AdminApi:
     def app(self) -> App:
         """The ASGI application."""
         routes = [Route(f"{PREFIX}{route.path}", told(route.endpoint), methods=[route.method]) for route in self.routes]
-        app = Starlette(routes=routes, exception_handlers={404: self._not_found, 405: _wrong_method})
-        bounded = Bounded(app, max_body_bytes=_BODY_BYTES, shares={PREFIX: _AT_ONCE}, kind=lambda _: PREFIX)
+        app = Starlette(routes=routes, exception_handlers={404: self._not_found, 405: self._wrong_method})
+        app.router.redirect_slashes = False
+        bounded = Bounded(
+            app, max_body_bytes=_BODY_BYTES, shares={PREFIX: _AT_ONCE}, kind=lambda _: PREFIX, refuse=_refuse
+        )
         return Streams(
             bounded,
             f"{PREFIX}/events",
@@ -212,16 +214,23 @@ class AdminApi:
             404, text, f"one of: {', '.join(dict.fromkeys(_shown(route.path) for route in self.routes))}"
         )
 
+    async def _wrong_method(self, request: Request, _: Exception) -> Response:
+        path = request.url.path
+        taken = sorted(
+            {one.method for one in self.routes if compile_path(f"{PREFIX}{one.path}")[0].match(path) is not None}
+        )
+        allowed = ", ".join(taken)
+        text = f"{printable(path[:200])} does not take {printable(request.method)}"
+        return answer_error(405, text, allowed, {"Allow": allowed.replace("GET", "GET, HEAD")})
+
 
 def _shown(path: str) -> str:
     """The *path* of a route as people write it."""
     return PREFIX + path.replace(":path}", "}")
 
 
-async def _wrong_method(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    allowed = (error.headers or {}).get("Allow", "GET").replace("HEAD, ", "").replace(", HEAD", "")
-    return answer_error(405, f"{request.url.path[:200]} does not take {printable(request.method)}", allowed)
+def _refuse(status: int, text: str, headers: Mapping[str, str]) -> Response:
+    return answer_error(status, text, "a smaller body" if status == 413 else "the same request later", headers)
 
 
 def _asked(query: Query, domain: str, rule: str) -> Asked:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from starlette.responses import JSONResponse
-
 from rls.addresses import split_host
+from rls.api.admin.answer import answer_error
 from rls.printable import printable
 from rls.transport.http1.bounds import App, Receive, Scope, Send
 
@@ -37,11 +36,9 @@ class KnownHosts:
         # HTTP/1.0 needs none, and no browser speaks it.
         host = found[0].decode("latin-1") if found else ""
         if host and not self._is_known(host):
-            body = {
-                "error": f"requests for the host {printable(host[:_SHOWN])} are not answered",
-                "expected": "an IP address, localhost, or a name without a dot in the Host header",
-            }
-            await JSONResponse(body, MISDIRECTED)(scope, receive, send)
+            text = f"requests for the host {printable(host[:_SHOWN])} are not answered"
+            expected = "an IP address, localhost, or a name without a dot in the Host header"
+            await answer_error(MISDIRECTED, text, expected)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

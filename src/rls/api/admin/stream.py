@@ -14,9 +14,10 @@ from itertools import islice
 from typing import TypeVar
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
 from rls.api.admin import rows
+from rls.api.admin.answer import answer_error
 from rls.api.admin.rows import Row
 from rls.observe.history import Event, History
 from rls.observe.refusals import KEPT, Refusal, Refusals
@@ -72,8 +73,8 @@ class Streams:
             await self._app(scope, receive, send)
             return
         if self.open >= STREAMS:
-            text = f"{STREAMS} streams are open, and no more may be\n"
-            await PlainTextResponse(text, 503, headers={"Retry-After": "5"})(scope, receive, send)
+            text = f"{STREAMS} streams are open, and no more may be"
+            await answer_error(503, text, "the same request later", {"Retry-After": "5"})(scope, receive, send)
             return
         self.open += 1
         try:

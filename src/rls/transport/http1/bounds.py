@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from starlette.responses import PlainTextResponse, Response
 
+from rls.printable import printable
 from rls.transport.base import Closed
 from rls.transport.http1.connection import Connection
 
@@ -14,10 +15,12 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Refuse: TypeAlias = Callable[[int, str, Mapping[str, str]], Response]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _THROWN_AWAY = 1 << 20
 """Bytes of a body that are read although it is too large: most clients look for an answer only behind it."""
+_SHOWN = 100
 _RETRY_AFTER = {"Retry-After": "1"}
 
 
@@ -53,6 +56,7 @@ class Bounded:
         shares: By kind: how many are answered at one time; others are answered with 503. Kinds that are not among them
             must be answered at once.
         kind: Of a path, the path itself by default.
+        refuse: The answer of a status to what is refused: what is wrong, and more headers; plain text by default.
     """
 
     def __init__(
@@ -62,8 +66,10 @@ class Bounded:
         max_body_bytes: int,
         shares: Mapping[str, int],
         kind: Callable[[str], str] = lambda path: path,
+        refuse: Refuse = lambda status, text, headers: PlainTextResponse(f"{text}\n", status, headers),
     ) -> None:
         self._app = app
+        self._refuse = refuse
         self._kind = kind
         self._max_body_bytes = max_body_bytes
         self._shares = {one: Share(at_most) for one, at_most in shares.items()}
@@ -86,8 +92,8 @@ class Bounded:
             return
         connection = scope["state"]["connection"]
         if not share.enter(connection):
-            text = f"too many requests for {scope['path']} are being answered\n"
-            await PlainTextResponse(text, 503, headers=_RETRY_AFTER)(scope, receive, send)
+            text = f"too many requests for {printable(scope['path'][:_SHOWN])} are being answered"
+            await self._refuse(503, text, _RETRY_AFTER)(scope, receive, send)
             return
         try:
             await self._app(scope, receive_whole, send)
@@ -114,4 +120,4 @@ class Bounded:
             ends = not message["more_body"] or (too_large and not length) or size > _THROWN_AWAY
         if not too_large:
             return bytes(body)
-        return PlainTextResponse(f"the body has more than {self._max_body_bytes} bytes\n", 413)
+        return self._refuse(413, f"the body has more than {self._max_body_bytes} bytes", {})
