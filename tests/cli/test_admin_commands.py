@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from examples.mesh.http import ask
+from examples.mesh.processes import wait_for
 from rls.cli import app
 from rls.printable import printable
 from tests.rls_process import RlsProcess
@@ -162,6 +163,36 @@ def test_a_value_is_escaped_once_and_finds_its_override(server, folder, value: s
     assert printable(entry) in rls(admin, "override", "list").stdout
     ended = rls(admin, "override", "end", "-d", "mesh", entry, token=token)
     assert (ended.exit_code, ended.stdout) == (0, f"{printable(entry)}: 2/year again, was 9/year\n")
+
+
+def test_an_override_follows_rules_that_change_and_is_said_to_have_no_effect_without_one(folder, tmp_path) -> None:
+    server = RlsProcess(tmp_path, "--admin-token-file", str(folder / "tokens"))
+    before = server.rules.read_text()
+
+    def where() -> tuple[str | None, list[str]]:
+        """The rule that the override applies to, and those that have it."""
+        (row,) = server.get("/api/v1/overrides", "admin").json()["overrides"]
+        rules = server.get("/api/v1/rules", "admin").json()["rules"]
+        return row["applies_to"], [rule["rule"] for rule in rules if rule["overrides"] == [row["id"]]]
+
+    try:
+        admin, words = (
+            server.addresses["admin"],
+            ("-d", "mesh", "company_id=acme", "9/year", "--for", "1h", "--reason", "T-1"),
+        )
+        assert rls(admin, "override", "set", *words, token=folder / "tokens").exit_code == 0
+        assert where() == ("company_id", ["company_id"])
+        acme = "  - {key: company_id, value: acme, rate_limit: {unit: year, requests_per_unit: 1}}\n"
+        server.rules.write_text(before + acme)
+        wait_for(lambda: where() == ("company_id_acme", ["company_id_acme"]), "it applies to the rule that is new", 10)
+        server.rules.write_text(
+            "domain: mesh\ndescriptors:\n  - {key: path, rate_limit: {unit: year, requests_per_unit: 1}}\n"
+        )
+        wait_for(lambda: where() == (None, []), "no rule matches", 10)
+        said = rls(admin, "override", "list").stderr
+        assert said.endswith(" has no effect: no rule matches company_id=acme\n")
+    finally:
+        server.kill()
 
 
 def test_a_token_may_have_colons_and_hashed_values_have_overrides(folder, tmp_path) -> None:

@@ -62,7 +62,7 @@ def env(
         say(f"rls: cannot read {file}: {error.strerror}", err=True)
         raise typer.Exit(2) from None
     except NotFoundError as error:
-        say(f"rls: {file}: {error}", err=True)
+        say(f"rls: {file if str(file) != '-' else 'standard input'}: {error}", err=True)
         raise typer.Exit(2) from None
     done = translate(given.values, given.elsewhere)
     for line in {Form.KUBERNETES: _kubernetes, Form.ENV: _env, Form.FLAGS: _flags, Form.JSON: _json}[form](done):

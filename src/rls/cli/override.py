@@ -137,3 +137,6 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         )
         table.add_row(*(Text(printable_again(text)) for text in texts))
     console().print(table)
+    for row in rows:
+        if row.get("applies_to", row["rule"]) is None:
+            pass_on(f"rls: {row['id']} has no effect: no rule matches {as_text(row['entries'])}", err=True)

@@ -17,6 +17,7 @@ from rls.core.check import Check, Status
 from rls.core.model import Descriptor, Entry, Request
 from rls.core.plan import MOST_GIVEN_BACK, Planner
 from rls.core.pseudonyms import DIGEST_TAG, Hide, plain
+from rls.core.rules import RuleSet
 from rls.core.update import CounterUpdate
 from rls.engine.limiter import Limiter
 from rls.stores.base import CounterStore
@@ -56,6 +57,11 @@ class Counters:
         self._limiter = limiter
         self._store = store
         self._clock = clock
+
+    @property
+    def rules(self) -> RuleSet:
+        """Those in force."""
+        return self._limiter.rules
 
     async def read(self, domain: str, entries: Sequence[Entry]) -> list[CounterState]:
         """What each limit stands at for a descriptor of *entries*; empty where no rule limits it.
@@ -112,10 +118,6 @@ class Counters:
 
 def _as_planned(update: CounterUpdate) -> CounterUpdate:
     return update
-
-
-def _back_to_0(update: CounterUpdate) -> CounterUpdate:
-    return update.with_amount(-MOST_GIVEN_BACK)
 
 
 def used_of(status: Status) -> int:

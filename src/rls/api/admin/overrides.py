@@ -18,10 +18,11 @@ from rls.api.admin.counters import no_rule, unavailable
 from rls.api.admin.query import Query, WrongRequest
 from rls.api.admin.route import AdminRoute
 from rls.api.admin.rows import Row, identity, iso, limit_text
+from rls.api.admin.rules import applies_to
 from rls.api.admin.talkers import described_limit
 from rls.core.model import RateLimit
 from rls.core.overrides import Override, parse_limit, raises_by
-from rls.core.rules import Rule, RuleId
+from rls.core.rules import Rule, RuleId, RuleSet
 from rls.engine.counters import Counters
 from rls.errors import BackendError
 from rls.observe.audit import Audit
@@ -81,7 +82,7 @@ class OverrideRoutes:
                 "read": iso(self._source.read_at),
                 "error": printable(self._source.error) or None,
                 "at_most": self._source.most,
-                "overrides": [override_row(one, now) for one in found],
+                "overrides": [override_row(one, now, self._counters.rules) for one in found],
             }
         )
 
@@ -110,8 +111,10 @@ class OverrideRoutes:
         before = limit_text(rule.limit) if replaced is None else limit_text(replaced.limit)
         text = f"{override}, was {before}, until {utc(until)}, by {author}: {reason}"
         self._audit.changed("override_set", text, **who, before=before, after=limit_text(limit), why=reason)
-        row = {"override": override_row(override, now), "before": before}
-        return answer_json(row | {"replaced": None if replaced is None else override_row(replaced, now)})
+        row = {"override": override_row(override, now, self._counters.rules), "before": before}
+        return answer_json(
+            row | {"replaced": None if replaced is None else override_row(replaced, now, self._counters.rules)}
+        )
 
     async def _end(self, request: Request) -> Response:
         reason = Query(request, ("reason",)).text("reason")[:500]
@@ -136,7 +139,7 @@ class OverrideRoutes:
             after=after,
             why=reason,
         )
-        return answer_json({"ended": override_row(ended, now), "after": after})
+        return answer_json({"ended": override_row(ended, now, self._counters.rules), "after": after})
 
     def _bound(self, limit: RateLimit, rule: Rule) -> None:
         """
@@ -151,13 +154,15 @@ class OverrideRoutes:
         )
 
 
-def override_row(override: Override, now: float) -> Row:
-    """One override."""
+def override_row(override: Override, now: float, rules: RuleSet) -> Row:
+    """One override, with the rule of *rules* that it applies to."""
+    rule = applies_to(rules, override)
     known = identity(RuleId(override.domain, override.rule))
     return {
         "id": printable(override.id),
         "domain": known["domain"],
         "rule": known["rule"],
+        "applies_to": None if rule is None else printable(rule),
         "entries": shown(override.entries),
         **described_limit(override.limit),
         "since": iso(override.since),

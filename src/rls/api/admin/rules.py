@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from rls.api.admin.rows import Row, identity, over_limit_hits
 from rls.api.admin.talkers import Asked, Window, described_limit, top_of, totals
+from rls.core.match import match
+from rls.core.overrides import Override
+from rls.core.pseudonyms import DIGEST_TAG
 from rls.core.rules import Rule, RuleId, RuleSet
 from rls.observe.refusals import OverLimitHits, RuleRefusals
 from rls.observe.rule_sketch import By
@@ -41,7 +44,7 @@ def found_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Step
     yield from top.rotate(now)
     overrides: dict[tuple[str, str], list[str]] = {}
     for one in (one for found in rules.overrides.values() for one in found.values()):
-        overrides.setdefault((one.domain, one.rule), []).append(printable(one.id))
+        overrides.setdefault((one.domain, applies_to(rules, one) or ""), []).append(printable(one.id))
     for number, rule in enumerate(_of(rules, page.domain)):
         if not page.name or page.name in (rule.name, rule.path):
             if page.offset <= total < page.offset + page.limit:
@@ -50,6 +53,20 @@ def found_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Step
         if number % STEP == 0:
             yield
     return Found(rows, total)
+
+
+def applies_to(rules: RuleSet, override: Override) -> str | None:
+    """Path of the rule whose limit *override* replaces now; None where no rule matches, so that it has no effect.
+
+    Rules may have changed since it was set. Where its values are hidden, that cannot be known, and the rule of that time counts.
+    """
+    domain = rules.domains.get(override.domain)
+    if domain is None:
+        return None
+    if any(value.startswith(DIGEST_TAG) for _, value in override.entries):
+        return override.rule
+    found = match(domain, override.entries)
+    return None if found is None else found.rule.path
 
 
 def shadow_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Steps[Found]:

@@ -56,6 +56,7 @@ _OVERRIDE = {
     "id": TEXT,
     "domain": TEXT,
     "rule": TEXT,
+    "applies_to": maybe(TEXT),
     **_ENTRIES,
     **_LIMIT,
     "since": TIME,
