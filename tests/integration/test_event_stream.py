@@ -89,6 +89,25 @@ def test_refusals_loads_changes_and_overrides_are_seen_as_they_happen(server) ->
         assert refusal["entries"][0]["value"] == "later", "what happened between two streams is not lost"
 
 
+def test_a_reader_gets_nothing_twice_wherever_it_goes_on(server) -> None:
+    """After the id of each, in turn: what follows is all that is newer, in the order of time."""
+    with Stream(server) as stream:
+        stream.until(lambda kind, _: kind == "status")
+        for number in range(3):
+            check(server, "twice", 4)
+            assert post(server, "/counters/reset", entries("twice", reason=f"T-{number}")).status == 200
+        seen: list[tuple[str, str]] = []
+        for kind, name, _ in stream.events():
+            seen += [(kind, name)] if kind != "status" else []
+            if [one for one, _ in seen].count("counter_reset") == 3:
+                break
+    assert [float(name) for _, name in seen] == sorted(float(name) for _, name in seen)
+    for number, (_, name) in enumerate(seen[:-1], 1):
+        with Stream(server, f"Last-Event-ID: {name}") as again:
+            kind, following, _ = next(one for one in again.events() if one[0] != "status")
+            assert (kind, following) == seen[number]
+
+
 def test_what_a_reader_misses_is_counted(server) -> None:
     with Stream(server) as stream:
         stream.until(lambda kind, _: kind == "status")

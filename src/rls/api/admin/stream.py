@@ -90,9 +90,7 @@ class Streams:
         next_status = 0.0
         seen_event, seen_refusal = self._latest(since)
         while (now := time.monotonic()) < began + SECONDS:
-            if now >= next_status:
-                next_status = now + _STATUS_SECONDS
-                yield _encoded("status", self._status(), self._clock())
+            looked_at = self._clock()
             events = _newer(self._history.events, seen_event)
             if events:
                 seen_event = events[0]
@@ -100,14 +98,20 @@ class Streams:
             if refusals:
                 seen_refusal = refusals[0]
             slices = Slices()
-            for event in reversed(events):
-                yield _encoded(event.kind, rows.event(event), event.at)
-            for one in reversed(refusals[:MOST_REFUSALS]):
-                yield _encoded("refusal", rows.refusal(one), one.at)
-                await slices.next()
             if len(refusals) > MOST_REFUSALS:
                 left_out = sum(one.stands_for for one in refusals[MOST_REFUSALS:])
-                yield _encoded("refusals_left_out", {"at_least": left_out}, self._clock())
+                yield _encoded("refusals_left_out", {"at_least": left_out}, refusals[MOST_REFUSALS].at)
+            # In the order of time: a reader that goes on after the id of one has all that came before it.
+            happened: list[Event | Refusal] = [*events, *refusals[:MOST_REFUSALS]]
+            for one in sorted(happened, key=lambda one: one.at):
+                if isinstance(one, Event):
+                    yield _encoded(one.kind, rows.event(one), one.at)
+                else:
+                    yield _encoded("refusal", rows.refusal(one), one.at)
+                await slices.next()
+            if now >= next_status:
+                next_status = now + _STATUS_SECONDS
+                yield _encoded("status", self._status(), looked_at)
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _latest(self, since: float | None) -> tuple[Event | None, Refusal | None]:
@@ -128,7 +132,8 @@ def _newer(latest: Iterable[T], seen: T | None) -> list[T]:
 
 
 def _encoded(kind: str, row: Row, at: float) -> bytes:
-    return f"event: {kind}\nid: {at:.6f}\ndata: {json_line(row)}\n\n".encode()
+    # All digits: a reader must not get again what it has, nor lose what came within the same microsecond.
+    return f"event: {kind}\nid: {at!r}\ndata: {json_line(row)}\n\n".encode()
 
 
 def _time(text: str) -> float | None:
