@@ -20,7 +20,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s dashboards)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh bench profile observing replay overload latency patience outages soak reload pb schema alerts chart image pins clean \
+.PHONY: help run test differential drills format demo mesh screenshots bench profile observing replay overload latency patience outages soak reload pb schema alerts chart image pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	dashboards observe picture \
 	check check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lower-prose \
@@ -110,6 +110,9 @@ observe: $(DEV) ## Prometheus, Alertmanager and Jaeger beside a loaded rls with 
 
 picture: $(BENCH) ## let make observe run with a fault for four minutes, and draw docs/overview.svg from what Prometheus has
 	$(BIN)/python -m examples.observe --picture docs/overview.svg
+
+screenshots: $(DEV) ## take the pictures of docs/admin-page.md, in Chromium
+	$(BIN)/python -m examples.screenshots $(ARGS)
 
 bench: $(BENCH) ## measure into benches/results; PEERS=DIR also measures the servers found there
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches $(ARGS)

@@ -42,7 +42,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 # Files whose tests mostly wait. Begun last, one of them would keep a worker busy when all others are done.
-_SLOW = ("e2e", "integration", "hostile")
+_SLOW = ("e2e", "integration", "hostile", "page")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

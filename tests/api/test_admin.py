@@ -255,6 +255,8 @@ async def test_rules_say_what_they_refused(admin) -> None:
         "refused": {"hits": 7, "first": TIME, "last": TIME},
         "shadow": {"hits": 0, "first": None, "last": None},
         "recent": {"seconds": 10.0, "hits": 8, "refused": 7, "shadow": 0, "highest_share_near_limit": 1.0},
+        "hits": 0,
+        "utilization": 0.0,
         "overrides": [],
     }
     assert by_path["address"]["shadow"] == {"hits": 1, "first": TIME, "last": TIME}
@@ -267,6 +269,9 @@ async def test_rules_say_what_they_refused(admin) -> None:
         ("domain=domain", ["company", "address", "path_/a.b/c"], 3),
         ("name=per%20company", ["company"], 1),
         ("name=address", ["address"], 1),
+        ("contains=PER%20comp", ["company"], 1),
+        ("contains=path_/a", ["path_/a.b/c"], 1),
+        ("contains=X", ["x"], 1),
         ("domain=domain&limit=1&offset=1", ["company"], 3),
         ("offset=9", [], 4),
     ],

@@ -301,10 +301,13 @@ def test_an_address_of_other_machines_needs_a_token_for_everything(tmp_path) -> 
         for path in ("/", "/rlconfig", "/api/v1/status", "/api/v1/counters?domain=mesh&entry=company_id=x"):
             assert ask(port, path).status == 401
             assert ask(port, path, shown).status == 200
+        page = ask(port, "/", {"Accept": "text/html"})
+        assert page.status == 200, "the page itself tells nothing: a token can be typed in there"
         of_all = ask(port, "/api/v1/top?pods=all", shown).json()
         assert (len(of_all["pods"]), of_all["pods_failed"]) == (1, []), "pods show their token to each other"
         port = int(closed.addresses["admin"].rpartition(":")[2])
         assert ask(port, "/api/v1/status", shown).status == 403
+        assert ask(port, "/", {"Accept": "text/html"}).status == 403
         assert "nobody is answered there without --admin-token-file" in closed.output()
     finally:
         server.kill()

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from rls.api.admin.hosts import KnownHosts
+from rls.api.admin.page.serving import Page
 from rls.api.compression import accepts_gzip, gzipped
 from rls.api.json_token import JsonToken
 from rls.api.readiness import Readiness
@@ -146,12 +147,13 @@ def admin_app(
     async def index(_: Request) -> Response:
         listed = {"/": ("GET", "this list", index), **paths}
         if api is not None:
+            listed["/"] = ("GET", "this list; in a browser, a page", index)
             listed[API] = ("GET", "a list of what is shown as JSON", index)
         return PlainTextResponse("".join(f"{path}: {purpose}\n" for path, (_, purpose, _) in sorted(listed.items())))
 
     app = _app({"/": ("GET", "this list", index), **paths})
     pages = Bounded(app, max_body_bytes=JSON_BYTES, shares={"/rlconfig": _RULES_AT_ONCE})
-    return guard(KnownHosts(pages if api is None else _ByPath(api, pages), host))
+    return guard(KnownHosts(pages if api is None else _ByPath(api, Page(pages)), host))
 
 
 class _ByPath:

@@ -7,9 +7,11 @@ from rls.api.admin.app import PREFIX, AdminApi
 from rls.api.admin.counters import CounterRoutes
 from rls.api.admin.explain import Explaining
 from rls.api.admin.overrides import OverrideRoutes
+from rls.api.admin.page.serving import is_page
 from rls.api.admin.pods import Pods
 from rls.api.admin.status import Status
 from rls.api.admin.tokens import AdminTokens
+from rls.api.admin.traffic import TrafficRoutes
 from rls.api.http import admin_app
 from rls.api.readiness import Readiness
 from rls.app.engine import Engine
@@ -52,12 +54,28 @@ class Admin:
         pods = Pods(name, settings.admin, self._tokens.own)
         lists = [store for store in engine.stores if isinstance(store, ListsCounters)]
         counters = Counters(engine.limiter, engine.store)
+        policies = engine.policies
         more = (
+            *TrafficRoutes(
+                telemetry.traffic,
+                telemetry.metrics,
+                str(settings.backend),
+                telemetry.nodes,
+                lambda: policies.caught_up,
+            ).routes,
             Explaining(engine.limiter).route,
             *CounterRoutes(counters, engine.limiter, lists, self._audit).routes,
             *OverrideRoutes(overrides, counters, self._audit, most_times=settings.max_override_factor).routes,
         )
-        api = AdminApi(telemetry.top, telemetry.history, lambda: rulebook.rules, status, pods, more=more)
+        api = AdminApi(
+            telemetry.top,
+            telemetry.history,
+            lambda: rulebook.rules,
+            status,
+            pods,
+            more=more,
+            counters=telemetry.metrics.rules,
+        )
         self._reading = [f"{PREFIX}{one.path}" for one in api.routes if one.method == "POST" and not one.changes]
         self.app: App = admin_app(lambda: rulebook.rules, api.app, settings.admin, guard=self._guard)
         telemetry.metrics.register_counter(
@@ -73,7 +91,7 @@ class Admin:
             )
 
     def _guard(self, app: App) -> App:
-        return Access(app, self._address, self._tokens, reading=self._reading, on_refused=self._refused)
+        return Access(app, self._address, self._tokens, reading=self._reading, public=is_page, on_refused=self._refused)
 
     def _refused(self, refused: Refused, method: str, path: str, peer: str) -> None:
         self._audit.refuse(refused.reason, detail=refused.text, method=method, path=path, peer=peer)

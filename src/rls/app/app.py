@@ -150,6 +150,7 @@ class App:
 
     def _keep_tasks(self) -> None:
         self._tasks.keep("loop turns", self.telemetry.loop_turns.run())
+        self._tasks.keep("traffic", self.telemetry.traffic.run())
         self._tasks.keep("readiness", self.readiness.run())
         if not self.engine.replicas.fixed:
             self._tasks.keep("replicas", self.engine.replicas.run())

@@ -22,6 +22,7 @@ from rls.observe.metrics import Metrics
 from rls.observe.seldom import Seldom
 from rls.observe.top import TopTalkers
 from rls.observe.top_metrics import register_top_metrics
+from rls.observe.traffic import Traffic
 from rls.settings import Settings
 
 _LOG_SECONDS = 60.0
@@ -60,6 +61,7 @@ class Telemetry:
         observers: All that hear events: our own, and those of installed distributions (see `Observer`).
         enforcement: Whether limits are enforced as written.
         loop_turns: Measures turns of the loop; to be run.
+        traffic: Keeps how much there was to decide; to be run.
         tracing: Exports spans; to be started.
         decisions: Logs decisions.
         top: Knows who is limited.
@@ -93,6 +95,7 @@ class Telemetry:
         )
         self.enforcement = EnforcementState()
         self.loop_turns = LoopTurns()
+        self.traffic = Traffic(self.metrics)
         log_enforcement(self.log, self.enforcement)
         register_enforcement_metrics(self.metrics, self.enforcement)
         register_loop_turn_metrics(self.metrics, self.loop_turns)

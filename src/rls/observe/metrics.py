@@ -6,7 +6,6 @@ import platform
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric
@@ -22,15 +21,8 @@ from rls.observe.families import END, Number, Reading, as_text, counter, form_fo
 from rls.observe.loads import Loads
 from rls.observe.rule_counters import PAUSE, CountersByRule
 from rls.observe.rule_lines import rule_lines
+from rls.observe.stores import Store, store_families
 from rls.slices import Steps
-
-
-class _Store(NamedTuple):
-    """A bounded store in this process: see `Metrics.register_store`."""
-
-    limit: int
-    size: Callable[[], int]
-    evicted: Callable[[], int] | None
 
 
 class Metrics(Observer):
@@ -54,7 +46,7 @@ class Metrics(Observer):
         self._exemplars = Exemplars(len(SECONDS) + 1)
         self._due = self._exemplars.due
         self._loads = Loads()
-        self._stores: dict[str, _Store] = {}
+        self._stores: dict[str, Store] = {}
         self._sources: list[Callable[[], Metric]] = []
         self._process = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -64,6 +56,27 @@ class Metrics(Observer):
     def requests(self) -> int:
         """Requests that were decided so far."""
         return sum(self._counted.counts) + sum(self._uncounted.counts)
+
+    @property
+    def refused(self) -> int:
+        """Requests over a limit so far."""
+        return self._over_limit
+
+    @property
+    def backend_errors(self) -> int:
+        """Requests that the backend failed to count so far."""
+        return self._backend_errors
+
+    @property
+    def stores(self) -> Mapping[str, Store]:
+        """What `register_store` was given, by name."""
+        return self._stores
+
+    @property
+    def durations(self) -> Sequence[int]:
+        """How many requests took how long, in the ranges of `SECONDS`."""
+        parts = self._counted.counts, self._uncounted.counts, self._failed.counts
+        return [sum(counts) for counts in zip(*parts, strict=True)]
 
     def decided(self, request: RequestContext) -> None:
         """A request was answered."""
@@ -211,7 +224,7 @@ class Metrics(Observer):
         self, name: str, limit: int, count: Callable[[], int], evicted: Callable[[], int] | None = None
     ) -> None:
         """Show how many counters the store *name* holds, of at most *limit*, and how many it has *evicted*."""
-        self._stores[name] = _Store(limit, count, evicted)
+        self._stores[name] = Store(limit, count, evicted)
 
     def register_histogram(self, name: str, documentation: str, values: Histogram) -> None:
         """Show *values* as the histogram *name*."""
@@ -266,24 +279,10 @@ class Metrics(Observer):
         yield counter(
             "rls_global_shadow_mode_total", "Requests over a limit that --shadow-mode let pass.", self._shadowed
         )
-        yield from self._collect_stores()
+        yield from store_families(self._stores)
         yield from self._loads.collect()
         for source in self._sources:
             yield source()
-
-    def _collect_stores(self) -> Iterator[Metric]:
-        stores = self._stores.items()
-        counters = {name: store.size() for name, store in stores}
-        yield gauge("rls_store_counters", "Counters that this process holds.", counters, "store")
-        limits = {name: store.limit for name, store in stores}
-        yield gauge("rls_store_counters_limit", "The most counters that the store holds.", limits, "store")
-        evicted = {name: store.evicted() for name, store in stores if store.evicted is not None}
-        yield counter(
-            "rls_store_evictions_total",
-            "Counters that made room for others before their window ended.",
-            evicted,
-            "store",
-        )
 
 
 _OK = Code.OK

@@ -54,6 +54,7 @@ class Access:
         address: Where the server listens.
         tokens: Who has them may change something.
         reading: Paths whose POST changes nothing.
+        public: Whether a request is for what tells nothing of this server. It needs no token to be read, but a server with tokens.
         on_refused: Called with what was refused, the method, the path and the client's address.
     """
 
@@ -64,12 +65,14 @@ class Access:
         tokens: AdminTokens,
         *,
         reading: Collection[str] = (),
+        public: Callable[[Scope], bool] = lambda _: False,
         on_refused: Callable[[Refused, str, str, str], None] = lambda _, __, ___, ____: None,
     ) -> None:
         self._app = app
         self._is_own = is_own(address)
         self._tokens = tokens
         self._reading = frozenset(reading)
+        self._public = public
         self._on_refused = on_refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +99,8 @@ class Access:
         if foreign:
             return Refused(403, foreign, "a request that no page of another site makes", "foreign_origin")
         if reads and self._is_own:
+            return None
+        if reads and self._tokens.exist and self._public(scope):
             return None
         if not self._tokens.exist:
             what = "this server accepts no changes" if self._is_own else "this server answers nobody at this address"

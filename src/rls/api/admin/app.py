@@ -25,6 +25,7 @@ from rls.api.admin.talkers import Asked, Top, Window, find_top, order_of
 from rls.core.rules import RuleSet
 from rls.observe.history import History
 from rls.observe.refusals import KEPT
+from rls.observe.rule_counters import CountersByRule
 from rls.observe.rule_sketch import SHOWN, By
 from rls.observe.top import TopTalkers
 from rls.printable import printable
@@ -48,6 +49,7 @@ class AdminApi:
         pods: The other pods.
         clock: Unix seconds.
         more: Routes of other parts.
+        counters: Hits by rule.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class AdminApi:
         pods: Pods,
         clock: Callable[[], float] = time.time,
         more: Sequence[AdminRoute] = (),
+        counters: CountersByRule | None = None,
     ) -> None:
         self._top = top
         self._history = history
@@ -66,6 +69,7 @@ class AdminApi:
         self._status = status
         self._pods = pods
         self._clock = clock
+        self._counters = counters or CountersByRule()
         shown: dict[str, tuple[str, Endpoint]] = {
             "": ("this list", self._index),
             "/annotations": ("loads of rules and changes of state for Grafana: from, to", self._annotations),
@@ -75,7 +79,10 @@ class AdminApi:
             ),
             "/refusals": ("the last refusals: domain, rule, entry, since, limit", self._refusals),
             "/revisions": ("the last loads of rules and what each changed: limit", self._revisions),
-            "/rules": ("the rules in force and what they refused: domain, name, limit, offset", self._show_rules),
+            "/rules": (
+                "the rules in force and what they refused: contains, domain, name, limit, offset",
+                self._show_rules,
+            ),
             "/rules/{domain}/{rule:path}/top": ("/top of one rule", self._top_of_rule),
             "/shadow": ("who would have been refused by rules in shadow mode: domain, limit, offset", self._shadow),
             "/status": ("version, revision, enforcement state, backend", self._show_status),
@@ -168,9 +175,9 @@ class AdminApi:
         return answer_rows({"kept": KEPT, "sampled_above_per_second": KEPT}, "refusals", found)
 
     async def _show_rules(self, request: Request) -> Response:
-        query = Query(request, ("domain", "limit", "name", "offset"))
-        page = _page(query, query.text("name"))
-        found = await run(found_rules(self._rules(), self._top, page, self._clock()))
+        query = Query(request, ("contains", "domain", "limit", "name", "offset"))
+        page = _page(query, query.text("name"))._replace(text=query.text("contains"))
+        found = await run(found_rules(self._rules(), self._top, self._counters, page, self._clock()))
         return answer_rows({"total": found.total, "offset": page.offset}, "rules", found.rows)
 
     async def _shadow(self, request: Request) -> Response:

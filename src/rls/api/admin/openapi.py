@@ -44,6 +44,7 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("GET", ""): _Operation((), "Index"),
     ("GET", "/annotations"): _Operation(("from", "to"), "Annotations"),
     ("GET", "/counters"): _Operation(("domain", "entry", "limit"), "Counters|CounterList", "", ("501",), ("domain",)),
+    ("GET", "/backend"): _Operation((), "Backend"),
     ("POST", "/counters/give"): _Operation((), "ChangedCounters", "Give", ("404", "413", "415")),
     ("POST", "/counters/reset"): _Operation((), "ChangedCounters", "Reset", ("404", "413", "415")),
     ("GET", "/events"): _Operation(("limit", "since"), "Events"),
@@ -54,11 +55,12 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("DELETE", "/overrides/{id}"): _Operation(("reason",), "EndedOverride", "", ("404",)),
     ("GET", "/refusals"): _Operation(("domain", "entry", "limit", "rule", "since"), "Refusals"),
     ("GET", "/revisions"): _Operation(("limit",), "Revisions"),
-    ("GET", "/rules"): _Operation((*_PAGE, "name"), "Rules"),
+    ("GET", "/rules"): _Operation((*_PAGE, "contains", "name"), "Rules"),
     ("GET", "/rules/{domain}/{rule}/top"): _Operation(("by", "entry", "limit", "window"), "Top"),
     ("GET", "/shadow"): _Operation(_PAGE, "Shadow"),
     ("GET", "/status"): _Operation((), "Status"),
     ("GET", "/top"): _Operation(("by", "domain", "entry", "limit", "pods", "rule", "window"), "Top"),
+    ("GET", "/traffic"): _Operation((), "Traffic"),
     ("GET", "/unknown"): _Operation((), "Unknown"),
 }
 _MORE_ERRORS = {

@@ -13,21 +13,29 @@ from rls.core.overrides import Override
 from rls.core.pseudonyms import DIGEST_TAG
 from rls.core.rules import Rule, RuleId, RuleSet
 from rls.observe.refusals import OverLimitHits, RuleRefusals
+from rls.observe.rule_counters import CountersByRule
 from rls.observe.rule_sketch import By
 from rls.observe.top import TopTalkers
 from rls.printable import printable
-from rls.slices import STEP, Steps
+from rls.slices import STEP, Steps, chunks
 
 _TOP_OF_SHADOW = 10
 
 
 class Page(NamedTuple):
-    """Which rules are asked for: those of a *domain* and with a *name* or path, "" for all; some of them."""
+    """Which rules are asked for: those of a *domain*, with a *name* or path, with a *text* in either; some of them."""
 
     domain: str
     name: str
     limit: int
     offset: int
+    text: str = ""
+
+    def has(self, rule: Rule) -> bool:
+        """Whether *rule* is asked for, by what it is called."""
+        if self.name and self.name not in (rule.name, rule.path):
+            return False
+        return not self.text or self.text.lower() in f"{rule.domain} {rule.path} {rule.name}".lower()
 
 
 class Found(NamedTuple):
@@ -37,8 +45,8 @@ class Found(NamedTuple):
     total: int
 
 
-def found_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Steps[Found]:
-    """The rules of *page*, in the order of the files, with what they refused."""
+def found_rules(rules: RuleSet, top: TopTalkers, counters: CountersByRule, page: Page, now: float) -> Steps[Found]:
+    """The rules of *page*, in the order of the files, with their hits and what they refused."""
     rows: list[Row] = []
     total = 0
     yield from top.rotate(now)
@@ -46,9 +54,11 @@ def found_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Step
     for one in (one for found in rules.overrides.values() for one in found.values()):
         overrides.setdefault((one.domain, applies_to(rules, one) or ""), []).append(printable(one.id))
     for number, rule in enumerate(_of(rules, page.domain)):
-        if not page.name or page.name in (rule.name, rule.path):
+        if page.has(rule):
             if page.offset <= total < page.offset + page.limit:
-                rows.append(_described(rule, top, now) | {"overrides": overrides.get((rule.domain, rule.path), [])})
+                hits = yield from _hits(rule, counters, now)
+                known = {"overrides": overrides.get((rule.domain, rule.path), [])}
+                rows.append(_described(rule, top, now) | hits | known)
             total += 1
         if number % STEP == 0:
             yield
@@ -67,6 +77,17 @@ def applies_to(rules: RuleSet, override: Override) -> str | None:
         return override.rule
     found = match(domain, override.entries)
     return None if found is None else found.rule.path
+
+
+def _hits(rule: Rule, counters: CountersByRule, now: float) -> Steps[Row]:
+    """All hits on *rule* since it was loaded, and the highest share of its limit that a counter reached lately."""
+    found = counters.by_path.get((rule.domain, rule.path))
+    hits = 0 if found is None else found.hits + found.unlimited
+    for some in chunks(list(counters.by_value.get((rule.domain, rule.path), {}).values())):
+        hits += sum(one.hits + one.unlimited for one in some)
+        yield
+    share = 0.0 if found is None else max(found.utilization(now))
+    return {"hits": hits, "utilization": round(share, 4) if rule.limit else None}
 
 
 def shadow_rules(rules: RuleSet, top: TopTalkers, page: Page, now: float) -> Steps[Found]:

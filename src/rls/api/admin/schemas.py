@@ -149,6 +149,8 @@ SCHEMAS: dict[str, Schema] = {
             "quota_mode": TRUTH,
             "on_backend_error": maybe(TEXT),
             "replaces": array(TEXT),
+            "hits": WHOLE,
+            "utilization": maybe(NUMBER),
             "refused": of("OverLimitHits"),
             "shadow": of("OverLimitHits"),
             "overrides": array(TEXT),
@@ -226,6 +228,28 @@ SCHEMAS: dict[str, Schema] = {
             "text": TEXT,
             "seconds": maybe(NUMBER),
             "revision": maybe(TEXT),
+        }
+    ),
+    "Traffic": members(
+        {
+            "requests": WHOLE,
+            "refused": WHOLE,
+            "time": maybe(TIME),
+            "seconds": NUMBER,
+            "checks_per_second": array(NUMBER),
+            "refused_per_second": array(NUMBER),
+            "p99_seconds": array(NUMBER),
+        }
+    ),
+    "Backend": members(
+        {
+            "backend": TEXT,
+            "nodes": array(members({"address": TEXT, "up": TRUTH})),
+            "errors": WHOLE,
+            "durations": members({"up_to_seconds": array(NUMBER), "requests": array(WHOLE)}),
+            "fallback_hits": {"type": "object", "additionalProperties": WHOLE},
+            "policies": array(members({**_RULE, "policy": TEXT, "checks": WHOLE})),
+            "stores": array(members({"store": TEXT, "counters": WHOLE, "limit": WHOLE, "evicted": maybe(WHOLE)})),
         }
     ),
     "Annotations": array(members({"time": WHOLE, "timeEnd": WHOLE, "title": TEXT, "text": TEXT, "tags": array(TEXT)})),

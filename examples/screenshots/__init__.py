@@ -1,0 +1,1 @@
+"""Pictures of the admin page, and the browser that takes them."""
