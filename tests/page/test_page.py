@@ -231,6 +231,21 @@ def test_it_rests_while_nobody_looks(servers: Servers, open_tab: Open) -> None:
     wait_for(lambda: tab.run("1") and len(tab.asked) > before + 2, "it asks again")
 
 
+def test_where_reading_needs_a_token_it_asks_for_one(browser: Browser, tmp_path) -> None:
+    (tmp_path / "tokens").write_text(f"alice:{TOKEN}")
+    with RlsProcess(tmp_path, "--admin", "0.0.0.0:0", "--admin-token-file", str(tmp_path / "tokens")) as server:
+        tab = browser.open(f"http://127.0.0.1:{server.addresses['admin'].rpartition(':')[2]}/#/rules")
+        shows(tab, "a token is needed")
+        assert "company_id" not in tab.text()
+        tab.click("Cancel", "dialog")
+        tab.click("Read-only", "header")
+        tab.fill({"token-field": TOKEN})
+        tab.click("Use it", "dialog")
+        shows(tab, "company_id")
+        assert "a token is needed" not in tab.text()
+        tab.close()
+
+
 def test_it_says_when_the_server_does_not_answer(browser: Browser, servers: Servers, tmp_path) -> None:
     with RlsProcess(tmp_path) as server:
         tab = browser.open(at(server))

@@ -88,7 +88,7 @@ export const overrides = {
             ["Ends in", (row) => lasting(row.seconds_left), "num"],
             ["By", (row) => row.author],
             ["Reason", (row) => row.reason],
-            ["", (row) => h("button", { type: "button", class: "quiet", onclick: () => end(row), "aria-label": `End the override of ${entriesText(row.entries)}` }, "End…"), "num"],
+            ["Change", (row) => h("button", { type: "button", class: "quiet", onclick: () => end(row), "aria-label": `End the override of ${entriesText(row.entries)}` }, "End…"), "num"],
           ],
           found.overrides,
           "None. To set one, look for a tenant.",

@@ -18,6 +18,7 @@ let view = null;
 let update = async () => {};
 let beating = false;
 let wanted = false;
+let asked = false;
 let timer = 0;
 let stream = null;
 
@@ -53,7 +54,10 @@ async function beat() {
   } catch (error) {
     if (error.status === undefined) throw error;
     if (error.status && mine === update) complain(error.words);
-    if (error.status === 401 && !hasToken()) askForToken();
+    if (error.status === 401 && !hasToken() && !asked) {
+      asked = true;
+      askForToken();
+    }
   } finally {
     beating = false;
     showSilence();
