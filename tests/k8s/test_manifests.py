@@ -187,10 +187,8 @@ def test_every_pod_is_under_a_policy_that_denies_by_default(name: str) -> None:
         for policy in of_kind(name, "NetworkPolicy")
         if set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     ]
-    assert {policy["metadata"]["namespace"] for policy in policies if not policy["spec"]["podSelector"]} == {
-        "rate-limit",
-        "users",
-    }
+    whole = {policy["metadata"]["namespace"] for policy in policies if not policy["spec"]["podSelector"]}
+    assert whole == {"rate-limit"}, "in other namespaces, others may have pods"
     for one, pod in workloads(name):
         assert any(
             policy["metadata"]["namespace"] == one["metadata"]["namespace"]
