@@ -211,6 +211,33 @@ def test_a_token_may_have_colons_and_hashed_values_have_overrides(folder, tmp_pa
         server.kill()
 
 
+@pytest.mark.parametrize("status", [200, 302, 404])
+@pytest.mark.parametrize(
+    "words", ["override list", "override end x", "counter get -d mesh a=b", "top", "tail --once", "explain -d mesh a=b"]
+)
+def test_another_server_that_answers_in_json_is_none_of_ours(status: int, words: str) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b'{"detail": "none", "rows": 7}')
+
+        do_POST = do_DELETE = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        found = rls(f"127.0.0.1:{other.server_address[1]}", *words.split())
+        other.shutdown()
+    assert (found.exit_code, f"does not answer as an admin address of rls: HTTP {status}" in found.output) == (
+        3,
+        True,
+    ), found.output
+
+
 def test_a_unix_socket_is_an_admin_address(folder, tmp_path) -> None:
     server = RlsProcess(tmp_path, "--admin", f"unix:{tmp_path}/admin", "--admin-token-file", str(folder / "tokens"))
     try:

@@ -25,6 +25,17 @@ _ANSWER_BYTES = 4 << 20
 _API = "/api/v1"
 _EXPECTED = "expected the address of its --admin, port 6070 by default"
 _SHOWN = 100
+_NEEDED: Mapping[str, tuple[str, type]] = {
+    "GET /counters": ("counters", list),
+    "POST /counters": ("counters", list),
+    "POST /explain": ("descriptors", list),
+    "GET /overrides": ("overrides", list),
+    "POST /overrides": ("override", dict),
+    "DELETE /overrides": ("ended", dict),
+    "GET /refusals": ("refusals", list),
+    "GET /top": ("rows", list),
+}
+"""What answers have, by the method and the first part of the path: another server may answer in JSON, too."""
 
 Admin = Annotated[
     str, typer.Option("--admin", metavar="ADDRESS", help="Admin address of the server.", show_default=True)
@@ -109,13 +120,17 @@ def request_admin(
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict):
+    needed, kind = _NEEDED.get(f"{method} /{path.split('/')[1]}", ("", object))
+    is_ours = isinstance(found, dict) and (
+        isinstance(found.get(needed), kind) if status == http.HTTPStatus.OK else "error" in found
+    )
+    if not isinstance(found, dict) or not is_ours:
         what = f"{address} does not answer as an admin address of rls: HTTP {status}{_first_line(text)}"
         raise AdminError(f"{what}: {_EXPECTED}", UNANSWERED)
     if status != http.HTTPStatus.OK:
         expected = f": expected {found['expected']}" if found.get("expected") else ""
         code = WRONG if status == http.HTTPStatus.BAD_REQUEST else NOT_DONE
-        raise AdminError(f"{found.get('error', f'HTTP {status}')}{expected}", code)
+        raise AdminError(f"{found['error']}{expected}", code)
     return found
 
 
