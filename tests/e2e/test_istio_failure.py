@@ -182,3 +182,15 @@ def test_an_ejected_pod_is_asked_where_no_other_is_left(mesh):
     before = istio.sidecar.limits()["ok"]
     istio.get(token)
     assert istio.sidecar.limits()["ok"] == before + 1
+
+
+def test_calls_that_pods_shed_are_not_made_again(mesh):
+    """Or an overload would double itself. A message that is too long is refused as calls are shed: RESOURCE_EXHAUSTED."""
+    pods = [mesh.start_rls("--max-message-bytes", "1024", rules=WIDE, name=f"rls-{n}") for n in range(2)]
+    istio = hanging(mesh, pods)
+
+    assert istio.statuses(10, istio.token(1100 * "c")) == [200] * 10
+
+    assert istio.sidecar.limits()["error"] == 10
+    assert istio.sidecar.tries() == 10
+    assert istio.sidecar.ejected() == []

@@ -49,6 +49,11 @@ class RunningProxy(Envoy):
         hosts = self._rls().items()
         return [port for port, host in hosts if host["health_status"].get("failed_outlier_check")]
 
+    def tries(self) -> int:
+        """How often it has asked a server: a call that is made again counts as two."""
+        stats = [stat for host in self._rls().values() for stat in host["stats"] if stat["name"] == "rq_total"]
+        return sum(int(stat.get("value", 0)) for stat in stats)
+
     def _asked(self) -> set[int]:
         return set(self._rls())
 

@@ -101,6 +101,15 @@ def test_each_descriptor_that_a_rule_matches_is_sent_once(rules: str) -> None:
     assert grpc["envoy_grpc"]["cluster_name"] == "outbound|9000||rls.limits.svc.cluster.local"
 
 
+def test_names_of_claims_may_have_dots(rules: str) -> None:
+    """Identity providers name their own claims by addresses."""
+    sources = ("--claim", r"company_id=org.https://a\.example/company", "--constant", "tier", "--query", "api_key=key")
+    new, _ = written(rules, *sources)
+    limits = new["spec"]["configPatches"][0]["patch"]["value"]["typed_config"]["rate_limits"]
+    steps = [each["key"] for each in limits[0]["actions"][0]["metadata"]["metadata_key"]["path"]]
+    assert steps == ["payload", "org", "https://a.example/company"]
+
+
 def test_a_gateway_and_a_waypoint_of_other_names(rules: str) -> None:
     sources = ("--claim", "company_id=c", "--header", "tier=x-tier", "--header", "api_key=x-key", "-n", "edge")
     gateway = written(rules, *sources, "--at", "gateway", "--workload", "app=edge,istio=edge")

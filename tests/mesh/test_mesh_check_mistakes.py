@@ -28,6 +28,8 @@ CODES = {
     "another_payload": "claim_not_there",
     "another_source": "claim_source",
     "long_timeout": "timeout_long",
+    "one_try": "one_try",
+    "a_try_for_the_whole_timeout": "late_try",
 }
 """Of each of MISTAKES; where it is not here, no proxy has a filter."""
 
@@ -53,6 +55,19 @@ def extension(objects):
     kind = "type.googleapis.com/envoy.extensions.rate_limit_descriptors.jwt_claim.v3.Descriptor"
     typed = {"@type": kind, "descriptor_key": "company_id", "header_name": "authorization", "claim_name": "company_id"}
     config(objects)["rate_limits"][0]["actions"] = [{"extension": {"name": "jwt_claim", "typed_config": typed}}]
+
+
+def of_tries(**fields):
+    return lambda objects: config(objects)["rate_limit_service"]["grpc_service"]["retry_policy"].update(fields)
+
+
+def the_same_twice(objects):
+    limits = config(objects)["rate_limits"]
+    limits.append(copy.deepcopy(limits[1]))
+
+
+def disabled(objects):
+    patch("ratelimit")(objects)["patch"]["value"]["disabled"] = True
 
 
 def no_policy_for_tokens(objects):
@@ -113,6 +128,11 @@ MORE = [
     ("internal", of_filter(request_type="internal"), "only_some_callers"),
     ("short", of_filter(timeout="0.005s"), "timeout_short"),
     ("without an end", of_filter(timeout="0s"), "timeout_long"),
+    ("disabled by default", disabled, "filter_off"),
+    ("no hits", of_limits(hits_addend={"number": 0}), "counts_nothing"),
+    ("ten pauses", of_tries(retry_back_off={"base_interval": "0.01s"}), "late_try"),
+    ("shed calls again", of_tries(retry_on="unavailable,resource-exhausted"), "repeats_shed_calls"),
+    ("the same limit twice", the_same_twice, "counted_twice"),
     ("late", of_limits(apply_on_stream_done=True), "counted_late"),
     ("hits", of_limits(hits_addend={"format": "%REQ(x-cost)%"}), "hits_format"),
     ("scope", scope, "claim_is_list"),

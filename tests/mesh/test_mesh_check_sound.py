@@ -1,5 +1,6 @@
 """What looks like a mistake and is none, and what configurations of others say: read as Envoy reads them."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from rls.core.model import Entry
 from rls.mesh.checks.rules import rules_for
 from rls.sources.load import load as load_rules
 from tests.mesh.checked import RULES, found, wrong
-from tests.mesh.manifests import load
+from tests.mesh.manifests import find, load
 from tests.mesh.test_mistakes import config, patch
 from tests.mesh.world import USERS_SIDECAR
 
@@ -95,3 +96,24 @@ def test_fixed_values_reach_the_rule_that_a_request_reaches(tmp_path):
         assert rules_for(domain, shape) == {match.rule}
     assert rules_for(domain, (("zone", "b"), ("plan", None))) == set()
     assert len(rules_for(domain, (("plan", None),))) == 3
+
+
+def test_a_filter_of_another_team_is_no_mistake(dump):
+    """It asks a service of its own, and only about some requests; ours limits the others."""
+    objects = load()
+    theirs = copy.deepcopy(patch("ratelimit")(objects))
+    value = theirs["patch"]["value"]
+    value["name"] = "team.ratelimit"
+    value["typed_config"] |= {
+        "domain": "team",
+        "rate_limits": [{"actions": [{"request_headers": {"header_name": "x-key", "descriptor_key": "key"}}]}],
+    }
+    service = {"envoy_grpc": {"cluster_name": "outbound|8081||limits.team.svc.cluster.local"}}
+    value["typed_config"]["rate_limit_service"]["grpc_service"] |= service
+    find(objects, "EnvoyFilter", "ratelimit")["spec"]["configPatches"].append(theirs)
+    proxy = dump(objects, USERS_SIDECAR)
+    to_rls = proxy.clusters["outbound|8081||rls.rate-limit.svc.cluster.local"]
+    name = service["envoy_grpc"]["cluster_name"]
+    proxy = replace(proxy, clusters={**proxy.clusters, name: replace(to_rls, name=name)})
+
+    assert [each.code for each in found(proxy, rules=RULE_SET)] == ["two_filters"]

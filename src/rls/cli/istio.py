@@ -32,7 +32,7 @@ def istio(
     at: Annotated[str, typer.Option("--at", metavar="WHERE", help="sidecar, gateway or waypoint.")] = "sidecar",
     claims: Annotated[
         list[str] | None,
-        typer.Option("--claim", metavar="KEY=CLAIM", help="The key is a claim of the token. Repeatable."),
+        typer.Option("--claim", metavar="KEY=CLAIM", help="The key is a claim; A.B is in A. Repeatable."),
     ] = None,
     headers: Annotated[
         list[str] | None, typer.Option("--header", metavar="KEY=HEADER", help="The key is a header. Repeatable.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -31,10 +32,10 @@ class NoSource(RlsError):
 
 
 class Sources:
-    """What fills keys.
+    r"""What fills keys.
 
     Args:
-        claims: Path of the claim in a token, by key: `plan` or `org.plan`.
+        claims: Path of the claim in a token, by key: `plan` or `org.plan`; a dot in a name is `\.`.
         headers: Name of the header, by key.
         queries: Name of the query parameter, by key.
         constants: Keys whose values are those in the rules, whatever the request.
@@ -74,7 +75,8 @@ class Sources:
             named = {} if key == GENERIC_KEY else {"descriptor_key": key}
             return {"generic_key": {**named, "descriptor_value": step.value}}
         if key in self._claims:
-            path = ["payload", *self._claims[key].split(".")]
+            steps = re.split(r"(?<!\\)\.", self._claims[key])
+            path = ["payload", *(step.replace("\\.", ".") for step in steps)]
             where = {"key": JWT_METADATA, "path": [{"key": part} for part in path]}
             return {"metadata": {"descriptor_key": key, "source": "DYNAMIC", "metadata_key": where}}
         if key in self._queries:

@@ -68,16 +68,12 @@ CATALOGUE: dict[str, Entry] = {
         _E, "Envoy goes on with what it had before, or with nothing", Target.NONE, "",
         "Correct what the message names, then take a new dump",
     ),
-    "unlimited_pods": Entry(
-        _N, "requests to these pods are not limited", Target.NONE, "", "Nothing, if that is intended",
-    ),
+    "unlimited_pods": Entry(_N, "requests to these pods are not limited", Target.NONE, "", "Nothing, if that is intended"),
     "tcp_port": Entry(
         _N, "connections to this port pass: there are no requests to limit", Target.NONE, "",
         "If it serves HTTP: name the port of the Service http-…, or set its appProtocol",
     ),
-    "no_routes": Entry(
-        _W, "nothing says what is limited here", Target.NONE, "", "Take the whole dump, without mask",
-    ),
+    "no_routes": Entry(_W, "nothing says what is limited here", Target.NONE, "", "Take the whole dump, without mask"),
     # What is sent.
     "no_descriptor": Entry(
         _E, UNLIMITED, Target.FILTER, "typed_config.rate_limits",
@@ -85,8 +81,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "some_routes_without_descriptor": Entry(
         _E, "requests of these virtual hosts and routes pass unlimited", Target.FILTER,
-        "VIRTUAL_HOST match.routeConfiguration.vhost.name",
-        "Drop vhost.name, so that every virtual host has the limits",
+        "VIRTUAL_HOST match.routeConfiguration.vhost.name", "Drop vhost.name, so that every virtual host has the limits",
     ),
     "other_stage": Entry(
         _E, "limits of another stage are not sent", Target.FILTER, "typed_config.stage, rate_limits[].stage",
@@ -94,12 +89,9 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "empty_override": Entry(
         _N, "it changes nothing: the limits that were to be in it do not exist", Target.FILTER,
-        "typed_per_filter_config",
-        "istiod drops fields that its Envoy API does not know: use virtual hosts with an old istiod",
+        "typed_per_filter_config", "istiod drops fields that its Envoy API does not know: use virtual hosts with an old istiod",
     ),
-    "filter_off": Entry(
-        _E, UNLIMITED, Target.FILTER, "typed_config.filter_enabled, or the runtime", "Remove it",
-    ),
+    "filter_off": Entry(_E, UNLIMITED, Target.FILTER, "disabled, typed_config.filter_enabled, or the runtime", "Remove it"),
     "filter_off_at_route": Entry(
         _W, "requests of this route pass unlimited", Target.FILTER, "typed_per_filter_config",
         "Remove `disabled`, unless it is intended",
@@ -137,8 +129,7 @@ CATALOGUE: dict[str, Entry] = {
         "actions[].metadata.metadata_key", "Use another claim than scope and permission",
     ),
     "claim_source": Entry(
-        _E, "no request has a company: all are counted by address only", Target.FILTER, "actions[].metadata.source",
-        "DYNAMIC: tokens are in the dynamic metadata",
+        _E, "no request has a company: all are counted by address only", Target.FILTER, "actions[].metadata.source", "Use DYNAMIC",
     ),
     "unverified_claim": Entry(
         _E, "anybody can write a token with another's company", Target.FILTER, "actions[].extension",
@@ -152,11 +143,13 @@ CATALOGUE: dict[str, Entry] = {
         _E, "requests are counted after their response, and none is limited", Target.FILTER,
         "rate_limits[].apply_on_stream_done", "Add a limit without it; hits_addend.number 0 looks without counting",
     ),
+    "counts_nothing": Entry(
+        _E, "it never limits: it counts no request, and no other limit counts them", Target.FILTER,
+        "rate_limits[].hits_addend", "Remove it, or add a limit of the same entries that counts",
+    ),
     # Who is asked.
     "no_cluster": Entry(_E, UNLIMITED, Target.CLUSTERS, "", "Name the host of rls there"),
-    "other_cluster": Entry(
-        _E, UNLIMITED, Target.FILTER, "envoy_grpc.cluster_name", "Write the name as the proxy has it",
-    ),
+    "other_cluster": Entry(_E, UNLIMITED, Target.FILTER, "envoy_grpc.cluster_name", "Write the name as the proxy has it"),
     "no_endpoints": Entry(
         _E, "there is nobody to ask: every request passes unlimited", Target.PODS, "spec.replicas, readiness",
         "`kubectl -n rate-limit get pods,endpointslices` shows why no pod is ready",
@@ -188,6 +181,18 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "timeout_long": Entry(
         _W, "a request waits that long when rls hangs", Target.FILTER, "typed_config.timeout", "Use 0.1s, as the files here do",
+    ),
+    "one_try": Entry(
+        _W, "while a pod of rls hangs, each request that asks it passes unlimited", Target.FILTER, "grpc_service.retry_policy",
+        "Use that of the files here, with an istiod that knows it",
+    ),
+    "late_try": Entry(
+        _W, "there is no time for a second try: while a pod of rls hangs, requests pass unlimited", Target.FILTER,
+        "retry_back_off.max_interval", "Use 0.8 × timeout: Envoy takes it for the time of one try, too",
+    ),
+    "repeats_shed_calls": Entry(
+        _W, "an overloaded rls gets each call that it sheds once more", Target.FILTER, "retry_policy.retry_on",
+        "Remove resource-exhausted",
     ),
     "no_endpoints_in_dump": Entry(
         _N, "nothing says whether rls has pods that are ready", Target.NONE, "", "Take the dump with ?include_eds",

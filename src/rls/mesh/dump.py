@@ -160,7 +160,7 @@ def _by_hosts(chain: Tree) -> str:
 def _http_filter(each: Tree, extensions: Mapping[str, Tree]) -> HttpFilter:
     name = text(each, "name")
     found = each.get("typed_config") if "typed_config" in each else extensions.get(name)
-    return HttpFilter(name, *typed(found))
+    return HttpFilter(name, *typed(found), bool(each.get("disabled")))
 
 
 def _role(listener: Tree, kind: Kind) -> Role:

@@ -134,7 +134,7 @@ def _at(each: HttpFilter, chain: Chain, host: Tree, route: Tree, runtime: Mappin
     action = tree(route, "route")
     domain = (text(override, "domain") if message == "RateLimitPerRoute" else "") or text(each.config, "domain")
     name = text(route, "name") or ", ".join(f"{key} {value}" for key, value in tree(route, "match").items())
-    disabled = message == "FilterConfig" and bool(override.get("disabled"))
+    disabled = bool(override.get("disabled")) if message == "FilterConfig" else each.disabled and not message
     empty = message == "RateLimitPerRoute" and not set(override) - {"@type"}
     found: list[Limit] = []
     source = "per-route"

@@ -77,6 +77,11 @@ class Limit:
         return text(self.config, "hits_addend", "format")
 
     @property
+    def only_looks(self) -> bool:
+        """Whether it counts no hit: it refuses what other limits have counted."""
+        return tree(self.config, "hits_addend").get("number") in {0, "0"} and not self.hits_format
+
+    @property
     def title(self) -> str:
         """Its entries, as `[company_id]` or `[generic_key=slow, remote_address]`."""
         entries = [action.key if action.value is None else f"{action.key}={action.value}" for action in self.actions]

@@ -29,11 +29,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HttpFilter:
-    """One of a connection manager; *message* is the name of its configuration's message, without the package."""
+    """One of a connection manager; *message* is the name of its configuration's message, without the package.
+
+    *disabled*: it is off at routes that have no configuration of their own for it.
+    """
 
     name: str
     message: str
     config: Tree
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rls.core.actions import JWT_METADATA
 from rls.mesh.filters import JWT, Limited, LimitedChain, RateLimitFilter, RouteLimits
@@ -34,7 +34,7 @@ def _of_filter(each: LimitedChain, one: RateLimitFilter, limited: Limited) -> It
     if one.routes and not one.sent():
         yield from _nothing_sent(one, limited)
         return
-    yield from _of_routes(one)
+    yield from _of_routes(one, each)
     for limit in dict.fromkeys(one.sent()):
         yield from ((code, message, "") for code, message in _of_limit(limit, each))
 
@@ -61,15 +61,16 @@ def _overrides(one: RateLimitFilter) -> Iterator[tuple[str, str, str]]:
             yield "empty_override", f"the route {route.route} has an empty RateLimitPerRoute", route.host
 
 
-def _of_routes(one: RateLimitFilter) -> Iterator[tuple[str, str, str]]:
+def _of_routes(one: RateLimitFilter, each: LimitedChain) -> Iterator[tuple[str, str, str]]:
     yield from _overrides(one)
-    for route in one.routes:
+    for number, route in enumerate(one.routes):
         if route.disabled:
             yield "filter_off_at_route", f"the filter is disabled at the route {route.route}", route.host
         elif not route.limits:
             yield "some_routes_without_descriptor", f"no descriptor is made at the route {route.route}", route.host
         else:
-            yield from _of_route(route)
+            beside = [limit for other in each.asking() if other is not one for limit in other.routes[number].limits]
+            yield from _of_route(route, beside)
         if route.skipped and route.limits:
             titles = ", ".join(limit.title for limit in route.skipped)
             # Another filter may be of their stage; `_nothing_sent` is where none is.
@@ -77,11 +78,19 @@ def _of_routes(one: RateLimitFilter) -> Iterator[tuple[str, str, str]]:
                 yield "other_stage", f"the filter is of another stage than {titles}", route.host
 
 
-def _of_route(route: RouteLimits) -> Iterator[tuple[str, str, str]]:
+def _of_route(route: RouteLimits, beside: Sequence[Limit]) -> Iterator[tuple[str, str, str]]:
+    """*beside*: the limits of the chain's other filters."""
+    counting = {limit.title for limit in route.limits if not limit.only_looks}
+    for limit in route.limits:
+        if limit.only_looks and limit.title not in counting:
+            yield "counts_nothing", f"the limit {limit.title} has hits_addend 0", route.host
+    for number, limit in enumerate(route.limits):
+        if limit.config in [other.config for other in route.limits[:number]]:
+            yield "counted_twice", f"the limit {limit.title} is there twice", route.host
     at_once = [limit for limit in route.limits if not limit.late]
     if not at_once:
         yield "counted_late", "every limit has apply_on_stream_done", route.host
-    elif not any(limit.always for limit in at_once) and not _covered(at_once):
+    elif not any(limit.always for limit in (*at_once, *beside) if not limit.late) and not _covered(at_once):
         titles = ", ".join(limit.title for limit in at_once)
         yield "not_always_a_descriptor", f"not every request has one of the descriptors {titles}", route.host
 

@@ -17,10 +17,13 @@ Shape = tuple[tuple[str, str | None], ...]
 def between(proxies: Sequence[Limited], rules: RuleSet) -> Iterator[Found]:
     """Of all proxies and the rules."""
     reached: dict[str, set[Rule]] = {}
+    ours = _asked(proxies, rules)
     for limited in proxies:
         for each, one in limited.filters():
             for route in one.routes:
                 domain = rules.domains.get(route.domain)
+                if domain is None and ours and one.cluster not in ours:
+                    continue
                 if domain is None:
                     there = ", ".join(rules.domains) or "none"
                     text = f"the rules have no domain {route.domain}; they have {there}"
@@ -30,6 +33,12 @@ def between(proxies: Sequence[Limited], rules: RuleSet) -> Iterator[Found]:
                 for code, message in _of_route(route, domain, found):
                     yield Found(code, message, place(each.chain), limited.proxy)
     yield from _unreached(rules, reached)
+
+
+def _asked(proxies: Sequence[Limited], rules: RuleSet) -> set[str]:
+    """The clusters that are asked in a domain of the rules. Filters that ask another are those of another team."""
+    filters = [one for limited in proxies for _, one in limited.filters()]
+    return {one.cluster for one in filters if any(route.domain in rules.domains for route in one.routes)}
 
 
 def _of_route(route: RouteLimits, domain: Domain, reached: set[Rule]) -> Iterator[tuple[str, str]]:

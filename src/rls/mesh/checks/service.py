@@ -9,7 +9,7 @@ from rls.mesh.catalogue import CATALOGUE
 from rls.mesh.filters import Limited, RateLimitFilter
 from rls.mesh.findings import Found, Severity, place
 from rls.mesh.model import Cluster, Kind, Proxy, Role
-from rls.mesh.trees import tree
+from rls.mesh.trees import seconds, text, tree
 
 SHORTEST, LONGEST = 0.01, 1.0
 """Seconds: `rls` waits that long for Redis by default, and no request should wait longer."""
@@ -27,9 +27,27 @@ def findings(limited: Limited, all_of_them: Sequence[Limited]) -> Iterator[Found
             yield Found("timeout_long", f"a request may wait {long} for rls", where)
         elif one.timeout <= SHORTEST:
             yield Found("timeout_short", f"a request waits {one.timeout * 1000:g} ms for rls", where)
+        for code, message in _of_tries(one, limited.proxy):
+            yield Found(code, message, where)
         for code, message in _of_cluster(one, limited.proxy, all_of_them):
             fails = CATALOGUE[code].severity is Severity.ERROR and one.denies
             yield Found(code, message, where, traffic=_DENIED if fails else "")
+
+
+def _of_tries(one: RateLimitFilter, proxy: Proxy) -> Iterator[tuple[str, str]]:
+    service = tree(one.config, "rate_limit_service", "grpc_service")
+    policy = tree(service, "retry_policy")
+    if not policy:
+        if "envoy_grpc" in service and proxy.kind is not Kind.ENVOY:
+            yield "one_try", "the filter has no retry_policy: a call is made once"
+        return
+    pauses = tree(policy, "retry_back_off")
+    # Envoy's own: ten times the first pause, and that is a second.
+    longest = seconds(text(pauses, "max_interval"), 10 * seconds(text(pauses, "base_interval"), 1.0))
+    if 0 < one.timeout <= longest:
+        yield "late_try", f"one try may take {longest:g} s (max_interval), and all of them {one.timeout:g} s (timeout)"
+    if "resource-exhausted" in text(policy, "retry_on").split(","):
+        yield "repeats_shed_calls", "retry_on names resource-exhausted"
 
 
 def _of_cluster(one: RateLimitFilter, proxy: Proxy, all_of_them: Sequence[Limited]) -> Iterator[tuple[str, str]]:
