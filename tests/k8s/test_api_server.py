@@ -182,10 +182,13 @@ ALLOWED = [
     ("operator deployer", "rate-limit", "set env deployment/rls RLS_SHADOW_MODE-"),
     ("operator", "rate-limit", "rollout restart deployment/rls"),
     ("operator", "rate-limit", "scale deployment/rls --replicas=3"),
+    ("operator", "rate-limit", 'patch hpa rls -p {"spec":{"minReplicas":4}}'),
     ("operator", "rate-limit", 'patch configmap rls-rules -p {"data":{"x.yaml":""}}'),
     ("operator", "users", "label envoyfilter -l app.kubernetes.io/name=ratelimit istio.io/rev=off"),
     ("operator", "users", "label envoyfilter -l app.kubernetes.io/name=ratelimit istio.io/rev-"),
 ]
+# The garbage collector deletes it.
+OWNED_BY_NOTHING = '{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"1"}]}}'
 FORBIDDEN = [
     ("operator deployer", "rate-limit", "get secrets"),
     ("operator deployer", "rate-limit", "create job x --image=x"),
@@ -212,6 +215,14 @@ FORBIDDEN = [
     ),
     ("operator", "rate-limit", 'patch statefulset redis -p {"spec":{"replicas":1}}'),
     ("operator", "rate-limit", "create configmap x"),
+    (
+        "operator",
+        "rate-limit",
+        'patch hpa rls --type merge -p {"spec":{"scaleTargetRef":{"kind":"StatefulSet","name":"redis"}}}',
+    ),
+    ("operator", "rate-limit", "label configmap rls-rules app.kubernetes.io/part-of-"),
+    ("operator deployer", "rate-limit", f"patch deployment rls --type merge -p {OWNED_BY_NOTHING}"),
+    ("operator", "users", f"patch envoyfilter ratelimit --type merge -p {OWNED_BY_NOTHING}"),
     ("operator", "users", "annotate envoyfilter ratelimit x=y"),
     ("operator", "users", "label envoyfilter ratelimit app.kubernetes.io/part-of-"),
     ("operator", "users", "label envoyfilter optional-jwt istio.io/rev=off"),
