@@ -216,6 +216,9 @@ def main() -> int:
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("apply: interrupted. Run it again: until then old filters may count each request twice", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -183,6 +183,24 @@ def test_one_that_cannot_be_deleted_saves_no_other(
     assert "old" not in left
 
 
+def test_who_interrupts_it_reads_what_to_do(
+    variants: dict[str, Path], api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: str, stdin: str = "") -> str:
+        if arguments[0] == "delete":
+            raise KeyboardInterrupt
+        return api(*arguments, stdin=stdin)
+
+    assert run(monkeypatch, variants["gateway"]) == 0
+    monkeypatch.setattr(apply, "kubectl", interrupted)
+    assert run(monkeypatch, variants["sidecar"]) == 1
+    assert "Run it again" in capsys.readouterr().err
+
+    monkeypatch.setattr(apply, "kubectl", api)
+    assert run(monkeypatch, variants["sidecar"]) == 0
+    assert by_name(api.there()) == by_name([*rendered(variants["sidecar"]), SOMEBODY_ELSES])
+
+
 def test_it_knows_the_namespaces_of_the_manifests() -> None:
     files = [each for part in ("istio", "k8s") for each in (ROOT / part).rglob("*.yaml")]
     found = {
