@@ -1,7 +1,7 @@
 """Who may ask the admin address for what.
 
-- A web page of elsewhere may nothing (CSRF): its browser says where a request comes from, in `Origin` and `Sec-Fetch-Site`.
-- What changes something needs a token. So does everything on an address that other machines reach.
+- A web page of another site may do nothing (CSRF): browsers say where a request comes from, in `Origin` and `Sec-Fetch-Site`.
+- A change needs a token. So does everything on an address that other machines reach.
 - No page may show ours in a frame (clickjacking), and no browser may take our JSON for anything else.
 
 Whatever route is forgotten here counts as one that changes something, unless its method is GET or HEAD.
@@ -54,7 +54,8 @@ class Access:
         address: Where the server listens.
         tokens: Who has them may change something.
         reading: Paths whose POST changes nothing.
-        public: Whether a request is for what tells nothing of this server. It needs no token to be read, but a server with tokens.
+        public: Whether a request is for a file that is the same on all servers, such as the page. On a server with tokens,
+            it is read without one.
         on_refused: Called with what was refused, the method, the path and the client's address.
     """
 

@@ -110,7 +110,7 @@ export const tenant = {
       location.hash = to("tenant", { domain: domains[1].value, entries: field.value });
     };
     main.append(
-      h("form", { class: "search", role: "search", onsubmit: open }, domains, h("label", { for: "entries" }, "Entries"), field, h("button", { type: "submit" }, "Look"), h("small", { id: "entries-help", class: "wide" }, "All entries of the descriptor in their order, with commas between them.")),
+      h("form", { class: "search", role: "search", onsubmit: open }, domains, h("label", { for: "entries" }, "Entries"), field, h("button", { type: "submit" }, "Show"), h("small", { id: "entries-help", class: "wide" }, "All entries of the descriptor in their order, with commas between them.")),
     );
     if (!domain || !entries.length) return async () => {};
     const said = h("p", { class: "banner ok", role: "status", hidden: true });
