@@ -240,7 +240,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=os.environ | {"TERM": "xterm"},
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "200", "LINES": "40"},
         )
         self.text = ""
 
