@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rls.core.model import MAX_WINDOW_SECONDS, UINT32_MAX, Entry, RateLimit, Unit
-from rls.core.overrides import Override, from_members, limit_text, parse_limit, raises_by, to_members
+from rls.core.overrides import Override, from_members, parse_limit, raises_by, to_members
 from rls.core.plan import CountingOptions, Planner
 from rls.core.pseudonyms import Pseudonyms
 from rls.core.rules import RuleSet
@@ -25,7 +25,7 @@ def override(entries: tuple[Entry, ...], limit: RateLimit, reason: str = "T-1") 
 
 @given(limits)
 def test_a_limit_is_read_as_it_is_written(limit: RateLimit) -> None:
-    assert parse_limit(limit_text(limit)) == limit
+    assert parse_limit(limit.text) == limit
 
 
 @pytest.mark.parametrize(

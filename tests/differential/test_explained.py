@@ -24,7 +24,6 @@ from rls.api.admin.explain import explanation_row
 from rls.api.decode import parse, read
 from rls.api.messages import decoded
 from rls.api.service import SHOULD_RATE_LIMIT
-from rls.app.rule_tests.judge import limit_text
 from rls.core.check import Status
 from rls.core.decide import Decision, Modes
 from rls.core.model import UINT32_MAX
@@ -161,7 +160,7 @@ class Served:
             assert one["code"] == status.code
             is_unlimited = status.limit is None and status.limit_remaining == UINT32_MAX
             assert one["limit_remaining"] == (None if is_unlimited else status.limit_remaining)
-            assert one["limit"] == ("unlimited" if is_unlimited else (status.limit and limit_text(status.limit)))
+            assert one["limit"] == ("unlimited" if is_unlimited else (status.limit and status.limit.text))
             assert (one["duration_until_reset"] or 0) == status.seconds_until_reset
         if came.code == "OVER_LIMIT":
             identity = {name: came.metadata.get(name, "") for name in ("domain", "rule", "name", "place")}

@@ -69,6 +69,12 @@ class RateLimit(NamedTuple):
         """Length of the window."""
         return _SECONDS[self.unit] * self.unit_multiplier
 
+    @property
+    def text(self) -> str:
+        """For people, as `500/minute` or `50/3 days`."""
+        unit, several = self.unit.name.lower(), self.unit_multiplier
+        return f"{self.requests_per_unit}/{unit if several == 1 else f'{several} {unit}s'}"
+
 
 class Entry(NamedTuple):
     """One key and value of a request's descriptor. Bytes that are not UTF-8 are lone surrogates in both (PEP 383)."""

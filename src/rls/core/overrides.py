@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from rls.core.model import MAX_WINDOW_SECONDS, UINT32_MAX, Entry, RateLimit, Unit
+from rls.core.model import MAX_WINDOW_SECONDS, UINT32_MAX, Descriptor, Entry, RateLimit, Unit
 
 Entries: TypeAlias = tuple[Entry, ...]
 _LIMIT = re.compile(r"(\d{1,10})\s*/\s*(?:(\d{1,10})\s*)?(second|minute|hour|day|week|month|year)s?", re.ASCII)
@@ -43,11 +43,11 @@ class Override(NamedTuple):
     @property
     def entries_text(self) -> str:
         """Its entries, as `key=value,key=value`."""
-        return ",".join(f"{key}={value}" for key, value in self.entries)
+        return Descriptor(self.entries).text
 
     def __str__(self) -> str:
         """As `mesh company_id=acme: 5000/minute`."""
-        return f"{self.domain} {self.entries_text}: {limit_text(self.limit)}"
+        return f"{self.domain} {self.entries_text}: {self.limit.text}"
 
 
 _LAST_SECOND = 253_402_300_799
@@ -57,14 +57,8 @@ Overrides: TypeAlias = Mapping[str, Mapping[Entries, Override]]
 """By domain and entries."""
 
 
-def limit_text(limit: RateLimit) -> str:
-    """As `500/minute` or `50/3 days`; `parse_limit` reads it."""
-    unit, several = limit.unit.name.lower(), limit.unit_multiplier
-    return f"{limit.requests_per_unit}/{unit if several == 1 else f'{several} {unit}s'}"
-
-
 def parse_limit(text: str) -> RateLimit:
-    """The limit that *text* says; see `limit_text`.
+    """The limit that *text* says; see `RateLimit.text`.
 
     Raises:
         ValueError: It says none; the text of the error is what was expected.
@@ -92,7 +86,7 @@ def to_members(override: Override) -> dict[str, Any]:
         "id": override.id,
         "domain": override.domain,
         "entries": [[key, value] for key, value in override.entries],
-        "limit": limit_text(override.limit),
+        "limit": override.limit.text,
         "since": override.since,
         "until": override.until,
         "author": override.author,

@@ -56,13 +56,10 @@ class Enforced(NamedTuple):
         return self.limit.requests_per_unit / self.limit.window_seconds, self.limit.requests_per_unit
 
     def __str__(self) -> str:
-        """As `500/minute` or `50/3 days`."""
-        limit = self.limit
-        if limit is None:
+        """The limit, as `500/minute`."""
+        if self.limit is None:
             return "unlimited"
-        unit, several = limit.unit.name.lower(), limit.unit_multiplier
-        text = f"{limit.requests_per_unit}/{unit if several == 1 else f'{several} {unit}s'}"
-        return f"{text} in shadow mode" if self.shadow_mode else text
+        return f"{self.limit.text} in shadow mode" if self.shadow_mode else self.limit.text
 
 
 class Change(NamedTuple):

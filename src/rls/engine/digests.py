@@ -14,7 +14,7 @@ from itertools import chain
 from operator import attrgetter
 
 from rls.core.model import Entry
-from rls.core.overrides import Override, limit_text
+from rls.core.overrides import Override
 from rls.core.rules import Domain, Rule, TrieNode
 from rls.slices import STEP, Steps
 
@@ -48,7 +48,7 @@ def digest_domain(domain: Domain) -> Steps[int]:
 
 def revision_of(digests: Mapping[str, int], overrides: Sequence[Override] = ()) -> str:
     """The id of a rule set whose domains have *digests*, with *overrides*."""
-    of_overrides = sorted((one.domain, one.entries, limit_text(one.limit)) for one in overrides)
+    of_overrides = sorted((one.domain, one.entries, one.limit.text) for one in overrides)
     return f"{_hash((*sorted(digests.items()), *of_overrides)):016x}"[:_REVISION_DIGITS]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
-from rls.core.overrides import Override, limit_text
+from rls.core.overrides import Override
 from rls.engine.events import Observer, RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic
 from rls.observe.seldom import Seldom, SeldomFilter
@@ -225,7 +225,7 @@ def _fields_of(override: Override) -> dict[str, str]:
         "domain": override.domain,
         "rule": override.rule,
         "entries": override.entries_text,
-        "limit": limit_text(override.limit),
+        "limit": override.limit.text,
         "until": utc(override.until),
         "author": override.author,
         "why": override.reason,

@@ -66,7 +66,7 @@ def test_the_example_on_the_page_is_a_test() -> None:
         (HEAD + "steps: [{problems: []}]", "t.yaml:3:10: `problems` without `load`, expected it in a step that loads rules"),
         (HEAD + "steps: [{ask: {a: b}, answer: OK, times: 0}]", "t.yaml:3:42: `0`, expected a whole number from 1 to 18446744073709551615"),
         (HEAD + "steps: [{ask: {entries: [[a]]}, answer: OK}]", "t.yaml:3:26: a list, expected a key and a value"),
-        (HEAD + "steps: [{ask: {entries: [], limit: 5}, answer: OK}]", "t.yaml:3:36: `5`, expected a limit such as `10/minute` or `10/2 hour`"),
+        (HEAD + "steps: [{ask: {entries: [], limit: 5}, answer: OK}]", "t.yaml:3:36: `5`, expected a limit such as `10/minute` or `10/2 hours`"),
         (HEAD + "settings: {near_limit_ratio: 2}\nsteps: []", "t.yaml:3:30: `2`, expected a number above 0, at most 1"),
         (HEAD + "settings: {key_format: v9}\nsteps: []", "t.yaml:3:24: `v9`, expected `v1` or `compat`"),
         (HEAD + "start: noon\nsteps: []", "t.yaml:3:8: `noon`, expected a time such as `2026-01-31T12:00:00Z`, or Unix seconds"),

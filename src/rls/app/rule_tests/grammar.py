@@ -37,16 +37,17 @@ START = 1_700_000_040
 
 
 def read_limit(text: str) -> RateLimit:
-    """`10/minute` or `10/2 minute`; a unit may be a number, which a caller may send though nobody knows it.
+    """`10/minute` or `10/2 minutes`; a unit may be a number, which a caller may send though nobody knows it.
 
     Raises:
         ValueError: It is something else.
     """
     per_unit, slash, window = text.partition("/")
     units, _, name = window.rpartition(" ")
-    if not slash or not (name.isdecimal() or name.upper() in Unit.__members__):
+    name = name.upper().removesuffix("S")
+    if not slash or not (name.isdecimal() or name in Unit.__members__):
         raise ValueError(text)
-    unit: Any = int(name) if name.isdecimal() else Unit[name.upper()]
+    unit: Any = int(name) if name.isdecimal() else Unit[name]
     return RateLimit(int(per_unit), unit, int(units or 1))
 
 
@@ -74,7 +75,7 @@ def _share(text: str) -> float:
     return share
 
 
-LIMIT = Plain("a limit such as `10/minute` or `10/2 hour`", ("string",), read_text=read_limit)
+LIMIT = Plain("a limit such as `10/minute` or `10/2 hours`", ("string",), read_text=read_limit)
 SECONDS = Plain("seconds such as `59` or a duration such as `59s` or `2h`", ("number", "string"), read_text=_seconds)
 TIME = Plain("a time such as `2026-01-31T12:00:00Z`, or Unix seconds", ("number", "string"), read_text=_time)
 SHARE = Plain("a number above 0, at most 1", ("number",), read_text=_share)
@@ -119,7 +120,7 @@ STATUS = Shape(
         "rule": Key(
             OneOf([Null(), TEXT], "a rule, or `null`"), "Name or path of the rule that applies; null for none."
         ),
-        "limit": Key(TEXT, "Its limit, such as 10/minute or 10/2 minute."),
+        "limit": Key(TEXT, "Its limit, such as 10/minute or 10/2 minutes."),
         "remaining": Key(Whole(), "Hits that are left."),
         "reset": Key(Whole(), "Seconds until the counter starts again."),
         "name": Key(OneOf([Null(), TEXT], "a name, or `null`"), "Name of the limit; null for none."),

@@ -11,7 +11,7 @@ from rls.app.rule_tests.grammar import EXPECTED
 from rls.app.rule_tests.kinds import Located
 from rls.core.check import Check, Status
 from rls.core.decide import Decision
-from rls.core.model import UINT32_MAX, RateLimit
+from rls.core.model import UINT32_MAX
 from rls.errors import SourceLocation
 
 _MOST_SHOWN = 8
@@ -111,17 +111,11 @@ def show_status(status: DescriptorAnswer) -> Any:
         return f"{status.code} unlimited" if status.limit_remaining == UINT32_MAX else status.code
     shown = {
         "code": status.code,
-        "limit": limit_text(status.limit),
+        "limit": status.limit.text,
         "remaining": status.limit_remaining,
         "reset": status.seconds_until_reset,
     }
     return shown | ({"name": status.limit.name} if status.limit.name else {})
-
-
-def limit_text(limit: RateLimit) -> str:
-    """*limit* as tests write it: `10/minute` or `10/2 minute`."""
-    units = f"{limit.unit_multiplier} " if limit.unit_multiplier != 1 else ""
-    return f"{limit.requests_per_unit}/{units}{limit.unit.name.lower()}"
 
 
 def show_accounts(status: Status) -> dict[str, Any]:
@@ -157,7 +151,7 @@ def _note(domain: str, status: Status) -> str:
     text += f"rule {check.id(domain)}"
     if check.limit is None:
         return f"{text}: unlimited"
-    return f"{text}: {status.code.name}, {status.limit_remaining} of {limit_text(check.limit)} left"
+    return f"{text}: {status.code.name}, {status.limit_remaining} of {check.limit.text} left"
 
 
 def _text(value: Any) -> str:
