@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import json
-import socket
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
 import typer
 
-from rls.addresses import loopback, parse_address, unix_path
+from rls.addresses import loopback, parse_address
 from rls.cli.output import pass_on
+from rls.cli.requests import entry_of
 from rls.errors import RlsError
+from rls.http_client import Answer, NoHttp, ask
 from rls.secret_files import read_secret
 
 NOT_DONE, WRONG, UNANSWERED = 1, 2, 3
@@ -49,19 +50,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ADMIN = "127.0.0.1:6070"
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """Over a Unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_SECONDS)
-        self.sock.connect(self._path)
 
 
 class AdminError(RlsError):
@@ -122,14 +110,14 @@ def request_admin(
         found = None
     needed, kind = _NEEDED.get(f"{method} /{path.split('/')[1]}", ("", object))
     is_ours = isinstance(found, dict) and (
-        isinstance(found.get(needed), kind) if status == http.HTTPStatus.OK else "error" in found
+        isinstance(found.get(needed), kind) if status == HTTPStatus.OK else "error" in found
     )
     if not isinstance(found, dict) or not is_ours:
         what = f"{address} does not answer as an admin address of rls: HTTP {status}{_first_line(text)}"
         raise AdminError(f"{what}: {_EXPECTED}", UNANSWERED)
-    if status != http.HTTPStatus.OK:
+    if status != HTTPStatus.OK:
         expected = f": expected {found['expected']}" if found.get("expected") else ""
-        code = WRONG if status == http.HTTPStatus.BAD_REQUEST else NOT_DONE
+        code = WRONG if status == HTTPStatus.BAD_REQUEST else NOT_DONE
         raise AdminError(f"{found['error']}{expected}", code)
     return found
 
@@ -137,22 +125,14 @@ def request_admin(
 ask_admin = or_exit(request_admin)
 
 
-def _answer(
-    address: str, method: str, target: str, content: bytes | None, headers: dict[str, str]
-) -> tuple[int, bytes]:
-    path = unix_path(address)
-    connection = http.client.HTTPConnection(address, timeout=_SECONDS) if path is None else _UnixConnection(path)
+def _answer(address: str, method: str, target: str, content: bytes | None, headers: dict[str, str]) -> Answer:
     try:
-        connection.request(method, target, content, headers)
-        response = connection.getresponse()
-        return response.status, response.read(_ANSWER_BYTES)
+        return ask(address, target, seconds=_SECONDS, most=_ANSWER_BYTES, method=method, body=content, headers=headers)
     except OSError as error:
         why = error.strerror or str(error)
         raise AdminError(f"no answer from {address}: {why}: {_EXPECTED}", UNANSWERED) from None
-    except http.client.HTTPException:
+    except NoHttp:
         raise AdminError(f"no answer from {address}: it does not speak HTTP/1.1: {_EXPECTED}", UNANSWERED) from None
-    finally:
-        connection.close()
 
 
 def _first_line(text: bytes) -> str:
@@ -181,15 +161,13 @@ def entries_of(words: Sequence[str]) -> list[dict[str, str]]:
     """
     if not words:
         raise typer.BadParameter("no entries: expected KEY=VALUE, such as company_id=acme")
-    entries = []
     for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"'{word}' is not an entry: expected KEY=VALUE, such as company_id=acme")
         if any("\udc80" <= char <= "\udcff" for char in word):  # PEP 383
             raise typer.BadParameter(f"'{word}' is not an entry: expected KEY=VALUE in UTF-8")
-        entries.append({"key": key, "value": value})
-    return entries
+    try:
+        return [entry_of(word)._asdict() for word in words]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def needed(name: str, value: str) -> str:
@@ -201,15 +179,3 @@ def needed(name: str, value: str) -> str:
     if not value.strip():
         raise typer.BadParameter(f"{name} is missing")
     return value
-
-
-def as_text(entries: Sequence[Mapping[str, str]]) -> str:
-    """Entries of an answer as `key=value,key=value`."""
-    return ",".join(f"{entry['key']}={entry['value']}" for entry in entries)
-
-
-def rule_text(row: Mapping[str, Any]) -> str:
-    """The rule that *row* names, as a log line has it."""
-    name = f" ({row['name']})" if row.get("name") else ""
-    place = f" at {row['place']}" if row.get("place") else ""
-    return f"{row['domain']} {row['rule']}{name}{place}"

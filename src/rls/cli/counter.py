@@ -13,14 +13,14 @@ from rls.cli.admin import (
     Domain,
     Json,
     TokenFile,
-    as_text,
     ask_admin,
     entries_of,
     needed,
-    rule_text,
 )
 from rls.cli.help import Command, Group
 from rls.cli.output import pass_on
+from rls.cli.rows import rule_text
+from rls.observe.entries import entries_text
 from rls.printable import json_line
 
 counter = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="rich")
@@ -48,7 +48,7 @@ def get(
     _print(found, json=json)
     counters = found["counters"]
     if not counters:
-        pass_on(f"rls: no rule limits {as_text(found['entries'])} in {found['domain']}", err=True)
+        pass_on(f"rls: no rule limits {entries_text(found['entries'])} in {found['domain']}", err=True)
     raise typer.Exit(0 if counters and all(row["code"] == "OK" for row in counters) else NOT_DONE)
 
 
@@ -99,7 +99,7 @@ def _print(found: dict[str, Any], *, json: bool) -> None:
         before = f", was {row['before']}" if "before" in row else ""
         override = f" by override {row['override']}" if row.get("override") else ""
         pass_on(
-            f"{as_text(found['entries'])}: {row['count']} of {row['limit']}{override} used{before}; "
+            f"{entries_text(found['entries'])}: {row['count']} of {row['limit']}{override} used{before}; "
             f"{row['limit_remaining']} left, resets in {row['duration_until_reset']} s: {row['code']}"
         )
         pass_on(f"  rule     {rule_text(row)}")

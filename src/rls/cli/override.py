@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import typer
 
-from rls.cli.admin import ADMIN, NOT_DONE, Admin, Domain, Json, TokenFile, as_text, ask_admin, entries_of, needed
+from rls.cli.admin import ADMIN, NOT_DONE, Admin, Domain, Json, TokenFile, ask_admin, entries_of, needed
 from rls.cli.help import Command, Group
 from rls.cli.output import console, pass_on
+from rls.observe.entries import entries_text
 from rls.printable import json_line, printable_again
 
 override = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="rich")
@@ -56,7 +57,7 @@ def set_(
         typer.echo(json_line(found))
         return
     row = found["override"]
-    pass_on(f"{as_text(row['entries'])}: {row['limit']} until {row['until']}, was {found['before']}")
+    pass_on(f"{entries_text(row['entries'])}: {row['limit']} until {row['until']}, was {found['before']}")
     pass_on(f"  override {row['id']} of the rule {row['domain']} {row['rule']}")
 
 
@@ -103,7 +104,7 @@ def end(
         typer.echo(json_line(found))
         return
     row = found["ended"]
-    pass_on(f"{as_text(row['entries'])}: {found['after']} again, was {row['limit']}")
+    pass_on(f"{entries_text(row['entries'])}: {found['after']} again, was {row['limit']}")
 
 
 def _named(words: Sequence[str], domain: str, admin: str, token_file: Any) -> str:
@@ -116,7 +117,7 @@ def _named(words: Sequence[str], domain: str, admin: str, token_file: Any) -> st
     for row in found["overrides"]:
         if row["entries"] == shown:
             return str(row["id"])
-    pass_on(f"rls: no override of {as_text(shown)} in {domain} is in force", err=True)
+    pass_on(f"rls: no override of {entries_text(shown)} in {domain} is in force", err=True)
     raise typer.Exit(NOT_DONE)
 
 
@@ -132,11 +133,11 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         table.add_column(heading, overflow="fold")
     for row in rows:
         texts = (
-            *(row["id"], row["domain"], as_text(row["entries"]), row["limit"]),
+            *(row["id"], row["domain"], entries_text(row["entries"]), row["limit"]),
             *(str(row["until"]), row["author"], row["reason"]),
         )
         table.add_row(*(Text(printable_again(text)) for text in texts))
     console().print(table)
     for row in rows:
         if row.get("applies_to", row["rule"]) is None:
-            pass_on(f"rls: {row['id']} has no effect: no rule matches {as_text(row['entries'])}", err=True)
+            pass_on(f"rls: {row['id']} has no effect: no rule matches {entries_text(row['entries'])}", err=True)

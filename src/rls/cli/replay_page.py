@@ -7,7 +7,9 @@ from html import escape
 from typing import Any
 
 from rls.cli.replay_chart import chart
-from rls.cli.replay_text import counted, entries_text, moment, rule_text, share, span_text
+from rls.cli.replay_text import counted, moment, share, span_text
+from rls.cli.rows import rule_text
+from rls.observe.entries import entries_text
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6b7b; --line: #dfe5eb; --paper: #ffffff }
@@ -71,7 +73,13 @@ def _rules(side: Mapping[str, Any]) -> Iterator[str]:
 
 def _who(title: str, refused: Mapping[str, Any]) -> Iterator[str]:
     rows = [
-        [f"{row['requests']:,}", entries_text(row), rule_text(row), moment(row["first"]), moment(row["last"])]
+        [
+            f"{row['requests']:,}",
+            entries_text(row["entries"]),
+            rule_text(row),
+            moment(row["first"]),
+            moment(row["last"]),
+        ]
         for row in refused["top"]
     ]
     note = f"Each may have up to {refused['error']:,} more." if refused["error"] else ""

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from rls.cli.rows import rule_text
+from rls.observe.entries import entries_text
 from rls.utc import utc
 
 STEPS = (
@@ -130,17 +132,6 @@ def every(seconds: int) -> str:
     raise AssertionError(seconds)
 
 
-def rule_text(row: Mapping[str, Any]) -> str:
-    """A rule, as `RuleId` says it."""
-    name = f" ({row['name']})" if row.get("name") else ""
-    return f"{row['domain']} {row['rule']}{name}" + (f" at {row['place']}" if row.get("place") else "")
-
-
-def entries_text(row: Mapping[str, Any]) -> str:
-    """The entries of a row, `key=value` each."""
-    return ",".join(f"{entry['key']}={entry['value']}" for entry in row["entries"])
-
-
 def _by_rule(side: Mapping[str, Any]) -> Iterator[str]:
     if not side["by_rule"]:
         return
@@ -162,7 +153,7 @@ def _who(title: str, refused: Mapping[str, Any]) -> Iterator[str]:
     rows = [["requests", "entries", "rule", "first", "last"]]
     for row in refused["top"]:
         times = [moment(row["first"]), moment(row["last"])]
-        rows.append([f"{row['requests']:,}", entries_text(row), rule_text(row), *times])
+        rows.append([f"{row['requests']:,}", entries_text(row["entries"]), rule_text(row), *times])
     yield from _table(rows)
 
 

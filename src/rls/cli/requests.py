@@ -22,7 +22,7 @@ def request_of(domain: str, entries: Sequence[str], descriptors: Sequence[str], 
         raise ValueError(f"no descriptor: expected entries such as company_id=acme{where}")
     # A descriptor's own addend of 0 only reads; the request's would mean 1.
     addend = 0 if hits == 0 else None
-    return Request(domain, tuple(Descriptor(tuple(map(_entry, parts)), hits_addend=addend) for parts in lists), hits)
+    return Request(domain, tuple(Descriptor(tuple(map(entry_of, parts)), hits_addend=addend) for parts in lists), hits)
 
 
 def _split(text: str) -> list[str]:
@@ -30,7 +30,12 @@ def _split(text: str) -> list[str]:
     return [part.replace(r"\,", ",") for part in re.split(r"(?<!\\),", text)]
 
 
-def _entry(text: str) -> Entry:
+def entry_of(text: str) -> Entry:
+    """The entry that *text* is.
+
+    Raises:
+        ValueError: It is none.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ValueError(f"'{text}' is not an entry: expected KEY=VALUE, such as company_id=acme")

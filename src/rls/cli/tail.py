@@ -13,9 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, as_text, request_admin, rule_text
+from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, request_admin
 from rls.cli.output import pass_on
 from rls.cli.pods import PodsOption, Told, ask_all, asked_pods
+from rls.cli.rows import rule_text
+from rls.observe.entries import entries_text
 
 _POLL_SECONDS = 1.0
 _MOST = 1_000
@@ -113,6 +115,6 @@ def _print(row: Mapping[str, Any], pod: str, *, json: bool) -> None:
     trace = f", trace {row['trace_id']}" if row.get("trace_id") else ""
     where = f"{pod} " if pod else ""
     pass_on(
-        f"{row['time']} {where}{as_text(row['entries'])} refused by {rule_text(row)}: {limit}{count}"
+        f"{row['time']} {where}{entries_text(row['entries'])} refused by {rule_text(row)}: {limit}{count}"
         f", resets in {row['reset_seconds']} s{policy}{stands_for}{trace}"
     )

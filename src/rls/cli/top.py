@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, as_text, request_admin, rule_text
+from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, request_admin
 from rls.cli.live import is_terminal, show_live
 from rls.cli.output import console, pass_on
 from rls.cli.pods import PodsOption, Told, ask_all, asked_pods
+from rls.cli.rows import rule_text
+from rls.observe.entries import entries_text
 from rls.printable import printable_again
 
 if TYPE_CHECKING:
@@ -162,7 +164,7 @@ def _rows(told: Sequence[Told], view: View) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = answers[0]["rows"]
     if len(answers) > 1:
         rows = finish(merge_tops(answers, order, _MOST))["rows"]
-    return [row for row in rows if view.text in f"{as_text(row['entries'])} {rule_text(row)}"]
+    return [row for row in rows if view.text in f"{entries_text(row['entries'])} {rule_text(row)}"]
 
 
 def _table(rows: Sequence[Mapping[str, Any]], by: By) -> RenderableType:
@@ -180,7 +182,7 @@ def _table(rows: Sequence[Mapping[str, Any]], by: By) -> RenderableType:
     table.add_column("over since" if by is not By.NEAR else "at")
     for row in rows:
         cells = _near(row) if by is By.NEAR else _counted(row)
-        texts = (as_text(row["entries"]), rule_text(row), row.get("limit") or "", *cells)
+        texts = (entries_text(row["entries"]), rule_text(row), row.get("limit") or "", *cells)
         table.add_row(*(Text(printable_again(str(text))) for text in texts))
     return table
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from http.client import HTTPConnection, HTTPException
+from http import HTTPStatus
 
+from rls.http_client import NoHttp, ask
 from rls.kubectl import CannotAsk, forwarded, output, program
 from rls.mesh.trees import Tree, text, tree, trees
 
@@ -12,6 +13,7 @@ CONTAINER = "istio-proxy"
 ADMIN_PORT = 15000
 DUMP = "config_dump?include_eds"
 _SECONDS = 60
+_MOST_BYTES = 1 << 30
 
 
 def pods(namespace: str) -> list[str]:
@@ -52,15 +54,10 @@ def dump(namespace: str, pod: str) -> bytes:
 
 
 def _get(port: int) -> bytes:
-    connection = HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
     try:
-        connection.request("GET", f"/{DUMP}")
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, HTTPException) as error:
+        answer = ask(f"127.0.0.1:{port}", f"/{DUMP}", seconds=_SECONDS, most=_MOST_BYTES)
+    except (OSError, NoHttp) as error:
         raise CannotAsk(f"port {ADMIN_PORT} does not answer: {error}") from None
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise CannotAsk(f"port {ADMIN_PORT} answers {response.status}")
-    return body
+    if answer.status != HTTPStatus.OK:
+        raise CannotAsk(f"port {ADMIN_PORT} answers {answer.status}")
+    return answer.body

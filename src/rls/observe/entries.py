@@ -41,6 +41,11 @@ def as_text(shown_entries: Sequence[dict[str, str]]) -> list[str]:
     return [f"{entry['key']}={entry['value']}" for entry in shown_entries]
 
 
+def entries_text(shown_entries: Sequence[dict[str, str]]) -> str:
+    """What `shown` returned, for people, as `key=value,key=value`."""
+    return ",".join(as_text(shown_entries))
+
+
 def shortened(text: str, longest: int = LONGEST_PLAIN_VALUE) -> str:
     """*text*, in *longest* characters at most; of a longer one the beginning and the SHA-256, as in the key of its counter."""
     if len(text) <= longest:

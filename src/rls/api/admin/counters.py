@@ -15,12 +15,12 @@ from rls.api.admin.route import AdminRoute
 from rls.api.admin.rows import Row, id_of, identity
 from rls.api.admin.talkers import described_limit
 from rls.core.keys import CounterKeys
-from rls.core.model import UINT32_MAX, Code, Entry
+from rls.core.model import UINT32_MAX, Code, Descriptor, Entry
 from rls.engine.counters import Counters, CounterState
 from rls.engine.limiter import Limiter
 from rls.errors import BackendError
 from rls.observe.audit import Audit
-from rls.observe.entries import bounded, shown
+from rls.observe.entries import bounded, entries_text, shown
 from rls.printable import printable
 from rls.stores.base import ListsCounters
 
@@ -165,14 +165,9 @@ def key_text(found: CounterState) -> str:
     return printable(found.keys[0].decode(errors="surrogateescape"))
 
 
-def entries_text(shown_entries: Sequence[dict[str, str]]) -> str:
-    """Entries for people, as `key=value,key=value`."""
-    return ",".join(f"{entry['key']}={entry['value']}" for entry in shown_entries)
-
-
 def no_rule(domain: str, entries: Sequence[Entry]) -> WrongRequest:
     """The error of a request for *entries* that no rule limits."""
-    asked = ",".join(f"{entry.key}={entry.value}" for entry in entries)[:200]
+    asked = Descriptor(tuple(entries)).text[:200]
     return WrongRequest(
         f"no rule with a limit matches {printable(asked)} in the domain {printable(domain)}",
         "the entries of a descriptor, all of them, in their order",

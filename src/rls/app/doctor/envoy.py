@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rls.app.doctor.result import Result, bad, good, milliseconds, unknown
-from rls.app.doctor.web import WebError, get
+from rls.app.doctor.web import WebError, get, read_json
 
 DEFAULT_TIMEOUT = 0.02
 _FILTER = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
@@ -40,7 +40,7 @@ class Envoy:
         """Ask for the filters."""
         try:
             answer = get(self.address, "/config_dump")
-            self.filters = list(dict.fromkeys(_filters(answer.json())))
+            self.filters = list(dict.fromkeys(_filters(read_json(answer))))
         except WebError as error:
             self._error = str(error)
 
@@ -67,7 +67,7 @@ class Envoy:
 
     def _counts(self) -> Iterator[Result]:
         try:
-            stats = get(self.address, _STATS).json().get("stats") or []
+            stats = read_json(get(self.address, _STATS)).get("stats") or []
         except WebError as error:
             yield unknown("envoy stats", str(error))
             return

@@ -10,7 +10,7 @@ from typing import Any
 
 from rls import __version__
 from rls.app.doctor.result import Result, bad, good, unknown
-from rls.app.doctor.web import WebError, get
+from rls.app.doctor.web import WebError, get, read_json
 
 SKEWED_SECONDS = 1.0
 """The shortest window: with a larger difference, two servers count one hit in two windows."""
@@ -22,7 +22,7 @@ def look_at_http(address: str) -> Iterator[Result]:
     """Readiness; *address* is that of `--http`."""
     try:
         answer = get(address, "/readyz")
-        said = answer.json()
+        said = read_json(answer)
     except WebError as error:
         yield bad("http", f"{address}: {error}", "start the server, or correct --http")
         return
@@ -81,7 +81,7 @@ class AdminPort:
                     "show a token of --admin-token-file: RLS_ADMIN_TOKEN_FILE names a file with one",
                 )
                 return
-            self.status = answer.json()
+            self.status = read_json(answer)
         except WebError as error:
             yield unknown(
                 "admin", f"{self.address}: {error}", "correct --admin; it listens on loopback only, so ask in the pod"
@@ -96,7 +96,7 @@ class AdminPort:
     def domain(self) -> str:
         """A domain that the server has rules for; "" where nobody knows."""
         try:
-            rules = get(self.address, "/api/v1/rules?limit=1", self._token).json().get("rules") or [{}]
+            rules = read_json(get(self.address, "/api/v1/rules?limit=1", self._token)).get("rules") or [{}]
         except WebError:
             return ""
         return str(rules[0].get("domain", ""))

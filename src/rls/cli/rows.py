@@ -1,0 +1,13 @@
+"""What rows of the admin API name, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def rule_text(row: Mapping[str, Any]) -> str:
+    """The rule that *row* names, as `RuleId` says it."""
+    name = f" ({row['name']})" if row.get("name") else ""
+    place = f" at {row['place']}" if row.get("place") else ""
+    return f"{row['domain']} {row['rule']}{name}{place}"
