@@ -176,13 +176,13 @@ def test_envoy_may_send_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["a=b"], "expected either --config with rules, or --admin with the address of a server"),
-        (["--config", "rules.yaml", "--admin", "1", "a=b"], "expected either --config with rules, or --admin"),
+        (["a=b"], "--domain is missing"),
+        (["--config", "rules.yaml", "--admin", "1", "a=b"], "expected --config with rules, or --admin with the address of a server, not both"),
         (["--config", "rules.yaml", "a=b"], "--domain is missing"),
         (["--config", "rules.yaml", "-d", "mesh"], "no descriptor: expected entries such as company_id=acme"),
         (["--config", "rules.yaml", "-d", "mesh", "a"], "'a' is not an entry"),
-        (["--config", "none.yaml", "-d", "mesh", "a=b"], "no such file or directory: none.yaml"),
-        (["--config", "bad.yaml", "-d", "mesh", "a=b"], "the rules have mistakes: rls check lists them"),
+        (["--config", "none.yaml", "-d", "mesh", "a=b"], "rls: none.yaml:1:1: cannot be read (No such file or directory), expected rules in YAML"),
+        (["--config", "bad.yaml", "-d", "mesh", "a=b"], "rls: bad.yaml:2:1: nothing where a value must be, expected one"),
         (["--admin", "nowhere", "-d", "mesh", "a=b"], "--admin is 'nowhere'"),
         (["--config", "rules.yaml", "-d", "mesh", "a=b", "--hits", "-1"], "--hits is '-1'"),
         (["--config", "rules.yaml", "--envoyfilter", "none"], "--envoyfilter: cannot read none"),

@@ -122,7 +122,7 @@ def test_no_server(command: str) -> None:
     [
         (("tail", "--since", "x"), "rls: since=x: expected a duration as 90s, 5m, 2h or 1d, or a time"),
         (("top", "--window", "x"), "rls: window=x: expected one of: 5m, start"),
-        (("top", "--by", "size"), "rls: --by: expected one of refused, hits, near, shadow"),
+        (("top", "--by", "size"), "rls: --by is 'size': expected refused or hits or near or shadow"),
         (("top", "--limit", "0"), "rls: --limit: expected 1 or more"),
     ],
 )

@@ -154,7 +154,7 @@ def test_rules_with_mistakes(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("domain: [")
     result = istio(str(tmp_path / "rules.yaml"))
     assert result.exit_code == 2
-    assert "rls: these rules have mistakes" in result.stderr
+    assert f"rls: {tmp_path}/rules.yaml:2:1: nothing where a value must be, expected one\n" == result.stderr
 
 
 def test_a_constant_needs_values_in_the_rules() -> None:

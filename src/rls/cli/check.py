@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from rls.cli.choices import one_of
+from rls.cli.choices import choice
 from rls.cli.findings import Format, counted, lines_of
 from rls.cli.output import say
 from rls.config.findings import INVALID, Finding, Severity, from_diagnostic
@@ -40,27 +40,9 @@ def check(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Files or directories with rules; - is standard input.")
     ],
-    form: Annotated[
-        Format,
-        typer.Option(
-            "--format",
-            metavar="|".join(Format),
-            help="Print findings in this format.",
-            parser=lambda text: one_of(Format, "--format", text),
-            autocompletion=lambda: list(Format),
-        ),
-    ] = Format.TEXT,
+    form: Annotated[Format, choice(Format, "--format", "Print findings in this format.")] = Format.TEXT,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
-    target: Annotated[
-        Target | None,
-        typer.Option(
-            "--for",
-            metavar="envoyproxy",
-            help="Also what envoyproxy/ratelimit rejects.",
-            parser=lambda text: one_of(Target, "--for", text),
-            autocompletion=lambda: list(Target),
-        ),
-    ] = None,
+    target: Annotated[Target | None, choice(Target, "--for", "Also what envoyproxy/ratelimit rejects.")] = None,
     against: Annotated[
         Path | None,
         typer.Option("--against", metavar="OLD", help="Also what differs from these rules."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 
@@ -20,3 +20,14 @@ def one_of(kind: type[Choice], name: str, text: str) -> Choice:
         return kind(text)
     except ValueError:
         raise typer.BadParameter(f"{name} is '{text}': expected {' or '.join(kind)}") from None
+
+
+def choice(kind: type[Choice], name: str, text: str, metavar: str = "") -> Any:
+    """An option *name* that takes one of the words of *kind*; *text* is for its help, which lists them unless *metavar* stands there."""
+    return typer.Option(
+        name,
+        metavar=metavar or "|".join(kind),
+        help=text,
+        parser=lambda word: one_of(kind, name, word),
+        autocompletion=lambda: list(kind),
+    )

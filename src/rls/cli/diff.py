@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rls.cli.choices import one_of
+from rls.cli.choices import choice
 from rls.cli.output import say
+from rls.cli.rules import read_rules
 from rls.config.findings import Finding, Severity
 from rls.errors import SourceLocation
 from rls.printable import json_line, printable
@@ -37,16 +38,7 @@ def diff(
     top: Annotated[
         str, typer.Option("--top", metavar="FILE|URL", help="Who would be refused, of this list of /api/v1/top.")
     ] = "",
-    form: Annotated[
-        Format,
-        typer.Option(
-            "--format",
-            metavar="text|json|github",
-            help="Print in this format.",
-            parser=lambda text: one_of(Format, "--format", text),
-            autocompletion=lambda: list(Format),
-        ),
-    ] = Format.TEXT,
+    form: Annotated[Format, choice(Format, "--format", "Print in this format.")] = Format.TEXT,
     json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
 ) -> None:
     """Say which limits rise, fall, come and go, and what becomes of live counters.
@@ -80,22 +72,14 @@ def diff(
 def _rules(text: str) -> RuleSet:
     """The rules that an argument names. Exits with 2 where they have mistakes."""
     from rls.cli.revisions import PREFIX, GitDisk  # noqa: PLC0415
-    from rls.sources.disk import Disk  # noqa: PLC0415
-    from rls.sources.load import load  # noqa: PLC0415
 
-    disk, path = Disk(), text
-    if text.startswith(PREFIX):
-        try:
-            disk = git = GitDisk(text)
-        except ValueError as error:
-            raise typer.BadParameter(printable(f"cannot read {text}: {error}")) from None
-        path = git.root
-    loaded = load([Path(path)], disk=disk, allow_no_rules=True)
-    for problem in loaded.diagnostics:
-        say(f"rls: {problem}", err=True)
-    if loaded.diagnostics:
-        raise typer.Exit(2)
-    return loaded.rules
+    if not text.startswith(PREFIX):
+        return read_rules([Path(text)], allow_no_rules=True)
+    try:
+        disk = GitDisk(text)
+    except ValueError as error:
+        raise typer.BadParameter(printable(f"cannot read {text}: {error}")) from None
+    return read_rules([Path(disk.root)], disk, allow_no_rules=True)
 
 
 def _as_text(comparison: Comparison, effects: Sequence[Effect], domains: Iterable[str]) -> Iterator[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rls.cli.admin import read_token
+from rls.cli.admin import ADMIN, read_token
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 _MARKS = {"good": "✓", "bad": "✗", "unknown": "–"}
 
 
+# Most of its lines are the options of the command: typer reads them from the signature.
 def doctor(
     grpc: Annotated[
         str, typer.Option("--grpc", metavar="ADDRESS", envvar="RLS_GRPC", help="Its gRPC; off for none.")
@@ -28,7 +28,7 @@ def doctor(
     ] = ("127.0.0.1:8080"),
     admin: Annotated[
         str, typer.Option("--admin", metavar="ADDRESS", envvar="RLS_ADMIN", help="Its admin; off for none.")
-    ] = "127.0.0.1:6070",
+    ] = ADMIN,
     redis: Annotated[str, typer.Option("--redis", metavar="URL", envvar="RLS_BACKEND", help="Its --backend.")] = "",
     envoy: Annotated[str, typer.Option("--envoy", metavar="ADDRESS", help="Admin port of an Envoy that asks it.")] = "",
     envoy_timeout: Annotated[
@@ -54,6 +54,8 @@ def doctor(
     """Say what is wrong with a server, its Redis and its Envoy. In its pod, it needs no options.
     Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage.
     """
+    import asyncio  # noqa: PLC0415
+
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from rls.api.client import ClientTls  # noqa: PLC0415
     from rls.app.doctor.examine import Asked  # noqa: PLC0415

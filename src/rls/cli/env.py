@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rls.cli.choices import one_of
+from rls.cli.choices import choice
 from rls.cli.output import say
 from rls.printable import json_line, printable, printable_line
 
@@ -34,16 +34,7 @@ def env(
         Path,
         typer.Argument(metavar="FILE", help="Deployment, ConfigMap, compose file or NAME=VALUE lines; - is stdin."),
     ] = Path("-"),
-    form: Annotated[
-        Form,
-        typer.Option(
-            "--format",
-            metavar="|".join(Form),
-            help="Write the variables like this.",
-            parser=lambda text: one_of(Form, "--format", text),
-            autocompletion=lambda: list(Form),
-        ),
-    ] = Form.KUBERNETES,
+    form: Annotated[Form, choice(Form, "--format", "Write the variables like this.")] = Form.KUBERNETES,
     container: Annotated[
         str, typer.Option("--container", "-c", metavar="NAME", help="The container, or service of a compose file.")
     ] = "",

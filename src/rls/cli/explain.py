@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rls.cli.output import say
+from rls.cli.admin import ADMIN, ask_admin
 from rls.cli.requests import request_of, whole
+from rls.cli.rules import read_rules
 from rls.core.model import UINT32_MAX, Request
 from rls.printable import json_line, printable
 
@@ -31,10 +32,8 @@ def explain(
         Texts, typer.Option("--descriptor", metavar="KEY=VALUE,…", help=r"One more; \, is a comma. Repeatable.")
     ] = None,
     hits: Annotated[str, typer.Option("--hits", metavar="COUNT", help="Hits of the request; 0 only looks.")] = "1",
-    config: Annotated[Paths, typer.Option("--config", metavar="PATH", help="Rules; nothing is counted yet.")] = None,
-    admin: Annotated[
-        str, typer.Option("--admin", metavar="ADDRESS", help="Or a running server, by its admin address.")
-    ] = "",
+    config: Annotated[Paths, typer.Option("--config", metavar="PATH", help="By these rules, without a server.")] = None,
+    admin: Annotated[str, typer.Option("--admin", metavar="ADDRESS", help=f"By this server [{ADMIN}].")] = "",
     token_file: Annotated[
         Path | None, typer.Option("--token-file", metavar="FILE", envvar="RLS_ADMIN_TOKEN_FILE", hidden=True)
     ] = None,
@@ -57,8 +56,8 @@ def explain(
     from rls.cli.explained import print_explanation  # noqa: PLC0415
     from rls.cli.http_request import http_request, through_actions  # noqa: PLC0415
 
-    if bool(admin) == bool(config):
-        raise typer.BadParameter("expected either --config with rules, or --admin with the address of a server")
+    if admin and config:
+        raise typer.BadParameter("expected --config with rules, or --admin with the address of a server, not both")
     described = None
     try:
         if envoyfilter:
@@ -72,7 +71,7 @@ def explain(
     if not request.descriptors:
         row: dict[str, Any] = {**_nothing(domain, described), **sent}
     else:
-        row = (_from_server(admin, token_file, request) if admin else _from_files(config or [], request)) | sent
+        row = (_from_files(config, request) if config else _from_server(admin or ADMIN, token_file, request)) | sent
     if json:
         typer.echo(json_line(row, indent=2))
     else:
@@ -138,22 +137,12 @@ def _from_files(paths: Sequence[Path], request: Request) -> dict[str, Any]:
     from rls.core.decide import Modes  # noqa: PLC0415
     from rls.core.plan import CountingOptions  # noqa: PLC0415
     from rls.engine.explain import explain_offline  # noqa: PLC0415
-    from rls.sources.load import load  # noqa: PLC0415
-    from rls.sources.paths import missing  # noqa: PLC0415
 
-    for path in missing(paths):
-        raise typer.BadParameter(f"no such file or directory: {printable(str(path))}, expected rules in YAML")
-    loaded = load(paths)
-    if loaded.diagnostics:
-        say(f"rls: {loaded.diagnostics[0]}", err=True)
-        raise typer.BadParameter("the rules have mistakes: rls check lists them")
-    found = explain_offline(loaded.rules, request, int(time.time()), CountingOptions(), Modes())
+    found = explain_offline(read_rules(paths), request, int(time.time()), CountingOptions(), Modes())
     return {"revision": None, **explanation_row(found)}
 
 
 def _from_server(admin: str, token_file: Path | None, request: Request) -> dict[str, Any]:
-    from rls.cli.admin import ask_admin  # noqa: PLC0415
-
     descriptors = [
         {
             "entries": [{"key": key, "value": value} for key, value in one.entries],

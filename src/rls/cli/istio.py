@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rls.cli.choices import one_of
+from rls.cli.choices import choice
 from rls.cli.rules import read_rules
 from rls.mesh.envoyfilter import Answers, Object, Place, envoyfilters
 
@@ -29,7 +29,7 @@ _FILTER_LEVEL, _OLDEST_WAYPOINT = 28, 27
 # Two thirds of its lines are the options of the command: typer reads them from the signature.
 def istio(
     rules: Annotated[list[Path], typer.Argument(metavar="PATH", help="Rules: files or directories.")],
-    at: Annotated[str, typer.Option("--at", metavar="WHERE", help="sidecar, gateway or waypoint.")] = "sidecar",
+    place: Annotated[Place, choice(Place, "--at", "sidecar, gateway or waypoint.", "WHERE")] = Place.SIDECAR,
     claims: Annotated[
         list[str] | None,
         typer.Option("--claim", metavar="KEY=CLAIM", help="The key is a claim; A.B is in A. Repeatable."),
@@ -63,7 +63,6 @@ def istio(
     from rls.mesh.actions import NoSource, Sources  # noqa: PLC0415
     from rls.mesh.shapes import shapes  # noqa: PLC0415
 
-    place = one_of(Place, "--at", at)
     answers = _answers(place, namespace, workload, service, timeout, fail_closed=fail_closed)
     found = _domain(read_rules(rules), domain)
     sources = Sources(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from rls.cli.output import say
+from rls.cli.rules import read_rules
 from rls.printable import json_line, printable
 
 if TYPE_CHECKING:
@@ -107,18 +108,8 @@ def _parsed(name: str, text: str, parse: Callable[[str], _T]) -> _T:
 
 
 def _rule_sets(paths: Sequence[Path]) -> dict[str, RuleSet]:
-    """The rules at *paths*, by these. Exits with 2 where they have mistakes."""
-    from rls.sources.load import load  # noqa: PLC0415
-
-    found = {}
-    for path in paths:
-        loaded = load([path])
-        for problem in loaded.diagnostics:
-            say(f"rls: {problem}", err=True)
-        if loaded.diagnostics:
-            raise typer.Exit(2)
-        found[str(path)] = loaded.rules
-    return found
+    """The rules at *paths*, by these."""
+    return {str(path): read_rules([path]) for path in paths}
 
 
 def _opened(kind: type[Log], path: str) -> Log:

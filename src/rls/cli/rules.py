@@ -12,20 +12,20 @@ from rls.cli.output import say
 
 if TYPE_CHECKING:
     from rls.core.rules import RuleSet
+    from rls.sources.disk import Disk
 
 
-def read_rules(paths: Sequence[Path]) -> RuleSet:
-    """The rules of *paths*, files and directories.
+def read_rules(paths: Sequence[Path], disk: Disk | None = None, *, allow_no_rules: bool = False) -> RuleSet:
+    """The rules of *paths*, files and directories; *allow_no_rules* as for `load`.
 
     Raises:
         typer.Exit: They have mistakes, which have been printed; the exit code is 2.
     """
     from rls.sources.load import load  # noqa: PLC0415
 
-    loaded = load(paths)
+    loaded = load(paths, disk=disk, allow_no_rules=allow_no_rules)
     for problem in loaded.diagnostics:
-        say(str(problem), err=True)
+        say(f"rls: {problem}", err=True)
     if loaded.diagnostics:
-        say("rls: these rules have mistakes", err=True)
         raise typer.Exit(2)
     return loaded.rules

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, request_admin
+from rls.cli.choices import choice
 from rls.cli.live import is_terminal, show_live
 from rls.cli.output import console, pass_on
 from rls.cli.pods import PodsOption, Told, ask_all, asked_pods
@@ -85,7 +86,7 @@ class View:
 def top(
     admin: Admin = ADMIN,
     pods: PodsOption = "",
-    by: Annotated[By, typer.Option("--by", metavar="WHAT", help="refused, hits, near or shadow.")] = By.REFUSED,
+    by: Annotated[By, choice(By, "--by", "refused, hits, near or shadow.", "WHAT")] = By.REFUSED,
     window: Annotated[str, typer.Option("--window", metavar="5m|start", help="Which time counts.")] = "5m",
     domain: Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="Only this domain.")] = "",
     rule: Annotated[str, typer.Option("--rule", metavar="RULE", help="Only the rule with this path or name.")] = "",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from uuid import uuid4
 
 from starlette.requests import Request
@@ -15,7 +13,7 @@ from rls.api.admin.access import AUTHOR, peer_of
 from rls.api.admin.answer import answer_json
 from rls.api.admin.body import Body
 from rls.api.admin.counters import no_rule, unavailable
-from rls.api.admin.query import Query, WrongRequest
+from rls.api.admin.query import Query, WrongRequest, seconds_of, time_of
 from rls.api.admin.route import AdminRoute
 from rls.api.admin.rows import Row, identity, iso, limit_text
 from rls.api.admin.rules import applies_to
@@ -33,8 +31,6 @@ from rls.utc import utc
 
 LONGEST_SECONDS = 31 * 86_400
 """How long an override may hold: what is meant to stay belongs into the rules."""
-_PART = re.compile(r"([0-9]{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST_LIMIT = 40
 
 
@@ -200,28 +196,9 @@ def _until(body: Body, now: float) -> float:
     if bool(length) == bool(end):
         raise WrongRequest("both for and until" if length else "neither for nor until", expected)
     try:
-        found = now + seconds_of(length) if length else _time(end)
+        found = now + seconds_of(length) if length else time_of(end)
     except ValueError:
         raise WrongRequest(f"{printable(length or end)} is no time", expected) from None
     if not now < found <= now + LONGEST_SECONDS:
         raise WrongRequest(f"it would hold for {round(found - now)} s", expected)
     return found
-
-
-def seconds_of(text: str) -> int:
-    """Seconds from `90s`, `30m`, `2h`, `3d` or `1h30m`.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    parts = _PART.findall(text)
-    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
-        raise ValueError(text)
-    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
-
-
-def _time(text: str) -> float:
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError(text)
-    return found.timestamp()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -15,7 +16,7 @@ from rls.printable import printable
 E = TypeVar("E", bound=StrEnum)
 
 _SHOWN = 100
-_AGO = re.compile(r"([0-9]{1,6})(s|m|h|d)")
+_PART = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -93,17 +94,12 @@ class Query:
         text = self.text(name)
         if not text:
             return 0.0
-        ago = _AGO.fullmatch(text)
-        if ago is not None:
-            return now - int(ago[1]) * _SECONDS[ago[2]]
-        try:
-            found = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign in a URL is a blank
-        except ValueError:
-            found = None
-        if found is None or found.tzinfo is None:
-            expected = "a duration as 90s, 5m, 2h or 1d, or a time as 2026-01-31T12:00:00Z"
-            raise WrongRequest(f"{name}={_shown(text)}", expected)
-        return found.timestamp()
+        with suppress(ValueError):
+            return now - seconds_of(text)
+        with suppress(ValueError):
+            return time_of(text.replace(" ", "+"))  # a plus sign in a URL is a blank
+        expected = "a duration as 90s, 5m, 2h or 1d, or a time as 2026-01-31T12:00:00Z"
+        raise WrongRequest(f"{name}={_shown(text)}", expected)
 
     def milliseconds(self, name: str) -> float | None:
         """A time in Unix milliseconds, as Grafana gives it, in seconds; None where it is not given.
@@ -122,3 +118,27 @@ class Query:
 def _shown(text: str) -> str:
     shown = printable(text[:_SHOWN])
     return shown if len(text) <= _SHOWN else f"{shown}…"
+
+
+def seconds_of(text: str) -> int:
+    """Seconds from `90s`, `30m`, `2h`, `3d` or `1h30m`.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    parts = _PART.findall(text)
+    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
+        raise ValueError(text)
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def time_of(text: str) -> float:
+    """Unix seconds of a time in RFC 3339.
+
+    Raises:
+        ValueError: It is none, or has no zone.
+    """
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(text)
+    return found.timestamp()
