@@ -23,6 +23,23 @@ def test_where_it_listens_and_what_to_try() -> None:
     assert banner(addresses, RuleSet()).splitlines()[3:] == []
 
 
+@pytest.mark.parametrize(
+    ("admin", "page"),
+    [
+        ("127.0.0.1:6070", "http://127.0.0.1:6070"),
+        ("0.0.0.0:6070", "http://127.0.0.1:6070"),
+        ("[::]:1", "http://[::1]:1"),
+    ],
+)
+def test_the_page_to_look_at(admin: str, page: str) -> None:
+    assert banner({"grpc": "HOST:1", "admin": admin}, RuleSet()).endswith(f"look at\n  {page}\n")
+
+
+@pytest.mark.parametrize("admin", ["off", "unix:/run/rls"])
+def test_no_page_that_a_browser_reaches(admin: str) -> None:
+    assert "look at" not in banner({"grpc": "HOST:1", "admin": admin}, RuleSet())
+
+
 def test_the_command_to_try_is_quoted_for_the_shell() -> None:
     rules = rule_set({(Step("path", "/a b/*"),): rule()})
     assert example_call("HOST:1", rules) == "rls call HOST:1 --domain domain 'path=/a b/acme'"

@@ -98,12 +98,12 @@ def serve() -> None:
 
 _command(ANSWER, "call 127.0.0.1:8081 --domain mesh company_id=acme", needs_arguments=True)(call)
 
-_command(WRITE, "check config/", needs_arguments=True)(check)
+_command(WRITE, "check rules.yaml", needs_arguments=True)(check)
 _command(WRITE, "explain --config rules.yaml --domain mesh company_id=acme", needs_arguments=True)(explain)
-_command(WRITE, "diff git:HEAD:config config --top top.json", needs_arguments=True)(diff)
+_command(WRITE, "diff git:HEAD:rules.yaml rules.yaml --top top.json", needs_arguments=True)(diff)
 _command(WRITE, "replay access.log --config new.yaml --against rules.yaml", needs_arguments=True)(replay)
-_command(WRITE, "test --config config/ tests/", "test", needs_arguments=True)(play_tests)
-_command(WRITE, "istio config/ --claim company_id=company_id --at gateway", needs_arguments=True)(istio)
+_command(WRITE, "test --config rules.yaml tests/", "test", needs_arguments=True)(play_tests)
+_command(WRITE, "istio rules.yaml --claim company_id=company_id --at gateway", needs_arguments=True)(istio)
 
 
 @_command(WRITE, "schema > rules.schema.json")

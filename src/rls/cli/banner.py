@@ -8,16 +8,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rls.addresses import loopback
+from rls.addresses import loopback, unix_path
 from rls.core.rules import RuleSet
 from rls.printable import printable
 
 
 def banner(addresses: Mapping[str, str], rules: RuleSet, *, tls: bool = False) -> str:
-    """Lines with *addresses*, by what they serve, and a command that sends a check to the one for gRPC."""
+    """Lines with *addresses*, by what they serve, a command that sends a check to the one for gRPC, and the page to look at."""
     listed = "".join(f"  {name:5} {address}\n" for name, address in addresses.items())
     tried = example_call(addresses["grpc"], rules, tls=tls)
-    return f"rls listens on\n{listed}" + (f"try\n  {tried}\n" if tried else "")
+    page = _page(addresses.get("admin", "off"))
+    return (
+        f"rls listens on\n{listed}" + (f"try\n  {tried}\n" if tried else "") + (f"look at\n  {page}\n" if page else "")
+    )
+
+
+def _page(admin: str) -> str:
+    """What a browser opens; "" where there is no such address."""
+    return "" if admin == "off" or unix_path(admin) is not None else f"http://{loopback(admin)}"
 
 
 def example_call(address: str, rules: RuleSet, *, tls: bool = False) -> str:

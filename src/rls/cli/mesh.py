@@ -76,7 +76,7 @@ mesh.command(
     "check",
     cls=Command,
     no_args_is_help=True,
-    epilog="Example: rls mesh check gateway.json users.json --rules config/",
+    epilog="Example: rls mesh check gateway.json users.json --rules rules.yaml",
 )(check)
 
 
