@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rls.app.rule_tests.recorded import Recorded
 from rls.core.decide import Decision
 from rls.engine.events import Judged, Observer, RequestContext, RulesLoaded, RulesRejected, StoreFailed
+from rls.tools.rule_tests.recorded import Recorded
 
 __all__ = ["Decisions", "Events", "Recorded", "decided"]
 

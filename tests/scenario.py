@@ -1,4 +1,4 @@
-"""Scenarios as tests make and send them; `rls.app.rule_tests` plays them. docs/rule-tests.md says what a file holds."""
+"""Scenarios as tests make and send them; `rls.tools.rule_tests` plays them. docs/rule-tests.md says what a file holds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from google.protobuf import json_format
 
-from rls.app.rule_tests.grammar import START, read_limit
 from rls.core.model import UINT32_MAX
 from rls.proto import rls_pb2
+from rls.tools.rule_tests.grammar import START, read_limit
 
 Response = rls_pb2.RateLimitResponse
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from rls.app.rule_tests.grammar import RuleTest, read_tests
-from rls.app.rule_tests.play import Player
 from rls.core.pseudonyms import Pseudonyms
 from rls.stores.base import CounterStore
 from rls.stores.memory import MemoryStore
 from rls.stores.redis import RedisClusterStore, RedisSentinelStore, RedisStore
+from rls.tools.rule_tests.grammar import RuleTest, read_tests
+from rls.tools.rule_tests.play import Player
 from tests.redis_cluster import RedisCluster
 from tests.redis_sentinel import Sentinels
 from tests.redis_server import redis_server

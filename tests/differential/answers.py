@@ -13,12 +13,12 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from rls.app.rule_tests.service import service_of
 from rls.core.keys import KeyFormat
 from rls.errors import RlsError
 from rls.sources.load import load
 from rls.stores.base import CounterStore
 from rls.stores.over_limit_cache import OverLimitCache
+from rls.tools.rule_tests.service import service_of
 from tests.differential.cases import Case
 from tests.differential.reference import Reference
 from tests.recorded import Recorded

@@ -114,7 +114,7 @@ def schema(
     import json  # noqa: PLC0415
 
     if tests:
-        from rls.app.rule_tests.grammar import json_schema  # noqa: PLC0415
+        from rls.tools.rule_tests.grammar import json_schema  # noqa: PLC0415
     else:
         from rls.config.schema import json_schema  # noqa: PLC0415
     typer.echo(json.dumps(json_schema(), indent=2))

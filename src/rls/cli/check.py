@@ -139,7 +139,7 @@ def _filters(files: Sequence[Path], disk: Disk) -> tuple[list[Filters], list[Fin
 
 def _with_actions(found: Sequence[Finding], filters: Sequence[Filters], loaded: LoadResult) -> list[Finding]:
     """*found*, and what of rules and actions does not go together. Of notes that this makes certain, only the warning."""
-    from rls.app.rules_and_actions import compare  # noqa: PLC0415
+    from rls.tools.rules_and_actions import compare  # noqa: PLC0415
 
     compared = list(compare(filters, loaded.rules))
     certain = {(one.place, one.code) for one in compared}
@@ -173,8 +173,8 @@ def _compared(
 
 
 def _costs(loaded: LoadResult, filters: Sequence[Filters]) -> Iterable[str]:
-    from rls.app.rules_and_actions import most_descriptors  # noqa: PLC0415
     from rls.cli import cost  # noqa: PLC0415
+    from rls.tools.rules_and_actions import most_descriptors  # noqa: PLC0415
 
     return cost.lines_of(loaded.rules, most_descriptors(filters))
 

@@ -12,8 +12,8 @@ from rls.cli.admin import ADMIN, read_token
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
-    from rls.app.doctor.examine import Asked
-    from rls.app.doctor.result import Result
+    from rls.tools.doctor.examine import Asked
+    from rls.tools.doctor.result import Result
 
 _MARKS = {"good": "✓", "bad": "✗", "unknown": "–"}
 
@@ -58,7 +58,7 @@ def doctor(
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from rls.api.client import ClientTls  # noqa: PLC0415
-    from rls.app.doctor.examine import Asked  # noqa: PLC0415
+    from rls.tools.doctor.examine import Asked  # noqa: PLC0415
 
     files = ClientTls(tls_ca) if tls or tls_ca else None
     asked = Asked(
@@ -87,7 +87,7 @@ def doctor(
 
 async def _examine(asked: Asked, *, show: bool) -> list[Result]:
     """All results; each is printed as it comes where *show*."""
-    from rls.app.doctor.examine import examine  # noqa: PLC0415
+    from rls.tools.doctor.examine import examine  # noqa: PLC0415
 
     results = []
     async for one in examine(asked):

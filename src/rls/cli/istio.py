@@ -11,7 +11,7 @@ import typer
 
 from rls.cli.choices import choice
 from rls.cli.rules import read_rules
-from rls.mesh.envoyfilter import Answers, Object, Place, envoyfilters
+from rls.mesh.manifests import Answers, Object, Place, envoyfilters
 
 if TYPE_CHECKING:
     from rls.core.rules import Domain, RuleSet
@@ -60,7 +60,7 @@ def istio(
 
     Exit codes: 0, 2 for wrong usage or rules with mistakes.
     """
-    from rls.mesh.actions import NoSource, Sources  # noqa: PLC0415
+    from rls.mesh.key_sources import NoSource, Sources  # noqa: PLC0415
     from rls.mesh.shapes import shapes  # noqa: PLC0415
 
     answers = _answers(place, namespace, workload, service, timeout, fail_closed=fail_closed)

@@ -14,10 +14,10 @@ from rls.cli.rules import read_rules
 from rls.printable import json_line, printable
 
 if TYPE_CHECKING:
-    from rls.app.replay.logs import Log
-    from rls.app.replay.records import Line
-    from rls.app.replay.run import Options, Replayed
     from rls.core.rules import RuleSet
+    from rls.tools.replay.logs import Log
+    from rls.tools.replay.records import Line
+    from rls.tools.replay.run import Options, Replayed
 
 _T = TypeVar("_T")
 _LINES_BETWEEN_UPDATES = 5_000
@@ -56,10 +56,10 @@ def replay(
 
     Exit codes: 0 played, 1 some are refused that --against allows, 2 wrong usage.
     """
-    from rls.app.replay.logs import Log  # noqa: PLC0415
-    from rls.app.replay.report import report  # noqa: PLC0415
-    from rls.app.replay.run import DomainMissing, run  # noqa: PLC0415
     from rls.cli.replay_text import lines_of  # noqa: PLC0415
+    from rls.tools.replay.logs import Log  # noqa: PLC0415
+    from rls.tools.replay.report import report  # noqa: PLC0415
+    from rls.tools.replay.run import DomainMissing, run  # noqa: PLC0415
 
     if config is None:
         raise typer.BadParameter("--config is missing: expected --config RULES, with the rules to play")
@@ -83,10 +83,10 @@ def replay(
 
 
 def _options(form: str, descriptors: Sequence[str], domain: str, only: Sequence[str], time: str, zone: str) -> Options:
-    from rls.app.replay.descriptors import read_condition, read_descriptor  # noqa: PLC0415
-    from rls.app.replay.formats import TextFormat  # noqa: PLC0415
-    from rls.app.replay.run import FORMATS, Options  # noqa: PLC0415
-    from rls.app.replay.times import zone_of  # noqa: PLC0415
+    from rls.tools.replay.descriptors import read_condition, read_descriptor  # noqa: PLC0415
+    from rls.tools.replay.formats import TextFormat  # noqa: PLC0415
+    from rls.tools.replay.run import FORMATS, Options  # noqa: PLC0415
+    from rls.tools.replay.times import zone_of  # noqa: PLC0415
 
     if form not in FORMATS:
         _parsed("--format", form, TextFormat)
@@ -142,9 +142,9 @@ def _shown(lines: Iterator[Line], logs: Sequence[Log]) -> Iterator[Line]:
 
 
 def _draw(came: Replayed, names: Sequence[str], svg: Path | None, html: Path | None, top: int) -> None:
-    from rls.app.replay.report import report  # noqa: PLC0415
     from rls.cli.replay_chart import chart  # noqa: PLC0415
     from rls.cli.replay_page import page  # noqa: PLC0415
+    from rls.tools.replay.report import report  # noqa: PLC0415
 
     found = report(came.replay, came.lines, names, max(top, 50))
     for path, draw in ((svg, chart), (html, page)):

@@ -35,7 +35,7 @@ class _Panel(NamedTuple):
 
 
 def chart(found: Mapping[str, Any]) -> str:
-    """The picture of *found*, a report of `rls.app.replay.report`: all requests above, the refused ones below."""
+    """The picture of *found*, a report of `rls.tools.replay.report`: all requests above, the refused ones below."""
     rows, width = found["timeline"]["buckets"], found["timeline"]["seconds"]
     requests = [row["requests"] for row in rows] or [0]
     refused = [[row["refused"][side] for row in rows] or [0] for side in range(len(found["rules"]))]

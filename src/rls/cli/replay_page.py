@@ -26,7 +26,7 @@ th { font-weight: 600 } td { overflow-wrap: break-word } .number { text-align: r
 
 
 def page(found: Mapping[str, Any]) -> str:
-    """The page of *found*, a report of `rls.app.replay.report`."""
+    """The page of *found*, a report of `rls.tools.replay.report`."""
     title = f"Replay of {', '.join(found['logs'])}"
     body = "\n".join(_body(found, title))
     return (

@@ -23,7 +23,7 @@ _ALLOWED, _REFUSED = "░", "█"
 
 
 def lines_of(found: Mapping[str, Any], *, colours: bool) -> Iterator[str]:
-    """Lines for *found*, a report of `rls.app.replay.report`."""
+    """Lines for *found*, a report of `rls.tools.replay.report`."""
     yield from _head(found)
     if not found["requests"]:
         return

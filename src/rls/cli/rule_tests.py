@@ -14,9 +14,9 @@ from rls.cli.output import say
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
-    from rls.app.rule_tests.grammar import RuleTest
-    from rls.app.rule_tests.judge import Failure
     from rls.errors import Diagnostic, SourceLocation
+    from rls.tools.rule_tests.grammar import RuleTest
+    from rls.tools.rule_tests.judge import Failure
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -81,9 +81,9 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _play(file: Path, config: Sequence[Path]) -> list[Result]:
-    from rls.app.rule_tests.grammar import read_tests  # noqa: PLC0415
     from rls.errors import ConfigError, SourceLocation  # noqa: PLC0415
     from rls.sources.disk import Disk  # noqa: PLC0415
+    from rls.tools.rule_tests.grammar import read_tests  # noqa: PLC0415
 
     try:
         tests = read_tests(str(file), Disk().read(str(file))).tests
@@ -101,7 +101,7 @@ def _mistaken(diagnostic: Diagnostic) -> Result:
 def _played(one: RuleTest, config: Sequence[Path]) -> Result:
     import asyncio  # noqa: PLC0415
 
-    from rls.app.rule_tests.play import play_in_memory  # noqa: PLC0415
+    from rls.tools.rule_tests.play import play_in_memory  # noqa: PLC0415
 
     began = time.perf_counter()
     failures = asyncio.run(play_in_memory(one, config))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rls.app.doctor.cpu import cpu_limit, look_at_cpu
-from rls.app.doctor.envoy import timeouts
-from rls.app.doctor.result import State, milliseconds
-from rls.app.doctor.server import clock, throttling
+from rls.tools.doctor.cpu import cpu_limit, look_at_cpu
+from rls.tools.doctor.envoy import timeouts
+from rls.tools.doctor.result import State, milliseconds
+from rls.tools.doctor.server import clock, throttling
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rls.app.replay.order import Lines
-from rls.app.replay.play import Replay, Side
-from rls.app.replay.tallies import Refused, Span
 from rls.observe.entries import shown
 from rls.printable import printable
+from rls.tools.replay.order import Lines
+from rls.tools.replay.play import Replay, Side
+from rls.tools.replay.tallies import Refused, Span
 from rls.utc import utc
 
 

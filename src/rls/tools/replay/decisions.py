@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import tzinfo
 from typing import Any
 
-from rls.app.replay.records import Line, Reader, json_record
-from rls.app.replay.times import unix_seconds
 from rls.core.check import OVERRIDE
 from rls.core.model import Descriptor, Entry, RateLimit, Request, Unit
+from rls.tools.replay.records import Line, Reader, json_record
+from rls.tools.replay.times import unix_seconds
 
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))")
 _SHORT = {"n": "\n", "r": "\r", "t": "\t"}

@@ -9,11 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rls.api.messages import decoded, encoded
-from rls.app.rule_tests.grammar import RuleTest
-from rls.app.rule_tests.judge import Came, Failure, judge, notes_on
-from rls.app.rule_tests.kinds import Located
-from rls.app.rule_tests.recorded import Recorded
-from rls.app.rule_tests.service import service_of
 from rls.core.decide import Decision
 from rls.core.model import Descriptor, Entry, RateLimit, Request
 from rls.core.pseudonyms import Hide, plain
@@ -24,6 +19,11 @@ from rls.sources.paths import missing
 from rls.stores.base import CounterStore
 from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
+from rls.tools.rule_tests.grammar import RuleTest
+from rls.tools.rule_tests.judge import Came, Failure, judge, notes_on
+from rls.tools.rule_tests.kinds import Located
+from rls.tools.rule_tests.recorded import Recorded
+from rls.tools.rule_tests.service import service_of
 from rls.transport.status import status_of
 
 _PATIENCE = 20.0

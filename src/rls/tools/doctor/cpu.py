@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rls.app.doctor.result import Result, bad, good, unknown
+from rls.tools.doctor.result import Result, bad, good, unknown
 
 
 def cpu_limit(root: Path = Path("/")) -> float | None:

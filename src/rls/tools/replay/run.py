@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from datetime import UTC, tzinfo
 from typing import NamedTuple
 
-from rls.app.replay.access import AccessReader, text_reader
-from rls.app.replay.decisions import DecisionReader
-from rls.app.replay.descriptors import GUESSES, Condition, Part, RequestMapping, as_in_istio
-from rls.app.replay.formats import KNOWN
-from rls.app.replay.guess import guessed
-from rls.app.replay.logs import Log
-from rls.app.replay.order import Lines, by_time
-from rls.app.replay.play import COUNTERS, Replay, Side
-from rls.app.replay.records import Line, Reader, json_record
 from rls.core.rules import RuleSet
+from rls.tools.replay.access import AccessReader, text_reader
+from rls.tools.replay.decisions import DecisionReader
+from rls.tools.replay.descriptors import GUESSES, Condition, Part, RequestMapping, as_in_istio
+from rls.tools.replay.formats import KNOWN
+from rls.tools.replay.guess import guessed
+from rls.tools.replay.logs import Log
+from rls.tools.replay.order import Lines, by_time
+from rls.tools.replay.play import COUNTERS, Replay, Side
+from rls.tools.replay.records import Line, Reader, json_record
 
 TOLERANCE = 10.0
 """Seconds that a line may come after later ones and still be put in its place: logs have requests as they end."""

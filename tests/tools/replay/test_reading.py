@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.app.replay.access import text_reader
-from rls.app.replay.decisions import DecisionReader, unescaped
-from rls.app.replay.descriptors import GUESSES, RequestMapping, as_in_istio, read_condition, read_descriptor
-from rls.app.replay.formats import ENVOY, ISTIO, TextFormat
-from rls.app.replay.guess import guessed
-from rls.app.replay.logs import LONGEST_LINE, Log, blocks
-from rls.app.replay.order import Lines, by_time
-from rls.app.replay.records import Line, Reader, json_record
-from rls.app.replay.times import unix_seconds, zone_of
 from rls.core.model import Request
 from rls.printable import printable
+from rls.tools.replay.access import text_reader
+from rls.tools.replay.decisions import DecisionReader, unescaped
+from rls.tools.replay.descriptors import GUESSES, RequestMapping, as_in_istio, read_condition, read_descriptor
+from rls.tools.replay.formats import ENVOY, ISTIO, TextFormat
+from rls.tools.replay.guess import guessed
+from rls.tools.replay.logs import LONGEST_LINE, Log, blocks
+from rls.tools.replay.order import Lines, by_time
+from rls.tools.replay.records import Line, Reader, json_record
+from rls.tools.replay.times import unix_seconds, zone_of
 
 AT = 1_796_000_000
 WHEN = "2026-11-30T00:53:20Z"

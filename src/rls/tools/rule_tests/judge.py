@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rls.api.messages import Answer, DescriptorAnswer
-from rls.app.rule_tests.grammar import EXPECTED
-from rls.app.rule_tests.kinds import Located
 from rls.core.check import Check, Status
 from rls.core.decide import Decision
 from rls.core.model import UINT32_MAX
 from rls.errors import SourceLocation
+from rls.tools.rule_tests.grammar import EXPECTED
+from rls.tools.rule_tests.kinds import Located
 
 _MOST_SHOWN = 8
 

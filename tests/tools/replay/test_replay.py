@@ -12,16 +12,16 @@ import pytest
 
 from examples.mesh.processes import wait_for
 from rls.api.client import Client
-from rls.app.replay.logs import Log
-from rls.app.replay.report import report
-from rls.app.replay.run import Options, Replayed, run
-from rls.app.replay.tallies import MOST_BUCKETS, SLOTS, Refused, Timeline
 from rls.core.check import Check
 from rls.core.model import Code, Descriptor, Entry, Request
 from rls.core.rules import RuleSet
 from rls.engine.limiter import Limiter
 from rls.sources.load import load
 from rls.stores.memory import MemoryStore
+from rls.tools.replay.logs import Log
+from rls.tools.replay.report import report
+from rls.tools.replay.run import Options, Replayed, run
+from rls.tools.replay.tallies import MOST_BUCKETS, SLOTS, Refused, Timeline
 from tests.clock import Clock
 from tests.counters import PATIENT
 from tests.rls_process import RlsProcess

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from rls.app.replay.records import Asked, Line
-from rls.app.replay.tallies import Bucket, Refused, RuleTally, Span, Timeline
 from rls.core.check import Check, Status
 from rls.core.decide import Decision
 from rls.core.model import Code
@@ -17,6 +15,8 @@ from rls.engine.changes import Enforced
 from rls.engine.prepared import PreparedRequest
 from rls.engine.simulation import Simulation
 from rls.errors import NoRoom
+from rls.tools.replay.records import Asked, Line
+from rls.tools.replay.tallies import Bucket, Refused, RuleTally, Span, Timeline
 
 COUNTERS = 1_000_000
 """Counters that each rule set holds at most, as a server does by default."""

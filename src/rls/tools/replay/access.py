@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
-from rls.app.replay.descriptors import GUESSES, RequestMapping
-from rls.app.replay.formats import TextFormat, operator
-from rls.app.replay.records import Line, Reader
-from rls.app.replay.times import unix_seconds
 from rls.core.model import Request
+from rls.tools.replay.descriptors import GUESSES, RequestMapping
+from rls.tools.replay.formats import TextFormat, operator
+from rls.tools.replay.records import Line, Reader
+from rls.tools.replay.times import unix_seconds
 
 _NOTHING = frozenset({"", "-"})
 """What Envoy writes in place of a value that is missing."""

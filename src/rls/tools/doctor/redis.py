@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from rls.addresses import redacted
-from rls.app.doctor.result import Result, bad, good, milliseconds, unknown
-from rls.app.doctor.server import clock
 from rls.errors import BackendError, SettingsError
 from rls.stores.opening import open_store
 from rls.stores.redis.handshake import packed
 from rls.stores.schemes import MEMORY, StoreOptions
+from rls.tools.doctor.result import Result, bad, good, milliseconds, unknown
+from rls.tools.doctor.server import clock
 
 WRITES = 50
 """Writes that are measured."""

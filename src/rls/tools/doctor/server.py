@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from rls import __version__
-from rls.app.doctor.result import Result, bad, good, unknown
-from rls.app.doctor.web import WebError, get, read_json
+from rls.tools.doctor.result import Result, bad, good, unknown
+from rls.tools.doctor.web import WebError, get, read_json
 
 SKEWED_SECONDS = 1.0
 """The shortest window: with a larger difference, two servers count one hit in two windows."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rls.api.client import Client, ClientTls, UnansweredError
-from rls.app.doctor.result import Result, bad, good, milliseconds, unknown
 from rls.core.model import Descriptor, Entry, RateLimit, Request, Unit
 from rls.errors import SettingsError
+from rls.tools.doctor.result import Result, bad, good, milliseconds, unknown
 
 CHECKS = 100
 """Checks that are measured; of so many, one may be slower than the 99th percentile."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from rls.app.rule_tests.kinds import (
+from rls.config.nodes import YamlMapping, YamlNode, parse
+from rls.config.schema import SCHEMA_URL
+from rls.core.keys import KeyFormat
+from rls.core.model import UINT32_MAX, RateLimit, Unit
+from rls.core.rules import OnBackendError
+from rls.errors import ConfigError, SourceLocation
+from rls.settings.values import parse_duration
+from rls.tools.rule_tests.kinds import (
     TEXT,
     Flag,
     Free,
@@ -24,13 +31,6 @@ from rls.app.rule_tests.kinds import (
     Whole,
     words,
 )
-from rls.config.nodes import YamlMapping, YamlNode, parse
-from rls.config.schema import SCHEMA_URL
-from rls.core.keys import KeyFormat
-from rls.core.model import UINT32_MAX, RateLimit, Unit
-from rls.core.rules import OnBackendError
-from rls.errors import ConfigError, SourceLocation
-from rls.settings.values import parse_duration
 
 START = 1_700_000_040
 """Unix time at which a test begins, unless it says otherwise: the start of a minute."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from heapq import merge
 from operator import itemgetter
 
-from rls.app.replay.logs import LONGEST_LINE, Log
-from rls.app.replay.records import Line, Reader
+from rls.tools.replay.logs import LONGEST_LINE, Log
+from rls.tools.replay.records import Line, Reader
 
 MOST_SHOWN = 5
 """Lines that cannot be read of which the reason is kept."""

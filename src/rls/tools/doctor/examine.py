@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rls.addresses import split_address, unix_path
 from rls.api.client import ClientTls
-from rls.app.doctor import cpu, server
-from rls.app.doctor.envoy import DEFAULT_TIMEOUT, Envoy, timeouts
-from rls.app.doctor.grpc_port import GrpcPort
-from rls.app.doctor.redis import Redis
-from rls.app.doctor.result import Result, bad, good, unknown
 from rls.engine.digests import digest_domain, revision_of
 from rls.slices import finish
 from rls.sources.load import LoadResult, load
+from rls.tools.doctor import cpu, server
+from rls.tools.doctor.envoy import DEFAULT_TIMEOUT, Envoy, timeouts
+from rls.tools.doctor.grpc_port import GrpcPort
+from rls.tools.doctor.redis import Redis
+from rls.tools.doctor.result import Result, bad, good, unknown
 
 _ENVOY = "--envoy HOST:PORT of its admin port, 15000 in Istio"
 _LOOPBACK = ("127.", "localhost", "::1")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import tzinfo
 
-from rls.app.replay.access import AccessReader, text_reader
-from rls.app.replay.decisions import DecisionReader
-from rls.app.replay.descriptors import RequestMapping
-from rls.app.replay.formats import KNOWN, TextFormat
-from rls.app.replay.records import Reader, json_record
+from rls.tools.replay.access import AccessReader, text_reader
+from rls.tools.replay.decisions import DecisionReader
+from rls.tools.replay.descriptors import RequestMapping
+from rls.tools.replay.formats import KNOWN, TextFormat
+from rls.tools.replay.records import Reader, json_record
 
 _DECISION_FIELDS = frozenset({"outcome", "descriptor", "answered_by", "revision"})
 

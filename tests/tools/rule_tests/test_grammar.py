@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from rls.app.rule_tests.grammar import EXPECTED, SETTINGS, STATUS, STEP, TEST, json_schema, read_tests
 from rls.errors import ConfigError
+from rls.tools.rule_tests.grammar import EXPECTED, SETTINGS, STATUS, STEP, TEST, json_schema, read_tests
 
 ROOT = Path(__file__).parents[3]
 SCENARIOS = sorted((ROOT / "tests" / "scenarios").glob("*.yaml"))

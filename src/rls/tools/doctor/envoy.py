@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rls.app.doctor.result import Result, bad, good, milliseconds, unknown
-from rls.app.doctor.web import WebError, get, read_json
+from rls.tools.doctor.result import Result, bad, good, milliseconds, unknown
+from rls.tools.doctor.web import WebError, get, read_json
 
 DEFAULT_TIMEOUT = 0.02
 _FILTER = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
