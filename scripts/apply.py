@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import yaml
+
+from scripts.programs import Failed, kubectl
 
 Object = dict[str, Any]
 EXAMPLE = "registry.example.com/"
@@ -63,10 +63,6 @@ class Refused(Exception):
     """Nothing was changed; the text says why, and what to do."""
 
 
-class Failed(Exception):
-    """kubectl's words."""
-
-
 class Identity(NamedTuple):
     """*kind* with its group; *namespace* is empty for what has none."""
 
@@ -97,22 +93,6 @@ def is_mesh(objects: Collection[Object]) -> bool:
         "this is neither the whole of istio/ nor the whole of k8s/, so nobody knows what else to delete. Apply each by itself;\n"
         "parts of them, such as k8s/namespaces and k8s/restore, with kubectl apply -k"
     )
-
-
-def kubectl(*arguments: str, stdin: str = "") -> str:
-    """Its output.
-
-    Raises:
-        Failed: With what it said.
-    """
-    program = os.environ.get("KUBECTL", "kubectl")
-    try:
-        ran = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise Failed(f"cannot run {program}: {error.strerror}") from None
-    if ran.returncode:
-        raise Failed(f"{ran.stdout}{ran.stderr}{program} {' '.join(arguments)}: exit code {ran.returncode}")
-    return ran.stdout
 
 
 def present(selector: str) -> Iterator[Identity]:

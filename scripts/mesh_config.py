@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from scripts.programs import Failed, kubectl
 from scripts.yaml_edit import NotInPlace, insert, replace
 
 VALUES = Path(__file__).parents[1] / "istio" / "values-istiod.yaml"
@@ -206,15 +205,10 @@ class ConfigMap:
         self._kubectl("replace", "-f", "-", stdin=json.dumps(tree))
 
     def _kubectl(self, *arguments: str, stdin: str = "") -> str:
-        program = os.environ.get("KUBECTL", "kubectl")
-        command = [program, "--namespace", self.namespace, *arguments]
         try:
-            ran = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise Refused(f"cannot run {program}: {error.strerror}") from None
-        if ran.returncode:
-            raise Refused(f"{' '.join(command[: len(command) - 2 * bool(stdin)])}: {ran.stderr.strip()}")
-        return ran.stdout
+            return kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
+        except Failed as error:
+            raise Refused(str(error)) from None
 
 
 def helm_values(config: Tree, wanted: Sequence[Change], additions: Tree) -> Tree:

@@ -16,13 +16,14 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import yaml
+
+from scripts.programs import Failed, kubectl, output
 
 RATE_LIMIT = "envoy.filters.http.ratelimit"
 IN_FILTER_SINCE = (1, 28)
@@ -179,8 +180,7 @@ def keeps_placeholder_secret(version: str) -> bool:
 
 def _overlay(overlay: str) -> tuple[dict[Place, list[Filter]], set[str]]:
     """Its filters, and the namespaces of its objects."""
-    output = _output(os.environ.get("KUBECTL", "kubectl"), "kustomize", overlay)
-    objects = [each for each in yaml.safe_load_all(output) if each]
+    objects = [each for each in yaml.safe_load_all(kubectl("kustomize", overlay)) if each]
     found = filters(objects)
     if not found:
         raise Unknown(f"no EnvoyFilter of {overlay} limits anything")
@@ -194,7 +194,7 @@ def namespaces(objects: Sequence[Any]) -> set[str]:
 
 def _mesh() -> tuple[list[str], list[Proxy]]:
     """The versions of istiod, and the proxies."""
-    reported = json.loads(_output(os.environ.get("ISTIOCTL", "istioctl"), "version", "-o", "json"))
+    reported = json.loads(output(os.environ.get("ISTIOCTL", "istioctl"), "version", "-o", "json"))
     istiods = [each["Info"]["version"] for each in reported.get("meshVersion") or ()]
     if not istiods:
         raise Unknown("istioctl finds no istiod")
@@ -210,23 +210,13 @@ def _proxy(name: str, version: str) -> Proxy:
     return Proxy(kind, pod, namespace, version)
 
 
-def _output(*command: str) -> str:
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise Unknown(f"cannot run {command[0]}: {error.strerror}") from None
-    if ran.returncode:
-        raise Unknown(f"{' '.join(command)}: {ran.stderr.strip()}")
-    return ran.stdout
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overlay", nargs="?", default="istio", help="a folder with a kustomization")
     arguments = parser.parse_args()
     try:
         lines = list(report(*_overlay(arguments.overlay), *_mesh()))
-    except Unknown as error:
+    except (Unknown, Failed) as error:
         print(f"mesh_versions: {error}", file=sys.stderr)
         return 2
     for verdict, line in lines:

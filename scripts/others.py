@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from scripts.programs import Failed, kubectl
 
 Object = dict[str, Any]
 PART_OF = "app.kubernetes.io/part-of"
@@ -43,8 +43,8 @@ def name_of(each: Object) -> str:
 def in_the_way(folders: Sequence[str]) -> Iterator[str]:
     """The objects of the kustomizations whose names somebody else uses already."""
     for folder in folders:
-        text = _kubectl("kustomize", folder)
-        there = json.loads(_kubectl("get", "--ignore-not-found", "-o", "json", "-f", "-", stdin=text) or "{}")
+        text = kubectl("kustomize", folder)
+        there = json.loads(kubectl("get", "--ignore-not-found", "-o", "json", "-f", "-", stdin=text) or "{}")
         for each in there.get("items", [there] if there else []):
             if (each["metadata"].get("labels") or {}).get(PART_OF) != OURS:
                 yield f"{name_of(each)} is there, and is not ours: {folder} would overwrite it"
@@ -54,7 +54,7 @@ def state(folders: Sequence[str], istio: str, configmap: str) -> Object:
     """What others have that an installation could damage, by what it is."""
     namespaces = {istio}
     for folder in folders:
-        objects = [each for each in yaml.safe_load_all(_kubectl("kustomize", folder)) if each]
+        objects = [each for each in yaml.safe_load_all(kubectl("kustomize", folder)) if each]
         namespaces |= {each["metadata"]["namespace"] for each in objects if "namespace" in each["metadata"]}
     return look(sorted(namespaces), istio, configmap)
 
@@ -63,14 +63,14 @@ def look(namespaces: Sequence[str], istio: str, configmap: str) -> Object:
     """The present state of what is kept: as `state`, for namespaces whose names are known."""
     found: Object = {"istio": istio, "configmap": configmap, "namespaces": {}, "images": {}}
     for name in namespaces:
-        text = _kubectl("get", "namespace", name, "--ignore-not-found", "-o", "json")
+        text = kubectl("get", "namespace", name, "--ignore-not-found", "-o", "json")
         metadata = json.loads(text)["metadata"] if text else {}
         annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != _OF_KUBECTL}
         found["namespaces"][name] = {"labels": metadata.get("labels", {}), "annotations": annotations}
-    for each in json.loads(_kubectl("-n", istio, "get", "deployment", "-o", "json"))["items"]:
+    for each in json.loads(kubectl("-n", istio, "get", "deployment", "-o", "json"))["items"]:
         containers = each["spec"]["template"]["spec"]["containers"]
         found["images"][each["metadata"]["name"]] = {one["name"]: one["image"] for one in containers}
-    mesh = json.loads(_kubectl("-n", istio, "get", "configmap", configmap, "-o", "json"))["data"]
+    mesh = json.loads(kubectl("-n", istio, "get", "configmap", configmap, "-o", "json"))["data"]
     found["mesh"] = {key: yaml.safe_load(text) for key, text in mesh.items()}
     return found
 
@@ -93,17 +93,6 @@ def lost(before: Any, after: Any, where: tuple[str, ...] = ()) -> Iterator[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else f"{text[:97]}…"
-
-
-def _kubectl(*arguments: str, stdin: str = "") -> str:
-    program = os.environ.get("KUBECTL", "kubectl")
-    try:
-        ran = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise Unknown(f"cannot run {program}: {error.strerror}") from None
-    if ran.returncode:
-        raise Unknown(f"{program} {' '.join(arguments)}: {ran.stderr.strip()}")
-    return ran.stdout
 
 
 def save(file: Path, folders: Collection[str], istio: str, configmap: str) -> int:
@@ -137,7 +126,7 @@ def main() -> int:
         if arguments.save:
             return save(arguments.file, arguments.kustomizations, arguments.namespace, arguments.configmap)
         return compare(arguments.file)
-    except (Unknown, OSError) as error:
+    except (Unknown, Failed, OSError) as error:
         print(f"others: {error}", file=sys.stderr)
         return 2
 

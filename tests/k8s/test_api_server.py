@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from examples.mesh.processes import free_port
-from scripts import apply
+from scripts import apply, programs
 from tests import crds
 from tests.k8s.manifests import identity, rendered
 from tests.k8s.nodes import ROOT, program
@@ -47,7 +47,7 @@ class Cluster:
         command: list[str | Path] = [self.folder / user, *arguments]
         ran = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         if ran.returncode:
-            raise apply.Failed(ran.stderr)
+            raise programs.Failed(ran.stderr)
         return ran.stdout
 
     def run(self, path: Path) -> None:
@@ -246,7 +246,7 @@ def test_rights_are_what_the_page_says(cluster: Cluster, tree: Path) -> None:
                 try:
                     cluster.kubectl("-n", namespace, *command.split(), user=user)
                     said = ""
-                except apply.Failed as error:
+                except programs.Failed as error:
                     said = str(error)
                 assert bool(said) is not allowed, (user, command, said)
                 assert allowed or "orbidden" in said or "denied request" in said, (user, command, said)

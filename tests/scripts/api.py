@@ -13,7 +13,8 @@ import subprocess
 
 import yaml
 
-from scripts.apply import Failed, Identity, Object
+from scripts.apply import Identity, Object
+from scripts.programs import Failed
 from tests.k8s.nodes import program
 
 TERM = re.compile(r"([\w./-]+)(?: notin \(([^)]*)\)|(!?=)([\w./-]+))(?:,|$)")

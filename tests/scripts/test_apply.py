@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import apply
+from scripts import apply, programs
 from tests.k8s.manifests import Object, rendered
 from tests.k8s.nodes import ROOT
 from tests.scripts.api import Api
@@ -155,7 +155,7 @@ def test_nothing_is_applied_where_nothing_can_be_listed(
 
     def without_rights(*arguments: str, stdin: str = "") -> str:
         if arguments[0] == "get":
-            raise apply.Failed("Error from server (Forbidden)")
+            raise programs.Failed("Error from server (Forbidden)")
         return api(*arguments, stdin=stdin)
 
     monkeypatch.setattr(apply, "kubectl", without_rights)
@@ -172,7 +172,7 @@ def test_one_that_cannot_be_deleted_saves_no_other(
 
     def kept(*arguments: str, stdin: str = "") -> str:
         if arguments[-1] == "a-kept":
-            raise apply.Failed("a webhook says no")
+            raise programs.Failed("a webhook says no")
         return api(*arguments, stdin=stdin)
 
     monkeypatch.setattr(apply, "kubectl", kept)
@@ -228,11 +228,11 @@ def test_it_stops_before_anything_changes(
 
 def test_a_kubectl_that_fails_or_is_missing_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECTL", "false")
-    with pytest.raises(apply.Failed, match="false apply: exit code 1"):
-        apply.kubectl("apply")
+    with pytest.raises(programs.Failed, match="false apply: exit code 1"):
+        programs.kubectl("apply")
     monkeypatch.setenv("KUBECTL", "/nowhere/kubectl")
-    with pytest.raises(apply.Failed, match="cannot run /nowhere/kubectl"):
-        apply.kubectl("apply")
+    with pytest.raises(programs.Failed, match="cannot run /nowhere/kubectl"):
+        programs.kubectl("apply")
 
 
 def test_the_off_switch_of_the_page_is_for_every_variant(

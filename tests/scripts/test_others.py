@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from scripts import others
+from scripts.programs import Failed
 from tests.k8s.nodes import program
 from tests.scripts.cluster import ROOT, WITH_A_PROVIDER
 
@@ -63,7 +64,7 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch):
     made = Cluster()
-    monkeypatch.setattr(others, "_kubectl", made)
+    monkeypatch.setattr(others, "kubectl", made)
     return made
 
 
@@ -148,5 +149,5 @@ def test_without_a_kustomization_or_a_cluster_it_cannot_say(tmp_path, monkeypatc
     with pytest.raises(others.Unknown, match="name the kustomizations"):
         others.save(tmp_path / "before.json", [], "istio-system", "istio")
     monkeypatch.setenv("KUBECTL", str(tmp_path / "none"))
-    with pytest.raises(others.Unknown, match="cannot run"):
+    with pytest.raises(Failed, match="cannot run"):
         others.look(["users"], "istio-system", "istio")
