@@ -9,7 +9,7 @@ from rls.stores.base import CounterStore
 from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.stores.redis import RedisClusterStore, RedisSentinelStore, RedisStore
-from rls.testing.store_conformance import StoreConformance
+from rls.testing.store_conformance import ListingConformance, RecordsConformance, StoreConformance
 from tests.counters import PATIENT
 from tests.stores.conftest import KINDS
 
@@ -25,7 +25,9 @@ def open_store(kind: str, request: pytest.FixtureRequest) -> CounterStore:
     return RedisStore(request.getfixturevalue("servers")(kind).url, **patient)
 
 
-class TestStores(StoreConformance):
+class _Ours:
+    """A store of each kind."""
+
     @pytest.fixture(params=["memory", *KINDS, "cluster", "sentinel"])
     async def counted(self, request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
         """A store that counts."""
@@ -33,7 +35,16 @@ class TestStores(StoreConformance):
         yield store
         await store.aclose()
 
+
+class TestStores(_Ours, StoreConformance):
     @pytest.fixture(params=["alone", "remembered"])
     def store(self, request: pytest.FixtureRequest, counted: CounterStore) -> CounterStore:
         """Alone, and behind the over-limit cache."""
         return OverLimitCache(counted) if request.param == "remembered" else counted
+
+
+class TestAbilities(_Ours, ListingConformance, RecordsConformance):
+    @pytest.fixture
+    def store(self, counted: CounterStore) -> CounterStore:
+        """As the admin API and overrides use it: without the cache."""
+        return counted
