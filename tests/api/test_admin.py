@@ -27,6 +27,7 @@ from rls.engine.limiter import Limiter
 from rls.engine.rulebook import Rulebook
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.history import History
+from rls.observe.rule_counters import CountersByRule
 from rls.observe.top import TopTalkers
 from rls.stores.memory import MemoryStore
 from rls.transport.http1.listener import HttpListener
@@ -116,6 +117,7 @@ async def admin(hide) -> AsyncIterator[Admin]:
         top,
         history,
         lambda: limiter.rules,
+        CountersByRule(),
         status,
         Pods("", "127.0.0.1:6070"),
         clock,

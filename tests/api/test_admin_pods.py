@@ -20,6 +20,7 @@ from rls.engine.enforcement import EnforcementState
 from rls.engine.limiter import Limiter
 from rls.engine.rulebook import Rulebook
 from rls.observe.history import History
+from rls.observe.rule_counters import CountersByRule
 from rls.observe.top import TopTalkers
 from rls.slices import finish
 from rls.stores.memory import MemoryStore
@@ -42,7 +43,7 @@ class Pod:
 
         readiness = Readiness(EnforcementState(), Health(), ping)
         status = Status(readiness, Rulebook(self.limiter), self._top, "memory://", dict, 0.0)
-        api = AdminApi(self._top, history, lambda: RULES, status, self.pods)
+        api = AdminApi(self._top, history, lambda: RULES, CountersByRule(), status, self.pods)
         self.server = HttpListener(admin_app(lambda: RULES, api.app, admin), address)
 
     async def refuse(self, company: str, hits: int) -> None:

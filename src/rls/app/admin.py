@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rls.api.admin.access import Access, Refused, is_own
 from rls.api.admin.app import PREFIX, AdminApi
 from rls.api.admin.counters import CounterRoutes
@@ -9,6 +11,7 @@ from rls.api.admin.explain import Explaining
 from rls.api.admin.overrides import OverrideRoutes
 from rls.api.admin.page.serving import is_page
 from rls.api.admin.pods import Pods
+from rls.api.admin.route import AdminRoute
 from rls.api.admin.status import Status
 from rls.api.admin.tokens import AdminTokens
 from rls.api.admin.traffic import TrafficRoutes
@@ -42,7 +45,6 @@ class Admin:
         readiness: Readiness,
         overrides: OverrideSource,
     ) -> None:
-        self._telemetry = telemetry
         rulebook = engine.rulebook
         self._tokens = AdminTokens(settings.admin_token_file)
         self._audit = Audit(telemetry.log, telemetry.history)
@@ -52,29 +54,14 @@ class Admin:
         )
         name = settings.replicas if isinstance(settings.replicas, str) else ""
         pods = Pods(name, settings.admin, self._tokens.own)
-        lists = [store for store in engine.stores if isinstance(store, ListsCounters)]
-        counters = Counters(engine.limiter, engine.store)
-        policies = engine.policies
-        more = (
-            *TrafficRoutes(
-                telemetry.traffic,
-                telemetry.metrics,
-                str(settings.backend),
-                telemetry.nodes,
-                lambda: policies.caught_up,
-            ).routes,
-            Explaining(engine.limiter).route,
-            *CounterRoutes(counters, engine.limiter, lists, self._audit).routes,
-            *OverrideRoutes(overrides, counters, self._audit, most_times=settings.max_override_factor).routes,
-        )
         api = AdminApi(
             telemetry.top,
             telemetry.history,
             lambda: rulebook.rules,
+            telemetry.metrics.rules,
             status,
             pods,
-            more=more,
-            counters=telemetry.metrics.rules,
+            more=self._more(settings, telemetry, engine, overrides),
         )
         self._reading = [f"{PREFIX}{one.path}" for one in api.routes if one.method == "POST" and not one.changes]
         self.app: App = admin_app(lambda: rulebook.rules, api.app, settings.admin, guard=self._guard)
@@ -89,6 +76,23 @@ class Admin:
                 "admin_closed",
                 reason=f"other machines reach {settings.admin}: nobody is answered there without --admin-token-file",
             )
+
+    def _more(
+        self, settings: Settings, telemetry: Telemetry, engine: Engine, overrides: OverrideSource
+    ) -> Sequence[AdminRoute]:
+        """Routes beside those that show who is limited."""
+        backend, policies = str(settings.backend), engine.policies
+        traffic = TrafficRoutes(
+            telemetry.traffic, telemetry.metrics, backend, telemetry.nodes, lambda: policies.caught_up
+        )
+        lists = [store for store in engine.stores if isinstance(store, ListsCounters)]
+        counters = Counters(engine.limiter, engine.store)
+        return (
+            *traffic.routes,
+            Explaining(engine.limiter).route,
+            *CounterRoutes(counters, engine.limiter, lists, self._audit).routes,
+            *OverrideRoutes(overrides, counters, self._audit, most_times=settings.max_override_factor).routes,
+        )
 
     def _guard(self, app: App) -> App:
         return Access(app, self._address, self._tokens, reading=self._reading, public=is_page, on_refused=self._refused)

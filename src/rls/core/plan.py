@@ -183,9 +183,8 @@ class DomainPlanner:
                 return Check(hidden(descriptor, hide), index=index)
             rule, shared, value = found
             override = self._overrides.get(hidden(descriptor, hide).entries) if self._overrides else None
-            known: _Known | None
             if override is not None:
-                known = self._known(_in_place_of(rule, override), rule.path)
+                limit, window_seconds, near_limit, rule_id = self._known(_in_place_of(rule, override), rule.path)
                 shared = (None,) * len(descriptor.entries)  # it holds for these values alone
             elif rule.limit is None:
                 return Check(hidden(descriptor, hide), rule, value=value, index=index)
@@ -193,7 +192,7 @@ class DomainPlanner:
                 known = self.known.get(rule)
                 if known is None:
                     known = self.known[rule] = self._known(rule.limit, rule.path)
-            limit, window_seconds, near_limit, rule_id = known
+                limit, window_seconds, near_limit, rule_id = known
         own_addend, is_negative_hits = descriptor.hits_addend, descriptor.is_negative_hits
         # ratelimit.proto: RateLimitDescriptor.hits_addend may be 0; rls.proto: RateLimitRequest.hits_addend 0 means 1.
         amount = own_addend if own_addend is not None else hits_addend or 1

@@ -45,11 +45,11 @@ class AdminApi:
         top: Who is limited.
         history: What happened.
         rules: Returns those in force.
+        counters: Hits by rule.
         status: How the server is.
         pods: The other pods.
         clock: Unix seconds.
         more: Routes of other parts.
-        counters: Hits by rule.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class AdminApi:
         top: TopTalkers,
         history: History,
         rules: Callable[[], RuleSet],
+        counters: CountersByRule,
         status: Status,
         pods: Pods,
         clock: Callable[[], float] = time.time,
         more: Sequence[AdminRoute] = (),
-        counters: CountersByRule | None = None,
     ) -> None:
         self._top = top
         self._history = history
@@ -69,7 +69,7 @@ class AdminApi:
         self._status = status
         self._pods = pods
         self._clock = clock
-        self._counters = counters or CountersByRule()
+        self._counters = counters
         shown: dict[str, tuple[str, Endpoint]] = {
             "": ("this list", self._index),
             "/annotations": ("loads of rules and changes of state for Grafana: from, to", self._annotations),
