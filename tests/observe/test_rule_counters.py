@@ -39,7 +39,7 @@ def test_a_reload_keeps_the_numbers_of_rules_that_stay_and_drops_the_others() ->
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): rule("a"), (Step("b"),): rule("b")}))
     for found in counters.by_rule.values():
-        found.hits += 5
+        found.other_hits += 5
     after = rule("a", 99)
     counters.load(rule_set({(Step("a"),): after, (Step("c"),): rule("c")}))
     assert lines(counters) == [
@@ -61,8 +61,8 @@ def test_a_value_never_makes_the_series_of_a_rule() -> None:
     plain, detailed = rule("a_b"), rule("a")
     counters = CountersByRule()
     counters.load(rule_set({(Step("a", "b"),): plain, (Step("a"),): detailed}))
-    counters.by_rule[plain].hits += 2
-    counters.find("domain", valued_check(detailed, "a_b")).hits += 3
+    counters.by_rule[plain].other_hits += 2
+    counters.find("domain", valued_check(detailed, "a_b")).other_hits += 3
     assert lines(counters) == [
         'rls_hits_total{domain="domain",rule="a_b"} 2',
         'rls_hits_total{domain="domain",rule="a"} 0',
@@ -74,8 +74,8 @@ def test_values_of_two_rules_have_two_series() -> None:
     one, other = rule("a", detailed_metric=True), rule("a_b", detailed_metric=True)
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): one, (Step("a_b"),): other}))
-    counters.find("domain", valued_check(one, "a_b_c")).hits += 2
-    counters.find("domain", valued_check(other, "a_b_c")).hits += 3
+    counters.find("domain", valued_check(one, "a_b_c")).other_hits += 2
+    counters.find("domain", valued_check(other, "a_b_c")).other_hits += 3
     assert lines(counters) == [
         'rls_hits_total{domain="domain",rule="a",value="a_b_c"} 2',
         'rls_hits_total{domain="domain",rule="a_b",value="a_b_c"} 3',
@@ -88,8 +88,8 @@ def test_values_of_requests_are_bounded() -> None:
     counters = CountersByRule(values_per_rule=2)
     counters.load(rule_set({(Step("a"),): valued}))
     for number in range(10):
-        counters.find("domain", valued_check(valued, f"a_{number}")).hits += 1
-    counters.find("domain", valued_check(valued, "a_1")).hits += 1
+        counters.find("domain", valued_check(valued, f"a_{number}")).other_hits += 1
+    counters.find("domain", valued_check(valued, "a_1")).other_hits += 1
     assert lines(counters) == [
         'rls_hits_total{domain="domain",rule="a",value="a_0"} 1',
         'rls_hits_total{domain="domain",rule="a",value="a_1"} 2',
@@ -101,7 +101,7 @@ def test_values_go_with_their_rule() -> None:
     valued = rule("a", detailed_metric=True)
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): valued}))
-    counters.find("domain", valued_check(valued, "a_1")).hits += 1
+    counters.find("domain", valued_check(valued, "a_1")).other_hits += 1
     counters.load(RuleSet())
     assert lines(counters) == []
 
@@ -131,7 +131,7 @@ def test_two_values_never_share_a_series() -> None:
         "\\",
     ]
     for value in values:
-        counters.find("domain", valued_check(valued, f"a_{value}")).hits += 1
+        counters.find("domain", valued_check(valued, f"a_{value}")).other_hits += 1
     found = lines(counters)
     assert len(set(found)) == len(values)
     assert all(line.endswith(" 1") for line in found)
@@ -142,7 +142,7 @@ def test_long_values_that_are_not_utf_8_have_their_own_series() -> None:
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): valued}))
     for end in ("\udcfe", "\udcff"):
-        counters.find("domain", valued_check(valued, "\udcff" * 1000 + end)).hits += 1
+        counters.find("domain", valued_check(valued, "\udcff" * 1000 + end)).other_hits += 1
     assert len(set(lines(counters))) == 2
 
 
@@ -152,7 +152,7 @@ def test_a_long_value_is_short_in_its_label_and_like_no_other() -> None:
     counters = CountersByRule()
     counters.load(rule_set({(Step("a"),): valued}))
     for end in "xyx":
-        counters.find("domain", valued_check(valued, "a_" + "é" * 1_000_000 + end)).hits += 1
+        counters.find("domain", valued_check(valued, "a_" + "é" * 1_000_000 + end)).other_hits += 1
     found = lines(counters)
     assert [line[-2:] for line in found] == [" 2", " 1"]
     assert all(len(line) < 350 for line in found)
@@ -177,7 +177,7 @@ def test_very_many_rules_appear_with_their_first_hit(monkeypatch) -> None:
     rules = [rule(f"a_{number}") for number in "012"]
     counters.load(rule_set({(Step("a", number),): one for number, one in zip("012", rules, strict=True)}))
     assert lines(counters) == []
-    counters.find("domain", valued_check(rules[1], "")).hits += 1
+    counters.find("domain", valued_check(rules[1], "")).other_hits += 1
     assert lines(counters) == ['rls_hits_total{domain="domain",rule="a_1"} 1']
     assert list(counters.by_rule) == [rules[1]], "no mapping of all rules"
 
@@ -188,13 +188,13 @@ def test_very_many_rules_keep_their_numbers_and_get_their_new_limits(monkeypatch
     before = {name: rule(name, 5) for name in "abc"}
     counters.load(rule_set({(Step(name),): one for name, one in before.items()}))
     for one in before.values():
-        counters.find("domain", valued_check(one, "")).hits += 1
+        counters.find("domain", valued_check(one, "")).other_hits += 1
     after = {name: rule(name, 7) for name in ("a", "b", "d")}
     rules = rule_set({(Step(name),): one for name, one in after.items()})
     for _ in counters.prepare(rules):
-        counters.find("domain", valued_check(before["b"], "")).hits += 1
+        counters.find("domain", valued_check(before["b"], "")).other_hits += 1
     counters.load(rules)
-    counters.find("domain", valued_check(after["d"], "")).hits += 1
+    counters.find("domain", valued_check(after["d"], "")).other_hits += 1
     numbers = {name: counters.find("domain", valued_check(one, "")) for name, one in after.items()}
     assert numbers["a"].hits == numbers["d"].hits == 1
     assert numbers["b"].hits > 1
@@ -207,7 +207,7 @@ def test_many_rules_and_values_come_in_small_pieces() -> None:
     counters.load(rule_set({(Step("a", f"{number}"),): rule(f"a_{number}") for number in range(500)}))
     for found, _ in zip(list(counters.by_rule), range(50), strict=False):
         for number in range(30):
-            counters.find("domain", valued_check(found, f"x_{number}")).hits += 1
+            counters.find("domain", valued_check(found, f"x_{number}")).other_hits += 1
     pieces = list(rule_lines(counters, NOW, is_openmetrics=True))
     assert max(piece.count(b"\n") for piece in pieces) <= 200
     assert sum(piece.count(b"rls_hits_total{") for piece in pieces) == 500 + 50 * 30

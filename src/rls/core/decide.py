@@ -38,7 +38,7 @@ class Decision:
         shadowed: Whether only the global shadow mode turned the overall code to OK.
         policies: What decided the checks whose counts could not be had; empty where all could.
         denied: Whether a policy refuses, not a count.
-        well_within: Whether each check has a limit, and was counted, and none is near its limit or over it.
+        well_within: Whether the plan is `simple`, each check was counted, and none is near its limit or over it.
     """
 
     code: Code
@@ -72,12 +72,11 @@ def decide(plan: Plan, counts: Sequence[int], now: int, modes: Modes) -> Decisio
     statuses = []
     left = iter(counts)
     over = False
-    well_within = True
+    well_within = plan.simple
     for check in plan.checks:
         limit = check.limit
         if limit is None:
             statuses.append(uncounted(check))
-            well_within = False
             continue
         after = next(left)
         amount = check.amount

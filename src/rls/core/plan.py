@@ -56,6 +56,7 @@ class Plan:
         hits_addend: The request's own addend, 0 where it gave none.
         refund_over_limit: Whether it gets hits back when it is over a limit; see `CountingOptions`.
         fixed_windows: Whether all of *counted* count by fixed windows: one update for each.
+        simple: Whether each of *checks* adds hits to a limit of a rule, and none has a `value`: as nearly all do.
         several: Whether a descriptor has more than one check.
     """
 
@@ -66,13 +67,17 @@ class Plan:
     hits_addend: int
     refund_over_limit: bool = False
     fixed_windows: bool = field(init=False)
+    simple: bool = field(init=False)
     several: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.fixed_windows = True
+        self.simple = len(self.counted) == len(self.checks)
         for check in self.counted:
             if check.algorithm != FIXED_WINDOW:
                 self.fixed_windows = False
+            if check.rule is None or check.value or check.amount <= 0:
+                self.simple = False
         self.several = bool(self.checks) and self.checks[-1].index - self.checks[0].index < len(self.checks) - 1
 
 

@@ -88,8 +88,17 @@ class Metrics(Observer):
         durations.sum += seconds
         if began >= self._due[bucket]:
             self._exemplars.look(bucket, request)
-        if decision.well_within:
-            self._count_within(plan, decision.statuses, began)
+        if decision.well_within:  # what `_count` does, with less to ask
+            by_rule = self.rules.by_rule
+            for status in decision.statuses:
+                check = status.check
+                counters = by_rule.get(check.rule)  # type: ignore[arg-type]  # a simple plan has a rule for each
+                if counters is None or began >= counters.until:
+                    self._count(plan, (status,), began)
+                    continue
+                counters.within_limit += check.amount
+                if status.limit_remaining < counters.least:  # noqa: PLR1730 - a call of min costs as much as all of this
+                    counters.least = status.limit_remaining
             return
         if decision.code is not _OK:
             self._over_limit += 1
@@ -105,21 +114,6 @@ class Metrics(Observer):
         count = self._count_by_policy if event.policies else self._count
         count(event.plan, event.statuses, event.request.began)
 
-    def _count_within(self, plan: Plan, statuses: Sequence[Status], began: float) -> None:
-        """Count *statuses*, all of which are well within their limits: what `_count` does, with less to ask."""
-        by_rule = self.rules.by_rule
-        for status in statuses:
-            check = status.check
-            rule, amount = check.rule, check.amount
-            counters = None if rule is None or check.value or not amount else by_rule.get(rule)
-            if counters is None or began >= counters.until:
-                self._count(plan, (status,), began)
-                continue
-            counters.hits += amount
-            counters.within_limit += amount
-            if status.limit_remaining < counters.least:  # noqa: PLR1730 - a call of min costs as much as all of this
-                counters.least = status.limit_remaining
-
     def _count(self, plan: Plan, statuses: Sequence[Status], began: float) -> None:
         """Count *statuses*, none of which a policy decided."""
         by_rule = self.rules.by_rule
@@ -130,23 +124,23 @@ class Metrics(Observer):
                 self._count_other(plan, status, began)
                 continue
             hits = self.rules.find(plan.domain, check) if check.value else counters
-            hits.hits += amount
             if began >= counters.until:
                 counters.begin_period(began, status)
             if status.within_limit:
-                hits.within_limit += status.within_limit
+                hits.within_limit += amount
                 if status.limit_remaining < counters.least:  # noqa: PLR1730 - a call of min costs as much as all of this
                     counters.least = status.limit_remaining
-            elif status.over_limit:
-                over = status.over_limit
-                hits.over_limit += over
-                if rule.shadow_mode:
-                    hits.shadow_mode += over
-                if status.count > counters.most:  # noqa: PLR1730
-                    counters.most = status.count
-                if began - counters.last_over > PAUSE:
-                    counters.since = began
-                counters.last_over = began
+            else:
+                hits.other_hits += amount
+                if over := status.over_limit:
+                    hits.over_limit += over
+                    if rule.shadow_mode:
+                        hits.shadow_mode += over
+                    if status.count > counters.most:  # noqa: PLR1730
+                        counters.most = status.count
+                    if began - counters.last_over > PAUSE:
+                        counters.since = began
+                    counters.last_over = began
             if status.near_limit:
                 hits.near_limit += status.near_limit
 
@@ -171,10 +165,10 @@ class Metrics(Observer):
         elif check.amount < 0:
             hits.negative_hits -= check.amount
         else:
-            hits.hits += check.amount
+            hits.other_hits += check.amount - status.within_limit
+            hits.within_limit += status.within_limit
             hits.over_limit += status.over_limit
             hits.near_limit += status.near_limit
-            hits.within_limit += status.within_limit
             if rule is not None and rule.shadow_mode:
                 hits.shadow_mode += status.over_limit
             if check.amount and rule is not None:
@@ -196,7 +190,7 @@ class Metrics(Observer):
         self._failed.add(event.request.seconds)
         for check in event.plan.counted:
             if check.amount > 0:
-                self.rules.find(event.plan.domain, check).hits += check.amount
+                self.rules.find(event.plan.domain, check).other_hits += check.amount
 
     def prepare_rules(self, rules: RuleSet) -> Steps[None]:
         """See `Observer`."""

@@ -15,7 +15,9 @@ from rls.observe.rate_sampler import RateSampler
 from rls.observe.trace_context import trace_context, trace_id_text
 
 KEPT = 1_000
-"""Refusals that are kept, and the number a second above which only one in N is."""
+"""Refusals that are kept."""
+KEPT_A_SECOND = 100
+"""Above so many refusals a second, only one in N is kept: those that are kept reach ten seconds back, whoever hammers."""
 RULES = 10_000
 """Rules whose first and last refusals are kept: those that refused last."""
 
@@ -84,7 +86,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self.by_rule: OrderedDict[str, RuleRefusals] = OrderedDict()
-        self.sampler = RateSampler(KEPT)
+        self.sampler = RateSampler(KEPT_A_SECOND)
         self._ring: deque[Refusal] = deque(maxlen=KEPT)
 
     def of(self, domain: str, check: Check) -> RuleRefusals:
@@ -123,5 +125,5 @@ class Refusals:
         )
 
     def latest(self) -> Iterator[Refusal]:
-        """The last `KEPT` that were kept, the newest first."""
+        """The last `KEPT`, the newest first."""
         return reversed(self._ring)

@@ -30,6 +30,7 @@ class Hits:
     """Hits on one rule, or on one rule with one combination of values of requests.
 
     Attributes:
+        other_hits: Hits that were not within the limit, or of which that is not known.
         labels: Domain, rule and, where it has one, value, as text.
         shown: The families in which it appears with 0 too.
     """
@@ -37,9 +38,9 @@ class Hits:
     __slots__ = (
         "_labels",
         "domain",
-        "hits",
         "near_limit",
         "negative_hits",
+        "other_hits",
         "over_limit",
         "path",
         "shadow_mode",
@@ -54,9 +55,14 @@ class Hits:
         self.path = path
         self.value = value
         self.shown = _NONE
-        self.hits = self.over_limit = self.near_limit = self.within_limit = 0
+        self.other_hits = self.over_limit = self.near_limit = self.within_limit = 0
         self.shadow_mode = self.negative_hits = self.unlimited = 0
         self._labels = ""
+
+    @property
+    def hits(self) -> int:
+        """All hits. Most are within the limit, so that only these are counted for each check."""
+        return self.within_limit + self.other_hits
 
     @property
     def labels(self) -> str:

@@ -10,7 +10,7 @@ not near its limit costs one lookup, any other that and one addition.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rls.core.check import Check, Status
 from rls.core.decide import Decision, Modes, is_quota
@@ -72,25 +72,13 @@ class TopTalkers(Observer):
         """A request was answered."""
         decision = request.decision
         sketches = self.sketches
-        if decision.well_within and not sketches:
+        if decision.well_within:
+            if sketches:
+                self._count_hits(decision.statuses, request.began)
             return
+        self._count_hits(decision.statuses, request.began)
         for status in decision.statuses:
             check = status.check
-            sketch = sketches.get(check.rule_id)
-            if sketch is not None and check.amount > 0:
-                if request.began >= sketch.until:
-                    self._rotate(sketch, check, request.began)
-                hits = sketch.hits
-                before = hits.get(check.key)
-                if before is not None:
-                    hits[check.key] = before + check.amount
-                else:  # as `_add`, without a call for what is left out
-                    sampler = self._hits_sampler
-                    if sampler.left and request.began < sampler.until and len(check.key) <= LONGEST_KEY:
-                        sampler.left -= 1
-                        sketch.current.hits.left_out += check.amount
-                    else:
-                        self._add_hits(sketch, check, request.began)
             if status.near_limit or status.over_limit:
                 self._limited(decision.plan, status, request, decision.policies, decision)
             elif status.limit is None and check.rule is None:
@@ -99,6 +87,27 @@ class TopTalkers(Observer):
                     sampler.left -= 1
                 else:
                     self.unknown.note(decision.plan, check, request.began)
+
+    def _count_hits(self, statuses: Sequence[Status], now: float) -> None:
+        """Count the hits of *statuses*: as `_add_hits`, without a call where the key is known or is left out."""
+        sketches = self.sketches
+        for status in statuses:
+            check = status.check
+            sketch = sketches.get(check.rule_id)
+            if sketch is None:
+                continue
+            hits, key = sketch.hits, check.key
+            if now < sketch.until and check.amount > 0:
+                before = hits.get(key)
+                if before is not None:
+                    hits[key] = before + check.amount
+                    continue
+                sampler = self._hits_sampler
+                if sampler.left and now < sampler.until and len(key) <= LONGEST_KEY:
+                    sampler.left -= 1
+                    sketch.current.hits.left_out += check.amount
+                    continue
+            self._add_hits(sketch, check, now)
 
     def judged(self, event: Judged) -> None:
         """A slice of a request was judged."""
