@@ -3,7 +3,7 @@ import itertools
 
 import pytest
 
-from rls.transport.lateness import Lateness
+from rls.transport.lateness import Lateness, Strain
 from tests.transport.conftest import until
 
 
@@ -38,3 +38,35 @@ async def test_it_looks_no_more_when_there_is_nothing_to_look_at():
         await until(lambda: not lateness.watching)
         await asyncio.sleep(0.02)
         assert len(looks) == count
+
+
+class Times:
+    """Seconds that pass, and those for which this thread runs."""
+
+    def __init__(self):
+        self.now = self.cpu = 0.0
+        self.shed = 0
+        self.strain = Strain(clock=lambda: self.now, cpu_clock=lambda: self.cpu)
+
+    def after(self, seconds, *, busy, shed):
+        self.now += seconds
+        self.cpu += busy * seconds
+        self.shed += shed
+        return self.strain.look(self.shed)
+
+
+@pytest.mark.parametrize(
+    ("busy", "shed", "strained"),
+    [(0.9, 5, True), (0.9, 0, False), (0.5, 5, False), (0.1, 500, False)],
+    ids=["busy", "nothing is shed", "half busy", "a slow store"],
+)
+def test_calls_are_shed_for_lack_of_cpu_only_while_the_thread_is_busy(busy, shed, strained):
+    assert Times().after(0.011, busy=busy, shed=shed) is strained
+
+
+def test_strain_is_known_when_a_window_is_over():
+    times = Times()
+    assert not times.after(0.005, busy=1, shed=1)
+    assert times.after(0.006, busy=1, shed=0)
+    assert times.after(0.005, busy=0, shed=0)  # until the next window is over
+    assert not times.after(0.006, busy=0, shed=1)

@@ -18,6 +18,8 @@ from rls.transport.http2 import Responder
 from rls.transport.native import accept
 from rls.transport.native import connection as connection_module
 from rls.transport.native import stream as stream_module
+from rls.transport.native.connection import NativeConnection
+from rls.transport.native.hub import Hub
 from rls.transport.status import Aborted
 from tests.certs import Authority, put
 from tests.transport.conftest import direct, until
@@ -141,6 +143,38 @@ async def test_calls_over_the_limit_are_shed_but_for_the_first_of_a_connection(s
         connection.respond(stream_id, b"")
         await client.response(stream_id)
         assert (await other.ask(ECHO, HELLO)).messages == [b"hello"]
+
+
+async def test_connection_whose_calls_are_shed_is_not_read_for_a_while(serve, monkeypatch):
+    """What it sends meanwhile comes in one read: many small ones would take the time that answers need."""
+    held_back: list[NativeConnection] = []
+    monkeypatch.setattr(Hub, "hold_back", lambda _, connection: held_back.append(connection))
+    keeping = Keeping()
+    served = await serve({DIRECT: direct(keeping), ECHO: echo}, limits=ServerLimits(max_concurrency=1))
+    async with RawClient.connect(served.address) as client, RawClient.connect(served.address) as other:
+        client.call(DIRECT, HELLO)
+        await until(lambda: len(keeping.kept) == 1)
+        shed = await client.ask(DIRECT, HELLO)
+        assert shed.grpc_status == RESOURCE_EXHAUSTED
+        unread = [client.responses[client.call(DIRECT, HELLO)] for _ in range(3)]
+        assert (await other.ask(ECHO, HELLO)).grpc_status == 0
+        assert not any(response.ended.is_set() for response in unread)
+        [connection] = held_back
+        connection.read_again()
+        for response in unread:
+            await until(response.ended.is_set)
+        assert served.dropped.count(Dropped.SHED) == 4
+        assert held_back == [connection, connection]
+
+
+async def test_connection_that_was_not_read_is_read_again_by_itself(serve):
+    keeping = Keeping()
+    served = await serve({DIRECT: direct(keeping)}, limits=ServerLimits(max_concurrency=1))
+    async with RawClient.connect(served.address) as client:
+        client.call(DIRECT, HELLO)
+        await until(lambda: len(keeping.kept) == 1)
+        for _ in range(10):
+            assert (await client.ask(DIRECT, HELLO)).grpc_status == RESOURCE_EXHAUSTED
 
 
 async def test_connections_over_the_limit_are_closed_and_counted(serve):

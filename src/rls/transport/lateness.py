@@ -1,4 +1,4 @@
-"""How late the loop is: where calls wait in queues that nobody can look into, this shows that they wait for the CPU."""
+"""Whether calls wait for the CPU: they do so in queues that nobody can look into, of the loop and of the kernel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Callable
 LATE_SECONDS = 0.002
 """Calls wait for the CPU while the loop runs a timer so much too late. While they wait for Redis it is not late at all."""
 _LOOK_SECONDS = 0.005
+_WINDOW_SECONDS = 0.010
+_BUSY = 0.8
+"""A thread that used this share of the time is busy."""
 
 
 class Lateness:
@@ -45,3 +48,30 @@ class Lateness:
             self._look_later()
         else:
             self.watching = False
+
+
+class Strain:
+    """Tells whether calls are shed since the CPU has no time for them: while a store is slow, this thread is idle.
+
+    Args:
+        clock: Seconds.
+        cpu_clock: Seconds for which this thread has run.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, cpu_clock: Callable[[], float] = time.thread_time
+    ) -> None:
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._began, self._cpu_began, self._shed = clock(), cpu_clock(), 0
+        self._is_strained = False
+
+    def look(self, shed: int) -> bool:
+        """Whether calls were shed, and this thread was busy, in the last 10 ms that are over. *shed*: calls so far."""
+        now = self._clock()
+        seconds = now - self._began
+        if seconds >= _WINDOW_SECONDS:
+            cpu = self._cpu_clock()
+            self._is_strained = shed > self._shed and cpu - self._cpu_began > _BUSY * seconds
+            self._began, self._cpu_began, self._shed = now, cpu, shed
+        return self._is_strained

@@ -109,11 +109,15 @@ class Blocks:
                 return Request(head, pattern.at, values)
         return None
 
-    def start_of(self, head: Head) -> bytes:
-        """What blocks of requests with *head* begin with, up to the first value that differs between them.
+    def start_of(self, request: Request) -> bytes:
+        """What blocks of requests like *request* begin with: all of it, or up to the first value that differs between them.
 
         Pseudo-header fields are part of it, and grpc-timeout where there is one. b"" where no such start is known.
         """
+        for block, known_request in self.known.items():
+            if known_request is request:
+                return block
+        head = request.head
         for pattern in self._patterns:
             if pattern.head is head:
                 start = head.fields[: pattern.at[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from rls.transport.grpc_framing import PREFIX, PREFIXES, SHORT
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -21,11 +21,11 @@ from rls.transport.http2.frames import (
     settings,
     window_update,
 )
-from rls.transport.http2.handler import Routes, UnaryHandler
+from rls.transport.http2.handler import RejectedHandler, Routes, UnaryHandler
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import ConnectionLimits
 from rls.transport.http2.memory import Memory
-from rls.transport.http2.request import Request
+from rls.transport.http2.request import Head, Request
 from rls.transport.http2.stream import ConnectionState
 
 _LOG = logging.getLogger(__name__)
@@ -43,13 +43,30 @@ _unpack = FRAME_HEADER.unpack_from
 _FRAME_HANDLERS: Final[dict[int, str]] = {kind: f"_on_{kind.name.lower()}" for kind in FrameType}
 
 
+class Alike(NamedTuple):
+    """Calls that are rejected.
+
+    Attributes:
+        start: What their field blocks begin with.
+        head: Of the call that was rejected.
+        request: What `reject_alike`'s handler gets of each that does not come whole.
+        many: See `reject_alike`; None where content-length says something of messages, which has to be checked.
+    """
+
+    start: bytes
+    head: Head
+    request: Request
+    many: RejectedHandler | None
+
+
 class Connection(Lifetime):
     """The server's side of one HTTP/2 connection. See the package for how it is used.
 
     Attributes:
-        alike: How field blocks of calls begin that `reject_alike` was last called for, and their request.
-        rejecting: While it is `alike`, the rest of such blocks is not read, which costs more than to reject a call. Only
-            calls in the flat path are handed over like that. No block depends on another, so none has to be decoded.
+        alike: The calls that `reject_alike` was last called for.
+        rejecting: While it is `alike`, the rest of their field blocks is not read, nor their messages: that would cost more
+            than to reject a call. Only calls in the flat path are handed over like that. No block depends on another, so
+            none has to be decoded.
     """
 
     def __init__(
@@ -67,8 +84,8 @@ class Connection(Lifetime):
         self._buffer = b""
         self._position = 0
         self._greeted = False
-        self.alike: tuple[bytes, Request] | None = None
-        self.rejecting: tuple[bytes, Request] | None = None
+        self.alike: Alike | None = None
+        self.rejecting: Alike | None = None
         self._out.append(_greeting(limits))
 
     def receive(self, data: bytes, now: float, waited: float = 0.0) -> bool:
@@ -109,11 +126,23 @@ class Connection(Lifetime):
             self._receiving = False
         return more
 
-    def reject_alike(self, request: Request, handler: UnaryHandler) -> None:
-        """From now on hand calls to *handler* whose field blocks begin like that of *request*; see `rejecting`."""
-        start = self._blocks.start_of(request.head)
-        if start:
-            self.rejecting = self.alike = start, Request(request.head.with_handler(handler))
+    def reject_alike(self, request: Request, handler: UnaryHandler, many: RejectedHandler | None = None) -> None:
+        """From now on reject calls whose field blocks begin like that of *request*; see `rejecting`.
+
+        Args:
+            request: What a call asked that was rejected.
+            handler: Gets such calls one by one.
+            many: Gets those that come whole, many at a time; where None, *handler* gets them too.
+        """
+        alike = self.alike
+        if alike is None or alike.head is not request.head:
+            start = self._blocks.start_of(request)
+            if not start:
+                return
+            head = request.head
+            lengths = head.content_length is not None
+            alike = Alike(start, head, Request(head.with_handler(handler)), None if lengths else many)
+        self.rejecting = self.alike = alike
 
     def _close(self) -> None:
         super()._close()
@@ -174,8 +203,19 @@ class Connection(Lifetime):
                 ):
                     rejecting = self.rejecting
                     request: Request | None
-                    if rejecting is not None and data.startswith(rejecting[0], start, end):
-                        request = rejecting[1]
+                    if (
+                        rejecting is not None
+                        and end - start <= DEFAULT_MAX_FRAME
+                        and data.startswith(rejecting.start, start, end)
+                    ):
+                        if rejecting.many is not None and left > 1:
+                            rejected, position = self._reject_run(rejecting, rejecting.many, position, left // 2)
+                            if rejected:
+                                begun += rejected
+                                next_id += 2 * rejected
+                                left -= 2 * rejected
+                                continue
+                        request = rejecting.request
                     else:
                         block = data[start:end]
                         request = known.get(block) or self._blocks.match(block)
@@ -222,6 +262,52 @@ class Connection(Lifetime):
                 break
         self._begun += begun
         return self._end_turn(position, more=left <= 0 or self._stop)
+
+    def _reject_run(self, alike: Alike, reject: RejectedHandler, position: int, most: int) -> tuple[int, int]:
+        """Reject the calls from *position* on, *most* at most, that are *alike* and whole: HEADERS and one short DATA frame.
+
+        Returns:
+            How many these are, and where something else begins.
+        """
+        data = self._buffer
+        size = len(data)
+        complete = size - FRAME_HEADER_BYTES
+        begins, window, stream_id = alike.start, self._receive_window, self._next_id()
+        rejected: list[int] = []
+        while len(rejected) < most and position <= complete:
+            high, low, kind, flags, found = _unpack(data, position)
+            start = position + FRAME_HEADER_BYTES
+            end = start + (high << 16 | low)
+            if (
+                kind != _HEADERS
+                or flags != _END_HEADERS
+                or found != stream_id
+                or end > complete
+                or end - start > DEFAULT_MAX_FRAME
+                or not data.startswith(begins, start, end)
+            ):
+                break
+            high, low, kind, flags, found = _unpack(data, end)
+            start = end + FRAME_HEADER_BYTES
+            length = high << 16 | low
+            if (
+                kind != _DATA
+                or flags != _END_STREAM
+                or found != stream_id
+                or start + length > size
+                or not PREFIX.size <= length < _SHORT
+                or length > window
+                or not data.startswith(PREFIXES[length - PREFIX.size], start)
+            ):
+                break
+            rejected.append(stream_id)
+            stream_id += 2
+            window -= length
+            position = start + length
+        if rejected:
+            self._last_stream_id, self._receive_window = rejected[-1], window
+            reject(self, rejected)
+        return len(rejected), position
 
     def _end_turn(self, position: int, *, more: bool) -> bool:
         """Keep what is left, give the client its window back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -41,6 +41,9 @@ class Responder(Protocol):
     def fail(self, stream_id: int, code: StatusCode, text: str) -> bool:
         """End a call with another status than OK; *text* is for the caller. False where it is over."""
 
+    def fail_all(self, stream_ids: Sequence[int], code: StatusCode, text: str) -> None:
+        """End calls with a status, that a `RejectedHandler` was given."""
+
     def send_part(self, stream_id: int, part: bytes | memoryview) -> int:
         """Send of *part*, some bytes of length-prefixed messages of a streaming call, what the client's windows allow.
 
@@ -70,6 +73,9 @@ class Responder(Protocol):
 
 UnaryHandler: TypeAlias = Callable[[Responder, int, Request, bytes, float], None]
 """Takes (connection, stream id, request, message, now); answers by `Responder.respond` or `fail`, now or later."""
+
+RejectedHandler: TypeAlias = Callable[[Responder, Sequence[int]], None]
+"""Takes (connection, stream ids) of unary calls that nobody has looked at; answers at once, by `Responder.fail_all`."""
 
 StreamHandler: TypeAlias = Callable[[Responder, int, Request, float], Receiver]
 """Takes (connection, stream id, request, now) when the call begins; may send at once."""

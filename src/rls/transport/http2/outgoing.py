@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rls.transport.grpc_framing import PREFIX
 from rls.transport.http2 import responses
@@ -54,6 +54,15 @@ class Outgoing(Streams):
                 self._write(start + stream_id.to_bytes(4, "big") + block)
             return True
         return (stream := self._unanswered(stream_id)) is not None and self._end(stream, code, text)
+
+    def fail_all(self, stream_ids: Sequence[int], code: StatusCode, text: str) -> None:
+        """See `Responder`."""
+        start, block = responses.failure(code, text)
+        if self._table_update:
+            for stream_id in stream_ids:
+                self._headers(stream_id, block, _END_STREAM)
+        else:
+            self._write(b"".join([start + stream_id.to_bytes(4, "big") + block for stream_id in stream_ids]))
 
     def send_part(self, stream_id: int, part: bytes | memoryview) -> int:
         """See `Responder`."""

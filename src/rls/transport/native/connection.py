@@ -62,7 +62,7 @@ class NativeConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_cut_at", "_discarded", "_hub", "_in_turn", "_linger_until", "_reading", "_state", "_transport", "_unread",
+        "_cut_at", "_discarded", "_held_back", "_hub", "_in_turn", "_linger_until", "_reading", "_state", "_transport", "_unread",
         "_unread_since", "age_at", "connection", "context", "stalled_since",
     )  # fmt: skip
 
@@ -79,6 +79,7 @@ class NativeConnection(asyncio.Protocol):
         # Bytes that the core has not been given; and since when some wait, there or in the core.
         self._unread = b""
         self._unread_since = 0.0
+        self._held_back = False
         # Whether all that comes up is sent when the core has read.
         self._in_turn = False
         self._linger_until = 0.0
@@ -146,6 +147,11 @@ class NativeConnection(asyncio.Protocol):
             data, self._unread = self._unread, b""
             self._receive(data, now, now - self._unread_since)
 
+    def read_again(self) -> None:
+        """It was held back for long enough."""
+        self._held_back = False
+        self._read_or_not()
+
     def flush(self) -> None:
         """Send what has come up outside of `go_on` and `data_received`."""
         if self._state is not _State.LINGERING:
@@ -195,6 +201,7 @@ class NativeConnection(asyncio.Protocol):
 
     def _receive(self, data: bytes, now: float, waited: float) -> None:
         hub, connection = self._hub, self.connection
+        shed = hub.gate.shed
         hub.gate.begin(connection)
         hub.turn.waited = waited
         self._in_turn = True
@@ -206,6 +213,10 @@ class NativeConnection(asyncio.Protocol):
         self._send()
         if self._state is _State.LINGERING:
             return
+        if hub.gate.shed > shed and not self._held_back:
+            self._held_back = True
+            hub.hold_back(self)
+            self._read_or_not()
         if behind:
             if self._state is _State.READY:
                 self._unread_since = now - waited
@@ -236,7 +247,8 @@ class NativeConnection(asyncio.Protocol):
             self._hub.flush_later(self)
 
     def _read_or_not(self) -> None:
-        reads = self._state is not _State.BEHIND and self.stalled_since is None and len(self._unread) < HIGH_WATER
+        has_room = len(self._unread) < HIGH_WATER and not self._held_back
+        reads = has_room and self._state is not _State.BEHIND and self.stalled_since is None
         if reads is not self._reading and not self._transport.is_closing():
             self._reading = reads
             if reads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from rls.transport.base import Dropped
@@ -25,10 +26,11 @@ class Gate:
 
     Attributes:
         in_progress: Calls in progress, as last counted.
+        shed: Calls that got no permit so far.
     """
 
     def __init__(self, permits: Permits, turn: Turn) -> None:
-        self.in_progress = 0
+        self.in_progress = self.shed = 0
         self._permits = permits
         self._turn = turn
         self._default_deadline = turn.policy.default_deadline
@@ -48,7 +50,7 @@ class Gate:
         if alike is not None:
             total, permits = self._others + len(connection.calls), self._permits
             full = permits.late or total >= permits.free
-            refuses = full and self._refuses(connection, total, alike[1].head.timeout, mine=_in_progress(connection))
+            refuses = full and self._refuses(connection, total, alike.head.timeout, mine=_in_progress(connection))
             connection.rejecting = alike if refuses else None
 
     def count(self, connection: Connection) -> None:
@@ -71,11 +73,20 @@ class Gate:
         permits, free = self._permits, self._permits.free
 
         def shed(connection: Responder, stream_id: int, _request: Request, _message: bytes, _now: float) -> None:
+            self.shed += 1
             self._on_drop(Dropped.SHED)
             if shed_answer is None:
                 connection.fail(stream_id, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
             else:
                 connection.respond(stream_id, shed_answer)
+
+        def shed_all(connection: Responder, stream_ids: Sequence[int]) -> None:
+            self.shed += len(stream_ids)
+            for _ in stream_ids:
+                self._on_drop(Dropped.SHED)
+            connection.fail_all(stream_ids, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+
+        shed_many = shed_all if shed_answer is None else None
 
         def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
             calls = cast("Connection", connection).calls
@@ -87,7 +98,7 @@ class Gate:
                 known = cast("Connection", connection)
                 timeout = request.head.timeout
                 if self._refuses(known, total - 1, timeout, mine=_in_progress(known) - 1):
-                    known.reject_alike(request, shed)
+                    known.reject_alike(request, shed, shed_many)
                     shed(connection, stream_id, request, message, now)
                     return
             handler(connection, stream_id, request, message, now)
