@@ -154,12 +154,15 @@ async def test_connection_whose_calls_are_shed_is_not_read_for_a_while(serve, mo
     async with RawClient.connect(served.address) as client, RawClient.connect(served.address) as other:
         client.call(DIRECT, HELLO)
         await until(lambda: len(keeping.kept) == 1)
-        shed = await client.ask(DIRECT, HELLO)
-        assert shed.grpc_status == RESOURCE_EXHAUSTED
+        shed = client.call(DIRECT, HELLO)
+        await until(lambda: len(held_back) == 1)
         unread = [client.responses[client.call(DIRECT, HELLO)] for _ in range(3)]
         assert (await other.ask(ECHO, HELLO)).grpc_status == 0
         assert not any(response.ended.is_set() for response in unread)
         [connection] = held_back
+        connection.read_again()
+        assert (await client.response(shed)).grpc_status == RESOURCE_EXHAUSTED
+        await until(lambda: len(held_back) == 2)
         connection.read_again()
         for response in unread:
             await until(response.ended.is_set)

@@ -150,6 +150,7 @@ class NativeConnection(asyncio.Protocol):
     def read_again(self) -> None:
         """It was held back for long enough."""
         self._held_back = False
+        self.flush()
         self._read_or_not()
 
     def flush(self) -> None:
@@ -210,13 +211,16 @@ class NativeConnection(asyncio.Protocol):
         if hub.tasks.running:
             hub.tasks.sweep(connection)
         self._in_turn = False
-        self._send()
-        if self._state is _State.LINGERING:
-            return
-        if hub.gate.shed > shed and not self._held_back:
+        # What is to be said of calls that were shed goes with the next answer, or when it is read again.
+        if hub.gate.shed > shed and not self._held_back and connection.state is ConnectionState.OPEN:
             self._held_back = True
             hub.hold_back(self)
+            hub.gate.count(connection)
             self._read_or_not()
+        else:
+            self._send()
+        if self._state is _State.LINGERING:
+            return
         if behind:
             if self._state is _State.READY:
                 self._unread_since = now - waited

@@ -28,8 +28,8 @@ _SLICE_SECONDS = 0.0005
 _BETWEEN_SLICES = 0.002
 _JITTER = 0.1
 HELD_BACK_SECONDS = 0.003
-"""Nothing is read for so long from a connection whose calls were shed. What it sends meanwhile comes in one read, and is
-answered in one write: alone, a shed call costs two to three times as much."""
+"""Nothing is read for so long from a connection whose calls were shed, and their answers wait for others. So what it sends
+meanwhile comes in one read, and is answered in one write: each costs more than to shed a call."""
 _RENEWALS_PER_SECOND = 100
 _CLOSE_SECONDS = 1.5
 
@@ -173,7 +173,7 @@ class Hub:
     def _read_again(self) -> None:
         held_back, self._held_back = self._held_back, []
         for connection in held_back:
-            connection.read_again()
+            self._safely(connection, connection.read_again)
 
     async def _wait_until_empty(self, seconds: float) -> None:
         try:
