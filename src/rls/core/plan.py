@@ -177,8 +177,7 @@ class DomainPlanner:
         hide = self._counting.hide
         limit = descriptor.limit
         if limit is not None:
-            # ratelimit.proto: RateLimitDescriptor.limit. The rules are not asked: an override holds for whatever its domain
-            # is sent.
+            # ratelimit.proto: RateLimitDescriptor.limit. The rules are not asked: it holds for whatever its domain is sent.
             shared: Sequence[str | None] = (None,) * len(descriptor.entries)
             rule, value = None, ""
             _, window_seconds, near_limit, rule_id = self._known(limit, OVERRIDE)

@@ -29,8 +29,7 @@ class OverLimitCache(CounterStore):
     What others do to a counter (give back, reset, lose it) is seen within `FRESH_SECONDS`.
 
     Updates that are answered from memory are counted afterwards, all of a counter's at once, if it still is over its limit
-    by then; so it ends where it would without this memory. If it is not over any more, they were refused by what was true
-    up to a second before, and are left out.
+    by then. If not, they were refused by what was true up to a second before, and are left out.
 
     While the store fails, what is known to be over its limit stays refused, however old that knowledge is.
 
@@ -119,8 +118,7 @@ class OverLimitCache(CounterStore):
     ) -> Sequence[int]:
         """The count after each of *updates*, of which some are *known*."""
         unknown = [update for update, count in zip(updates, known, strict=True) if count is None]
-        if owing:
-            await self._settle(owing)
+        await self._settle(owing)
         try:
             counts = await self._store.update(unknown, origin)
         except BackendError as error:

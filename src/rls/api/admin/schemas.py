@@ -1,4 +1,7 @@
-"""What the admin API answers, as JSON Schemas: the components of its OpenAPI document."""
+"""What the admin API answers, as JSON Schemas: the components of its OpenAPI document.
+
+It is one list, in the order of the endpoints, and longer than a file should be: whoever looks for a field looks here.
+"""
 
 from __future__ import annotations
 

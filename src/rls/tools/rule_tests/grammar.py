@@ -20,9 +20,7 @@ from rls.tools.rule_tests.kinds import (
     Free,
     Key,
     ListOf,
-    Located,
     MapOf,
-    Mistakes,
     Null,
     OneOf,
     Plain,
@@ -31,6 +29,7 @@ from rls.tools.rule_tests.kinds import (
     Whole,
     words,
 )
+from rls.tools.rule_tests.mistakes import Located, Mistakes
 
 START = 1_700_000_040
 """Unix time at which a test begins, unless it says otherwise: the start of a minute."""

@@ -12,7 +12,7 @@ from rls.core.decide import Decision
 from rls.core.model import UINT32_MAX
 from rls.errors import SourceLocation
 from rls.tools.rule_tests.grammar import EXPECTED
-from rls.tools.rule_tests.kinds import Located
+from rls.tools.rule_tests.mistakes import Located
 
 _MOST_SHOWN = 8
 

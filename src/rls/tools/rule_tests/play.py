@@ -21,7 +21,7 @@ from rls.stores.memory import MemoryStore
 from rls.stores.over_limit_cache import OverLimitCache
 from rls.tools.rule_tests.grammar import RuleTest
 from rls.tools.rule_tests.judge import Came, Failure, judge, notes_on
-from rls.tools.rule_tests.kinds import Located
+from rls.tools.rule_tests.mistakes import Located
 from rls.tools.rule_tests.recorded import Recorded
 from rls.tools.rule_tests.service import service_of
 from rls.transport.status import status_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from rls.transport.grpc_framing import PREFIX, PREFIXES, SHORT
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -25,7 +25,8 @@ from rls.transport.http2.handler import RejectedHandler, Routes, UnaryHandler
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import ConnectionLimits
 from rls.transport.http2.memory import Memory
-from rls.transport.http2.request import Head, Request
+from rls.transport.http2.rejecting import Alike, whole_calls
+from rls.transport.http2.request import Request
 from rls.transport.http2.stream import ConnectionState
 
 _LOG = logging.getLogger(__name__)
@@ -43,30 +44,13 @@ _unpack = FRAME_HEADER.unpack_from
 _FRAME_HANDLERS: Final[dict[int, str]] = {kind: f"_on_{kind.name.lower()}" for kind in FrameType}
 
 
-class Alike(NamedTuple):
-    """Calls that are rejected.
-
-    Attributes:
-        start: What their field blocks begin with.
-        head: Of the call that was rejected.
-        request: What `reject_alike`'s handler gets of each that does not come whole.
-        many: See `reject_alike`; None where content-length says something of messages, which has to be checked.
-    """
-
-    start: bytes
-    head: Head
-    request: Request
-    many: RejectedHandler | None
-
-
 class Connection(Lifetime):
     """The server's side of one HTTP/2 connection. See the package for how it is used.
 
     Attributes:
         alike: The calls that `reject_alike` was last called for.
-        rejecting: While it is `alike`, the rest of their field blocks is not read, nor their messages: that would cost more
-            than to reject a call. Only calls in the flat path are handed over like that. No block depends on another, so
-            none has to be decoded.
+        rejecting: While it is `alike`, neither the rest of their field blocks nor their messages are read: that would cost
+            more than to reject them. Only calls in the flat path are like that, whose blocks depend on no others.
     """
 
     def __init__(
@@ -114,17 +98,15 @@ class Connection(Lifetime):
             self._buffer = self._buffer[self._position :] + data if self._buffer else data
             self._position = 0
         try:
-            more = self._turn(now)
+            return self._turn(now)
         except ConnectionFault as fault:
             self.terminate(fault.code, fault.text)
-            more = False
         except Exception:  # noqa: BLE001 - no input and no bug of ours may end more than its connection
             _LOG.exception("a connection failed")
             self.terminate(ErrorCode.INTERNAL_ERROR, "internal error")
-            more = False
         finally:
             self._receiving = False
-        return more
+        return False
 
     def reject_alike(self, request: Request, handler: UnaryHandler, many: RejectedHandler | None = None) -> None:
         """From now on reject calls whose field blocks begin like that of *request*; see `rejecting`.
@@ -208,13 +190,12 @@ class Connection(Lifetime):
                         and end - start <= DEFAULT_MAX_FRAME
                         and data.startswith(rejecting.start, start, end)
                     ):
-                        if rejecting.many is not None and left > 1:
-                            rejected, position = self._reject_run(rejecting, rejecting.many, position, left // 2)
-                            if rejected:
-                                begun += rejected
-                                next_id += 2 * rejected
-                                left -= 2 * rejected
-                                continue
+                        rejected, position = self._reject_whole(rejecting, position, next_id, left // 2)
+                        if rejected:
+                            next_id += 2 * rejected
+                            begun += rejected
+                            left -= 2 * rejected
+                            continue
                         request = rejecting.request
                     else:
                         block = data[start:end]
@@ -263,51 +244,15 @@ class Connection(Lifetime):
         self._begun += begun
         return self._end_turn(position, more=left <= 0 or self._stop)
 
-    def _reject_run(self, alike: Alike, reject: RejectedHandler, position: int, most: int) -> tuple[int, int]:
-        """Reject the calls from *position* on, *most* at most, that are *alike* and whole: HEADERS and one short DATA frame.
-
-        Returns:
-            How many these are, and where something else begins.
-        """
-        data = self._buffer
-        size = len(data)
-        complete = size - FRAME_HEADER_BYTES
-        begins, window, stream_id = alike.start, self._receive_window, self._next_id()
-        rejected: list[int] = []
-        while len(rejected) < most and position <= complete:
-            high, low, kind, flags, found = _unpack(data, position)
-            start = position + FRAME_HEADER_BYTES
-            end = start + (high << 16 | low)
-            if (
-                kind != _HEADERS
-                or flags != _END_HEADERS
-                or found != stream_id
-                or end > complete
-                or end - start > DEFAULT_MAX_FRAME
-                or not data.startswith(begins, start, end)
-            ):
-                break
-            high, low, kind, flags, found = _unpack(data, end)
-            start = end + FRAME_HEADER_BYTES
-            length = high << 16 | low
-            if (
-                kind != _DATA
-                or flags != _END_STREAM
-                or found != stream_id
-                or start + length > size
-                or not PREFIX.size <= length < _SHORT
-                or length > window
-                or not data.startswith(PREFIXES[length - PREFIX.size], start)
-            ):
-                break
-            rejected.append(stream_id)
-            stream_id += 2
-            window -= length
-            position = start + length
-        if rejected:
-            self._last_stream_id, self._receive_window = rejected[-1], window
-            reject(self, rejected)
-        return len(rejected), position
+    def _reject_whole(self, alike: Alike, position: int, stream_id: int, most: int) -> tuple[int, int]:
+        """Reject the calls at *position* that are *alike* and whole; returns how many, and where something else begins."""
+        if alike.many is None:
+            return 0, position
+        run = whole_calls(self._buffer, position, alike.start, stream_id, self._receive_window, most)
+        if run.stream_ids:
+            self._last_stream_id, self._receive_window = run.stream_ids[-1], run.window
+            alike.many(self, run.stream_ids)
+        return len(run.stream_ids), run.end
 
     def _end_turn(self, position: int, *, more: bool) -> bool:
         """Keep what is left, give the client its window back."""
