@@ -114,21 +114,22 @@ class RateLimitHandler:
             call = NativeCall(connection, request, message, None if timeout is None else arrived + timeout)
             self._many(connection, stream_id, request, (found, _CallContext(call, arrived)), now)
             return
-        prepared, prefixes = found
-        check = _Check(service.limiter, prepared)
+        check = _BlankCheck()
+        check.limiter = limiter = service.limiter
+        check.prepared, check.prefixes = found
+        check.at_once = False
         check.handler = self
         check.connection = connection
         check.stream_id = stream_id
         check.request = request
         check.message = message
-        check.prefixes = prefixes
         if timeout is None:
             check.deadline = _NEVER
         else:
             check.deadline = arrived + timeout
             if timeout < self._max_service_time:
                 asyncio.get_running_loop().call_later(timeout, check.expire)
-        service.limiter.start(check)
+        limiter.start(check)
 
     async def _answer_many(self, asked: tuple[Message, RequestContext]) -> bytes:
         return await self.service.answer_many(*asked)
@@ -160,7 +161,7 @@ _COUNTED = float("-inf")
 
 
 class _Check(PendingCheck):
-    """One call. Its attributes are set by the handler: a constructor of its own would cost as much as a decision."""
+    """One call. Its attributes are set by the handler, and by `Limiter.start`."""
 
     __slots__ = ("connection", "deadline", "handler", "message", "prefixes", "request", "stream_id")
 
@@ -202,7 +203,7 @@ class _Check(PendingCheck):
     def decided(self, decision: Decision) -> None:
         """See `PendingCheck`."""
         handler = self.handler
-        if self.deadline < _NEVER and handler.clock() > self.deadline:
+        if self.deadline < _NEVER and not self.at_once and handler.clock() > self.deadline:
             if not self.expire() and self.deadline != _COUNTED:
                 handler.on_drop(Dropped.LATE)  # its caller has gone: mostly for the same deadline
             return
@@ -222,3 +223,10 @@ class _Check(PendingCheck):
     def undecided(self, error: Exception) -> None:
         """See `PendingCheck`."""
         self.handler.fail(self.connection, self.stream_id, error)
+
+
+class _BlankCheck(_Check):
+    """See `BlankStatus`: a constructor would cost as much as a decision."""
+
+    __slots__ = ()
+    __init__ = object.__init__

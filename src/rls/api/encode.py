@@ -79,8 +79,17 @@ def encode(decision: Decision, prefixes: Sequence[bytes], answers: ResponseOptio
     A refusal says in its dynamic metadata which rule refused: `domain`, `rule`, `name` and `place` (see `RuleId`),
     `descriptor` and `seconds_until_reset`. An answer without all counts says which policies decided: `on_backend_error`.
     """
-    parts = [_OVERALL[decision.code]]
     statuses = decision.statuses
+    if decision.well_within and len(statuses) == 1 and answers.plain:  # the usual, as `_add_statuses` has it
+        (status,) = statuses
+        remaining = status.limit_remaining
+        if remaining:
+            left = _VARINTS[remaining] if remaining < 1 << 14 else varint(remaining)
+            encoded = prefixes[0] + left + _duration(status.seconds_until_reset)
+            length = len(encoded)
+            if length < SHORT:
+                return ALLOW_ALL + _STATUS[length] + encoded
+    parts = [_OVERALL[decision.code]]
     if decision.plan.several:
         statuses, prefixes = _one_each(statuses)
     _add_statuses(parts, statuses, prefixes)
