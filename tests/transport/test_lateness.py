@@ -70,3 +70,10 @@ def test_strain_is_known_when_a_window_is_over():
     assert times.after(0.006, busy=1, shed=0)
     assert times.after(0.005, busy=0, shed=0)  # until the next window is over
     assert not times.after(0.006, busy=0, shed=1)
+
+
+def test_strain_after_a_long_calm_is_known_a_window_later():
+    times = Times()
+    assert not times.after(100, busy=0.1, shed=0)
+    assert not times.after(0.011, busy=1, shed=1)
+    assert times.after(0.011, busy=1, shed=1)

@@ -67,7 +67,12 @@ class Strain:
         self._is_strained = False
 
     def look(self, shed: int) -> bool:
-        """Whether calls were shed, and this thread was busy, in the last 10 ms that are over. *shed*: calls so far."""
+        """Whether calls were shed, and this thread was busy, in the last 10 ms that are over. *shed*: calls so far.
+
+        While none is shed nothing is measured, so the first window may be much longer, and the thread idle in it.
+        """
+        if shed == self._shed and not self._is_strained:
+            return False  # asked in every turn of the loop
         now = self._clock()
         seconds = now - self._began
         if seconds >= _WINDOW_SECONDS:
