@@ -12,6 +12,7 @@ import select
 import subprocess
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -26,6 +27,7 @@ _TURN_SECONDS = 0.001
 # Calls that go to one connection at once: as a proxy that has several to ask would write them.
 _BURST = 4
 _BUCKET_SECONDS = 0.1
+_SOON_SECONDS = 0.010
 # What could not be sent for longer than this is not caught up with.
 _STALE_SECONDS = 0.02
 
@@ -45,6 +47,7 @@ class Result:
 
     Attributes:
         unsent: Calls that were due, and for which no connection had room.
+        soon: Calls answered within 10 ms.
         seconds: How long it took.
         p50_ms: Of the calls answered.
         p99_ms: Of the calls answered.
@@ -56,6 +59,7 @@ class Result:
     sent: int
     unsent: int
     answered: int
+    soon: int
     timed_out: int
     late: int
     lost: int
@@ -162,6 +166,7 @@ class Load:
             sent=tally.sent,
             unsent=unsent,
             answered=tally.answered,
+            soon=bisect_right(times, _SOON_SECONDS),
             timed_out=tally.timed_out,
             late=tally.late,
             lost=tally.lost,
