@@ -94,6 +94,31 @@ def test_requests_without_a_deadline_in_their_start_are_read():
     assert known.connection.alike.start in block(fields(LATER, grpc_timeout="20m", x_request_id="id 9"))
 
 
+def test_a_deadline_after_the_start_is_seen():
+    """As of a client some of whose calls have a deadline, which it sends behind its other fields."""
+    for own in ({}, {"x_request_id": "another"}):
+        for many, huffman in ((None, True), (reject_many, True), (reject_many, False)):
+            peer = Peer()
+            for stream in (1, 3, 5, 7):
+                other = dict.fromkeys(own, f"id {stream}")
+                peer.send(headers_of(stream, fields(LATER, **other), huffman=huffman) + data(stream, message()))
+            peer.connection.reject_alike(peer.requests[-1], reject, many)
+            timed, untimed = fields(LATER, **own, grpc_timeout="5S"), fields(LATER, **own)
+            peer.send(
+                b"".join(
+                    headers_of(stream, timed if stream in (11, 13) else untimed, huffman=huffman)
+                    + data(stream, message())
+                    for stream in (9, 11, 13, 15)
+                )
+            )
+            assert statuses(peer) == {9: REJECTED, 15: REJECTED}
+            assert [request.head.timeout for request in peer.requests[-2:]] == [5.0, 5.0]
+
+
+def headers_of(stream: int, list_of_fields: list[tuple[str, str]], *, huffman: bool) -> bytes:
+    return frame(HEADERS, END_HEADERS, stream, block(list_of_fields, huffman=huffman))
+
+
 def reject_many(connection: Responder, stream_ids: Sequence[int]) -> None:
     connection.fail_all(stream_ids, StatusCode.RESOURCE_EXHAUSTED, "too many calls")
 

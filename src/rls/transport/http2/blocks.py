@@ -112,7 +112,7 @@ class Blocks:
     def start_of(self, request: Request) -> bytes:
         """What blocks of requests like *request* begin with: all of it, or up to the first value that differs between them.
 
-        Pseudo-header fields are part of it, and grpc-timeout where there is one. b"" where no such start is known.
+        Pseudo-header fields are part of it, and grpc-timeout where *request* has one. b"" where no such start is known.
         """
         for block, known_request in self.known.items():
             if known_request is request:

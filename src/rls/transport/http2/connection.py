@@ -185,11 +185,7 @@ class Connection(Lifetime):
                 ):
                     rejecting = self.rejecting
                     request: Request | None
-                    if (
-                        rejecting is not None
-                        and end - start <= DEFAULT_MAX_FRAME
-                        and data.startswith(rejecting.start, start, end)
-                    ):
+                    if rejecting is not None and end - start <= DEFAULT_MAX_FRAME and rejecting.has(data, start, end):
                         rejected, position = self._reject_whole(rejecting, position, next_id, left // 2)
                         if rejected:
                             next_id += 2 * rejected
@@ -248,7 +244,7 @@ class Connection(Lifetime):
         """Reject the calls at *position* that are *alike* and whole; returns how many, and where something else begins."""
         if alike.many is None:
             return 0, position
-        run = whole_calls(self._buffer, position, alike.start, stream_id, self._receive_window, most)
+        run = whole_calls(self._buffer, position, alike, stream_id, self._receive_window, most)
         if run.stream_ids:
             self._last_stream_id, self._receive_window = run.stream_ids[-1], run.window
             alike.many(self, run.stream_ids)

@@ -15,6 +15,9 @@ _END_STREAM: Final = int(Flag.END_STREAM)
 _END_HEADERS: Final = int(Flag.END_HEADERS)
 _SHORT: Final = PREFIX.size + SHORT
 _unpack = FRAME_HEADER.unpack_from
+# As it is, and in Huffman's code (RFC 7541, appendix B).
+_TIMEOUT: Final = b"grpc-timeout"
+_TIMEOUT_CODED: Final = b"\x9a\xca\xc8\xb2MIOj\x7f"
 
 
 class Alike(NamedTuple):
@@ -22,7 +25,7 @@ class Alike(NamedTuple):
 
     Attributes:
         start: What their field blocks begin with.
-        head: Of the call that was rejected.
+        head: Of the call that was rejected. Theirs has the same grpc-timeout, or none either.
         request: What the handler gets that rejects calls one by one.
         many: Rejects calls many at a time. None where there is no such handler, or where content-length says something of
             messages, which has to be checked.
@@ -32,6 +35,12 @@ class Alike(NamedTuple):
     head: Head
     request: Request
     many: RejectedHandler | None
+
+    def has(self, data: bytes, block: int, end: int) -> bool:
+        """Whether the field block from *block* to *end* in *data* is one of theirs."""
+        if not data.startswith(self.start, block, end):
+            return False
+        return self.head.timeout is not None or not has_timeout(data, block + len(self.start), end)
 
 
 class Run(NamedTuple):
@@ -48,19 +57,26 @@ class Run(NamedTuple):
     window: int
 
 
-def whole_calls(data: bytes, position: int, start: bytes, stream_id: int, window: int, most: int) -> Run:
-    """The calls at *position* that are whole, HEADERS and one short DATA frame each, and whose field blocks begin with *start*.
+def has_timeout(data: bytes, start: int, end: int) -> bool:
+    """Whether there is a grpc-timeout among the fields from *start* to *end*: no table has that name, so it is spelt out."""
+    return data.find(_TIMEOUT, start, end) >= 0 or data.find(_TIMEOUT_CODED, start, end) >= 0
+
+
+def whole_calls(data: bytes, position: int, alike: Alike, stream_id: int, window: int, most: int) -> Run:
+    """The calls at *position* that are *alike* and whole: HEADERS and one short DATA frame each.
 
     Args:
         data: What was read.
         position: Of a frame in it.
-        start: See `Alike`.
+        alike: What their field blocks are like.
         stream_id: Of the first call; those behind it follow.
         window: Bytes that the client may send on the connection.
         most: Calls at most.
     """
     size = len(data)
     complete = size - FRAME_HEADER_BYTES
+    start, length_of_start = alike.start, len(alike.start)
+    untimed = alike.head.timeout is None
     found: list[int] = []
     while len(found) < most and position <= complete:
         high, low, kind, flags, stream = _unpack(data, position)
@@ -73,6 +89,7 @@ def whole_calls(data: bytes, position: int, start: bytes, stream_id: int, window
             or block_end > complete
             or block_end - block > DEFAULT_MAX_FRAME
             or not data.startswith(start, block, block_end)
+            or (untimed and has_timeout(data, block + length_of_start, block_end))
         ):
             break
         high, low, kind, flags, stream = _unpack(data, block_end)
