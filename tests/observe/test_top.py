@@ -74,6 +74,13 @@ async def test_it_knows_who_is_refused_and_who_hits() -> None:
     assert watched.found(By.HITS) == {"acme": 17, "umbrella": 12, "initech": 3}
 
 
+async def test_the_request_that_comes_near_a_limit_counts_whole() -> None:
+    watched = Watched()
+    await watched.check(company("acme"), times=8)
+    await watched.check(company("umbrella"), company("acme"), company("initech"), company("umbrella"))
+    assert watched.found(By.HITS) == {"umbrella": 2, "acme": 1, "initech": 1}
+
+
 async def test_entries_with_a_long_key_are_known_again() -> None:
     entries = tuple((f"key-{number}", "x" * 120) for number in range(10))
     rules = rule_set({tuple(Step(key) for key, _ in entries): rule("long", 10, Unit.YEAR)})

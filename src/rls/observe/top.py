@@ -171,6 +171,9 @@ class TopTalkers(Observer):
             if not over and self.size + EMPTY_BYTES > self._budget:
                 return  # others have refused somebody
             sketch = self._begin(plan.domain, check, now, last=bool(over))
+            for one in (status,) if decision is None else decision.statuses:
+                if one.check.rule_id == check.rule_id:
+                    self._add_hits(sketch, one.check, now)
         if not over:
             sketch.rule = check.rule
             self._note_near(sketch, check, status, now)
@@ -210,7 +213,6 @@ class TopTalkers(Observer):
         sketch = self.sketches[check.rule_id] = RuleSketch(domain, check.rule, now)
         self.sketches.move_to_end(check.rule_id, last=last)
         self._resized(check.rule_id, sketch.size)
-        self._add_hits(sketch, check, now)
         return sketch
 
     def _refuses_last(self, sketch: RuleSketch, domain: str, check: Check) -> RuleRefusals:
