@@ -180,6 +180,47 @@ async def test_connection_that_was_not_read_is_read_again_by_itself(serve):
             assert (await client.ask(DIRECT, HELLO)).grpc_status == RESOURCE_EXHAUSTED
 
 
+async def test_what_other_connections_had_to_wait_leaves_a_call_its_time(serve, monkeypatch):
+    """Calls wait for the CPU: how many are let in depends on how long each has waited itself."""
+    keeping = Keeping()
+    served = await serve({DIRECT: direct(keeping), ECHO: echo}, limits=ServerLimits(max_concurrency=100))
+    hub = served.transport._hub
+    monkeypatch.setattr(hub.permits, "note", lambda *_, **__: None)
+    async with RawClient.connect(served.address) as client:
+        await client.ask(ECHO, HELLO)
+        for _ in range(20):
+            client.call(DIRECT, HELLO, grpc_timeout="30S")
+        await until(lambda: len(keeping.kept) == 20)
+        hub.permits.late, hub.permits.rate = True, 0.0
+        assert (await client.ask(DIRECT, HELLO, grpc_timeout="30S")).grpc_status == RESOURCE_EXHAUSTED
+        hub.permits.rate, hub.turn.waited = 10.0, 29.0
+        client.call(DIRECT, HELLO, grpc_timeout="30S")
+        await until(lambda: len(keeping.kept) == 21)
+    assert served.dropped == [Dropped.SHED]
+
+
+async def test_calls_that_were_shed_take_no_room(serve, monkeypatch):
+    """However they came: of those that come in two frames, all in one read, some with more time than others."""
+    keeping = Keeping()
+    served = await serve({DIRECT: direct(keeping), ECHO: echo}, limits=ServerLimits(max_concurrency=40))
+    hub = served.transport._hub
+    monkeypatch.setattr(hub.permits, "note", lambda *_, **__: None)
+    async with RawClient.connect(served.address) as client:
+        await client.ask(ECHO, HELLO)
+        for _ in range(10):
+            client.call(DIRECT, HELLO, grpc_timeout="30S")
+            client.call(DIRECT, HELLO, grpc_timeout="1m")
+        await until(lambda: len(keeping.kept) == 20)
+        hub.permits.late, hub.permits.rate = True, 100.0
+        with gathered(client):
+            for _ in range(24):
+                client.call(DIRECT, HELLO[:3], HELLO[3:], grpc_timeout="1m")
+            for _ in range(2):
+                client.call(DIRECT, HELLO[:3], HELLO[3:], grpc_timeout="30S")
+        await until(lambda: len(keeping.kept) == 22)
+    assert served.dropped == [Dropped.SHED] * 24
+
+
 async def test_connections_over_the_limit_are_closed_and_counted(serve):
     served = await serve({ECHO: echo}, limits=ServerLimits(max_connections=2))
     async with contextlib.AsyncExitStack() as stack:

@@ -203,8 +203,7 @@ class NativeConnection(asyncio.Protocol):
     def _receive(self, data: bytes, now: float, waited: float) -> None:
         hub, connection = self._hub, self.connection
         shed = hub.gate.shed
-        hub.gate.begin(connection)
-        hub.turn.waited = waited
+        hub.gate.begin(connection, waited)
         self._in_turn = True
         behind = connection.receive(data, now, waited)
         hub.starts.begin(connection)

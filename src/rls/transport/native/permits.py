@@ -42,8 +42,9 @@ class Gate:
         self._others = 0
         self._refused: float | None = _NONE
 
-    def begin(self, connection: Connection) -> None:
-        """*connection* is about to read."""
+    def begin(self, connection: Connection, waited: float) -> None:
+        """*connection* is about to read what has *waited* for so many seconds."""
+        self._turn.waited = waited
         self._refused = _NONE
         self._others = self.in_progress - self._counted.get(connection, 0) + connection.handed_over
         alike = connection.alike
@@ -98,6 +99,8 @@ class Gate:
                 known = cast("Connection", connection)
                 timeout = request.head.timeout
                 if self._refuses(known, total - 1, timeout, mine=_in_progress(known) - 1):
+                    if stream_id not in calls:
+                        self._others -= 1
                     known.reject_alike(request, shed, shed_many)
                     shed(connection, stream_id, request, message, now)
                     return
