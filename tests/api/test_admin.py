@@ -16,7 +16,8 @@ from rls.api.admin.status import Status
 from rls.api.health import Health
 from rls.api.http import admin_app
 from rls.api.readiness import Readiness
-from rls.core.model import Unit
+from rls.core.model import Entry, RateLimit, Unit
+from rls.core.overrides import Override
 from rls.core.plan import CountingOptions
 from rls.core.pseudonyms import Pseudonyms, plain
 from rls.core.rules import Domain, RuleSet
@@ -140,6 +141,7 @@ async def test_top_names_who_is_refused_by_which_rule_where_and_since_when(admin
     first, second = (await admin.get("/top"))["rows"]
     assert first == RULE | {
         "limit": "5/year",
+        "override": None,
         "since": TIME,
         "entries": ACME,
         "count": 7,
@@ -150,6 +152,20 @@ async def test_top_names_who_is_refused_by_which_rule_where_and_since_when(admin
         "over_since": TIME,
     }
     assert (second["entries"][0]["value"], second["count"]) == ("umbrella", 1)
+
+
+async def test_top_has_the_limit_that_holds_now(admin) -> None:
+    for company in ("acme", "umbrella"):
+        await admin.check(("company", company), times=7)
+    acme, limit = (Entry("company", "acme"),), RateLimit(50, Unit.YEAR)
+    await admin.rulebook.override(
+        [Override("1f6a09c2", "domain", acme, limit, NOW, NOW + 60, "alice", "T-1", "company")]
+    )
+    rows = (await admin.get("/top"))["rows"]
+    shown = {row["entries"][0]["value"]: (row["limit"], row["override"]) for row in rows}
+    assert shown == {"acme": ("50/year", "1f6a09c2"), "umbrella": ("5/year", None)}
+    await admin.rulebook.override([])
+    assert {row["limit"] for row in (await admin.get("/top"))["rows"]} == {"5/year"}
 
 
 async def test_top_is_of_all_rules_together_the_largest_first(admin) -> None:

@@ -130,10 +130,10 @@ class AdminApi:
         asked = _asked(query, query.text("domain"), query.text("rule"))
         pods = query.text("pods")
         if not pods:
-            return self._top_page(asked, await run(find_top(self._top, asked, self._clock())))
+            return self._top_page(asked, await self._find_top(asked))
         if pods != "all":
             raise WrongRequest("pods names servers", "pods=all: the servers that --replicas dns:NAME names")
-        mine = await run(find_top(self._top, asked._replace(most=MOST_TOP), self._clock()))
+        mine = await self._find_top(asked._replace(most=MOST_TOP))
         others = await self._pods.ask(f"{PREFIX}/top", {**_parameters(asked), "limit": str(MOST_TOP)})
         answers = [{**self._head(asked, mine), "rows": mine.rows}, *others]
         return answer_json(await run(merge_tops(answers, order_of(asked.by), asked.most)))
@@ -141,7 +141,10 @@ class AdminApi:
     async def _top_of_rule(self, request: Request) -> Response:
         query = Query(request, ("by", "entry", "limit", "window"))
         asked = _asked(query, request.path_params["domain"], request.path_params["rule"])
-        return self._top_page(asked, await run(find_top(self._top, asked, self._clock())))
+        return self._top_page(asked, await self._find_top(asked))
+
+    async def _find_top(self, asked: Asked) -> Top:
+        return await run(find_top(self._top, asked, self._clock(), self._rules().overrides))
 
     def _top_page(self, asked: Asked, found: Top) -> Response:
         return answer_rows(self._head(asked, found), "rows", found.rows)

@@ -125,7 +125,8 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "TopRow": members(
-        {**_RULE, "limit": maybe(TEXT), "since": TIME, **_ENTRIES}, {**_COUNTED, **_NEAR, "share_of_rule": NUMBER}
+        {**_RULE, "limit": maybe(TEXT), "override": maybe(TEXT), "since": TIME, **_ENTRIES},
+        {**_COUNTED, **_NEAR, "share_of_rule": NUMBER},
     ),
     "Refusals": members({"kept": WHOLE, "sampled_above_per_second": WHOLE, "refusals": array(of("Refusal"))}),
     "Refusal": members(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from heapq import nlargest
 from typing import Any, NamedTuple
 
 from rls.api.admin.rows import Row, id_of, identity, iso, limit_text
 from rls.core.model import RateLimit
+from rls.core.overrides import Entries, Override, Overrides
 from rls.observe.entries import as_text, shown
 from rls.observe.heavy_hitters import HeavyHitters
 from rls.observe.rule_sketch import SLOTS, By, Period, RuleSketch, Use
 from rls.observe.top import TopTalkers
+from rls.printable import printable
 from rls.slices import STEP, Steps
 
 
@@ -62,8 +64,8 @@ class Top(NamedTuple):
     unlisted_at_most: float
 
 
-def find_top(top: TopTalkers, asked: Asked, now: float) -> Steps[Top]:
-    """The first rows of all rules together, in steps, at the Unix second *now*."""
+def find_top(top: TopTalkers, asked: Asked, now: float, overrides: Overrides) -> Steps[Top]:
+    """The first rows of all rules together, in steps, at the Unix second *now*, under these *overrides*."""
     rows: list[Row] = []
     unlisted: float = 0
     order = _order(asked.by)
@@ -72,7 +74,7 @@ def find_top(top: TopTalkers, asked: Asked, now: float) -> Steps[Top]:
             if number % STEP == 0:
                 yield
             continue
-        found, missing = _rows(sketch, asked, now)
+        found, missing = _rows(sketch, asked, now, overrides)
         rows = nlargest(asked.most, [*rows, *found], key=order)
         unlisted = max(unlisted, missing)
         yield
@@ -81,9 +83,9 @@ def find_top(top: TopTalkers, asked: Asked, now: float) -> Steps[Top]:
     return Top(rows, unlisted)
 
 
-def top_of(sketch: RuleSketch, asked: Asked, now: float) -> list[Row]:
+def top_of(sketch: RuleSketch, asked: Asked, now: float, overrides: Overrides) -> list[Row]:
     """The first rows of one rule, whose halves are those of the Unix second *now*."""
-    found, _ = _rows(sketch, asked, now)
+    found, _ = _rows(sketch, asked, now, overrides)
     return nlargest(asked.most, found, key=_order(asked.by))
 
 
@@ -109,17 +111,15 @@ def totals(sketch: RuleSketch, now: float) -> Row:
     }
 
 
-def _rows(sketch: RuleSketch, asked: Asked, now: float) -> tuple[list[Row], float]:
+def _rows(sketch: RuleSketch, asked: Asked, now: float, overrides: Overrides) -> tuple[list[Row], float]:
     """Rows of one rule, and what entries that are not among them have at most."""
+    own = overrides.get(sketch.domain, {})
     periods = sketch.periods(recent=asked.window is Window.MINUTES)
     began = _began(periods)
-    common = {
-        **identity(id_of(sketch.domain, sketch.rule)),
-        "limit": None if sketch.rule is None else limit_text(sketch.rule.limit),
-        "since": iso(began),
-    }
+    rule, since = identity(id_of(sketch.domain, sketch.rule)), iso(began)
     if asked.by is By.NEAR:
-        return [{**common, **row} for row in _near_rows(sketch, periods, asked)], 0
+        near = _near_rows(sketch, periods, asked)
+        return [{**rule, **_limit(sketch, key, own), "since": since, **row} for key, row in near], 0
     table = _together(periods, asked.by)
     seconds, total = max(now - began, 1.0), table.total
     rows = []
@@ -128,7 +128,9 @@ def _rows(sketch: RuleSketch, asked: Asked, now: float) -> tuple[list[Row], floa
         if _has(entries, asked.entries):
             rows.append(
                 {
-                    **common,
+                    **rule,
+                    **_limit(sketch, key, own),
+                    "since": since,
                     "entries": entries,
                     "count": count,
                     "error": table.error,
@@ -141,8 +143,16 @@ def _rows(sketch: RuleSketch, asked: Asked, now: float) -> tuple[list[Row], floa
     return rows, table.error
 
 
-def _near_rows(sketch: RuleSketch, periods: Sequence[Period], asked: Asked) -> list[Row]:
-    """Entries near their limit that were not refused in the same time."""
+def _limit(sketch: RuleSketch, key: bytes, overrides: Mapping[Entries, Override]) -> Row:
+    """The limit that holds for what is kept under *key*, and the override that it comes from."""
+    override = overrides.get(sketch.entries(key))
+    if override is not None:
+        return {"limit": limit_text(override.limit), "override": printable(override.id)}
+    return {"limit": None if sketch.rule is None else limit_text(sketch.rule.limit), "override": None}
+
+
+def _near_rows(sketch: RuleSketch, periods: Sequence[Period], asked: Asked) -> list[tuple[bytes, Row]]:
+    """Entries near their limit that were not refused in the same time, and what they are kept under."""
     limited = {key for period in periods for by in (By.REFUSED, By.SHADOW) for key in period.table(by).counts}
     near: dict[bytes, Use] = {}
     for period in periods:
@@ -154,15 +164,14 @@ def _near_rows(sketch: RuleSketch, periods: Sequence[Period], asked: Asked) -> l
     for key, use in near.items():
         entries = shown(sketch.entries(key))
         if _has(entries, asked.entries):
-            rows.append(
-                {
-                    "entries": entries,
-                    "share_of_limit": round(use.used / use.limit, 4),
-                    "used": use.used,
-                    "requests_per_window": use.limit,
-                    "time": iso(use.at),
-                }
-            )
+            row = {
+                "entries": entries,
+                "share_of_limit": round(use.used / use.limit, 4),
+                "used": use.used,
+                "requests_per_window": use.limit,
+                "time": iso(use.at),
+            }
+            rows.append((key, row))
     return rows
 
 
