@@ -17,6 +17,7 @@ from rls.transport.handler import Bidirectional, ServerStreaming, StreamingCall,
 from rls.transport.http2 import Responder
 from rls.transport.native import accept
 from rls.transport.native import connection as connection_module
+from rls.transport.native import hub as hub_module
 from rls.transport.native import stream as stream_module
 from rls.transport.native.connection import NativeConnection
 from rls.transport.native.hub import Hub
@@ -168,6 +169,27 @@ async def test_connection_whose_calls_are_shed_is_not_read_for_a_while(serve, mo
             await until(response.ended.is_set)
         assert served.dropped.count(Dropped.SHED) == 4
         assert held_back == [connection, connection]
+
+
+@pytest.mark.parametrize("answer", ["at once", "later"])
+async def test_answers_do_not_wait_until_a_connection_is_read_again(serve, monkeypatch, answer):
+    """And what is to be said of calls that were shed goes with them."""
+    held_back: list[NativeConnection] = []
+    monkeypatch.setattr(Hub, "hold_back", lambda _, connection: held_back.append(connection))
+    monkeypatch.setattr(hub_module, "_TICK_SECONDS", 60.0)
+    keeping = Keeping()
+    handler = answering(b"direct") if answer == "at once" else keeping
+    served = await serve({DIRECT: direct(handler), ECHO: echo}, limits=ServerLimits(max_concurrency=1))
+    async with RawClient.connect(served.address) as client:
+        await client.ask(ECHO, HELLO)
+        with gathered(client):
+            streams = [client.call(DIRECT, HELLO) for _ in range(3)]
+        await until(lambda: len(held_back) == 1)
+        for connection, stream in keeping.kept:
+            connection.respond(stream, b"direct")
+        found = [await client.response(stream) for stream in streams]
+        assert [response.grpc_status for response in found] == [0, RESOURCE_EXHAUSTED, RESOURCE_EXHAUSTED]
+        assert len(held_back) == 1
 
 
 async def test_connection_that_was_not_read_is_read_again_by_itself(serve):

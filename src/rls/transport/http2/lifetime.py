@@ -89,6 +89,7 @@ class Lifetime(Requests):
         """The transport is gone. Idempotent."""
         self._close()
         self._out.clear()
+        self._kept_back.clear()
         self.wake = nobody
 
     def _on_ping_ack(self, payload: bytes) -> None:

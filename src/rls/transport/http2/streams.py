@@ -49,6 +49,7 @@ class Streams:
         # Within `receive`; and whether it has to return.
         self._receiving = self._stop = False
         self._out: list[bytes] = []
+        self._kept_back: list[bytes] = []
         # The client's side of flow control (section 5.2).
         self._send_window = self._peer_window = DEFAULT_WINDOW
         self._peer_max_frame = DEFAULT_MAX_FRAME
@@ -64,9 +65,24 @@ class Streams:
         self._last_stream_id = 0
 
     def data_to_send(self) -> bytes:
-        """All that is to be sent, in one piece; b"" where there is nothing."""
-        out, self._out = self._out, []
+        """All that is to be sent, in one piece; b"" where there is nothing but what is kept back."""
+        out = self._out
+        if not out:
+            return b""
+        self._out = []
+        if self._kept_back:
+            out, self._kept_back = self._kept_back + out, []
         return b"".join(out)
+
+    def keep_back(self) -> None:
+        """Let what is to be sent go with what comes up next, or after `let_go`. `wake` is told when something comes up."""
+        self._kept_back += self._out
+        self._out = []
+
+    def let_go(self) -> None:
+        """Keep nothing back any more."""
+        if self._kept_back:
+            self._out, self._kept_back = self._kept_back + self._out, []
 
     @property
     def is_closed(self) -> bool:

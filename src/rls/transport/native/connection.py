@@ -156,6 +156,7 @@ class NativeConnection(asyncio.Protocol):
     def flush(self) -> None:
         """Send what has come up outside of `go_on` and `data_received`."""
         if self._state is not _State.LINGERING:
+            self.connection.let_go()
             self._send()
 
     def tick(self, now: float) -> None:
@@ -206,18 +207,17 @@ class NativeConnection(asyncio.Protocol):
         hub.gate.begin(connection, waited)
         self._in_turn = True
         behind = connection.receive(data, now, waited)
+        if hub.gate.shed > shed and not self._held_back and connection.state is ConnectionState.OPEN:
+            # What is to be said of calls that were shed goes with the next answer, or when it is read again.
+            connection.keep_back()
+            self._held_back = True
+            hub.hold_back(self)
+            self._read_or_not()
         hub.starts.begin(connection)
         if hub.tasks.running:
             hub.tasks.sweep(connection)
         self._in_turn = False
-        # What is to be said of calls that were shed goes with the next answer, or when it is read again.
-        if hub.gate.shed > shed and not self._held_back and connection.state is ConnectionState.OPEN:
-            self._held_back = True
-            hub.hold_back(self)
-            hub.gate.count(connection)
-            self._read_or_not()
-        else:
-            self._send()
+        self._send()
         if self._state is _State.LINGERING:
             return
         if behind:
