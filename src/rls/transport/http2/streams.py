@@ -75,7 +75,7 @@ class Streams:
         return b"".join(out)
 
     def keep_back(self) -> None:
-        """Let what is to be sent go with what comes up next, or after `let_go`. `wake` is told when something comes up."""
+        """Let what is to be sent go with what comes up next, or after `let_go`. `wake` is called when something comes up."""
         self._kept_back += self._out
         self._out = []
 
