@@ -193,6 +193,17 @@ def test_a_promised_length_is_checked():
     assert peer.responses[11].reset == ErrorCode.PROTOCOL_ERROR
 
 
+def test_a_length_after_the_start_is_read():
+    """It is that of one call; the next may promise another."""
+    peer = Peer()
+    for stream in (1, 3, 5, 7):
+        peer.send(call(stream, LATER, b"hello", x_request_id=f"id {stream}", content_length="10"))
+    peer.connection.reject_alike(peer.requests[-1], reject)
+    peer.send(call(9, LATER, b"hello, hello", x_request_id="id 9", content_length="17"))
+    assert peer.responses == {}
+    assert [stream for stream, _, _ in peer.calls] == [1, 3, 5, 7, 9]
+
+
 def test_one_by_one_and_many_at_a_time_come_to_the_same():
     """Of random frames: calls alike and others, wrong ones, in random pieces, and for a client that changes its table."""
     for seed in range(300):

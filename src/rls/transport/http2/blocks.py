@@ -112,7 +112,8 @@ class Blocks:
     def start_of(self, request: Request) -> bytes:
         """What blocks of requests like *request* begin with: all of it, or up to the first value that differs between them.
 
-        Pseudo-header fields are part of it, and grpc-timeout where *request* has one. b"" where no such start is known.
+        Pseudo-header fields are part of it, and grpc-timeout and content-length where *request* has them. b"" where no
+        such start is known.
         """
         for block, known_request in self.known.items():
             if known_request is request:
@@ -120,9 +121,10 @@ class Blocks:
         head = request.head
         for pattern in self._patterns:
             if pattern.head is head:
-                start = head.fields[: pattern.at[0]]
-                known = head.timeout is None or any(name == b"grpc-timeout" for name, _ in start)
-                return pattern.parts[0] if known else b""
+                known = {name for name, _ in head.fields[: pattern.at[0]]}
+                timed = head.timeout is None or b"grpc-timeout" in known
+                measured = head.content_length is None or b"content-length" in known
+                return pattern.parts[0] if timed and measured else b""
         return b""
 
     def request(self, block: bytes, now: float = 0.0) -> Request:
