@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator, Sequence
 from random import Random
 
@@ -202,6 +203,19 @@ def test_a_length_after_the_start_is_read():
     peer.send(call(9, LATER, b"hello, hello", x_request_id="id 9", content_length="17"))
     assert peer.responses == {}
     assert [stream for stream, _, _ in peer.calls] == [1, 3, 5, 7, 9]
+
+
+def test_an_encoding_after_the_start_is_seen():
+    """As of a client some of whose calls are compressed: they are not to be taken for malformed."""
+    for huffman in (True, False):
+        peer = Peer()
+        for stream in (1, 3, 5, 7):
+            peer.send(headers_of(stream, fields(LATER), huffman=huffman) + data(stream, message()))
+        peer.connection.reject_alike(peer.requests[-1], reject, reject_many)
+        zipped = headers_of(9, fields(LATER, grpc_encoding="gzip"), huffman=huffman)
+        peer.send(zipped + data(9, message(gzip.compress(b"zipped"), flag=1)))
+        assert statuses(peer) == {}
+        assert peer.calls[-1] == (9, LATER.encode(), b"zipped")
 
 
 def test_one_by_one_and_many_at_a_time_come_to_the_same():

@@ -15,9 +15,9 @@ _END_STREAM: Final = int(Flag.END_STREAM)
 _END_HEADERS: Final = int(Flag.END_HEADERS)
 _SHORT: Final = PREFIX.size + SHORT
 _unpack = FRAME_HEADER.unpack_from
-# As it is, and in Huffman's code (RFC 7541, appendix B).
-_TIMEOUT: Final = b"grpc-timeout"
-_TIMEOUT_CODED: Final = b"\x9a\xca\xc8\xb2MIOj\x7f"
+# As they are, and in Huffman's code (RFC 7541, appendix B).
+_TIMEOUT: Final = (b"grpc-timeout", b"\x9a\xca\xc8\xb2MIOj\x7f")
+_ENCODING: Final = (b"grpc-encoding", b"\x9a\xca\xc8\xb1j!\xe45S\x7f")
 
 
 class Alike(NamedTuple):
@@ -37,10 +37,13 @@ class Alike(NamedTuple):
     many: RejectedHandler | None
 
     def has(self, data: bytes, block: int, end: int) -> bool:
-        """Whether the field block from *block* to *end* in *data* is one of theirs."""
+        """Whether the field block from *block* to *end* in *data* is one of theirs, and says nothing more of its message."""
         if not data.startswith(self.start, block, end):
             return False
-        return self.head.timeout is not None or not has_timeout(data, block + len(self.start), end)
+        rest = block + len(self.start)
+        if self.head.timeout is None and _has(_TIMEOUT, data, rest, end):
+            return False
+        return not _has(_ENCODING, data, rest, end)
 
 
 class Run(NamedTuple):
@@ -57,9 +60,10 @@ class Run(NamedTuple):
     window: int
 
 
-def has_timeout(data: bytes, start: int, end: int) -> bool:
-    """Whether there is a grpc-timeout among the fields from *start* to *end*: no table has that name, so it is spelt out."""
-    return data.find(_TIMEOUT, start, end) >= 0 or data.find(_TIMEOUT_CODED, start, end) >= 0
+def _has(name: tuple[bytes, bytes], data: bytes, start: int, end: int) -> bool:
+    """Whether there is such a field from *start* to *end*: no table has its *name*, so it is spelt out."""
+    plain, coded = name
+    return data.find(plain, start, end) >= 0 or data.find(coded, start, end) >= 0
 
 
 def whole_calls(data: bytes, position: int, alike: Alike, stream_id: int, window: int, most: int) -> Run:
@@ -89,7 +93,7 @@ def whole_calls(data: bytes, position: int, alike: Alike, stream_id: int, window
             or block_end > complete
             or block_end - block > DEFAULT_MAX_FRAME
             or not data.startswith(start, block, block_end)
-            or (untimed and has_timeout(data, block + length_of_start, block_end))
+            or (untimed and _has(_TIMEOUT, data, block + length_of_start, block_end))
         ):
             break
         high, low, kind, flags, stream = _unpack(data, block_end)
