@@ -54,7 +54,7 @@ class Permits:
         clock: Seconds.
 
     Attributes:
-        late: Whether calls wait for the CPU.
+        late: Whether calls wait for the CPU, or are shed while it is busy.
         free: With so many calls in progress or fewer, and if not `late`, every call is let in.
         rate: Calls begun in a second, as measured when calls last waited for the CPU.
     """
@@ -74,8 +74,10 @@ class Permits:
         self._usual_seconds = usual_seconds
         self._on_limit = on_limit
         self._clock = clock
-        # Of the last windows of time in which calls always waited; of the present window, when it began and calls begun.
+        # Of the last windows of time in which calls always waited; of the present window, when it began and calls begun, and
+        # whether calls waited when that was last noted.
         self._rates = deque([self.rate] * _WINDOWS, maxlen=_WINDOWS)
+        self._waited = False
         self._since = 0.0
         self._begun = 0
         self._told = self._limit
@@ -99,19 +101,22 @@ class Permits:
         ahead = min(total, (mine + 1) * connections)
         return ahead < _LEAST or ahead <= self.rate * seconds * WAIT
 
-    def note(self, begun: int, *, late: bool) -> None:
-        """Called again and again while calls wait for the CPU, and once when none does any more.
+    def note(self, begun: int, *, waits: bool, strained: bool = False) -> None:
+        """Called again and again while calls wait for the CPU or it is strained, and once when neither is so any more.
 
         Args:
             begun: Calls begun since the last time.
-            late: Whether there are more that wait.
+            waits: Whether there are more that wait.
+            strained: Whether calls are shed while the CPU is busy. Where none waits, it may be busy with shedding: what was
+                begun is no measure of what it could begin.
         """
-        if self.late and late:
+        if self._waited and waits:
             self._measure(begun)
-        elif late:
+        elif waits:
             self._since = self._clock()
             self._begun = 0
-        self.late = late
+        self._waited = waits
+        self.late = late = waits or strained
         limit = min(self._limit, max(_LEAST, int(self.rate * self._usual_seconds * WAIT))) if late else self._limit
         if limit != self._told:
             self._told = limit

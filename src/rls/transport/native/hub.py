@@ -213,10 +213,11 @@ class Hub:
         if starts.is_late:
             now = clock()
             starts.go_on(now + max(LONGEST_TURN, now - (self.turn_began or now)))
-        # Or they wait for the turn of their answers, or to be read.
-        late = starts.is_late or self._lateness.late or self._strain.look(self.gate.shed)
-        if late or permits.late:
-            permits.note(starts.begun, late=late)
+        # Or they wait for the turn of their answers.
+        waits = starts.is_late or self._lateness.late
+        strained = self._strain.look(self.gate.shed)
+        if waits or strained or permits.late:
+            permits.note(starts.begun, waits=waits, strained=strained)
         starts.begun = 0
 
     def _tick(self) -> None:
