@@ -35,13 +35,15 @@ from rls.sources.load import load
 from rls.stores.memory import MemoryStore
 from tests.clock import Clock
 from tests.differential.cases import Case, cases, many_cases
-from tests.differential.conftest import EXAMPLES, Progress
+from tests.differential.conftest import Progress
 from tests.differential.explained import reasons, rule_path
 from tests.recorded import Recorded
 from tests.rls_process import RlsProcess
 from tests.scenario import message_of
 
 CONFIGURATIONS_AN_EXAMPLE = 8
+LOADS = 10
+"""Examples for which a server loads rules once: those of several configurations, since it is slow to take them."""
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 
@@ -174,7 +176,7 @@ def as_json(step: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_it_says_what_a_server_then_answers(examples: int, tmp_path: Path) -> None:
+def test_it_says_what_a_server_then_answers(examples: int, progress: Progress, tmp_path: Path) -> None:
     """Over gRPC; statuses and the rule that refuses."""
     with RlsProcess(
         tmp_path,
@@ -182,14 +184,16 @@ def test_it_says_what_a_server_then_answers(examples: int, tmp_path: Path) -> No
     ) as process:
         served = Served(process)
 
-        @settings(max_examples=max(3, examples // EXAMPLES), database=None, suppress_health_check=QUIET)
+        @settings(max_examples=max(3, examples // LOADS), database=None, suppress_health_check=QUIET)
         @given(many_cases())
         def same(case: Case) -> None:
             case = case.in_domains(f"-{time.monotonic_ns()}")
+            before = served.compared
             served.load(case)
             for step in case.steps:
                 if step["ask"] and step.get("domain", "mesh"):
                     served.compare(step)
+            progress({"configurations": len(case.documents), "requests": served.compared - before})
 
         same()
         assert served.compared
