@@ -80,15 +80,12 @@ def encode(decision: Decision, prefixes: Sequence[bytes], answers: ResponseOptio
     `descriptor` and `seconds_until_reset`. An answer without all counts says which policies decided: `on_backend_error`.
     """
     statuses = decision.statuses
-    if decision.well_within and len(statuses) == 1 and answers.plain:  # the usual, as `_add_statuses` has it
-        (status,) = statuses
-        remaining = status.limit_remaining
-        if remaining:
-            left = _VARINTS[remaining] if remaining < 1 << 14 else varint(remaining)
-            encoded = prefixes[0] + left + _duration(status.seconds_until_reset)
-            length = len(encoded)
-            if length < SHORT:
-                return ALLOW_ALL + _STATUS[length] + encoded
+    if decision.well_within and len(statuses) == 1 and answers.plain and (remaining := statuses[0].limit_remaining):
+        # The usual, as `_add_statuses` has it.
+        left = _VARINTS[remaining] if remaining < 1 << 14 else varint(remaining)
+        encoded = prefixes[0] + left + _duration(statuses[0].seconds_until_reset)
+        if len(encoded) < SHORT:
+            return ALLOW_ALL + _STATUS[len(encoded)] + encoded
     parts = [_OVERALL[decision.code]]
     if decision.plan.several:
         statuses, prefixes = _one_each(statuses)

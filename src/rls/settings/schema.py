@@ -1,4 +1,7 @@
-"""The settings: names, types, defaults and help texts. Every flag `--some-name` is also `RLS_SOME_NAME`."""
+"""The settings: names, types, defaults and help texts. Every flag `--some-name` is also `RLS_SOME_NAME`.
+
+It is one list, and longer than a file should be: whoever looks for a setting looks here.
+"""
 
 from __future__ import annotations
 
