@@ -141,7 +141,7 @@ overload: $(BENCH) ## as bench, but more than can be answered: directly, and thr
 	$(if $(PEERS),PEERS='$(PEERS)') $(BIN)/python -m benches.overload $(ARGS)
 
 connections: $(BENCH) ## many connections with few calls each: how many calls are answered within 10 ms
-	$(BIN)/python -m benches.connections $(ARGS)
+	$(BIN)/python -m benches.many_connections $(ARGS)
 
 soak: $(BENCH) ## an hour of mixed traffic: memory, file descriptors and series of the server, drawn
 	$(BIN)/python -m benches.soak $(ARGS)

@@ -233,6 +233,13 @@ async def test_refusals_are_shown_one_by_one_the_newest_first(admin) -> None:
     }
 
 
+async def test_refusals_say_from_which_rate_on_they_are_sampled(admin) -> None:
+    await admin.check(("company", "acme"), times=400)
+    found = await admin.get("/refusals?limit=1000")
+    alone = [refusal for refusal in found["refusals"] if refusal["stands_for"] == 1]
+    assert len(alone) == found["sampled_above_per_second"] < len(found["refusals"])
+
+
 @pytest.mark.parametrize(
     ("query", "number"),
     [

@@ -114,7 +114,7 @@ class RateLimitHandler:
             call = NativeCall(connection, request, message, None if timeout is None else arrived + timeout)
             self._many(connection, stream_id, request, (found, _CallContext(call, arrived)), now)
             return
-        check = _BlankCheck()
+        check = _Check()
         check.limiter = limiter = service.limiter
         check.prepared, check.prefixes = found
         check.at_once = False
@@ -161,9 +161,10 @@ _COUNTED = float("-inf")
 
 
 class _Check(PendingCheck):
-    """One call. Its attributes are set by the handler, and by `Limiter.start`."""
+    """One call. The handler and `Limiter.start` set its attributes: a constructor would cost as much as a decision."""
 
     __slots__ = ("connection", "deadline", "handler", "message", "prefixes", "request", "stream_id")
+    __init__ = object.__init__
 
     connection: Responder
     deadline: float
@@ -223,10 +224,3 @@ class _Check(PendingCheck):
     def undecided(self, error: Exception) -> None:
         """See `PendingCheck`."""
         self.handler.fail(self.connection, self.stream_id, error)
-
-
-class _BlankCheck(_Check):
-    """See `BlankStatus`: a constructor would cost as much as a decision."""
-
-    __slots__ = ()
-    __init__ = object.__init__

@@ -71,12 +71,10 @@ class TopTalkers(Observer):
     def decided(self, request: RequestContext) -> None:
         """A request was answered."""
         decision = request.decision
-        sketches = self.sketches
+        if self.sketches:
+            self._count_hits(decision.statuses, request.began)
         if decision.well_within:
-            if sketches:
-                self._count_hits(decision.statuses, request.began)
             return
-        self._count_hits(decision.statuses, request.began)
         for status in decision.statuses:
             check = status.check
             if status.near_limit or status.over_limit:

@@ -24,7 +24,7 @@ from rls.api.admin.stream import Streams
 from rls.api.admin.talkers import Asked, Top, Window, find_top, order_of
 from rls.core.rules import RuleSet
 from rls.observe.history import History
-from rls.observe.refusals import KEPT
+from rls.observe.refusals import KEPT, KEPT_A_SECOND
 from rls.observe.rule_counters import CountersByRule
 from rls.observe.rule_sketch import SHOWN, By
 from rls.observe.top import TopTalkers
@@ -175,7 +175,7 @@ class AdminApi:
             if domain in ("", one.domain) and rule in ("", row["rule"], row["name"]) and entries <= texts:
                 found.append(row)
             await slices.next()
-        return answer_rows({"kept": KEPT, "sampled_above_per_second": KEPT}, "refusals", found)
+        return answer_rows({"kept": KEPT, "sampled_above_per_second": KEPT_A_SECOND}, "refusals", found)
 
     async def _show_rules(self, request: Request) -> Response:
         query = Query(request, ("contains", "domain", "limit", "name", "offset"))

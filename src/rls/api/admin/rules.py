@@ -131,7 +131,7 @@ def _described(rule: Rule, top: TopTalkers, now: float) -> Row:
 def _shadow_row(rule: Rule, refusals: RuleRefusals | None, top: TopTalkers, now: float) -> Row:
     sketch = top.rotated(rule.id.key, now)
     asked = Asked(By.SHADOW, Window.START, rule.domain, rule.path, most=_TOP_OF_SHADOW)
-    rows = [] if sketch is None else top_of(sketch, asked, now, {})
+    rows = [] if sketch is None else top_of(sketch, asked, now)
     return {
         **identity(rule.id),
         **described_limit(rule.limit),

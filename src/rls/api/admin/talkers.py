@@ -74,7 +74,7 @@ def find_top(top: TopTalkers, asked: Asked, now: float, overrides: Overrides) ->
             if number % STEP == 0:
                 yield
             continue
-        found, missing = _rows(sketch, asked, now, overrides)
+        found, missing = _rows(sketch, asked, now, overrides.get(sketch.domain, {}))
         rows = nlargest(asked.most, [*rows, *found], key=order)
         unlisted = max(unlisted, missing)
         yield
@@ -83,9 +83,9 @@ def find_top(top: TopTalkers, asked: Asked, now: float, overrides: Overrides) ->
     return Top(rows, unlisted)
 
 
-def top_of(sketch: RuleSketch, asked: Asked, now: float, overrides: Overrides) -> list[Row]:
-    """The first rows of one rule, whose halves are those of the Unix second *now*."""
-    found, _ = _rows(sketch, asked, now, overrides)
+def top_of(sketch: RuleSketch, asked: Asked, now: float) -> list[Row]:
+    """The first rows of one rule, whose halves are those of the Unix second *now*; with its own limit, not that of overrides."""
+    found, _ = _rows(sketch, asked, now, {})
     return nlargest(asked.most, found, key=_order(asked.by))
 
 
@@ -111,15 +111,16 @@ def totals(sketch: RuleSketch, now: float) -> Row:
     }
 
 
-def _rows(sketch: RuleSketch, asked: Asked, now: float, overrides: Overrides) -> tuple[list[Row], float]:
-    """Rows of one rule, and what entries that are not among them have at most."""
-    own = overrides.get(sketch.domain, {})
+def _rows(
+    sketch: RuleSketch, asked: Asked, now: float, overrides: Mapping[Entries, Override]
+) -> tuple[list[Row], float]:
+    """Rows of one rule under the *overrides* of its domain, and what entries that are not among them have at most."""
     periods = sketch.periods(recent=asked.window is Window.MINUTES)
     began = _began(periods)
     rule, since = identity(id_of(sketch.domain, sketch.rule)), iso(began)
     if asked.by is By.NEAR:
         near = _near_rows(sketch, periods, asked)
-        return [{**rule, **_limit(sketch, key, own), "since": since, **row} for key, row in near], 0
+        return [{**rule, **_limit(sketch, key, overrides), "since": since, **row} for key, row in near], 0
     table = _together(periods, asked.by)
     seconds, total = max(now - began, 1.0), table.total
     rows = []
@@ -129,7 +130,7 @@ def _rows(sketch: RuleSketch, asked: Asked, now: float, overrides: Overrides) ->
             rows.append(
                 {
                     **rule,
-                    **_limit(sketch, key, own),
+                    **_limit(sketch, key, overrides),
                     "since": since,
                     "entries": entries,
                     "count": count,

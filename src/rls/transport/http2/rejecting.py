@@ -67,7 +67,7 @@ def _has(name: tuple[bytes, bytes], data: bytes, start: int, end: int) -> bool:
 
 
 def whole_calls(data: bytes, position: int, alike: Alike, stream_id: int, window: int, most: int) -> Run:
-    """The calls at *position* that are *alike* and whole: HEADERS and one short DATA frame each.
+    """The calls at *position* that are *alike* and whole: HEADERS and one short DATA frame each, not compressed.
 
     Args:
         data: What was read.

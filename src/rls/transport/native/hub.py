@@ -27,7 +27,7 @@ _TICK_SECONDS_DRAINING = 0.1
 _SLICE_SECONDS = 0.0005
 _BETWEEN_SLICES = 0.002
 _JITTER = 0.1
-HELD_BACK_SECONDS = 0.003
+_HELD_BACK_SECONDS = 0.003
 """Nothing is read for so long from a connection whose calls were shed, and their answers wait for others. So what it sends
 meanwhile comes in one read, and is answered in one write: each costs more than to shed a call."""
 _RENEWALS_PER_SECOND = 100
@@ -140,7 +140,7 @@ class Hub:
     def hold_back(self, connection: NativeConnection) -> None:
         """Let *connection* read again in a while, together with others: some of its calls were shed."""
         if not self._held_back:
-            self._loop.call_later(HELD_BACK_SECONDS, self._read_again)
+            self._loop.call_later(_HELD_BACK_SECONDS, self._read_again)
         self._held_back.append(connection)
 
     def renew(self) -> None:

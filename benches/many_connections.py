@@ -1,4 +1,4 @@
-"""`python -m benches.connections`: many connections with few calls each, as of many sidecars, at a rate that the server can answer.
+"""`python -m benches.many_connections`: many connections with few calls each, as of many sidecars, at a rate that the server can answer.
 
 The capacity is what the connections get when each makes its next call once the last is answered, however long that takes. Then
 calls come at 70 % of that rate, whatever becomes of them, and clients give up after 20 ms, as Envoy does.
@@ -100,7 +100,7 @@ def report(found: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.connections", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benches.many_connections", description=__doc__)
     parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
     arguments = parser.parse_args()
     try:
@@ -108,7 +108,7 @@ def main() -> None:
         text = report(rows())
     except Missing as missing:
         sys.exit(f"benches: {missing}")
-    (arguments.into / "connections.md").write_text(text)
+    (arguments.into / "many_connections.md").write_text(text)
     print(text)
 
 
