@@ -52,7 +52,7 @@ def test_the_exit_code_tells_ok_from_over_limit(call) -> None:
     results = [call("COMPANY") for _ in range(3)]
     assert [result.exit_code for result in results] == [0, 0, 1]
     assert results[0].stdout.startswith("OK in ")
-    assert "2 per year" in results[0].stdout
+    assert "2/year" in results[0].stdout
     assert results[2].stdout.startswith("OVER_LIMIT in ")
     assert "limited by rule mesh company_id at " in results[2].stdout
     assert "Retry-After: " in results[2].stdout
@@ -68,7 +68,7 @@ def test_every_descriptor_has_its_line(call) -> None:
     result = call("path=/a", "--descriptor", "internal=yes", "--descriptor", "a=b,c=d=e")
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert lines[1] == "descriptor status limit remaining reset"
-    assert lines[2].startswith("path=/a OK 50 per 3 days 49 ")
+    assert lines[2].startswith("path=/a OK 50/3 days 49 ")
     assert lines[3:5] == ["internal=yes OK unlimited - -", "a=b,c=d=e OK no limit - -"]
 
 

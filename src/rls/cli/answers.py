@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
+from rls.cli.rows import rule_text
 from rls.core.model import UINT32_MAX, Request
 from rls.printable import printable, printable_line
 
@@ -35,7 +36,9 @@ def _print_answer(request: Request, answer: Answer) -> None:
     summary = Text.assemble((answer.code, _STYLES.get(answer.code, "")), f" in {answer.seconds * 1000:.1f} ms")
     if "rule" in answer.metadata:
         summary.append(
-            printable(f"; limited by {_rule(answer.metadata)}, at descriptor {answer.metadata.get('descriptor')}")
+            printable(
+                f"; limited by rule {rule_text(answer.metadata)}, at descriptor {answer.metadata.get('descriptor')}"
+            )
         )
     if policies := answer.metadata.get("on_backend_error"):
         summary.append(printable(f"; backend unavailable, decided by on_backend_error: {policies}"))
@@ -58,20 +61,9 @@ def _print_answer(request: Request, answer: Answer) -> None:
             console.print(Text(printable_line(line)))
 
 
-def _rule(metadata: Mapping[str, object]) -> str:
-    """The rule that *metadata* names, as a log line has it."""
-    domain, name, place = metadata.get("domain"), metadata.get("name"), metadata.get("place")
-    text = f"rule {metadata['rule']}"
-    if domain:
-        text = f"rule {domain} {metadata['rule']}"
-    return text + (f" ({name})" if name else "") + (f" at {place}" if place else "")
-
-
 def _cells(status: DescriptorAnswer) -> tuple[str, str, str]:
     """Limit, remaining and reset."""
     limit = status.limit
     if limit is None:
         return ("unlimited", "-", "-") if status.limit_remaining == UINT32_MAX else ("no limit", "-", "-")
-    several = f"{limit.unit_multiplier} " if limit.unit_multiplier > 1 else ""
-    text = f"{limit.requests_per_unit} per {several}{limit.unit.name.lower()}{'s' if several else ''}"
-    return text, str(status.limit_remaining), f"{status.seconds_until_reset} s"
+    return limit.text, str(status.limit_remaining), f"{status.seconds_until_reset} s"

@@ -28,8 +28,8 @@ _SLICE_SECONDS = 0.0005
 _BETWEEN_SLICES = 0.002
 _JITTER = 0.1
 _HELD_BACK_SECONDS = 0.003
-"""Nothing is read for so long from a connection whose calls were shed, and their answers wait for others. So what it sends
-meanwhile comes in one read, and is answered in one write: each costs more than to shed a call."""
+"""Nothing is read for so long from a connection whose calls were shed, and what is said of them waits for the next answer. So
+what it sends meanwhile comes in one read, and is answered in one write: each costs more than to shed a call."""
 _RENEWALS_PER_SECOND = 100
 _CLOSE_SECONDS = 1.5
 
