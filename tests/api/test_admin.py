@@ -147,6 +147,7 @@ async def test_top_names_who_is_refused_by_which_rule_where_and_since_when(admin
         "count": 7,
         "error": 0,
         "left_out": 0,
+        "one_in": 1,
         "share_of_rule": 0.875,
         "per_second": 0.7,
         "over_since": TIME,

@@ -142,7 +142,7 @@ def answer(instance: str, unlisted: int, rows: list[dict[str, Any]]) -> dict[str
 
 def row(company: str, count: int, error: int) -> dict[str, Any]:
     entries = [{"key": "company", "value": company}]
-    times = {"since": "2026-01-01", "over_since": None, "per_second": 1.0, "left_out": 0}
+    times = {"since": "2026-01-01", "over_since": None, "per_second": 1.0, "left_out": 0, "one_in": 1}
     return {"domain": "mesh", "rule": "company", "entries": entries, "count": count, "error": error, **times}
 
 

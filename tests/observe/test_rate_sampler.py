@@ -27,3 +27,12 @@ def test_after_a_flood_the_first_event_of_a_quiet_second_is_taken() -> None:
     sampler = RateSampler(100)
     taken(sampler, 10, 100_000)
     assert sampler.take(12.0) == 1
+
+
+def test_it_does_not_meet_the_rhythm_of_what_comes_in_turns() -> None:
+    sampler = RateSampler(100)
+    by_turn = [0] * 10
+    for second in range(100):
+        for number, stands_for in enumerate(taken(sampler, second, 10_000)):
+            by_turn[number % 10] += stands_for
+    assert all(80_000 < events < 120_000 for events in by_turn)

@@ -12,6 +12,9 @@ keys it is far smaller.
 Under load, callers may add only one in N amounts of keys that are not in `counts`: "sample and hold" of C. Estan, G. Varghese,
 "New Directions in Traffic Measurement and Accounting" (SIGCOMM 2002). A count is still never too high. On average
 a key lacks N amounts more, those before it was taken; the chance that it lacks c · N is e^-c.
+
+Or they may add only one in N amounts of all keys, N times. A count is an estimate then, which may be too high as well: its
+standard error is at most √(N · count).
 """
 
 from __future__ import annotations
@@ -35,13 +38,16 @@ class HeavyHitters(Generic[K]):
             there.
         error: What is missing at most: of a key that is kept, and of one that is not; beside what was left out.
         left_out: The sum of the amounts that were left out; whoever leaves them out adds them here.
+        one_in: Where amounts are samples, each of which stands for up to so many; 1 where they are all there were. Whoever
+            samples sets it.
     """
 
-    __slots__ = ("_dropped", "_slots", "counts", "error", "left_out")
+    __slots__ = ("_dropped", "_slots", "counts", "error", "left_out", "one_in")
 
     def __init__(self, slots: int) -> None:
         self.counts: dict[K, int] = {}
         self.error = self.left_out = 0
+        self.one_in = 1
         self._slots = slots
         self._dropped = 0
 
@@ -64,6 +70,7 @@ class HeavyHitters(Generic[K]):
             counts[key] = counts.get(key, 0) + count
         self.error += other.error
         self.left_out += other.left_out
+        self.one_in = max(self.one_in, other.one_in)
         self._dropped += other._dropped
         if len(counts) > self._slots:
             self._shrink()

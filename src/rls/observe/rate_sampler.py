@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from random import random
 
 
 class RateSampler:
     """Takes every event while there are few. Of many it takes one in N; N follows their number in the last second.
+
+    The gaps between those that are taken are random, and N on average: else it could meet the rhythm of what comes in turns.
 
     On a hot path, count `left` down while it is above 0 and `until` is not over, and call `take` only otherwise.
 
@@ -33,8 +36,9 @@ class RateSampler:
             second = int(now)
             last_second = self._seen if second == self.until else 0
             self._every = max(1, math.ceil(last_second / self._most))
-            self._seen = self._taken = self.left = 0
+            self._seen = self._taken = 0
             self.until = second + 1
+            self.left = int(random() * self._every)  # noqa: S311 - it is no secret
         if self.left:
             self.left -= 1
             return 0
@@ -43,5 +47,5 @@ class RateSampler:
         self._taken += 1
         if self._taken >= self._most:
             self._every, self._taken = 2 * stands_for, 0
-        self.left = self._every - 1
+        self.left = int(random() * (2 * self._every - 1))  # noqa: S311
         return stands_for

@@ -105,8 +105,6 @@ class RuleSketch:
         rule: As it was when it last refused or was near its limit.
         current: The half that has begun.
         until: When it ends.
-        hits: The counts of all hits in it.
-        refused: Those of hits that were refused.
         refusals: Of the rule; None before the first.
         size: Bytes that all of this takes, about.
     """
@@ -119,9 +117,7 @@ class RuleSketch:
         "_prune_at",
         "current",
         "domain",
-        "hits",
         "refusals",
-        "refused",
         "rule",
         "size",
         "until",
@@ -154,7 +150,6 @@ class RuleSketch:
     def _begin(self, now: float) -> None:
         """Begin a half."""
         self.current = Period(now)
-        self.hits, self.refused = self.current.hits.counts, self.current.refused.counts
         self.until = now + HALF_SECONDS
 
     def _grow_old(self, period: Period | None) -> None:

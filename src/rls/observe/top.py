@@ -3,8 +3,8 @@
 A rule gets a sketch when one of its counters is first near its limit or over it. The sketches of all rules share one budget of
 memory. Where it is used up, the rule that refused longest ago loses its sketch; a rule that refused nobody yet goes first.
 
-Everything is fed from decisions, whatever counted: memory, Redis, the over-limit cache or a policy. A check of a rule that is
-not near its limit costs one lookup, any other that and one addition.
+Everything is fed from decisions, whatever counted: memory, Redis, the over-limit cache or a policy. Who is refused is counted
+for each refusal. Who hits is counted for each check while there are few, and else for one in N, which stands for all of them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from rls.observe.decisions import POLICY, REDIS, counted_by
 from rls.observe.heavy_hitters import HeavyHitters
 from rls.observe.rate_sampler import RateSampler
 from rls.observe.refusals import Refusals, RuleRefusals
-from rls.observe.rule_sketch import EMPTY_BYTES, HALF_SECONDS, LONGEST_KEY, RuleSketch, kept_key
+from rls.observe.rule_sketch import EMPTY_BYTES, HALF_SECONDS, RuleSketch, kept_key
 from rls.observe.unknown import Unknown
 from rls.slices import Steps
 
 BUDGET_BYTES = 32 << 20
+CHECKS_A_SECOND = 500
+"""Checks whose hits are counted: above so many a second, one in N, for N. To find the place of a client in a table takes a
+microsecond, most of it to wait for memory, which is more than all the rest of observing."""
 _NEW_A_SECOND = 500
 """Entries that are new to a table, of all rules: above so many a second, all but one in N are left out."""
 _ORDERED_SECONDS = 1.0
@@ -60,7 +63,8 @@ class TopTalkers(Observer):
         self.refusals = Refusals()
         self.unknown = Unknown(on_unknown_domain)
         self._unknown_sampler, self._ring_sampler = self.unknown.sampler, self.refusals.sampler
-        self._hits_sampler, self._refused_sampler, self._near_sampler = (RateSampler(_NEW_A_SECOND) for _ in range(3))
+        self._hits_sampler = RateSampler(CHECKS_A_SECOND)
+        self._refused_sampler, self._near_sampler = RateSampler(_NEW_A_SECOND), RateSampler(_NEW_A_SECOND)
         self.sketches: OrderedDict[str, RuleSketch] = OrderedDict()
         self.dropped = 0
         self.size = 0
@@ -72,72 +76,62 @@ class TopTalkers(Observer):
         """A request was answered."""
         decision = request.decision
         if self.sketches:
-            self._count_hits(decision.statuses, request.began)
+            sampler, now = self._hits_sampler, request.began
+            if sampler.left and now < sampler.until:
+                sampler.left -= 1
+            else:
+                self._count_hits(decision.statuses, now, sampler.take(now))
         if decision.well_within:
             return
         for status in decision.statuses:
-            check = status.check
-            if status.near_limit or status.over_limit:
-                self._limited(decision.plan, status, request, decision.policies, decision)
-            elif status.limit is None and check.rule is None:
+            if status.over_limit:
+                self._over(decision.plan, status, request, decision.policies, decision)
+            elif status.near_limit:
+                self._near(decision.plan, status, request, decision.statuses)
+            elif status.limit is None and status.check.rule is None:
                 sampler = self._unknown_sampler
                 if sampler.left and request.began < sampler.until:
                     sampler.left -= 1
                 else:
-                    self.unknown.note(decision.plan, check, request.began)
+                    self.unknown.note(decision.plan, status.check, request.began)
 
-    def _count_hits(self, statuses: Sequence[Status], now: float) -> None:
-        """Count the hits of *statuses*: as `_add_hits`, without a call where the key is known or is left out."""
-        sketches = self.sketches
+    def _count_hits(self, statuses: Sequence[Status], now: float, stands_for: int) -> None:
+        """Count the hits of *statuses*, of a check that *stands_for* so many."""
         for status in statuses:
-            check = status.check
-            sketch = sketches.get(check.rule_id)
-            if sketch is None:
-                continue
-            hits, key = sketch.hits, check.key
-            if now < sketch.until and check.amount > 0:
-                before = hits.get(key)
-                if before is not None:
-                    hits[key] = before + check.amount
-                    continue
-                sampler = self._hits_sampler
-                if sampler.left and now < sampler.until and len(key) <= LONGEST_KEY:
-                    sampler.left -= 1
-                    sketch.current.hits.left_out += check.amount
-                    continue
-            self._add_hits(sketch, check, now)
+            sketch = self.sketches.get(status.check.rule_id)
+            if sketch is not None:
+                self._add_hits(sketch, status.check, now, stands_for)
 
     def judged(self, event: Judged) -> None:
         """A slice of a request was judged."""
         now = event.request.began
         for status in event.statuses:
             check = status.check
-            sketch = self.sketches.get(check.rule_id)
-            if sketch is not None:
-                self._add_hits(sketch, check, now)
-            if status.near_limit or status.over_limit:
-                self._limited(event.plan, status, event.request, event.policies)
+            self._count_hits((status,), now, 1)
+            if status.over_limit:
+                self._over(event.plan, status, event.request, event.policies)
+            elif status.near_limit:
+                self._near(event.plan, status, event.request, (status,))
             elif status.limit is None and check.rule is None:
                 self.unknown.note(event.plan, check, now)
 
-    def _add_hits(self, sketch: RuleSketch, check: Check, now: float) -> None:
-        """Count the hits of *check*: the first ones of its entries, or of a new half."""
+    def _add_hits(self, sketch: RuleSketch, check: Check, now: float, stands_for: int = 1) -> None:
+        """Count the hits of *check*, which *stands_for* so many."""
         if now >= sketch.until:
             self._rotate(sketch, check, now)
-        if check.amount > 0:
-            self._add(sketch, sketch.current.hits, self._hits_sampler, check, check.amount, now)
+        if check.amount <= 0:
+            return
+        hits = sketch.current.hits
+        hits.one_in = max(hits.one_in, stands_for)
+        amount, key = check.amount * stands_for, kept_key(check.key)
+        if key in hits.counts:
+            hits.counts[key] += amount
+        else:
+            self._add_new(sketch, hits, check, amount, now)
 
-    def _add(
-        self,
-        sketch: RuleSketch,
-        table: HeavyHitters[bytes],
-        sampler: RateSampler,
-        check: Check,
-        amount: int,
-        now: float,
-    ) -> None:
-        """Count *amount* for the entries of *check*; where they are new to *table*, as *sampler* says."""
-        counts, key = table.counts, kept_key(check.key)
+    def _add_over(self, sketch: RuleSketch, table: HeavyHitters[bytes], check: Check, amount: int, now: float) -> None:
+        """Count *amount* over the limit for the entries of *check*; where they are new to *table*, as the sampler says."""
+        counts, key, sampler = table.counts, kept_key(check.key), self._refused_sampler
         if key in counts:
             counts[key] += amount
         elif sampler.left and now < sampler.until:
@@ -145,16 +139,19 @@ class TopTalkers(Observer):
             table.left_out += amount
         else:
             sampler.take(now)
-            before = sketch.size
-            sketch.add(table, check, amount, now)
-            self._resized(check.rule_id, sketch.size - before)
+            self._add_new(sketch, table, check, amount, now)
+
+    def _add_new(self, sketch: RuleSketch, table: HeavyHitters[bytes], check: Check, amount: int, now: float) -> None:
+        before = sketch.size
+        sketch.add(table, check, amount, now)
+        self._resized(check.rule_id, sketch.size - before)
 
     def _rotate(self, sketch: RuleSketch, check: Check, now: float) -> None:
         before = sketch.size
         sketch.rotate(now)
         self._resized(check.rule_id, sketch.size - before)
 
-    def _limited(
+    def _over(
         self,
         plan: Plan,
         status: Status,
@@ -162,31 +159,28 @@ class TopTalkers(Observer):
         policies: frozenset[OnBackendError],
         decision: Decision | None = None,
     ) -> None:
-        """Hits of *status* are near their limit or over it. *decision* is None of a request that is judged in slices."""
+        """Hits of *status* are over their limit. *decision* is None of a request that is judged in slices."""
         check, now, over = status.check, request.began, status.over_limit
         sketch = self.sketches.get(check.rule_id)
         if sketch is None:
-            if not over and self.size + EMPTY_BYTES > self._budget:
-                return  # others have refused somebody
-            sketch = self._begin(plan.domain, check, now, last=bool(over))
-            for one in (status,) if decision is None else decision.statuses:
-                if one.check.rule_id == check.rule_id:
-                    self._add_hits(sketch, one.check, now)
-        if not over:
-            sketch.rule = check.rule
-            self._note_near(sketch, check, status, now)
-            return
-        refused = self._refuses(status, decision)
-        refusals = sketch.refusals or self._refuses_last(sketch, plan.domain, check)
-        span = refusals.refused if refused else refusals.shadow
+            sketch = self._begin(plan.domain, check, now, (status,) if decision is None else decision.statuses)
+        elif now >= sketch.until:
+            self._rotate(sketch, check, now)
+        if status.code is not _OVER_LIMIT:
+            refused = False
+        elif decision is not None:
+            refused = decision.code is _OVER_LIMIT
+        else:  # the whole request is not decided yet
+            refused = not self._modes.shadow_mode and not is_quota(check, self._modes)
+        refusals, current = sketch.refusals or self._refuses_last(sketch, plan.domain, check), sketch.current
+        span, table = (refusals.refused, current.refused) if refused else (refusals.shadow, current.shadow)
         if now - span.last >= _ORDERED_SECONDS or sketch.rule is not check.rule:
             self._refuses_last(sketch, plan.domain, check)
         span.hits += over
         span.last = now
         if not span.first:
             span.first = now
-        table = sketch.current.refused if refused else sketch.current.shadow
-        self._add(sketch, table, self._refused_sampler, check, over, now)
+        self._add_over(sketch, table, check, over, now)
         if refused:
             sampler = self._ring_sampler
             if sampler.left and now < sampler.until:
@@ -194,8 +188,20 @@ class TopTalkers(Observer):
             else:
                 self.refusals.keep(plan.domain, status, request, *self._answered_by(status, request, policies))
 
-    def _note_near(self, sketch: RuleSketch, check: Check, status: Status, now: float) -> None:
-        """The counter of *check* is near its limit; where it is new to the table, it is noted as the sampler says."""
+    def _near(self, plan: Plan, status: Status, request: RequestContext, statuses: Sequence[Status]) -> None:
+        """The counter of *status*, one of *statuses*, is near its limit. Where it is new to the table, it is noted as the
+        sampler says.
+        """
+        check, now = status.check, request.began
+        sketch = self.sketches.get(check.rule_id)
+        if sketch is None:
+            if self.size + EMPTY_BYTES > self._budget:
+                return  # others have refused somebody
+            sketch = self._begin(plan.domain, check, now, statuses)
+            self.sketches.move_to_end(check.rule_id, last=False)  # it loses its sketch first
+        elif now >= sketch.until:
+            self._rotate(sketch, check, now)
+        sketch.rule = check.rule
         sampler = self._near_sampler
         if kept_key(check.key) not in sketch.current.near:
             if sampler.left and now < sampler.until:
@@ -206,11 +212,13 @@ class TopTalkers(Observer):
         sketch.note_near(check, status, now)
         self._resized(check.rule_id, sketch.size - before)
 
-    def _begin(self, domain: str, check: Check, now: float, *, last: bool) -> RuleSketch:
-        """Give a rule its sketch. *last*: it is the last one to lose its sketch; else the first."""
+    def _begin(self, domain: str, check: Check, now: float, statuses: Sequence[Status]) -> RuleSketch:
+        """Give the rule of *check* its sketch, and count the hits of *statuses* on it."""
         sketch = self.sketches[check.rule_id] = RuleSketch(domain, check.rule, now)
-        self.sketches.move_to_end(check.rule_id, last=last)
         self._resized(check.rule_id, sketch.size)
+        for status in statuses:
+            if status.check.rule_id == check.rule_id:
+                self._add_hits(sketch, status.check, now)
         return sketch
 
     def _refuses_last(self, sketch: RuleSketch, domain: str, check: Check) -> RuleRefusals:
@@ -219,14 +227,6 @@ class TopTalkers(Observer):
         sketch.rule = check.rule
         sketch.refusals = self.refusals.of(domain, check)
         return sketch.refusals
-
-    def _refuses(self, status: Status, decision: Decision | None) -> bool:
-        """Whether the hits of *status* over its limit were refused. Of slices, the whole request is not decided yet."""
-        if status.code is not Code.OVER_LIMIT:
-            return False
-        if decision is not None:
-            return decision.code is Code.OVER_LIMIT
-        return not self._modes.shadow_mode and not is_quota(status.check, self._modes)
 
     def _answered_by(
         self, status: Status, request: RequestContext, policies: frozenset[OnBackendError]
@@ -279,3 +279,6 @@ class TopTalkers(Observer):
                 first = {max(table.counts, key=table.counts.__getitem__) for table in tables}
                 most_refused = max(sum(table.counts.get(key, 0) for table in tables) for key in first)
                 yield sketch, most_refused / sum(table.total for table in tables)
+
+
+_OVER_LIMIT = Code.OVER_LIMIT

@@ -150,6 +150,7 @@ def _sum(one: Row, other: Row) -> Row:
     return {
         **one,
         **{name: one[name] + other[name] for name in ("count", "error", "left_out")},
+        "one_in": max(one["one_in"], other["one_in"]),
         "per_second": round(one["per_second"] + other["per_second"], 3),
         "since": min(one["since"], other["since"]),
         "over_since": min(times) if times else None,

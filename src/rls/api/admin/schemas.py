@@ -42,7 +42,14 @@ _LIMIT = {"limit": TEXT, "requests_per_unit": maybe(WHOLE), "unit": maybe(TEXT),
 _ENTRIES = {"entries": array(of("Entry"))}
 _SEEN = {"requests": WHOLE, "first": maybe(TIME), "last": maybe(TIME)}
 _TOP = {"by": TEXT, "window": TEXT, "time": TIME, "unlisted_at_most": NUMBER}
-_COUNTED = {"count": WHOLE, "error": WHOLE, "left_out": WHOLE, "per_second": NUMBER, "over_since": maybe(TIME)}
+_COUNTED = {
+    "count": WHOLE,
+    "error": WHOLE,
+    "left_out": WHOLE,
+    "one_in": WHOLE,
+    "per_second": NUMBER,
+    "over_since": maybe(TIME),
+}
 _NEAR = {"share_of_limit": NUMBER, "used": WHOLE, "requests_per_window": WHOLE, "time": TIME}
 _COUNTER = {
     **_RULE,

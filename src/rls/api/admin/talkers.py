@@ -136,6 +136,7 @@ def _rows(
                     "count": count,
                     "error": table.error,
                     "left_out": table.left_out,
+                    "one_in": table.one_in,
                     "share_of_rule": round(count / total, 4),
                     "per_second": round(count / seconds, 3),
                     "over_since": iso(sketch.over_since(key)),
