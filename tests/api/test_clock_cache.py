@@ -35,7 +35,7 @@ class RecentMachine(RuleBasedStateMachine):
 
     @invariant()
     def is_bounded(self) -> None:
-        sizes = [kept.size for kept in self.recent._kept.values()]
+        sizes = [kept.size for kept in self.recent.kept.values()]
         assert self.recent._size == sum(sizes) <= CAPACITY
         assert len(self.recent) == len(sizes)
 

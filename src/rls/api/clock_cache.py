@@ -23,17 +23,20 @@ class ClockCache(Generic[K, V]):
 
     Args:
         capacity: Bound on the sum of the sizes that `put` is told.
+
+    Attributes:
+        kept: What is remembered by key. Callers who cannot afford a call of `get` may read it, and mark what they use.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._kept: OrderedDict[K, _Kept[V]] = OrderedDict()
+        self.kept: OrderedDict[K, Kept[V]] = OrderedDict()
         self._size = 0
         self._lazy_free = LazyFree()
 
     def get(self, key: K) -> V | None:
         """The value for *key*, which counts as a use."""
-        kept = self._kept.get(key)
+        kept = self.kept.get(key)
         if kept is None:
             return None
         kept.used = True
@@ -44,21 +47,21 @@ class ClockCache(Generic[K, V]):
         self._lazy_free.free(_FREE)
         if size > self._capacity // 2:
             return
-        replaced = self._kept.pop(key, None)
+        replaced = self.kept.pop(key, None)
         if replaced is not None:
             self._size -= replaced.size
         while self._size + size > self._capacity:
             self._forget_one()
-        self._kept[key] = _Kept(value, size)
+        self.kept[key] = Kept(value, size)
         self._size += size
 
     def clear(self) -> None:
         """Forget everything."""
-        self._lazy_free.add(self._kept)
-        self._kept, self._size = OrderedDict(), 0
+        self._lazy_free.add(self.kept)
+        self.kept, self._size = OrderedDict(), 0
 
     def _forget_one(self) -> None:
-        kept = self._kept
+        kept = self.kept
         for _ in range(_MOST_CHANCES):
             first = next(iter(kept))
             if not kept[first].used:
@@ -68,10 +71,12 @@ class ClockCache(Generic[K, V]):
         self._size -= kept.popitem(last=False)[1].size
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.kept)
 
 
-class _Kept(Generic[V]):
+class Kept(Generic[V]):
+    """A value, its size, and whether it was used since it was last looked at."""
+
     __slots__ = ("size", "used", "value")
 
     def __init__(self, value: V, size: int) -> None:

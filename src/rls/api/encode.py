@@ -136,16 +136,12 @@ def _add_statuses(parts: list[bytes], statuses: Sequence[Status], prefixes: Sequ
 def _rest(decision: Decision, answers: ResponseOptions, modes: Modes) -> bytes:
     """RateLimitResponse after its statuses: headers, body, dynamic metadata."""
     limited_by = decision.limited_by
-    parts = [message(3, _header(header)) for header in _headers(decision, answers, modes)]
-    if limited_by is not None and answers.problem_json:
-        parts.append(
-            message(
-                5,
-                _denied(limited_by, decision.plan.domain)
-                if decision.denied
-                else _problem(limited_by, decision.plan.domain),
-            )
-        )
+    domain = decision.plan.domain
+    parts: list[bytes] = []
+    if not answers.plain:
+        parts += [message(3, _header(header)) for header in _headers(decision, answers, modes)]
+        if limited_by is not None and answers.problem_json:
+            parts.append(message(5, _denied(limited_by, domain) if decision.denied else _problem(limited_by, domain)))
     metadata = b""
     if answers.dynamic_metadata:
         asked = dict(request_metadata(decision))
@@ -153,9 +149,7 @@ def _rest(decision: Decision, answers: ResponseOptions, modes: Modes) -> bytes:
             del asked["domain"]  # it follows
         metadata = _struct_fields(asked)
     if limited_by is not None:
-        metadata += _refusal(limited_by.check, decision.plan.domain) + _map_entry(
-            "seconds_until_reset", b"\x11" + _DOUBLE.pack(limited_by.seconds_until_reset)
-        )
+        metadata += _refusal(limited_by.check, domain) + _reset_metadata(limited_by.seconds_until_reset)
     if decision.policies:
         metadata += _struct_fields({"on_backend_error": ",".join(sorted(decision.policies))})
     if metadata:
@@ -208,6 +202,12 @@ def _limit(limit: RateLimit) -> bytes:
 def _duration(seconds: int) -> bytes:
     """DescriptorStatus.duration_until_reset; never 0."""
     return message(4, b"\x08" + varint(seconds))
+
+
+@lru_cache(maxsize=4096)
+def _reset_metadata(seconds: int) -> bytes:
+    """The part of a refusal's metadata that says when the window ends."""
+    return _map_entry("seconds_until_reset", b"\x11" + _DOUBLE.pack(seconds))
 
 
 def _headers(decision: Decision, answers: ResponseOptions, modes: Modes) -> Iterable[Header]:

@@ -110,9 +110,10 @@ class Service:
             self._remembered.clear()
             self._checks.clear()
             self._rules = self.limiter.rules
-        remembered = self._remembered.get(message)
-        if remembered is not None:
-            return remembered
+        kept = self._remembered.kept.get(message)
+        if kept is not None:
+            kept.used = True
+            return kept.value
         remembered = self._prepare_plain(message)
         if remembered is None:
             parsed = parse(message)

@@ -109,9 +109,8 @@ class Limiter:
         request = request or RequestContext()
         began = request.began = self._clock()
         request.at_once = True
-        now = int(began)
         counts: Sequence[int] = ()
-        updates = prepared.updates if prepared.since <= now < prepared.until else prepared.at(now)
+        updates = prepared.updates if prepared.since <= began < prepared.until else prepared.at(int(began))
         if updates:
             try:
                 counts = await self._count(updates, request)
@@ -155,8 +154,8 @@ class Limiter:
         """Count and decide without a task: `PendingCheck.decided` or `undecided` is called, at once or later."""
         prepared = check.prepared
         began = check.began = self._clock()
-        now = int(began)
-        updates = check.updates = prepared.updates if prepared.since <= now < prepared.until else prepared.at(now)
+        updates = prepared.updates if prepared.since <= began < prepared.until else prepared.at(int(began))
+        check.updates = updates
         if not updates:
             check.counted(())
             return

@@ -46,7 +46,8 @@ class PreparedRequest:
     def __init__(self, plan: Plan, counted: Sequence[PreparedCheck] | None = None) -> None:
         self.plan = plan
         self.updates: Sequence[CounterUpdate] = ()
-        self.since = self.until = 0
+        # As times are given: to compare a float with an int takes as long as several of floats.
+        self.since = self.until = 0.0
         self._counted = counted or [PreparedCheck(check) for check in plan.counted]
 
     def at(self, now: int) -> Sequence[CounterUpdate]:
@@ -64,5 +65,5 @@ class PreparedRequest:
             if one.until < until:  # noqa: PLR1730
                 until = one.until
             updates += one.updates
-        self.since, self.until, self.updates = since, until, updates
+        self.since, self.until, self.updates = float(since), float(until), updates
         return updates

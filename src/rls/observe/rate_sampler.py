@@ -25,7 +25,7 @@ class RateSampler:
 
     def __init__(self, most: int) -> None:
         self.left = 0
-        self.until = 0
+        self.until = 0.0
         self._most = most
         self._every = 1
         self._seen = self._taken = 0
@@ -37,7 +37,7 @@ class RateSampler:
             last_second = self._seen if second == self.until else 0
             self._every = max(1, math.ceil(last_second / self._most))
             self._seen = self._taken = 0
-            self.until = second + 1
+            self.until = second + 1.0
             self.left = int(random() * self._every)  # noqa: S311 - it is no secret
         if self.left:
             self.left -= 1

@@ -150,9 +150,9 @@ class RuleCounters(Hits):
         self._share, self.least, self.most = 0.0, _FULL, 0
         second = int(now)
         if length > SHORTEST_PERIOD:
-            self.until = second + status.seconds_until_reset
+            self.until = float(second + status.seconds_until_reset)
         else:
-            self.until = second - second % SHORTEST_PERIOD + SHORTEST_PERIOD
+            self.until = float(second - second % SHORTEST_PERIOD + SHORTEST_PERIOD)
 
     def utilization(self, now: float) -> tuple[float, float]:
         """The highest share of the limit that a counter reached in the period of the second *now*, and in the one before."""

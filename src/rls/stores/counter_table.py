@@ -66,7 +66,7 @@ class CounterTable(Generic[Value]):
     Attributes:
         windows: Where each counter is, by its key. Callers in a hurry may read it, and change a value that is there.
         holders: The rules that hold counters.
-        swept_at: The second of the last sweep.
+        swept_at: The second of the last sweep, as a float: callers in a hurry compare it with the time.
         evicted: Counters that have made room for others so far.
     """
 
@@ -75,7 +75,7 @@ class CounterTable(Generic[Value]):
         self.evicted = 0
         self.windows: dict[bytes, Window[Value]] = {}
         self.holders: dict[str, Holder[Value]] = {}
-        self.swept_at = 0
+        self.swept_at = 0.0
         self._size = 0
         self._ends: dict[int, list[Window[Value]]] = {}
         self._ended: list[Window[Value]] = []
@@ -137,11 +137,12 @@ class CounterTable(Generic[Value]):
             del window.kept[key]
         self._resize(window.rule, holder, -1)
 
-    def sweep(self, now: int) -> None:
-        """Forget the windows that ended before or at the second *now*; nothing happens twice in a second."""
-        if now == self.swept_at:
+    def sweep(self, now: float) -> None:
+        """Forget the windows that ended before or at *now*, in Unix seconds; nothing happens twice in a second."""
+        second = float(int(now))
+        if second == self.swept_at:
             return
-        self.swept_at = now
+        self.swept_at = second
         for end in [end for end in self._ends if end <= now]:
             self._ended += self._ends.pop(end)
         self._free(_FREED_EACH_SECOND)

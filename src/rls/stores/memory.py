@@ -51,8 +51,8 @@ class MemoryStore(CounterStore):
         counts: list[int] = []
         full: list[int] = []
         with self._lock:
-            now = int(self._clock())
-            if now != table.swept_at:
+            now = self._clock()
+            if not 0.0 <= now - table.swept_at < 1.0:
                 table.sweep(now)
             for update in updates:
                 key, amount = update.key, update.amount

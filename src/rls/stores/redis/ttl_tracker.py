@@ -44,7 +44,7 @@ class TtlTracker:
 
     def sweep(self) -> None:
         """Drop windows that have ended."""
-        self._with_ttl.sweep(int(self._options.clock()))
+        self._with_ttl.sweep(self._options.clock())
 
     def forget(self) -> None:
         """Forget all counters: the node may have lost them, and their TTLs with them."""

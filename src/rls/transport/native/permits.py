@@ -8,6 +8,7 @@ from typing import cast
 from rls.transport.base import Dropped
 from rls.transport.handler import Turn
 from rls.transport.http2 import Connection, Request, Responder, UnaryHandler
+from rls.transport.native.starts import Start
 from rls.transport.permits import Permits
 from rls.transport.status import StatusCode
 
@@ -69,9 +70,9 @@ class Gate:
         """*connection* is gone."""
         self.in_progress -= self._counted.pop(connection, 0)
 
-    def gate(self, handler: UnaryHandler, shed_answer: bytes | None) -> UnaryHandler:
-        """*handler* for the calls that have a permit; the others get *shed_answer*, or an error where it is None."""
-        permits, free = self._permits, self._permits.free
+    def gate(self, handler: UnaryHandler, shed_answer: bytes | None, starts: list[Start]) -> UnaryHandler:
+        """Puts calls that have a permit to *starts*, for *handler*; the others get *shed_answer*, or an error where it is None."""
+        permits, free, begin = self._permits, self._permits.free, starts.append
 
         def shed(connection: Responder, stream_id: int, _request: Request, _message: bytes, _now: float) -> None:
             self.shed += 1
@@ -90,7 +91,7 @@ class Gate:
         shed_many = shed_all if shed_answer is None else None
 
         def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
-            calls = cast("Connection", connection).calls
+            calls = connection.calls  # type: ignore[attr-defined]  # a cast is a call, and this runs for every check
             if stream_id not in calls:
                 self._others += 1
             # This one is among them.
@@ -104,7 +105,7 @@ class Gate:
                     known.reject_alike(request, shed, shed_many)
                     shed(connection, stream_id, request, message, now)
                     return
-            handler(connection, stream_id, request, message, now)
+            begin((handler, stream_id, request, message, now))
 
         return gated
 

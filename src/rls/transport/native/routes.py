@@ -21,8 +21,10 @@ def make_routes(
         if not isinstance(method, Unary):
             routes[path.encode()] = http2.Streaming(streams.handler(method))
             continue
-        handler = tasks.unary(method) if method.direct is None else starts.defer(method.direct(turn))
-        routes[path.encode()] = http2.Unary(gate.gate(handler, method.shed_answer) if method.needs_permit else handler)
+        handler = tasks.unary(method) if method.direct is None else method.direct(turn)
+        if method.needs_permit:
+            handler = gate.gate(handler, method.shed_answer, starts.read)
+        routes[path.encode()] = http2.Unary(handler)
     return routes
 
 

@@ -1,23 +1,23 @@
-"""When the calls of the native transport begin that need no task: connections take turns."""
+"""When calls of the native transport begin that have a permit: connections take turns."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from rls.transport.base import Dropped
 from rls.transport.handler import Turn
-from rls.transport.http2 import Connection, Request, Responder, UnaryHandler
+from rls.transport.http2 import Connection, Request, UnaryHandler
 from rls.transport.status import StatusCode
 
 _LOG = logging.getLogger(__name__)
 
 _LOOK_AFTER = 8
 """Calls begun between two looks at the clock, or of one connection before it is the turn of the next."""
-_Start: TypeAlias = tuple[UnaryHandler, int, Request, bytes, float]
+Start: TypeAlias = tuple[UnaryHandler, int, Request, bytes, float]
 
 
 class Starts:
@@ -33,6 +33,7 @@ class Starts:
     Attributes:
         until: When calls that were read in this turn of the loop are to wait for the next.
         begun: Calls so far.
+        read: What the connection that is read now has begun to ask.
     """
 
     def __init__(self, turn: Turn, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,38 +42,26 @@ class Starts:
         self._turn = turn
         self._on_drop = turn.on_drop
         self._clock = clock
-        self._read: list[_Start] = []
+        self.read: list[Start] = []
         # By connection, in the order of their turns: how long each call had waited when it was read.
-        self._waiting: dict[Connection, deque[tuple[_Start, float]]] = {}
+        self._waiting: dict[Connection, deque[tuple[Start, float]]] = {}
 
     @property
     def is_late(self) -> bool:
         """Whether calls wait for their turn."""
         return bool(self._waiting)
 
-    def defer(self, handler: UnaryHandler) -> UnaryHandler:
-        """*handler*, called by `begin` or `go_on`."""
-        add = self._read.append
-
-        def remember(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
-            add((handler, stream_id, request, message, now))
-
-        return remember
-
     def begin(self, connection: Connection) -> None:
         """Begin what *connection* has read, as far as there is time for it."""
-        read = self._read
+        read = self.read
         if not read:
             return
         if not self._waiting:
             begun = 0
-            for start in read:
-                if not begun % _LOOK_AFTER and self._clock() > self.until:
-                    break
-                begun += 1
-                self._begin(connection, start)
-            self.begun += begun
-            if begun == len(read):
+            while begun < len(read) and self._clock() <= self.until:
+                self._begin(connection, read[begun : begun + _LOOK_AFTER])
+                begun += _LOOK_AFTER
+            if begun >= len(read):
                 read.clear()
                 return
             del read[:begun]
@@ -88,18 +77,19 @@ class Starts:
             del waiting[connection]
             for _ in range(min(len(starts), _LOOK_AFTER)):
                 start, self._turn.waited = starts.popleft()
-                self.begun += 1
-                self._begin(connection, start)
+                self._begin(connection, (start,))
             if starts:
                 waiting[connection] = starts
 
-    def _begin(self, connection: Connection, start: _Start) -> None:
-        handler, stream_id, request, message, now = start
-        if stream_id in connection.calls or connection.is_live(stream_id):
-            try:
-                handler(connection, stream_id, request, message, now)
-            except Exception:  # noqa: BLE001 - it ends one call
-                _LOG.exception("a handler failed")
-                connection.fail(stream_id, StatusCode.INTERNAL, "internal error")
-        else:
-            self._on_drop(Dropped.CANCELLED)
+    def _begin(self, connection: Connection, starts: Sequence[Start]) -> None:
+        self.begun += len(starts)
+        calls = connection.calls
+        for handler, stream_id, request, message, now in starts:
+            if stream_id in calls or connection.is_live(stream_id):
+                try:
+                    handler(connection, stream_id, request, message, now)
+                except Exception:  # noqa: BLE001 - it ends one call
+                    _LOG.exception("a handler failed")
+                    connection.fail(stream_id, StatusCode.INTERNAL, "internal error")
+            else:
+                self._on_drop(Dropped.CANCELLED)
