@@ -243,6 +243,19 @@ async def test_calls_that_were_shed_take_no_room(serve, monkeypatch):
     assert served.dropped == [Dropped.SHED] * 24
 
 
+async def test_what_one_connection_learned_of_field_blocks_others_need_not_learn(serve):
+    served = await serve({ECHO: echo})
+    patterns = served.transport._hub.patterns
+    for number in range(4):
+        async with RawClient.connect(served.address) as client:
+            for _ in range(2):  # then the client has agreed to use no table
+                await client.ask(ECHO, HELLO)
+            before = patterns.block
+            assert (await client.ask(ECHO, HELLO, x_request_id=f"id-{number}")).messages == [b"hello"]
+            assert (patterns.block is before) is (number >= 2)
+    assert patterns.latest
+
+
 async def test_connections_over_the_limit_are_closed_and_counted(serve):
     served = await serve({ECHO: echo}, limits=ServerLimits(max_connections=2))
     async with contextlib.AsyncExitStack() as stack:

@@ -13,7 +13,7 @@ from hpack.huffman_table import decode_huffman
 from hypothesis import example, given, strategies
 
 from benches.frames import frame
-from rls.transport.http2 import ConnectionLimits, Rate, responses
+from rls.transport.http2 import ConnectionLimits, Rate, SharedPatterns, responses
 from rls.transport.http2.blocks import Blocks
 from rls.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from rls.transport.http2.huffman import END, START
@@ -293,6 +293,74 @@ def test_a_client_makes_no_other_forget():
         bad.send(headers(1 + 2 * i, [*fields(), (f"x-{i}", str(i) * 10)]), data(1 + 2 * i, message()))
 
     assert good.connection._blocks.known == known
+
+
+# What connections share
+
+
+def sharing(count: int) -> list[Blocks]:
+    """Connections of one server, whose clients have agreed to use no dynamic table."""
+    routes, shared = Peer().connection._blocks._routes, SharedPatterns()
+    found = [Blocks(ConnectionLimits(), routes) for _ in range(count)]
+    for blocks in found:
+        blocks.shared = shared
+        blocks.agree()
+    return found
+
+
+def test_of_many_connections_at_once_only_the_first_blocks_are_decoded():
+    connections = sharing(100)
+    decoded = 0
+    for i, blocks in enumerate(connections):
+        request = blocks.request(varied(b"%032d" % i, b"%d" % i))
+        decoded += blocks.cost > 1
+        assert (request.value(b"x-varied-0"), request.value(b"x-varied-1")) == (b"%032d" % i, b"%d" % i)
+    assert decoded == 2
+    assert all(blocks.match(varied(b"x", b"y")) is not None for blocks in connections[1:])
+
+
+def test_what_others_learned_never_changes_what_a_block_says():
+    connections = sharing(40)
+    drawn = random.Random(3)
+    for _ in range(4_000):
+        timeout = {"grpc_timeout": f"{drawn.randrange(1, 30)}m"} if drawn.random() < 0.5 else {}
+        names = [f"x-{drawn.randrange(3)}" for _ in range(drawn.randrange(4))]
+        listed = [*fields(**timeout), *((name, str(drawn.randrange(10 ** drawn.randrange(1, 9)))) for name in names)]
+        request = drawn.choice(connections).request(block(listed, huffman=drawn.random() < 0.5))
+        assert list(request.fields) == [(name.encode(), value.encode()) for name, value in listed]
+        expected = pytest.approx(int(timeout["grpc_timeout"][:-1]) / 1000) if timeout else None
+        assert request.head.timeout == expected
+        assert request.head.unary is not None
+
+
+def test_a_block_before_its_client_has_agreed_is_decoded_whatever_others_learned():
+    known, new = sharing(2)
+    known.request(varied(b"1"))
+    known.request(varied(b"2"))
+    late = Blocks(ConnectionLimits(), known._routes)
+    late.shared = known.shared
+    late.request(varied(b"3"))
+    new.request(varied(b"3"))
+    assert late.cost > 1 == new.cost
+
+
+def test_others_cannot_make_a_connection_forget_what_it_has_learned():
+    good, *bad = sharing(10)
+    good.request(varied(b"1"))
+    good.request(varied(b"2"))
+    for i in range(200):
+        for value in ("1", "2"):
+            bad[i % 9].request(block([*fields(), (f"x-{i}", value)]))
+    assert good.match(varied(b"3")) is not None
+    assert len(good.shared.latest) <= 4
+
+
+def test_a_long_block_is_not_compared_with_those_of_others():
+    first, second = sharing(2)
+    first.request(block([*fields(), ("x-long", "v" * 3_000)]))
+    assert first.shared.block is None
+    second.request(varied(b"1"))
+    assert first.shared.block is not None
 
 
 # Both directions, against hpack

@@ -24,7 +24,8 @@ the *shell*. It keeps one `Connection` for each socket, and times are its own, i
 - `drain(now)` for the end of the server or the age of the connection: GOAWAY in two steps, calls in flight are answered,
   then `is_drained`. Streaming calls are ended by their handlers. `lost()` when the transport is gone.
 - `calls` and `streams` say how much is under way, `handed_over` how many of the streams are like calls.
-- One `Memory` for all connections of a server bounds what messages that are not whole hold together.
+- One `Memory` for all connections of a server bounds what messages that are not whole hold together. With one
+  `SharedPatterns`, new connections begin with what others have learned of field blocks.
 
 *routes* maps a path to `Unary(handler)` or `Streaming(handler)`; handlers see a connection as a `Responder`.
 
@@ -52,6 +53,7 @@ from rls.transport.http2.errors import ErrorCode
 from rls.transport.http2.handler import Receiver, Responder, Routes, StreamHandler, Streaming, Unary, UnaryHandler
 from rls.transport.http2.limits import ConnectionLimits, Rate
 from rls.transport.http2.memory import Memory
+from rls.transport.http2.patterns import SharedPatterns
 from rls.transport.http2.request import Head, Request
 from rls.transport.http2.stream import ConnectionState
 
@@ -67,6 +69,7 @@ __all__ = [
     "Request",
     "Responder",
     "Routes",
+    "SharedPatterns",
     "StreamHandler",
     "Streaming",
     "Unary",

@@ -7,8 +7,9 @@ one then, each many times slower than the one before:
 2. It differs from one that came before in the values of a few fields, such as `traceparent` (see `patterns`).
 3. Anything else: hpack decodes it.
 
-A connection remembers for itself alone, a bounded number of bytes: no client can make another's blocks be forgotten, and
-blocks that never come again do not push out those that do, since a block is remembered when it comes a second time.
+A connection remembers for itself, a bounded number of bytes: no client can make another's blocks be forgotten, and blocks
+that never come again do not push out those that do, since a block is remembered when it comes a second time. What it does not
+know is compared with what others found out last (see `SharedPatterns`).
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ from rls.transport.http2.grpc import TOO_LARGE, read_head
 from rls.transport.http2.handler import Routes
 from rls.transport.http2.limits import Budget, ConnectionLimits
 from rls.transport.http2.literals import split
-from rls.transport.http2.patterns import Pattern, common, match
+from rls.transport.http2.patterns import MAX_PATTERNS, Pattern, SharedPatterns, common, match
 from rls.transport.http2.request import Head, Request, read_literal
 from rls.transport.status import Aborted
 
 _MAX_KNOWN: Final = 32
 _MAX_KNOWN_BYTES: Final = 16_384
-_MAX_PATTERNS: Final = 4
 _MAX_PATTERN_BYTES: Final = 2_048
 # Blocks after which a connection learns less and less often from those that it does not know.
 _MAX_LESSONS: Final = 32
@@ -51,6 +51,7 @@ class Blocks:
     Attributes:
         known: Requests by their block. Empty until the client has agreed to do without the dynamic table.
         cost: What the last block took to read, in frames of a turn (see `ConnectionLimits.turn_frames`).
+        shared: What connections with the same routes share.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Blocks:
         "_static",
         "cost",
         "known",
+        "shared",
     )
 
     def __init__(self, limits: ConnectionLimits, routes: Routes, now: float = 0.0) -> None:
@@ -78,6 +80,7 @@ class Blocks:
         self._bytes = 0
         self._lessons = 0
         self.known: dict[bytes, Request] = {}
+        self.shared = SharedPatterns()
         self.cost = 0
 
     def agree(self) -> None:
@@ -109,6 +112,14 @@ class Blocks:
                 return Request(head, pattern.at, values)
         return None
 
+    def _match_shared(self, block: bytes) -> Request | None:
+        """As `match`, of a kind that came before on another connection; from now on it is known here."""
+        for pattern in self.shared.latest if self._static else ():
+            if match(pattern, block) is not None:
+                self._add(pattern)
+                return self.match(block)
+        return None
+
     def start_of(self, request: Request) -> bytes:
         """What blocks of requests like *request* begin with: all of it, or up to the first value that differs between them.
 
@@ -134,7 +145,7 @@ class Blocks:
             ConnectionFault: It cannot be decoded.
             StreamFault: The request is malformed.
         """
-        request = self.known.get(block) or self.match(block)
+        request = self.known.get(block) or self.match(block) or self._match_shared(block)
         if request is not None:
             self.cost = 1
             return request
@@ -198,7 +209,9 @@ class Blocks:
 
     def _learn(self, block: bytes, request: Request) -> None:
         """Remember a block that came a second time, or how it differs from the one before."""
-        last, self._last = self._last, (block, request.head)
+        last, self._last = self._last or self.shared.block, (block, request.head)
+        if len(block) <= _MAX_PATTERN_BYTES:
+            self.shared.block = self._last
         if last is None:
             return
         if block == last[0]:
@@ -210,11 +223,16 @@ class Blocks:
                 wider = common(literals, pattern.literals, request.head, pattern.at, most)
                 if wider is not None:
                     self._patterns[i] = wider
+                    self.shared.note(wider, pattern)
                     return
             found = common(literals, split(last[0]), request.head, (), most)
             if found is not None:
-                self._patterns.insert(0, found)
-                del self._patterns[_MAX_PATTERNS:]
+                self._add(found)
+                self.shared.note(found)
+
+    def _add(self, pattern: Pattern) -> None:
+        self._patterns.insert(0, pattern)
+        del self._patterns[MAX_PATTERNS:]
 
     def _may_learn(self) -> bool:
         """Whether to compare two blocks, which takes longer than to decode one."""

@@ -25,6 +25,7 @@ from rls.transport.http2.handler import RejectedHandler, Routes, UnaryHandler
 from rls.transport.http2.lifetime import Lifetime
 from rls.transport.http2.limits import ConnectionLimits
 from rls.transport.http2.memory import Memory
+from rls.transport.http2.patterns import SharedPatterns
 from rls.transport.http2.rejecting import Alike, whole_calls
 from rls.transport.http2.request import Request
 from rls.transport.http2.stream import ConnectionState
@@ -60,11 +61,14 @@ class Connection(Lifetime):
         now: float,
         wake: Callable[[Connection], None] | None = None,
         memory: Memory | None = None,
+        patterns: SharedPatterns | None = None,
     ) -> None:
         """*wake* is called with the connection when there is `data_to_send` while `receive` is not under way. *memory* is
-        shared with other connections.
+        shared with other connections, *patterns* with those that have the same *routes*.
         """
         super().__init__(limits, routes, now, wake, memory)
+        if patterns is not None:
+            self._blocks.shared = patterns
         self._buffer = b""
         self._position = 0
         self._greeted = False

@@ -92,8 +92,8 @@ class NativeConnection(asyncio.Protocol):
         hub, now = self._hub, clock()
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         allowed = tls is None or hub.names is None or hub.names.allow(names_of(tls))
-        routes = hub.routes if allowed else hub.refusing_routes
-        self.connection = Connection(routes, hub.limits, now, self._wake, hub.memory)
+        routes, patterns = (hub.routes, hub.patterns) if allowed else (hub.refusing_routes, None)
+        self.connection = Connection(routes, hub.limits, now, self._wake, hub.memory, patterns)
         self.connection.peer = peer_of(transport, tls)
         self.age_at = hub.add(self, now)
         if tls is not None and not speaks_http2(tls):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rls.transport.base import Dropped, ServerLimits, ServerPolicy, ServerReports
 from rls.transport.client_names import SanAllowlist
 from rls.transport.handler import ServiceDefinition, Turn
-from rls.transport.http2 import ConnectionLimits, Memory
+from rls.transport.http2 import ConnectionLimits, Memory, SharedPatterns
 from rls.transport.lateness import Lateness, Strain
 from rls.transport.native.connection import LONGEST_TURN, NativeConnection, clock
 from rls.transport.native.permits import Gate
@@ -72,6 +72,7 @@ class Hub:
             max_message_bytes=limits.max_message_bytes, max_concurrent_streams=limits.max_concurrent_streams
         )
         self.memory = Memory(self.limits.held_bytes_of_all, lambda: on_drop(Dropped.INCOMPLETE))
+        self.patterns = SharedPatterns()
         self.grace = policy.max_connection_age_grace
         self.closed = reports.connections.closed
         self.handshake_failed = reports.connections.handshake_failed
