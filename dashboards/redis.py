@@ -26,6 +26,8 @@ from dashboards.parts import (
 from dashboards.promql import REDIS_GOAL_SECONDS, or_zero, quantile, quantiles, rate, share, within
 
 UNAVAILABLE = "backend_unavailable"
+_NODE = "{{pod}} {{instance}}"
+"""Outside of Kubernetes there are no pods."""
 
 
 def redis() -> Dashboard:
@@ -252,26 +254,26 @@ def _exporter() -> list[Panel]:
                 "redis_evicts",
             ),
             BYTES,
-            Query("redis_memory_used_bytes", "{{instance}}"),
-            Query("redis_memory_max_bytes > 0", "{{instance}} at most"),
+            Query("redis_memory_used_bytes", _NODE),
+            Query("redis_memory_max_bytes > 0", f"{_NODE} at most"),
         ),
         graph(
             Text("Commands", "Commands that each node ran, in a second."),
             PER_SECOND,
-            Query("sum by (instance) (rate(redis_commands_processed_total[$__rate_interval]))", "{{instance}}"),
+            Query("sum by (pod, instance) (rate(redis_commands_processed_total[$__rate_interval]))", _NODE),
         ),
         graph(
             Text(
                 "Replication",
                 "Replicas of each primary. A primary without one loses its counters when it fails.",
-                UNAVAILABLE,
+                "redisreplicacutoff",
             ),
             COUNT,
-            Query('redis_connected_slaves and on (instance) redis_instance_info{role="master"}', "{{instance}}"),
+            Query('redis_connected_slaves and on (instance) redis_instance_info{role="master"}', _NODE),
         ),
         graph(
-            Text("Slots", "Slots of the cluster that are served: must be 16384.", UNAVAILABLE),
+            Text("Slots", "Slots of the cluster that are served: must be 16384.", "redisslotsmissing"),
             COUNT,
-            Query("min(redis_cluster_slots_ok)", "served"),
+            Query("max(redis_cluster_slots_ok)", "served"),
         ),
     ]

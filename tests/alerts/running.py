@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +16,7 @@ import yaml
 
 from examples.mesh.http import ask
 from examples.mesh.processes import Process, free_port
+from tests.alerts.discovered import jobs_of
 from tests.alerts.rules import ROOT, Object, rule_files
 from tests.redis_server import missing
 
@@ -45,6 +46,7 @@ class Prometheus(Process):
 
     Args:
         paths: Other paths than `/metrics`, by address.
+        pods: What else it finds, by the job of k8s/components/prometheus that scrapes and labels it.
         alertmanagers: Addresses.
     """
 
@@ -54,6 +56,7 @@ class Prometheus(Process):
         targets: Mapping[str, Mapping[str, str]],
         *,
         paths: Mapping[str, str] | None = None,
+        pods: Mapping[str, Iterable[Object]] | None = None,
         alertmanagers: tuple[str, ...] = (),
     ) -> None:
         program = shutil.which("prometheus") or missing("needs prometheus")
@@ -74,7 +77,8 @@ class Prometheus(Process):
                 {
                     "job_name": "targets",
                     "file_sd_configs": [{"files": [str(self._targets)], "refresh_interval": "1s"}],
-                }
+                },
+                *jobs_of(folder, pods or {}),
             ],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": list(alertmanagers)}]}]},
         }
@@ -115,12 +119,16 @@ class Prometheus(Process):
         groups = ask(self.port, "/api/v1/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
+    def alerts(self) -> list[Object]:
+        """Those that are pending or firing."""
+        found: list[Object] = ask(self.port, "/api/v1/alerts").json()["data"]["alerts"]
+        return found
+
     def firing(self, name: str, **labels: str) -> Object | None:
         """The alert *name* that fires and has *labels*."""
-        for alert in ask(self.port, "/api/v1/alerts").json()["data"]["alerts"]:
+        for alert in self.alerts():
             if alert["state"] == "firing" and alert["labels"].items() >= {"alertname": name, **labels}.items():
-                found: Object = alert
-                return found
+                return alert
         return None
 
 

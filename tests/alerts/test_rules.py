@@ -19,7 +19,7 @@ TARGET = {"namespace", "job", "pod", "instance"}
 AT_ONCE = {"RlsWatchdog", "RlsCountersLost", "RlsHitsLost", "RlsRestarts"}
 """Alerts whose expressions look back themselves."""
 every_alert = pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
-METRIC = re.compile(r"\b(?:rls|envoy|istio|pilot|redis|kube|process|\w+:rls\w*|\w+:envoy\w*)[\w:]*\b")
+METRIC = re.compile(r"\b(?:up|rls|envoy|istio|pilot|redis|kube|process|\w+:rls\w*|\w+:envoy\w*)[\w:]*\b")
 
 
 @pytest.mark.parametrize("file", rule_files(), ids=lambda file: file.name)

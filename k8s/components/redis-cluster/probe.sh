@@ -1,6 +1,7 @@
 #!/bin/sh
 # Probes of a node: `probe.sh alive`, that it answers; `probe.sh ready`, that its cluster is well and, where it is a
-# replica, that it has caught up: so that a rolling update never takes the last good copy.
+# replica, that it has caught up: so that a rolling update never takes the last good copy. For people, who need no
+# password for these: `probe.sh info`, with sections if wanted, and `probe.sh cluster info`.
 set -eu
 
 port=${REDIS_PORT:-6379}
@@ -22,8 +23,9 @@ case ${1:-} in
       *role:slave*) printf '%s' "$replication" | grep -q '^master_link_status:up' ;;
     esac
     ;;
+  info | cluster) ask "$@" ;;
   *)
-    echo "usage: probe.sh alive|ready" >&2
+    echo "usage: probe.sh alive|ready|info [SECTION]|cluster info" >&2
     exit 2
     ;;
 esac

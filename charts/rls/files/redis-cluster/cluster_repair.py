@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 SLOTS = 16_384
 TIMEOUT_SECONDS = 5
@@ -280,6 +282,8 @@ def reachable(env: Mapping[str, str]) -> list[Node]:
     options: dict[str, Any] = {
         "username": env.get("REDIS_USER"),
         "socket_timeout": TIMEOUT_SECONDS,
+        # redis-py tries ten times: a node that hangs would take longer than the job may. Its next turn is in a minute.
+        "retry": Retry(NoBackoff(), 0),
         "decode_responses": True,
     }
     if "REDIS_PASSWORD_FILE" in env:
