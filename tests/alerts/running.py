@@ -22,27 +22,31 @@ from tests.redis_server import missing
 
 ALERTMANAGER = ROOT / "k8s" / "components" / "alertmanager" / "alertmanager.yaml"
 FASTER = 30
-"""A minute of a rule is two seconds in these tests."""
+"""A minute of a rule is two seconds in most tests."""
+DAYS_FASTER = 4_320
+"""A day of a rule is 20 seconds. What looks back for minutes sees too few scrapes then, and nothing."""
 _DURATION = re.compile(r"(\d+)([smhd])\b")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-def faster(text: str) -> str:
-    """The rules of *text* with all their durations divided by `FASTER`, and nothing else changed.
+def faster(text: str, times: int = FASTER) -> str:
+    """The rules of *text* with all their durations divided by *times*, and nothing else changed.
 
     Those of windows, of offsets and of `for`; not the numbers that expressions compare with.
     """
-    text = re.sub(r"(?<=\[)\w+(?=\])|(?<=offset )\w+", lambda found: _shortened(found[0]), text)
-    return re.sub(r"(?<=for: )\w+", lambda found: _shortened(found[0]), text)
+    text = re.sub(r"(?<=\[)\w+(?=\])|(?<=offset )\w+", lambda found: _shortened(found[0], times), text)
+    return re.sub(r"(?<=for: )\w+", lambda found: _shortened(found[0], times), text)
 
 
-def _shortened(duration: str) -> str:
+def _shortened(duration: str, times: int) -> str:
     number, unit = _DURATION.fullmatch(duration).groups()  # type: ignore[union-attr]
-    return f"{round(int(number) * _SECONDS[unit] * 1_000 / FASTER)}ms"
+    return f"{round(int(number) * _SECONDS[unit] * 1_000 / times)}ms"
 
 
 class Prometheus(Process):
-    """Scrapes *targets* every second, whose labels are given by their address, and runs all rules, faster.
+    """Scrapes *targets*, whose labels are given by their address, and runs all rules, so many *times* faster.
+
+    Every second, or for days as minutes five times a second.
 
     Args:
         paths: Other paths than `/metrics`, by address.
@@ -58,6 +62,7 @@ class Prometheus(Process):
         paths: Mapping[str, str] | None = None,
         pods: Mapping[str, Iterable[Object]] | None = None,
         alertmanagers: tuple[str, ...] = (),
+        times: int = FASTER,
     ) -> None:
         program = shutil.which("prometheus") or missing("needs prometheus")
         folder.mkdir(exist_ok=True)
@@ -67,11 +72,12 @@ class Prometheus(Process):
         rules = folder / "rules"
         rules.mkdir()
         for file in rule_files():
-            (rules / file.name).write_text(faster(file.read_text()))
+            (rules / file.name).write_text(faster(file.read_text(), times))
         self.port = free_port()
         config = folder / "prometheus.yaml"
+        interval = "1s" if times == FASTER else "200ms"
         settings = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": "1s"},
             "rule_files": [f"{rules}/*.yaml"],
             "scrape_configs": [
                 {

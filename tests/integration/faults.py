@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rls.api.client import Client
+from tests.alerts.running import DAYS_FASTER
 from tests.alerts.traffic import Traffic, ask
 from tests.certs import Authority, put
 from tests.integration.faulty import (
@@ -23,7 +24,17 @@ from tests.integration.faulty import (
     a_redis,
     server,
 )
-from tests.integration.load_faults import crowded, impatient, overloaded, paused, slow_redis, starved, throttled
+from tests.integration.load_faults import (
+    crowded,
+    impatient,
+    overloaded,
+    paused,
+    rarely_slow,
+    rarely_unanswered,
+    slow_redis,
+    starved,
+    throttled,
+)
 from tests.rls_process import RULES, RlsProcess
 from tests.tries import descriptor, request
 
@@ -245,5 +256,13 @@ FAULTS = {
     "unsteady-redis": Fault((("RlsHitsLost", {}),), unsteady),
     "clocks": Fault((("RlsClocksDiffer", {}),), clocks),
     "few-descriptors": Fault((("RlsFileDescriptorsNearLimit", {}),), starved),
+    # On a busy machine more checks are slow than those of the fault, but no more are unanswered.
+    "rarely-slow": Fault((("RlsLatencyBudgetBurnsSlowly", {}),), rarely_slow, DAYS_FASTER),
+    "rarely-unanswered": Fault(
+        (("RlsAvailabilityBudgetBurnsSlowly", {}),),
+        rarely_unanswered,
+        DAYS_FASTER,
+        ("RlsAvailabilityBudgetBurnsFast",),
+    ),
     "no-companies": Fault((("RlsCompaniesGone", {"domain": "mesh"}),), companies_gone),
 }

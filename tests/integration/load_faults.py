@@ -7,14 +7,15 @@ import signal
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 
 from examples.mesh.processes import wait_for
-from rls.api.client import Client
+from rls.api.client import Client, UnansweredError
 from rls.api.service import SHOULD_RATE_LIMIT
 from tests.alerts.traffic import Traffic
 from tests.cpu_limit import CpuLimit
@@ -50,6 +51,57 @@ def slow_redis(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProc
         timer.join()
 
     traffic.again(hesitate, 0.02)
+    return [process]
+
+
+def rarely(every: int, rare: Callable[[], object], usual: Callable[[], object]) -> Callable[[], None]:
+    """Does *rare* once, and *usual* otherwise, *every* times in all, some two hundred a second."""
+
+    def cycle() -> None:
+        rare()
+        for _ in range(every - 1):
+            time.sleep(0.004)
+            usual()
+
+    return cycle
+
+
+def rarely_slow(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """One check of 400 waits for Redis."""
+    redis = a_redis(stack, folder)
+    process = server(stack, folder, "--backend", redis.url, *PATIENT, rules=GENEROUS)
+    client = stack.enter_context(Client(process.addresses["grpc"]))
+    asked = request(descriptor(("company_id", "acme")), domain="mesh")
+
+    def check() -> None:
+        client.check(asked, timeout=2)
+
+    def hesitate() -> None:
+        redis.suspend()
+        timer = threading.Timer(0.03, redis.resume)
+        timer.start()
+        check()
+        timer.join()
+
+    traffic.again(rarely(400, hesitate, check), 0)
+    return [process]
+
+
+def rarely_unanswered(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """Redis dies. One check of 400 is for a rule that answers with errors then."""
+    redis = a_redis(stack, folder)
+    rules = GENEROUS + "  - {key: path, on_backend_error: error, rate_limit: {unit: year, requests_per_unit: 9}}\n"
+    process = server(stack, folder, "--backend", redis.url, *PATIENT, rules=rules)
+    client = stack.enter_context(Client(process.addresses["grpc"]))
+    asked = request(descriptor(("company_id", "acme")), domain="mesh")
+    client.check(asked, timeout=10)
+    redis.kill()
+
+    def fail() -> None:
+        with suppress(UnansweredError):
+            client.check(request(descriptor(("path", "/")), domain="mesh"), timeout=2)
+
+    traffic.again(rarely(400, fail, lambda: client.check(asked, timeout=2)), 0)
     return [process]
 
 

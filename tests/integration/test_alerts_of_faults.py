@@ -18,7 +18,12 @@ from tests.integration.faults import FAULTS
 
 TOGETHER = 7
 """Faults at one time."""
-GROUPS = [list(FAULTS)[first : first + TOGETHER] for first in range(0, len(FAULTS), TOGETHER)]
+SPEEDS = dict.fromkeys(fault.times for fault in FAULTS.values())
+GROUPS = [
+    names[first : first + TOGETHER]
+    for names in ([name for name, fault in FAULTS.items() if fault.times == times] for times in SPEEDS)
+    for first in range(0, len(names), TOGETHER)
+]
 CASES = [
     (number, fault, name, labels)
     for number, group in enumerate(GROUPS)
@@ -62,7 +67,8 @@ class Watched:
                     "pod": f"{fault}-{number}",
                     "namespace": "rate-limit",
                 }
-        started = self._stack.enter_context(Prometheus(folder / "prometheus", targets))
+        times = FAULTS[GROUPS[self._group][0]].times
+        started = self._stack.enter_context(Prometheus(folder / "prometheus", targets, times=times))
         self._stack.callback(traffic.stop)
         return started
 
@@ -85,3 +91,4 @@ def test_a_fault_fires_its_alert(
     assert alert is not None
     assert alert["annotations"]["summary"]
     assert "<no value>" not in alert["annotations"]["summary"]
+    assert [quiet for quiet in FAULTS[fault].silent if prometheus.firing(quiet, job=fault)] == []
