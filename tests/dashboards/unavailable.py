@@ -21,8 +21,11 @@ class Excuse(NamedTuple):
 
 
 EXCUSES = (
-    Excuse(r"\bredis_(memory|commands|connected|cluster|instance)_", "metrics of the Redis exporter, a Go program"),
-    Excuse(r"\bkube_", "metrics of kube-state-metrics, which needs a cluster"),
+    Excuse(
+        r"\bredis_(memory|commands|connected|cluster|instance)_",
+        "tests/integration/test_alerts_of_redis.py has a Redis exporter",
+    ),
+    Excuse(r"\bkube_", "tests/k8s/test_alerts_of_kubernetes.py has a kube-state-metrics"),
     Excuse(r"\bistio_requests_total\b", "metrics of Istio's proxies; a plain Envoy has none of them"),
     Excuse(r"\bALERTS\b", "no alert has its `for` behind it in a test of a minute", may=True),
     Excuse(r"overload: Throttling: ", "only where cpu.stat tells of a CPU limit", may=True),

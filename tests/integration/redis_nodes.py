@@ -1,4 +1,4 @@
-"""The nodes of k8s/components/redis-cluster with their exporters, watched by Prometheus: well, with faults, and mended."""
+"""The nodes of k8s/components/redis-cluster with their exporters, watched by Prometheus: well, with faults, and repaired."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Watched:
             self._configure(number, ROOM, LITTLE_ROOM)
         stack.callback(self.nodes.stop)
         self.nodes.start()
-        self.repair()
+        self._run_keeper()
         wait_until(self.nodes.is_whole, "the replicas have caught up", PATIENCE)
         exporters = [stack.enter_context(RedisExporter(self.nodes, number, folder)) for number in range(6)]
         found = [
@@ -98,8 +98,8 @@ class Watched:
             if one["labels"]["alertname"].startswith("Redis") and one["state"] in states
         }
 
-    def script(self, name: str, number: int, *words: str) -> CompletedProcess[str]:
-        """What a script of the component says in the pod of a node."""
+    def script(self, name: str, number: int, *words: str, seconds: int = 60) -> CompletedProcess[str]:
+        """What a script of the component says in the pod of a node, in so many seconds."""
         assert self.nodes.secrets is not None
         env = {
             "PATH": f"{self._folder / 'bin'}:{os.environ['PATH']}",
@@ -107,7 +107,7 @@ class Watched:
             "REDIS_TLS": str(self.nodes.secrets / "redis-tls"),
             "REDIS_SECRET": str(self.nodes.secrets / "redis-nodes"),
         }
-        return run(["sh", str(COMPONENT / name), *words], **env)
+        return run(["timeout", str(seconds), "sh", str(COMPONENT / name), *words], **env)
 
     def info(self, number: int, section: str) -> dict[str, str]:
         """INFO of a node, as a person in its pod gets it."""
@@ -120,11 +120,11 @@ class Watched:
         (file,) = self.nodes.config(number).parent.glob("redis-*.log")
         return file.read_text(errors="replace")
 
-    def repair(self) -> None:
-        """Until the job's turn comes that mends the cluster."""
+    def _run_keeper(self) -> None:
+        """Until the job's turn comes that repairs the cluster."""
         wait_until(lambda: self.nodes.keep().returncode == 0, "the keeper says that all is well", PATIENCE)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """What the runbooks say: bring nodes back, one password, no scripts, more memory, node by node."""
         self._traffic.stop()
         self.nodes.servers[DEAD].start()
@@ -132,7 +132,7 @@ class Watched:
         self.nodes.servers[CUT_OFF].kill()
         self._configure(CUT_OFF, *reversed(self._password_of_replicas()))
         self.nodes.servers[CUT_OFF].start()
-        self.repair()
+        self._run_keeper()
         for number in (ITS_REPLICA, BUSY):
             self._give_room(number)
 

@@ -61,8 +61,8 @@ def broken(well: Watched) -> Watched:
 
 
 @pytest.fixture(scope="module")
-def mended(broken: Watched) -> Watched:
-    broken.mend()
+def repaired(broken: Watched) -> Watched:
+    broken.repair()
     return broken
 
 
@@ -123,7 +123,9 @@ def test_the_dashboard_shows_the_faults(broken: Watched) -> None:
 
 def test_what_runbooks_say_to_look_at_is_there(broken: Watched) -> None:
     prometheus, nodes = broken.prometheus, broken.nodes
-    # RedisDown: one that hangs.
+    # RedisDown: one that hangs, and one that is gone.
+    for number, status in ((HANGS, 124), (DEAD, 1), (ALONE, 0)):
+        assert broken.script("probe.sh", number, "alive", seconds=5).returncode == status
     assert {one["metric"]["pod"] for one in prometheus.query('up{job="redis"} == 0')} == {f"redis-{HANGS}"}
     # RedisMemoryNearLimit.
     memory = broken.info(BUSY, "memory") | broken.info(BUSY, "stats")
@@ -141,6 +143,7 @@ def test_what_runbooks_say_to_look_at_is_there(broken: Watched) -> None:
     assert replica["master_port"] == str(nodes.servers[ALONE].port)
     assert (primary["role"], primary["connected_slaves"]) == ("master", "0")
     assert re.search(r"Unable to AUTH to \w+: -WRONGPASS", broken.log(CUT_OFF))
+    assert "cluster_slots_ok:10922" in broken.script("probe.sh", ALONE, "cluster", "info").stdout
     # RedisSlotsMissing: the job says who is missing.
     passed = nodes.keep()
     assert passed.returncode == 1
@@ -149,7 +152,11 @@ def test_what_runbooks_say_to_look_at_is_there(broken: Watched) -> None:
     assert passed.stdout.splitlines()[-1].startswith("cluster unhealthy: ")
 
 
-def test_what_runbooks_say_to_do_ends_all(mended: Watched) -> None:
-    wait_for(lambda: mended.alerts("pending", "firing") == {}, "all alerts are over", PATIENCE)
-    assert mended.nodes.keep().stdout == "cluster healthy\n"
-    assert shown(mended, "Slots") == {"": 16_384}
+def test_what_runbooks_say_to_do_ends_all(repaired: Watched) -> None:
+    wait_for(lambda: repaired.alerts("pending", "firing") == {}, "all alerts are over", PATIENCE)
+    assert repaired.nodes.keep().stdout == "cluster healthy\n"
+    assert shown(repaired, "Slots") == {"": 16_384}
+    # The shard that got more memory has kept its counters, and room.
+    for number in (BUSY, ITS_REPLICA):
+        memory = repaired.info(number, "memory")
+        assert 9_000_000 < int(memory["used_memory"]) < 0.1 * int(memory["maxmemory"])
