@@ -2,8 +2,8 @@
 
 Nothing runs pods here: their numbers are written into the status, as controllers would.
 
-Only where KUBE_STATE_METRICS_BINARY names kube-state-metrics and KUBEBUILDER_ASSETS an API server: no package has them, so CI
-does not run this.
+Only where KUBE_STATE_METRICS_BINARY names kube-state-metrics, which `go build` makes of its source, and KUBEBUILDER_ASSETS
+names an API server: no package has them, so CI does not run this.
 """
 
 from __future__ import annotations
