@@ -9,11 +9,12 @@ from rls.config.algorithms import ALGORITHMS
 from rls.config.foreign import foreign
 from rls.config.intent import doubts
 from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse_in_steps
+from rls.config.plain import PLAIN_DESCRIPTORS, PlainDescriptor
 from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
 from rls.config.scalars import NULL
 from rls.config.schema import DESCRIPTOR, DOCUMENT, RATE_LIMIT, REPLACED, SHAPES
 from rls.core.model import FIXED_WINDOW, MAX_WINDOW_SECONDS, Entry, RateLimit, Unit
-from rls.core.rules import OnBackendError, Rule, TrieNode, Wildcard
+from rls.core.rules import NO_CHILDREN, OnBackendError, Rule, TrieNode, Wildcard
 from rls.errors import ConfigError, Diagnostic, SourceLocation
 from rls.slices import Steps, finish
 
@@ -61,7 +62,7 @@ def compile_in_steps(file: str, text: bytes) -> Steps[Compiled]:
     documents: list[Document] = []
     mistakes = compiler.reader.diagnostics
     try:
-        for node in parse_in_steps(file, text):
+        for node in parse_in_steps(file, text, PLAIN_DESCRIPTORS):
             if node is None:
                 yield
             elif not _is_empty(node):
@@ -145,7 +146,11 @@ class _Compiler:
         self, items: YamlSequence, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]
     ) -> Steps[None]:
         for number, item in enumerate(self.reader.mappings("descriptors", items)):
-            node, below, children = self._descriptor(item, parent, path, seen)
+            children = None
+            if isinstance(item, PlainDescriptor):
+                self._plain_descriptor(item, parent, path, seen)
+            else:
+                node, below, children = self._descriptor(item, parent, path, seen)
             if children is not None:
                 yield from self._descriptors(children, node, below, {})
                 self.reader.warnings += yield from lint.unreachable(node)
@@ -181,6 +186,16 @@ class _Compiler:
         ):
             self.reader.warn(fields[name], message)
         return node, path, children
+
+    def _plain_descriptor(
+        self, item: PlainDescriptor, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]
+    ) -> None:
+        """As `_descriptor`, where nothing is to be said."""
+        key, value = item.entry
+        text = f"{key}_{value}" if value else key
+        place = SourceLocation(self._file, item.line, item.column)
+        rule = Rule(self._domain, f"{path}.{text}" if path else text, item.limit, place=place)
+        self._add(item.entry, TrieNode(text, NO_CHILDREN, NO_CHILDREN, NO_CHILDREN, rule, place=place), parent, seen)
 
     def _doubt(self, name: str, fields: Fields) -> None:
         for message in doubts(name, fields.text(name)):

@@ -11,7 +11,7 @@ _QUOTES = "“”„‟‘’‚‛«»‹›"
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\$\{[^}]*\}|\$\([A-Za-z_][\w.-]*\)|\$\{\{|\{\{", re.DOTALL)
 # What Envoy fills in where it logs or adds headers, but not in the values of descriptors that arrive here.
 _OPERATOR = re.compile(r"%[A-Z][A-Z_]{2,}(?:\([^)%]*\))?(?::\d+)?%")
-_is_plain = re.compile(r"[\w/.:@=&,;~#-]*").fullmatch
+is_plain = re.compile(r"[\w/.:@=&,;~#-]*").fullmatch
 _PATTERNS = re.compile(
     r"""
       ^\^                             # ^/api
@@ -30,7 +30,7 @@ _PATTERNS = re.compile(
 
 def doubts(name: str, text: str) -> Iterator[str]:
     """What is odd about *text*, which the key *name* holds; `key`, `value` or `domain`."""
-    if _is_plain(text):  # nearly all are, and there may be 100,000
+    if is_plain(text):  # nearly all are, and there may be 100,000
         return
     if "\n" in text or "\r" in text:
         if text.endswith(("\n", "\r")):

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from rls.config.compile import Compiled, Document
 from rls.core.model import Entry, RateLimit, Unit
-from rls.core.rules import OnBackendError, Rule, TrieNode, Wildcard
+from rls.core.rules import NO_CHILDREN, OnBackendError, Rule, TrieNode, Wildcard
 from rls.errors import Diagnostic, SourceLocation
 from rls.slices import chunks
 
@@ -23,8 +23,6 @@ Frame: TypeAlias = tuple[str, Any]
 """What it is (`document`, `nodes`, `diagnostics`, `warnings`, `end`), and what it holds."""
 
 _FRAME_ITEMS = 100
-_NONE: dict[Any, Any] = {}
-"""The children of nodes that have none: most nodes do."""
 
 
 def frames_of(compiled: Compiled) -> Iterator[Frame]:
@@ -129,7 +127,7 @@ class _DocumentBuilder:
             path = f"{above}.{text}" if above else text
             place = SourceLocation(self._file, line, column)
             rule = None if said is None else self._rule(path, place, *said)
-            node = TrieNode(text, _NONE, _NONE, _NONE, rule, share, value_to_metric, place, digest)
+            node = TrieNode(text, NO_CHILDREN, NO_CHILDREN, NO_CHILDREN, rule, share, value_to_metric, place, digest)
             _add(parent, sys.intern(key), value, node)
             ancestors.append(node)
             paths.append(path)
@@ -150,14 +148,14 @@ class _DocumentBuilder:
 
 def _add(parent: TrieNode, key: str, value: str, node: TrieNode) -> None:
     if not value:
-        if parent.defaults is _NONE:
+        if parent.defaults is NO_CHILDREN:
             parent.defaults = {}
         parent.defaults[key] = node
         return
-    if parent.exact is _NONE:
+    if parent.exact is NO_CHILDREN:
         parent.exact = {}
     parent.exact[Entry(key, value)] = node
     if "*" in value:
-        if parent.wildcards is _NONE:
+        if parent.wildcards is NO_CHILDREN:
             parent.wildcards = {}
         parent.wildcards.setdefault(key, []).append((Wildcard.parse(value), node))
