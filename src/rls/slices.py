@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from heapq import merge
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
@@ -42,6 +42,13 @@ class Slices:
             # uvloop's timers count in milliseconds: shorter ones would not wait at all.
             await asyncio.sleep(0 if self._eager else max(worked, SLICE_SECONDS))
             self._began = time.monotonic()
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """What *awaitable* returns; to wait for it is no work."""
+        began = time.monotonic()
+        result = await awaitable
+        self._began += time.monotonic() - began
+        return result
 
     async def run(self, steps: Steps[T]) -> T:
         """Take all *steps*, and return their result."""

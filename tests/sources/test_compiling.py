@@ -16,8 +16,9 @@ from rls import slices
 from rls.config.compile import Compiled, compile_file, compile_in_steps
 from rls.core.rules import TrieNode
 from rls.engine.digests import digest_children
+from rls.sources.compile_process import compile_and_send
 from rls.sources.compiling import LARGE_BYTES, compile_pieces
-from rls.sources.transfer import Receiver, frames_of
+from rls.sources.transfer import Frame, Receiver
 from tests.counters import until
 
 ROOT = Path(__file__).parents[2]
@@ -63,10 +64,9 @@ def all_of(compiled: Compiled) -> Any:
 
 def sent(file: str, text: bytes) -> Compiled:
     receiver = Receiver(file)
-    compiled = compile_file(file, text)
-    for document in compiled.documents:
-        slices.finish(digest_children(document.root))
-    for frame in frames_of(compiled):
+    frames: list[Frame] = []
+    compile_and_send(file, text, frames.append)
+    for frame in frames:
         assert not receiver.ended
         receiver.take(frame)
     assert receiver.ended

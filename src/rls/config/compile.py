@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 from rls.config import lint
-from rls.config.algorithms import ALGORITHMS
 from rls.config.foreign import foreign
 from rls.config.intent import doubts
+from rls.config.limits import on_backend_error, rate_limit
 from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence, parse_in_steps
 from rls.config.plain import PLAIN_DESCRIPTORS, PlainDescriptor
-from rls.config.reader import Fields, Reader, describe, meant, one_of, shorten
+from rls.config.reader import Fields, Reader, describe, shorten
 from rls.config.scalars import NULL
-from rls.config.schema import DESCRIPTOR, DOCUMENT, RATE_LIMIT, REPLACED, SHAPES
-from rls.core.model import FIXED_WINDOW, MAX_WINDOW_SECONDS, Entry, RateLimit, Unit
-from rls.core.rules import NO_CHILDREN, OnBackendError, Rule, TrieNode, Wildcard
+from rls.config.schema import DESCRIPTOR, DOCUMENT, REPLACED
+from rls.core.model import Entry
+from rls.core.rules import NO_CHILDREN, Rule, TrieNode, Wildcard
 from rls.errors import ConfigError, Diagnostic, SourceLocation
 from rls.slices import Steps, finish
 
-_POLICIES = {str(policy): policy for policy in OnBackendError}
-_UNITS = {unit.name: unit for unit in Unit}
 _STEP = 10
 """Descriptors of one step."""
-_UNIT_WORDS = SHAPES[RATE_LIMIT].keys["unit"].words
 
 
 class Document(NamedTuple):
@@ -51,14 +49,21 @@ class Compiled(NamedTuple):
     warnings: tuple[Diagnostic, ...]
 
 
+Take: TypeAlias = Callable[[str, TrieNode], None]
+"""Given the domain of a document, and the top level of its trie with descriptors that are complete. It may take them away.
+
+Called again and again for one document, once at least, also where mistakes are found later.
+"""
+
+
 def compile_file(file: str, text: bytes) -> Compiled:
     """Compile the YAML *text* of *file*."""
     return finish(compile_in_steps(file, text))
 
 
-def compile_in_steps(file: str, text: bytes) -> Steps[Compiled]:
-    """As `compile_file`; a step takes a few descriptors, half a millisecond or so."""
-    compiler = _Compiler(file)
+def compile_in_steps(file: str, text: bytes, take: Take = lambda _, __: None) -> Steps[Compiled]:
+    """As `compile_file`; a step takes a few descriptors, half a millisecond or so. *take* gets rules as they come."""
+    compiler = _Compiler(file, take)
     documents: list[Document] = []
     mistakes = compiler.reader.diagnostics
     try:
@@ -91,10 +96,12 @@ def place_of(node: TrieNode) -> SourceLocation:
 class _Compiler:
     """Compiles the documents of one file; what is wrong goes to its reader."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, take: Take) -> None:
         self.reader = Reader(file)
+        self._take = take
         self._file = file
         self._domain = ""
+        self._root = TrieNode()
         self._named: list[Rule] = []
         self._replaced: list[tuple[str, SourceLocation]] = []
         # By domain, so that two documents of one domain are seen to say the same.
@@ -103,7 +110,7 @@ class _Compiler:
     def document(self, node: YamlNode) -> Steps[Document]:
         """The rules of one document."""
         self._named, self._replaced = [], []
-        root = TrieNode()
+        self._root = root = TrieNode()
         other = foreign(node)
         if other is not None:
             self.reader.error(*other)
@@ -119,6 +126,7 @@ class _Compiler:
         items = fields.value("descriptors")
         if items is not None:
             yield from self._descriptors(items, root, "", self._tops.setdefault(self._domain, {}))
+        self._take(self._domain, root)
         if fields.lacks("descriptors") or (items is not None and not items.items):
             at = fields.get("descriptors", node)
             self.reader.warn(at, "the document has no `descriptors`, so it limits nothing")
@@ -146,16 +154,17 @@ class _Compiler:
         self, items: YamlSequence, parent: TrieNode, path: str, seen: dict[Entry, SourceLocation]
     ) -> Steps[None]:
         for number, item in enumerate(self.reader.mappings("descriptors", items)):
-            children = None
             if isinstance(item, PlainDescriptor):
                 self._plain_descriptor(item, parent, path, seen)
             else:
                 node, below, children = self._descriptor(item, parent, path, seen)
-            if children is not None:
-                yield from self._descriptors(children, node, below, {})
-                self.reader.warnings += yield from lint.unreachable(node)
-                self.reader.warnings += yield from lint.hidden(node)
+                if children is not None:
+                    yield from self._descriptors(children, node, below, {})
+                    self.reader.warnings += yield from lint.unreachable(node)
+                    self.reader.warnings += yield from lint.hidden(node)
             if number % _STEP == 0:
+                if parent is self._root:
+                    self._take(self._domain, parent)
                 yield
 
     def _descriptor(
@@ -218,14 +227,14 @@ class _Compiler:
         rule = Rule(
             domain=self._domain,
             path=path,
-            limit=self._limit(descriptor, fields, name),
+            limit=rate_limit(self.reader, descriptor, fields, name),
             name=name,
             replaces=self._replaces(fields, name),
             shadow_mode=descriptor.flag("shadow_mode"),
             quota_mode=descriptor.flag("quota_mode"),
             detailed_metric=descriptor.flag("detailed_metric"),
             metadata=descriptor.value("metadata"),
-            on_backend_error=self._on_backend_error(descriptor),
+            on_backend_error=on_backend_error(self.reader, descriptor),
             place=place,
         )
         if rule.name or rule.replaces:
@@ -233,54 +242,6 @@ class _Compiler:
         for key, message in lint.idle_in_limit(fields):
             self.reader.warn(fields[key], message)
         return rule
-
-    def _limit(self, descriptor: Fields, fields: Fields, name: str) -> RateLimit | None:
-        if fields.flag("unlimited"):
-            if fields.text("unit").upper() in _UNITS:
-                self.reader.error(fields["unit"], "`unit` beside `unlimited`, expected only one of them")
-            return None
-        count, multiplier = fields.value("requests_per_unit"), fields.value("unit_multiplier")
-        if fields.lacks("requests_per_unit"):
-            at = fields.get("requests_per_unit", descriptor["rate_limit"])
-            self.reader.error(
-                at, "the rate limit has no `requests_per_unit`, expected a number; 0 refuses every request"
-            )
-        unit, algorithm = self._unit(descriptor, fields), self._algorithm(fields)
-        if unit is None or count is None:
-            return None
-        limit = RateLimit(count, unit, 1 if multiplier is None else multiplier, name, algorithm)
-        if limit.window_seconds > MAX_WINDOW_SECONDS:
-            self.reader.error(
-                fields["unit_multiplier"],
-                f"`unit_multiplier` is {multiplier}, expected {MAX_WINDOW_SECONDS // unit.seconds} at most: 100 years",
-            )
-        return limit
-
-    def _on_backend_error(self, fields: Fields) -> OnBackendError | None:
-        text = fields.text("on_backend_error")
-        policy = _POLICIES.get(text.lower())
-        if policy is None and text:
-            hint = meant(text, _POLICIES)
-            self.reader.error(fields["on_backend_error"], f"`on_backend_error` is `{shorten(text)}`, {hint}")
-        return policy
-
-    def _algorithm(self, fields: Fields) -> str:
-        text = fields.text("algorithm")
-        algorithm = text.lower() or FIXED_WINDOW
-        if algorithm not in ALGORITHMS:
-            self.reader.error(fields["algorithm"], f"unknown algorithm `{shorten(text)}`, {meant(text, ALGORITHMS)}")
-        return algorithm
-
-    def _unit(self, descriptor: Fields, fields: Fields) -> Unit | None:
-        if fields.lacks("unit"):
-            at = fields.get("unit", descriptor["rate_limit"])
-            self.reader.error(at, f"the rate limit has no `unit`, expected {one_of(_UNIT_WORDS)}")
-            return None
-        text = fields.text("unit")
-        unit = _UNITS.get(text.upper())
-        if unit is None and text:
-            self.reader.error(fields["unit"], f"unknown unit `{shorten(text)}`, {meant(text, _UNIT_WORDS)}")
-        return unit
 
     def _replaces(self, fields: Fields, name: str) -> frozenset[str]:
         items = fields.value("replaces")

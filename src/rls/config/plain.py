@@ -15,11 +15,11 @@ from typing import Any
 from yaml import events
 
 from rls.config.intent import is_plain
+from rls.config.limits import UNITS
 from rls.config.nodes import ItemReader, YamlMapping
 from rls.config.scalars import NULL
-from rls.core.model import Entry, RateLimit, Unit
+from rls.core.model import Entry, RateLimit
 
-_UNITS = {unit.name: unit for unit in Unit}
 _DESCRIPTOR = frozenset({"key", "value", "rate_limit"})
 _RATE_LIMIT = frozenset({"unit", "requests_per_unit"})
 _NO_ITEMS: list[Any] = []
@@ -87,7 +87,7 @@ def _is_text(event: Any, name: str) -> bool:
 @lru_cache(maxsize=4096)
 def _limit(unit: str, count: str) -> RateLimit | None:
     """None where something is missing, wrong, or a number in a form that is seldom used."""
-    known = _UNITS.get(unit.upper())
+    known = UNITS.get(unit.upper())
     return RateLimit(int(count), known) if known is not None and _is_count(count) else None
 
 

@@ -195,8 +195,10 @@ class _Found:
         """Compare two nodes at one place of the trie, and all below them."""
         self._compare_rules(before, after)
         old, new = before or _NOTHING, after or _NOTHING
-        yield from self._compare_children(old.exact, new.exact)
-        yield from self._compare_children(old.defaults, new.defaults)
+        if old.exact or new.exact:
+            yield from self._compare_children(old.exact, new.exact)
+        if old.defaults or new.defaults:
+            yield from self._compare_children(old.defaults, new.defaults)
 
     def _compare_children(self, before: Mapping[K, TrieNode], after: Mapping[K, TrieNode]) -> Steps[None]:
         for entry, old in before.items():
@@ -225,17 +227,20 @@ class _Found:
                 self._add(Kind.REMOVED, old, None)
         elif old is None:
             self._add(Kind.ADDED, None, new)
-        elif before and after and said_by(before) != said_by(after):
+        elif before and after and (old.limit != new.limit or said_by(before) != said_by(after)):
             self._add(Kind.CHANGED, old, new)
 
     def _add(self, kind: Kind, old: Rule | None, new: Rule | None) -> None:
+        self._numbers[kind] += 1
+        if kind is not Kind.CHANGED and len(self._by_rank[2]) == self._most:
+            return  # neither stricter nor a warning, so it is not listed
         rule = new or old
         assert rule is not None, "one of them is there"
         before, after = (None if one is None else Enforced.by(one) for one in (old, new))
         change = Change(kind, rule.id, before, after, tuple(self._way))
-        self._numbers[change.kind] += 1
-        self._stricter += change.stricter
-        listed = self._by_rank[0 if change.warning else 1 if change.stricter else 2]
+        is_stricter = change.stricter
+        self._stricter += is_stricter
+        listed = self._by_rank[0 if change.warning else 1 if is_stricter else 2]
         if len(listed) < self._most:
             listed.append(change)
 

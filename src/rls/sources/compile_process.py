@@ -1,7 +1,7 @@
 """A process that compiles one file, so that the server's loop need not: `python -m rls.sources.compile_process FILE`.
 
 It reads the text of FILE from standard input until its end, and writes `transfer` frames to standard output, each after
-its length in four bytes.
+its length in four bytes. It sends rules as soon as they are compiled: the server takes them over meanwhile.
 """
 
 from __future__ import annotations
@@ -10,35 +10,42 @@ import gc
 import marshal
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 
-from rls.config.compile import Compiled, compile_file
+from rls.config.compile import compile_in_steps
+from rls.core.rules import TrieNode
 from rls.engine.digests import digest_children
 from rls.slices import finish
-from rls.sources.transfer import frames_of
+from rls.sources.transfer import Frame, Sender
 
 LENGTH_BYTES = 4
 _NICE = 5
 """The server goes first where both need one CPU."""
 
 
-def framed(compiled: Compiled) -> Iterator[bytes]:
-    """What is written to standard output."""
-    for frame in frames_of(compiled):
-        held = marshal.dumps(frame)
-        yield len(held).to_bytes(LENGTH_BYTES, "big") + held
+def compile_and_send(file: str, text: bytes, send: Callable[[Frame], None]) -> None:
+    """Compile the YAML *text* of *file*, and *send* all that comes of it, with digests."""
+    sender = Sender(send)
+
+    def take(domain: str, root: TrieNode) -> None:
+        finish(digest_children(root))
+        sender.take(domain, root)
+
+    sender.end(finish(compile_in_steps(file, text, take)))
 
 
 def main() -> None:
     os.nice(_NICE)
-    gc.disable()  # nothing is dropped before the end
+    gc.disable()  # what is dropped is in no cycle
+    output = sys.stdout.buffer
+
+    def send(frame: Frame) -> None:
+        held = marshal.dumps(frame)
+        output.write(len(held).to_bytes(LENGTH_BYTES, "big") + held)
+
     (file,) = sys.argv[1:]
-    compiled = compile_file(file, sys.stdin.buffer.read())
-    for document in compiled.documents:
-        finish(digest_children(document.root))
-    for held in framed(compiled):
-        sys.stdout.buffer.write(held)
-    sys.stdout.buffer.flush()
+    compile_and_send(file, sys.stdin.buffer.read(), send)
+    output.flush()
     os._exit(0)  # to free all of it takes a while, and nobody needs that
 
 

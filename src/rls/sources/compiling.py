@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 
 from rls.config.compile import Compiled, compile_in_steps
+from rls.engine.old_rules import OldRules
 from rls.slices import Slices
 from rls.sources.compile_process import LENGTH_BYTES
 from rls.sources.transfer import Frame, Receiver
@@ -48,6 +49,18 @@ async def compile_pieces(file: str, pieces: Sequence[bytes], *, eager: bool = Fa
 
 async def _compile_elsewhere(file: str, pieces: Sequence[bytes], slices: Slices) -> Compiled:
     receiver = Receiver(file)
+    try:
+        await _receive(receiver, file, pieces, slices)
+    except BaseException:
+        OldRules().free(receiver.roots)
+        raise
+    compiled = receiver.compiled()
+    if compiled.diagnostics:
+        OldRules().free(receiver.roots)
+    return compiled
+
+
+async def _receive(receiver: Receiver, file: str, pieces: Sequence[bytes], slices: Slices) -> None:
     async with _process(file) as (reader, writer):
         with contextlib.suppress(ConnectionError, TimeoutError):  # it has ended, or hangs: reading tells
             for piece in pieces:
@@ -57,9 +70,8 @@ async def _compile_elsewhere(file: str, pieces: Sequence[bytes], slices: Slices)
                         await writer.drain()
             writer.write_eof()
         while not receiver.ended:
-            receiver.take(await _next_frame(file, reader))
+            receiver.take(await slices.wait(_next_frame(file, reader)))
             await slices.next()
-    return receiver.compiled()
 
 
 async def _next_frame(file: str, reader: asyncio.StreamReader) -> Frame:
