@@ -66,6 +66,28 @@ async def test_it_waits_for_as_long_as_it_worked(monkeypatch: pytest.MonkeyPatch
     assert waited == pytest.approx([0.003, 0.0015])
 
 
+async def test_to_wait_for_something_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for the next piece from another process: after 5 s without any work there is nothing to make up for."""
+    now, waited = [0.0], list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def answer() -> str:
+        now[0] += 5.0
+        return "answer"
+
+    monkeypatch.setattr("rls.slices.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("rls.slices.asyncio.sleep", sleep)
+    work = Slices()
+    assert await work.wait(answer()) == "answer"
+    await work.next()
+    assert not waited
+    now[0] += 0.002
+    await work.next()
+    assert waited == pytest.approx([0.002])
+
+
 def test_finish_takes_all_steps_at_once() -> None:
     seen: list[int] = []
     assert finish(counting(3, seen)) == "done"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from rls import slices
 from rls.config.compile import Compiled, compile_file, compile_in_steps
 from rls.core.rules import TrieNode
 from rls.engine.digests import digest_children
+from rls.engine.old_rules import OldRules
 from rls.sources.compile_process import compile_and_send
 from rls.sources.compiling import LARGE_BYTES, compile_pieces
-from rls.sources.transfer import Frame, Receiver
+from rls.sources.transfer import Frame, Receiver, Sender
 from tests.counters import until
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +88,30 @@ def test_nothing_that_rules_can_say_is_lost_on_the_way() -> None:
     assert all_of(sent("f", RICH.encode())) == all_of(compiled)
 
 
+def test_warnings_below_a_mistake_are_the_same() -> None:
+    """Rules are sent away while others are compiled, but not from below a descriptor that is not complete."""
+    text = b"domain: d\ndescriptors:\n- ky: a\n  descriptors:\n  - {key: b, value: '*'}\n  - {key: b}\n"
+    compiled = compile_file("f", text)
+    assert compiled.diagnostics
+    assert "is never reached" in str(compiled.warnings)
+    assert all_of(sent("f", text)) == all_of(compiled)
+
+
+def test_rules_are_sent_while_others_are_compiled() -> None:
+    """The server need not wait for the last one, nor does the process that compiles hold all of them."""
+    held: list[int] = []
+    kinds: list[str] = []
+
+    def take(domain: str, root: TrieNode) -> None:
+        held.append(len(root.exact))
+        sender.take(domain, root)
+
+    sender = Sender(lambda frame: kinds.append(frame[0]))
+    sender.end(slices.finish(compile_in_steps("f", rules(1_000), take)))
+    assert kinds == ["document", *["nodes"] * 10, "end"]
+    assert max(held) <= 10
+
+
 def rules(number: int) -> bytes:
     lines = "".join(
         f"- {{key: k, value: v{n}, rate_limit: {{unit: day, requests_per_unit: {n}}}}}\n" for n in range(number)
@@ -102,6 +128,23 @@ async def test_a_large_file_comes_to_the_same_as_a_small_one(text: bytes) -> Non
     assert len(text) > LARGE_BYTES
     pieces = [text[:100_000], text[100_000:]]
     assert all_of(await compile_pieces("f", pieces)) == all_of(compile_file("f", text))
+
+
+async def test_what_was_taken_over_before_a_mistake_is_freed_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To drop a large trie at once would hold up the loop."""
+    freed: list[int] = []
+
+    class Noted(OldRules):
+        def free(self, roots: Iterable[TrieNode], caches: Iterable[dict[Any, Any]] = ()) -> None:
+            kept = list(roots)
+            freed.extend(len(root.exact) for root in kept)
+            super().free(kept, caches)
+
+    monkeypatch.setattr(MODULE, "OldRules", Noted)
+    assert not (await compile_pieces("f", [rules(5_000)])).diagnostics
+    assert not freed
+    assert (await compile_pieces("f", [rules(5_000) + b"- {ky: a}\n"])).diagnostics
+    assert freed == [5_000]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
