@@ -8,7 +8,8 @@ takes four times as long as to see that there is nothing to be seen. All else is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -42,53 +43,56 @@ class PlainDescriptor(YamlMapping):
 def _read(start: Any, next_event: Callable[[], Any]) -> PlainDescriptor | list[Any]:
     """See `ItemReader`."""
     taken: list[Any] = []
-    texts: dict[str, str] = {}
+    values: dict[str, Any] = {}
     names = _DESCRIPTOR
     while True:
         event = next_event()
         taken.append(event)
         if event.__class__ is events.MappingEndEvent:
             if names is _DESCRIPTOR:
-                break
+                return _descriptor(start, values) or taken
             names = _DESCRIPTOR
             continue
         if event.__class__ is not events.ScalarEvent or event.anchor is not None:
             return taken
         name = event.value
-        if name not in names or name in texts:
+        if name not in names or name in values:
             return taken
-        event = next_event()
+        event = values[name] = next_event()
         taken.append(event)
         if event.anchor is not None:
             return taken
         if name == "rate_limit":
             if event.__class__ is not events.MappingStartEvent:
                 return taken
-            texts[name] = ""
             names = _RATE_LIMIT
-        elif event.__class__ is not events.ScalarEvent or not _is_text(event, name):
+        elif event.__class__ is not events.ScalarEvent or event.tag is not None:
             return taken
-        else:
-            texts[name] = event.value
-    limit = _limit(texts.get("unit", ""), texts.get("requests_per_unit", ""))
-    if limit is None or "key" not in texts:
-        return taken
+
+
+def _descriptor(start: Any, values: Mapping[str, Any]) -> PlainDescriptor | None:
+    """What the scalars *values* come to; None where something is missing, wrong or odd."""
+    key, value, unit, count = map(values.get, ("key", "value", "unit", "requests_per_unit"))
+    if key is None or unit is None or count is None or not _is_usual(key.value):
+        return None
+    if value is not None and not _is_usual(value.value):
+        return None
+    limit = _limit(unit.value, count.value, count.implicit[0])
+    if limit is None:
+        return None
+    entry = Entry(sys.intern(key.value), "" if value is None else value.value)
     mark = start.start_mark
-    return PlainDescriptor(mark.line + 1, mark.column + 1, Entry(texts["key"], texts.get("value", "")), limit)
+    return PlainDescriptor(mark.line + 1, mark.column + 1, entry, limit)
 
 
-def _is_text(event: Any, name: str) -> bool:
-    """Whether the scalar is what *name* takes, whatever it holds, and nothing is odd about it."""
-    if event.tag is not None or event.value in NULL or not is_plain(event.value):
-        return False
-    return name != "requests_per_unit" or event.implicit[0]  # a text in quotes is no number
+def _is_usual(text: str) -> bool:
+    return text not in NULL and is_plain(text) is not None
 
 
 @lru_cache(maxsize=4096)
-def _limit(unit: str, count: str) -> RateLimit | None:
-    """None where something is missing, wrong, or a number in a form that is seldom used."""
+def _limit(unit: str, count: str, is_unquoted: bool) -> RateLimit | None:
     known = UNITS.get(unit.upper())
-    return RateLimit(int(count), known) if known is not None and _is_count(count) else None
+    return RateLimit(int(count), known) if is_unquoted and known is not None and _is_count(count) else None
 
 
 PLAIN_DESCRIPTORS = ItemReader("descriptors", _read)
