@@ -55,6 +55,14 @@ class Enforced(NamedTuple):
             return math.inf, 0
         return self.limit.requests_per_unit / self.limit.window_seconds, self.limit.requests_per_unit
 
+    def is_stricter_than(self, before: Enforced) -> bool:
+        """Whether it lets less pass."""
+        return self.strictness < before.strictness
+
+    def begins_to_block(self, before: Enforced) -> bool:
+        """Whether nothing passes, and something did *before*."""
+        return self.blocks and not before.blocks
+
     def __str__(self) -> str:
         """The limit, as `500/minute`."""
         if self.limit is None:
@@ -82,12 +90,12 @@ class Change(NamedTuple):
     @property
     def stricter(self) -> bool:
         """Whether the rule was there before and lets less pass now."""
-        return self.before is not None and self.after is not None and self.after.strictness < self.before.strictness
+        return self.before is not None and self.after is not None and self.after.is_stricter_than(self.before)
 
     @property
     def warning(self) -> str:
         """A warning where the rule began to refuse everything, since a limit of 0 may be a slip; else ""."""
-        if self.before is None or self.after is None or self.before.blocks or not self.after.blocks:
+        if self.before is None or self.after is None or not self.after.begins_to_block(self.before):
             return ""
         return (
             f"the limit of {self.rule.domain} {self.rule.path} is {self.after}, and was {self.before}: every request that it "
@@ -232,17 +240,17 @@ class _Found:
 
     def _add(self, kind: Kind, old: Rule | None, new: Rule | None) -> None:
         self._numbers[kind] += 1
-        if kind is not Kind.CHANGED and len(self._by_rank[2]) == self._most:
-            return  # neither stricter nor a warning, so it is not listed
+        rank = 2
+        if old is not None and new is not None:
+            was, now = Enforced.by(old), Enforced.by(new)
+            is_stricter = now.is_stricter_than(was)
+            self._stricter += is_stricter
+            rank = 0 if now.begins_to_block(was) else 1 if is_stricter else 2
+        listed = self._by_rank[rank]
         rule = new or old
-        assert rule is not None, "one of them is there"
-        before, after = (None if one is None else Enforced.by(one) for one in (old, new))
-        change = Change(kind, rule.id, before, after, tuple(self._way))
-        is_stricter = change.stricter
-        self._stricter += is_stricter
-        listed = self._by_rank[0 if change.warning else 1 if is_stricter else 2]
-        if len(listed) < self._most:
-            listed.append(change)
+        if len(listed) < self._most and rule is not None:
+            before, after = (None if one is None else Enforced.by(one) for one in (old, new))
+            listed.append(Change(kind, rule.id, before, after, tuple(self._way)))
 
     def _is_step(self) -> bool:
         self._steps += 1
