@@ -2,7 +2,7 @@
 
 Where a file holds 100,000 rules, nearly all of them have a `key`, a `value`, and a `rate_limit` of `unit` and
 `requests_per_unit`, without mistakes. To make nodes of these, to read the nodes by the grammar, and to look for what is odd,
-takes four times as long as to see that there is nothing to be seen. All else is left to `reader.py` and `compile.py`.
+takes six times as long as this. All else is left to `reader.py` and `compile.py`.
 """
 
 from __future__ import annotations
