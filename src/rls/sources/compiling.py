@@ -51,7 +51,7 @@ async def _compile_elsewhere(file: str, pieces: Sequence[bytes], slices: Slices)
     receiver = Receiver(file)
     try:
         await _receive(receiver, file, pieces, slices)
-    except BaseException:
+    except (OSError, _Failed):
         OldRules().free(receiver.roots)
         raise
     compiled = receiver.compiled()
