@@ -34,6 +34,12 @@ def test_the_place_is_where_the_mistake_was_made(text, place):
     assert problem_of(text).startswith(place)
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", "\x85", "\u2028", "\u2029"])
+def test_lines_end_where_libyaml_ends_them(line_break):
+    """A mistake is explained behind any of them."""
+    assert problem_of(f"a: b{line_break}c: * d\n").startswith("f:2:4: a `*` without quotes is no text in YAML")
+
+
 def test_what_is_not_known_is_told_in_libyamls_words():
     """Rare mistakes have no sentence of their own, but a place and what was found."""
     assert problem_of("%TAG ! tag:x,\n%TAG ! tag:y,\n---\na: b\n") == (

@@ -50,6 +50,8 @@ _FROM_BEGINNING = (
     "found unexpected document indicator",
     "did not find expected alphabetic or numeric character",
 )
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What begins a new line for libyaml, whose marks count them."""
 _TEMPLATE = re.compile(r"\{\{|\$\{")
 _NOT_CLOSED = {
     "did not find expected ',' or ']'": "a list in brackets that is not closed, expected `]`",
@@ -64,7 +66,7 @@ def explain(file: str, text: bytes, error: yaml.YAMLError) -> Diagnostic:
     mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
     if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
         return Diagnostic(SourceLocation(file, 1, 1), f"no YAML ({error}), expected YAML")
-    lines = _decoded(text).split("\n")
+    lines = _BREAK.split(_decoded(text))
     line = lines[mark.line] if mark.line < len(lines) else ""
     said = error.problem or ""
     message = _MEANINGS.get((said, line[mark.column : mark.column + 1])) or _MEANINGS.get((said, ""))
