@@ -101,7 +101,21 @@ async def test_a_pod_that_does_not_answer_is_named(pods) -> None:
     assert failed["error"]
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"instance": "a", "pod": "a", "unlisted_at_most": 0, "rows": [{}]}'])
+OTHER_ROWS = (
+    b"{}",
+    b'"acme"',
+    b'{"domain": "mesh", "rule": "company", "entries": [], "count": 5, "error": 0, "left_out": 0}',
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        *(b'{"instance": "a", "pod": "a", "unlisted_at_most": 0, "rows": [%b]}' % row for row in OTHER_ROWS),
+    ],
+)
 async def test_a_pod_of_another_version_is_named(pods, body) -> None:
     one, other = pods
     port = int(other.server.address.rpartition(":")[2])

@@ -26,6 +26,8 @@ _LOOPBACK = ("127.", "[::1]", "localhost")
 _OK = b"HTTP/1.1 200 "
 _TOP = frozenset({"instance", "pod", "rows", "unlisted_at_most"})
 _ROW = frozenset({"domain", "rule", "entries"})
+_NEAR = _ROW | {"share_of_limit"}
+_COUNTED = _ROW | {"count", "error", "left_out", "one_in", "per_second", "since", "over_since"}
 
 
 class Pods:
@@ -105,7 +107,9 @@ def _is_top(found: Any) -> bool:
     if not isinstance(found, dict) or not found.keys() >= _TOP:
         return False
     rows = found["rows"]
-    return isinstance(rows, list) and all(isinstance(row, dict) and row.keys() >= _ROW for row in rows)
+    if not isinstance(rows, list):
+        return False
+    return all(isinstance(row, dict) and (row.keys() >= _COUNTED or row.keys() >= _NEAR) for row in rows)
 
 
 def merge_tops(answers: Sequence[Row], order: str, most: int) -> Steps[Row]:
