@@ -36,3 +36,12 @@ def test_it_does_not_meet_the_rhythm_of_what_comes_in_turns() -> None:
         for number, stands_for in enumerate(taken(sampler, second, 10_000)):
             by_turn[number % 10] += stands_for
     assert all(80_000 < events < 120_000 for events in by_turn)
+
+
+def test_it_follows_a_clock_that_goes_back() -> None:
+    """Else N doubled again and again until the clock came there again."""
+    sampler = RateSampler(100)
+    taken(sampler, 10_000, 10_000)
+    found = [taken(sampler, second, 10_000) for second in range(20)][-1]
+    assert 50 <= sum(map(bool, found)) <= 200
+    assert 9_000 <= sum(found) <= 11_000

@@ -32,7 +32,7 @@ class RateSampler:
 
     def take(self, now: float) -> int:
         """For how many events the one at *now* (Unix seconds) stands: 1 where all are taken, 0 where it is left out."""
-        if now >= self.until:
+        if not self.until - 1.0 <= now < self.until:  # or the clock went back
             second = int(now)
             last_second = self._seen if second == self.until else 0
             self._every = max(1, math.ceil(last_second / self._most))
