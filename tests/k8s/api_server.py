@@ -116,6 +116,21 @@ def api_server(folder: Path) -> Iterator[Cluster]:
             each.wait()
 
 
+def kubeconfig(cluster: Cluster, folder: Path) -> Path:
+    """A file for programs that ask *cluster*, as admin."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "it", "cluster": {"server": cluster.url, "insecure-skip-tls-verify": True}}],
+        "users": [{"name": "admin", "user": {"token": "admin"}}],
+        "contexts": [{"context": {"cluster": "it", "user": "admin"}, "name": "it"}],
+        "current-context": "it",
+    }
+    file = folder / "kubeconfig"
+    file.write_text(json.dumps(config))
+    return file
+
+
 def until_ready(url: str) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -26,7 +26,7 @@ from examples.mesh.processes import Process, free_port, wait_for
 from tests.alerts.discovered import pod
 from tests.alerts.running import Prometheus
 from tests.dashboards.trees import queries
-from tests.k8s.api_server import ASSETS, Cluster, api_server
+from tests.k8s.api_server import ASSETS, Cluster, api_server, kubeconfig
 from tests.k8s.manifests import of_kind
 
 BINARY = os.environ.get("KUBE_STATE_METRICS_BINARY")
@@ -83,21 +83,7 @@ class Told:
 
     def _start(self, folder: Path, stack: ExitStack, port: int) -> None:
         assert BINARY is not None
-        config = folder / "kubeconfig"
-        server = {"server": self.cluster.url, "insecure-skip-tls-verify": True}
-        context = {"context": {"cluster": "it", "user": "admin"}, "name": "it"}
-        config.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": "it", "cluster": server}],
-                    "users": [{"name": "admin", "user": {"token": "admin"}}],
-                    "contexts": [context],
-                    "current-context": "it",
-                }
-            )
-        )
+        config = kubeconfig(self.cluster, folder)
         options = [f"--kubeconfig={config}", "--host=127.0.0.1", f"--port={port}"]
         options += ["--telemetry-host=127.0.0.1", f"--telemetry-port={free_port()}"]
         process = stack.enter_context(Process("ksm", [BINARY, *options], folder / "ksm.log"))
