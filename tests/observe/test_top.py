@@ -11,7 +11,7 @@ from rls.core.model import Descriptor, Entry, RateLimit, Request, Unit
 from rls.core.rules import RuleSet
 from rls.engine.events import RulesLoaded
 from rls.engine.limiter import Limiter
-from rls.observe.rule_sketch import HALF_SECONDS, SLOTS, By
+from rls.observe.rule_sketch import EMPTY_BYTES, HALF_SECONDS, SLOTS, By
 from rls.observe.top import BUDGET_BYTES, TopTalkers
 from rls.slices import finish
 from rls.stores.memory import MemoryStore
@@ -206,6 +206,15 @@ async def test_it_knows_since_when_an_entry_is_over_its_limit() -> None:
 def names() -> RuleSet:
     """Two hundred rules, each of which refuses the second hit."""
     return rule_set({(Step(f"key-{n}"),): rule(f"key-{n}", 1, Unit.YEAR) for n in range(200)})
+
+
+async def test_a_rule_that_refused_nobody_does_not_cost_another_its_sketch() -> None:
+    """There is room for its sketch, and none for what is to be in it."""
+    watched = Watched(names())
+    await watched.check(descriptor(("key-0", "x")), times=2)
+    watched.top._budget = watched.top.size + EMPTY_BYTES
+    await watched.check(descriptor(("key-1", "x")))
+    assert [sketch.rule.path for sketch in watched.top.sketches.values() if sketch.rule] == ["key-0"]
 
 
 async def test_the_rule_that_refused_longest_ago_loses_its_sketch() -> None:

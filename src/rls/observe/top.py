@@ -27,7 +27,7 @@ from rls.observe.unknown import Unknown
 from rls.slices import Steps
 
 BUDGET_BYTES = 32 << 20
-CHECKS_A_SECOND = 500
+_CHECKS_A_SECOND = 500
 """Checks whose hits are counted: above so many a second, one in N, for N. To find the place of a client in a table takes a
 microsecond, most of it to wait for memory, which is more than all the rest of observing."""
 _NEW_A_SECOND = 500
@@ -63,7 +63,7 @@ class TopTalkers(Observer):
         self.refusals = Refusals()
         self.unknown = Unknown(on_unknown_domain)
         self._unknown_sampler, self._ring_sampler = self.unknown.sampler, self.refusals.sampler
-        self._hits_sampler = RateSampler(CHECKS_A_SECOND)
+        self._hits_sampler = RateSampler(_CHECKS_A_SECOND)
         self._refused_sampler, self._near_sampler = RateSampler(_NEW_A_SECOND), RateSampler(_NEW_A_SECOND)
         self.sketches: OrderedDict[str, RuleSketch] = OrderedDict()
         self.dropped = 0
@@ -163,7 +163,8 @@ class TopTalkers(Observer):
         check, now, over = status.check, request.began, status.over_limit
         sketch = self.sketches.get(check.rule_id)
         if sketch is None:
-            sketch = self._begin(plan.domain, check, now, (status,) if decision is None else decision.statuses)
+            statuses = (status,) if decision is None else decision.statuses
+            sketch = self._begin(plan.domain, check, now, statuses, last=True)
         elif now >= sketch.until:
             self._rotate(sketch, check, now)
         if status.code is not _OVER_LIMIT:
@@ -197,8 +198,7 @@ class TopTalkers(Observer):
         if sketch is None:
             if self.size + EMPTY_BYTES > self._budget:
                 return  # others have refused somebody
-            sketch = self._begin(plan.domain, check, now, statuses)
-            self.sketches.move_to_end(check.rule_id, last=False)  # it loses its sketch first
+            sketch = self._begin(plan.domain, check, now, statuses, last=False)
         elif now >= sketch.until:
             self._rotate(sketch, check, now)
         sketch.rule = check.rule
@@ -212,9 +212,14 @@ class TopTalkers(Observer):
         sketch.note_near(check, status, now)
         self._resized(check.rule_id, sketch.size - before)
 
-    def _begin(self, domain: str, check: Check, now: float, statuses: Sequence[Status]) -> RuleSketch:
-        """Give the rule of *check* its sketch, and count the hits of *statuses* on it."""
+    def _begin(self, domain: str, check: Check, now: float, statuses: Sequence[Status], *, last: bool) -> RuleSketch:
+        """Give the rule of *check* its sketch, and count the hits of *statuses* on it.
+
+        Args:
+            last: Whether it is the last one to lose its sketch; else the first.
+        """
         sketch = self.sketches[check.rule_id] = RuleSketch(domain, check.rule, now)
+        self.sketches.move_to_end(check.rule_id, last=last)
         self._resized(check.rule_id, sketch.size)
         for status in statuses:
             if status.check.rule_id == check.rule_id:
