@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -266,6 +268,31 @@ class Terminal:
     def is_restored(self) -> bool:
         """Whether the terminal is as it was."""
         return termios.tcgetattr(self._theirs) == self.modes
+
+
+class OtherVersion(BaseHTTPRequestHandler):
+    """A pod whose rows lack what rows of this version have."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        row = {"domain": "mesh", "rule": "company_id", "entries": [], "count": 9, "error": 0, "limit": "5/year"}
+        top = {"by": "refused", "pod": "old", "instance": "old", "unlisted_at_most": 0, "rows": [row]}
+        self.wfile.write(json.dumps(top).encode())
+
+
+def test_top_of_several_pods_leaves_out_one_of_another_version(server: RlsProcess) -> None:
+    """As in a roll-out. Where it is the only one, what it says is shown."""
+    with HTTPServer(("127.0.0.1", 0), OtherVersion) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{other.server_port}"
+        result = rls("top", "--pods", f"{server.addresses['admin']},{address}")
+        alone = rls("top", "--admin", address)
+        other.shutdown()
+    assert result.exit_code == 0
+    assert f"rls: {address}: not the answer of this version" in result.output
+    assert "company_id=acme" in result.output
+    assert " 9 " in alone.output
 
 
 def test_top_on_a_terminal_obeys_keys(server: RlsProcess) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, request_admin
+from rls.cli.admin import ADMIN, UNANSWERED, Admin, AdminError, Json, TokenFile, request_admin
 from rls.cli.choices import choice
 from rls.cli.live import is_terminal, show_live
 from rls.cli.output import console, pass_on
@@ -109,7 +109,8 @@ def top(
 
         def ask() -> list[Told]:
             found = {**given, "by": str(view.by)}
-            return ask_all(asked, functools.partial(_ask, parameters=found, token_file=token_file))
+            several = len(asked) > 1
+            return ask_all(asked, functools.partial(_ask, parameters=found, token_file=token_file, several=several))
 
         if is_terminal() and not once and not json:
             show_live(_Page(ask, view, limit).draw, _REFRESH_SECONDS, view.press)
@@ -127,8 +128,14 @@ def top(
         console().print(_table(rows, view.by))
 
 
-def _ask(address: str, parameters: Mapping[str, Any], token_file: Path | None) -> dict[str, Any]:
-    return request_admin(address, "/top", parameters, token_file=token_file)
+def _ask(address: str, parameters: Mapping[str, Any], token_file: Path | None, *, several: bool) -> dict[str, Any]:
+    """What a pod answers, one of *several* or the only one: in a roll-out, another may be of another version."""
+    from rls.api.admin.pods import OTHER_VERSION, is_top  # noqa: PLC0415
+
+    answer = request_admin(address, "/top", parameters, token_file=token_file)
+    if several and not is_top(answer):
+        raise AdminError(f"{address}: {OTHER_VERSION}", UNANSWERED)
+    return answer
 
 
 class _Page:

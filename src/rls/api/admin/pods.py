@@ -24,6 +24,7 @@ _SECONDS = 2.0
 _ANSWER_BYTES = 512 << 10
 _LOOPBACK = ("127.", "[::1]", "localhost")
 _OK = b"HTTP/1.1 200 "
+OTHER_VERSION = "not the answer of this version"
 _TOP = frozenset({"instance", "pod", "rows", "unlisted_at_most"})
 _ROW = frozenset({"domain", "rule", "entries"})
 _NEAR = _ROW | {"share_of_limit"}
@@ -94,7 +95,7 @@ async def _ask(host: str, port: int, target: str, token: str) -> Row:
         if len(answer) > _ANSWER_BYTES:
             return {"address": address, "error": f"an answer of more than {_ANSWER_BYTES} bytes"}
         found = json.loads(body)
-        return found if _is_top(found) else {"address": address, "error": "not the answer of this version"}
+        return found if is_top(found) else {"address": address, "error": OTHER_VERSION}
     except (OSError, ValueError) as error:
         return {"address": address, "error": str(error) or type(error).__name__}
     finally:
@@ -102,7 +103,7 @@ async def _ask(host: str, port: int, target: str, token: str) -> Row:
             writer.close()
 
 
-def _is_top(found: Any) -> bool:
+def is_top(found: Any) -> bool:
     """Whether it has what `merge_tops` reads."""
     if not isinstance(found, dict) or not found.keys() >= _TOP:
         return False
