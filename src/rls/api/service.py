@@ -110,7 +110,7 @@ class Service:
             self._remembered.clear()
             self._checks.clear()
             self._rules = self.limiter.rules
-        kept = self._remembered.kept.get(message)
+        kept = self._remembered.kept.get(message)  # as `get`, without a call
         if kept is not None:
             kept.used = True
             return kept.value

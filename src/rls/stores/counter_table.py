@@ -139,10 +139,9 @@ class CounterTable(Generic[Value]):
 
     def sweep(self, now: float) -> None:
         """Forget the windows that ended before or at *now*, in Unix seconds; nothing happens twice in a second."""
-        second = float(int(now))
-        if second == self.swept_at:
+        if 0.0 <= now - self.swept_at < 1.0:
             return
-        self.swept_at = second
+        self.swept_at = float(int(now))
         for end in [end for end in self._ends if end <= now]:
             self._ended += self._ends.pop(end)
         self._free(_FREED_EACH_SECOND)

@@ -21,7 +21,6 @@ class ExpiringMap(Generic[Value]):
     Attributes:
         groups: The values by key of each window's end; callers who cannot afford a method call may read them, and change
             the value of a key that is there.
-        swept_at: The second of the last sweep, as a float: callers in a hurry compare it with the time.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -29,7 +28,7 @@ class ExpiringMap(Generic[Value]):
         self._capacity = capacity
         self._size = 0
         self._lazy_free = LazyFree()
-        self.swept_at = 0.0
+        self._swept_at = 0.0
 
     def put(self, expires_at: int, key: bytes, value: Value) -> None:
         """Remember *value* for the counter *key*, whose window ends at *expires_at*."""
@@ -51,10 +50,9 @@ class ExpiringMap(Generic[Value]):
 
     def sweep(self, now: float) -> None:
         """Drop the windows that ended before or at *now*, in Unix seconds; nothing happens twice in a second."""
-        second = float(int(now))
-        if second == self.swept_at:
+        if 0.0 <= now - self._swept_at < 1.0:
             return
-        self.swept_at = second
+        self._swept_at = float(int(now))
         for expires_at in [end for end in self.groups if end <= now]:
             group = self.groups.pop(expires_at)
             self._size -= len(group)

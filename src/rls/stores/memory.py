@@ -52,7 +52,7 @@ class MemoryStore(CounterStore):
         full: list[int] = []
         with self._lock:
             now = self._clock()
-            if not 0.0 <= now - table.swept_at < 1.0:
+            if not 0.0 <= now - table.swept_at < 1.0:  # as `sweep`, without a call
                 table.sweep(now)
             for update in updates:
                 key, amount = update.key, update.amount

@@ -78,9 +78,7 @@ class OverLimitCache(CounterStore):
     def _concerns(self, updates: Sequence[CounterUpdate]) -> bool:
         """Whether one of *updates* gives back, or is of a counter that is remembered."""
         groups = self._over.groups
-        now = self._clock()
-        if not 0.0 <= now - self._over.swept_at < 1.0:
-            self._over.sweep(now)
+        self._over.sweep(self._clock())
         for update in updates:
             if update.amount < 0 or ((group := groups.get(update.expires_at)) is not None and update.key in group):
                 return True
