@@ -36,22 +36,30 @@ def crowded(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess
     return [process]
 
 
-def slow_redis(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
-    """Each answer of Redis takes 30 ms."""
-    redis = a_redis(stack, folder)
-    process = server(stack, folder, "--backend", redis.url, *PATIENT, rules=GENEROUS)
-    client = stack.enter_context(Client(process.addresses["grpc"]))
-    asked = request(descriptor(("company_id", "acme")), domain="mesh")
+class HesitantRedis:
+    """A server, and a check that waits 30 ms for its Redis where it is to *hesitate*."""
 
-    def hesitate() -> None:
-        redis.suspend()
-        timer = threading.Timer(0.03, redis.resume)
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._redis = a_redis(stack, folder)
+        self.process = server(stack, folder, "--backend", self._redis.url, *PATIENT, rules=GENEROUS)
+        self._client = stack.enter_context(Client(self.process.addresses["grpc"]))
+
+    def check(self) -> None:
+        self._client.check(request(descriptor(("company_id", "acme")), domain="mesh"), timeout=2)
+
+    def hesitate(self) -> None:
+        self._redis.suspend()
+        timer = threading.Timer(0.03, self._redis.resume)
         timer.start()
-        client.check(asked, timeout=2)
+        self.check()
         timer.join()
 
-    traffic.again(hesitate, 0.02)
-    return [process]
+
+def slow_redis(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
+    """Each answer of Redis takes 30 ms."""
+    asked = HesitantRedis(folder, stack)
+    traffic.again(asked.hesitate, 0.02)
+    return [asked.process]
 
 
 def rarely(every: int, rare: Callable[[], object], usual: Callable[[], object]) -> Callable[[], None]:
@@ -68,23 +76,9 @@ def rarely(every: int, rare: Callable[[], object], usual: Callable[[], object]) 
 
 def rarely_slow(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:
     """One check of 400 waits for Redis."""
-    redis = a_redis(stack, folder)
-    process = server(stack, folder, "--backend", redis.url, *PATIENT, rules=GENEROUS)
-    client = stack.enter_context(Client(process.addresses["grpc"]))
-    asked = request(descriptor(("company_id", "acme")), domain="mesh")
-
-    def check() -> None:
-        client.check(asked, timeout=2)
-
-    def hesitate() -> None:
-        redis.suspend()
-        timer = threading.Timer(0.03, redis.resume)
-        timer.start()
-        check()
-        timer.join()
-
-    traffic.again(rarely(400, hesitate, check), 0)
-    return [process]
+    asked = HesitantRedis(folder, stack)
+    traffic.again(rarely(400, asked.hesitate, asked.check), 0)
+    return [asked.process]
 
 
 def rarely_unanswered(folder: Path, stack: ExitStack, traffic: Traffic) -> list[RlsProcess]:

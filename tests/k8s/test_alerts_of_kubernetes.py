@@ -109,18 +109,23 @@ class Told:
         self.status(namespace, "deployment", "rls", {"replicas": 3, "readyReplicas": pods, "availableReplicas": pods})
 
     def all_well(self, namespace: str) -> None:
-        self.autoscaled(namespace, 9)
-        self.available(namespace, 3)
-        self.restarts(namespace, 0)
-        self.succeeded(namespace, "redis-keeper", timedelta(seconds=30))
-        self.succeeded(namespace, "redis-backup-daily", timedelta(hours=25))
+        self._are(
+            namespace, pods=9, available=3, restarts=0, repaired=timedelta(seconds=30), backup=timedelta(hours=25)
+        )
 
     def all_wrong(self, namespace: str) -> None:
-        self.autoscaled(namespace, 10)
-        self.available(namespace, 1)
-        self.restarts(namespace, 4)
-        self.succeeded(namespace, "redis-keeper", timedelta(minutes=11))
-        self.succeeded(namespace, "redis-backup-daily", timedelta(hours=27))
+        self._are(
+            namespace, pods=10, available=1, restarts=4, repaired=timedelta(minutes=11), backup=timedelta(hours=27)
+        )
+
+    def _are(
+        self, namespace: str, *, pods: int, available: int, restarts: int, repaired: timedelta, backup: timedelta
+    ) -> None:
+        self.autoscaled(namespace, pods)
+        self.available(namespace, available)
+        self.restarts(namespace, restarts)
+        self.succeeded(namespace, "redis-keeper", repaired)
+        self.succeeded(namespace, "redis-backup-daily", backup)
 
     def alerts(self, *states: str) -> dict[tuple[str, str], str]:
         """The summaries of alerts about these objects, by name and namespace."""
