@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from rls.core.check import OVERRIDE, Check
 from rls.core.keys import KeyFormat
-from rls.core.model import UINT32_MAX, RateLimit, Unit
-from rls.core.plan import CountingOptions, Plan, near_limit
+from rls.core.model import UINT32_MAX, RateLimit, Unit, near_limit
+from rls.core.plan import CountingOptions, Plan
 from rls.core.rules import Domain, Rule, RuleSet, TrieNode
 from tests.tries import Step, descriptor, plan, request, rule, rule_set
 

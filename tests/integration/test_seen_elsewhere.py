@@ -13,7 +13,7 @@ import pytest
 from examples.mesh.processes import wait_for
 from rls.api.service import SHOULD_RATE_LIMIT
 from rls.proto.rls_pb2 import RateLimitRequest, RateLimitResponse
-from rls.stores.over_limit_cache import FRESH_SECONDS
+from rls.stores.known_counter import FRESH_SECONDS
 from tests.redis_server import RedisServer, redis_binary, running
 from tests.rls_process import RlsProcess
 

@@ -47,13 +47,13 @@ class ClockCache(Generic[K, V]):
         self._lazy_free.free(_FREE)
         if size > self._capacity // 2:
             return
-        replaced = self.kept.pop(key, None)
-        if replaced is not None:
-            self._size -= replaced.size
-        while self._size + size > self._capacity:
-            self._forget_one()
-        self.kept[key] = Kept(value, size)
+        kept = self.kept
+        if key in kept:
+            self._size -= kept.pop(key).size
         self._size += size
+        while self._size > self._capacity:
+            self._forget_one()
+        kept[key] = Kept(value, size)
 
     def clear(self) -> None:
         """Forget everything."""

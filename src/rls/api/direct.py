@@ -209,7 +209,11 @@ class _Check(PendingCheck):
                 handler.on_drop(Dropped.LATE)  # its caller has gone: mostly for the same deadline
             return
         service = handler.service
-        answer = encode(decision, self.prefixes, service.answers, self.limiter.modes)
+        modes = self.limiter.modes
+        if decision.lone_refusal:
+            answer = service.refused_answers.answer(self.prepared, decision, self.prefixes, modes, self.began)
+        else:
+            answer = encode(decision, self.prefixes, service.answers, modes)
         if not self.connection.respond(self.stream_id, answer):
             handler.on_drop(Dropped.CANCELLED)
 

@@ -94,6 +94,21 @@ def read_descriptor(sent: bytes) -> Descriptor | None:
     return _new(Descriptor, (tuple(entries), None, None, False)) if end == size else None
 
 
+def last_value(sent: bytes) -> int:
+    """Where the last value in a descriptor begins, if it was *sent* plain. What stands before says how long it is.
+
+    Two that were sent, of the same length and with the same bytes before it, are both plain or neither is.
+    """
+    size = len(sent)
+    entry = end = 0
+    try:
+        while end < size:
+            entry, end = end, end + 2 + sent[end + 1]
+        return entry + 6 + sent[entry + 3]
+    except IndexError:
+        return size
+
+
 def _last_varint(message: bytes, position: int, tag: int) -> int:
     """RateLimitRequest.hits_addend, which must be all that is left; -1 where it is not."""
     left = message[position + 1 :]

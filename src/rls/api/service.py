@@ -11,10 +11,11 @@ from rls.api.clock_cache import ClockCache
 from rls.api.decode import SLICE, Message, parse, read, slices
 from rls.api.encode import ResponseOptions, encode, encode_slices, encode_statuses, status_prefix, status_prefixes
 from rls.api.json_checks import read_request, write_response
-from rls.api.plain import read_descriptor, split
+from rls.api.plain import last_value, read_descriptor, split
+from rls.api.refused_answers import RefusedAnswers
 from rls.core.check import Check
-from rls.core.model import Descriptor
-from rls.core.plan import DomainPlanner
+from rls.core.plan import DomainPlanner, Plan, Planner
+from rls.core.siblings import Siblings
 from rls.engine.events import RequestContext
 from rls.engine.limiter import Limiter
 from rls.engine.prepared import PreparedCheck, PreparedRequest
@@ -29,6 +30,9 @@ _REASONS = {RequestError: "invalid", BackendError: "backend", NotLoaded: "not_lo
 """By which requests that got an error for an answer are counted."""
 _BUG = "internal"
 _HTTP_STATUS = {StatusCode.INVALID_ARGUMENT: 400, StatusCode.UNAVAILABLE: 503}
+MOST_SIBLINGS = 256
+_LONGEST_BESIDE = 512
+"""Bytes before the last value of siblings."""
 _MOST_LARGE = 128
 """Requests of more than `SLICE` descriptors that may wait for their turn: each holds up to a message of the largest size."""
 _NO_REFUNDS = "is_negative_hits needs the token of --json-token-file: Authorization: Bearer TOKEN"
@@ -57,6 +61,7 @@ class Service:
 
     Attributes:
         unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
+        refused_answers: Answers to those that one limit refuses.
     """
 
     def __init__(
@@ -71,12 +76,14 @@ class Service:
         self.unanswered = dict.fromkeys((*_REASONS.values(), _BUG), 0)
         self.limiter = limiter
         self.answers = answers or ResponseOptions()
+        self.refused_answers = RefusedAnswers(self.answers)
         self._on_ignored = on_ignored
         self._on_bug = on_bug
         self._one_at_a_time = asyncio.Lock()
         self._large = 0
         self._remembered = ClockCache[bytes, Remembered](remembered_bytes * 5 // 8)
         self._checks = ClockCache[bytes, _KnownCheck](remembered_bytes * 3 // 8)
+        self.siblings: dict[tuple[str, int, bytes], Siblings] = {}
         self._rules = limiter.rules
 
     async def answer(self, message: bytes, request: RequestContext | None = None) -> bytes:
@@ -109,6 +116,7 @@ class Service:
         if self.limiter.rules is not self._rules:
             self._remembered.clear()
             self._checks.clear()
+            self.siblings = {}
             self._rules = self.limiter.rules
         kept = self._remembered.kept.get(message)  # as `get`, without a call
         if kept is not None:
@@ -136,21 +144,18 @@ class Service:
         name, head, sent, addend = plain
         planner = self.limiter.ready_planner()
         domain = planner.domain(name)
-        # A message of one descriptor is remembered whole; an addend of the request makes other checks.
-        shared = len(sent) > 1 and not addend
+        if len(sent) == 1:  # the message is remembered whole
+            known = self._known_check(sent[0], planner, domain, addend, 0)
+            return None if known is None else _prepare_alone(planner.alone(name, known[0], addend), known)
+        shared = not addend  # an addend of the request makes other checks
         checks, counted, prefixes = [], [], []
         for index, one in enumerate(sent):
             key = head + one
             known = self._checks.get(key) if shared else None
             if known is None:
-                descriptor = read_descriptor(one)
-                if descriptor is None:
+                known = self._known_check(one, planner, domain, addend, index)
+                if known is None:
                     return None
-                known = (
-                    (planner.unknown(descriptor, index), None, b"")
-                    if domain is None
-                    else _known_check(descriptor, domain, addend, index)
-                )
                 if shared:
                     self._checks.put(key, known, 1_100 + 4 * len(one))
             check, prepared, prefix = known
@@ -162,6 +167,34 @@ class Service:
         if len(plan.counted) == len(counted):
             return PreparedRequest(plan, counted), prefixes
         return PreparedRequest(plan), status_prefixes(plan)  # a rule of the request replaces another
+
+    def _known_check(
+        self, sent: bytes, planner: Planner, domain: DomainPlanner | None, addend: int, index: int
+    ) -> _KnownCheck | None:
+        """What the descriptor that was *sent* comes to; None where protobuf has to read it."""
+        if domain is None:
+            descriptor = read_descriptor(sent)
+            return None if descriptor is None else (planner.unknown(descriptor, index), None, b"")
+        begins = last_value(sent)
+        beside = domain.name, len(sent), sent[:begins]
+        siblings = self.siblings.get(beside)
+        check = None if siblings is None else siblings.check(sent[begins:], addend or 1, index)
+        if check is None:
+            descriptor = read_descriptor(sent)
+            if descriptor is None:
+                return None
+            check = domain.check(descriptor, addend, index)
+            if check.limit is None:
+                return check, None, b""
+            if siblings is None and begins <= _LONGEST_BESIDE and (found := domain.siblings(check)) is not None:
+                self._learn_siblings(beside, found)
+        return check, PreparedCheck(check), status_prefix(check)
+
+    def _learn_siblings(self, beside: tuple[str, int, bytes], siblings: Siblings) -> None:
+        """Remember *siblings*; those that were remembered first go, where there are many."""
+        if len(self.siblings) >= MOST_SIBLINGS:
+            del self.siblings[next(iter(self.siblings))]
+        self.siblings[beside] = siblings
 
     def _ignored(self, parsed: Message) -> Callable[[str], None]:
         """Tells what is ignored in the request that was *parsed*."""
@@ -231,11 +264,12 @@ class Service:
         return 429 if over else 200, await write_response(response)
 
 
-def _known_check(descriptor: Descriptor, domain: DomainPlanner, addend: int, index: int) -> _KnownCheck:
-    check = domain.check(descriptor, addend, index)
-    if check.limit is None:
-        return check, None, b""
-    return check, PreparedCheck(check), status_prefix(check)
+def _prepare_alone(plan: Plan, known: _KnownCheck) -> Remembered:
+    """*plan*, whose one check is *known*, unless its rule replaces itself."""
+    _, prepared, prefix = known
+    if prepared is not None and plan.counted:
+        return PreparedRequest(plan, (prepared,)), (prefix,)
+    return PreparedRequest(plan), status_prefixes(plan)
 
 
 def _json_error(text: str) -> bytes:

@@ -39,6 +39,8 @@ class Decision:
         policies: What decided the checks whose counts could not be had; empty where all could.
         denied: Whether a policy refuses, not a count.
         well_within: Whether the plan is `simple`, each check was counted, and none is near its limit or over it.
+        lone_refusal: Whether the plan is one check, in a fixed window that is over its limit. What can be said of that, but for
+            the count, stays the same until the second is over.
     """
 
     code: Code
@@ -49,6 +51,7 @@ class Decision:
     policies: frozenset[OnBackendError] = frozenset()
     denied: bool = False
     well_within: bool = False
+    lone_refusal: bool = False
 
 
 class _BlankDecision(Decision):
@@ -97,16 +100,18 @@ def decide(plan: Plan, counts: Sequence[int], now: int, modes: Modes) -> Decisio
         well_within = False
         if status.code is _OVER_LIMIT:
             over = True
-    if over:
+    lone_refusal = over and len(statuses) == 1 and not modes.shadow_mode
+    if over and not lone_refusal:
         return _overall(plan, statuses, modes)
     decision: Decision = _BlankDecision()
-    decision.code = _OK
+    decision.code = _OVER_LIMIT if over else _OK
     decision.statuses = statuses
     decision.plan = plan
-    decision.limited_by = None
+    decision.limited_by = statuses[0] if over else None
     decision.shadowed = decision.denied = False
     decision.policies = _NO_POLICIES
     decision.well_within = well_within
+    decision.lone_refusal = lone_refusal
     return decision
 
 

@@ -77,6 +77,16 @@ class CounterKeys:
                 text += f"{_escape_key(key)}#{sha256(to_bytes(value)).hexdigest()}|"
         return f"{text}{window_seconds}|".encode()
 
+    def around(self, key: bytes, value: str, window_seconds: int) -> tuple[bytes, bytes]:
+        """What stands before and after the last *value*, which `is_plain`, in its counter's *key*."""
+        after = b"_" if self._compatible else b"|%d|" % window_seconds
+        return key[: len(key) - len(after) - len(value.encode())], after
+
+
+def is_plain(value: str) -> bool:
+    """Whether *value* stands in keys as it is."""
+    return len(value) <= LONGEST_PLAIN_VALUE and _find_special(value) is None
+
 
 def _escape(text: str) -> str:
     return text if _find_special(text) is None else text.translate(_ESCAPES)

@@ -7,6 +7,7 @@ rule is that of the node where the last entry ends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from rls.core.model import Entry
@@ -70,6 +71,30 @@ def child_for(node: TrieNode, entry: Entry) -> tuple[TrieNode, str | None] | Non
                 return child, wildcard.text
     child = node.defaults.get(key)
     return None if child is None else (child, "")
+
+
+def exact_beside(domain: Domain, entries: tuple[Entry, ...]) -> Mapping[tuple[str, str], TrieNode] | None:
+    """Where a rule matches *entries*, and would for any last value but those in the result: the exact ones beside it.
+
+    None where it would not, or where values of wildcards share a counter or become a part of the metric's labels.
+    """
+    node = domain.root
+    *leading, last = entries
+    for entry in leading:
+        step = child_for(node, entry)
+        if step is None or step[0].share_threshold or step[0].value_to_metric:
+            return None
+        node = step[0]
+    child = node.defaults.get(last.key)
+    if (
+        child is None
+        or child.share_threshold
+        or child.value_to_metric
+        or last.key in node.wildcards
+        or last in node.exact
+    ):
+        return None
+    return node.exact
 
 
 def _value(

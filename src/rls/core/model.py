@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ FIXED_WINDOW = "fixed_window"
 """The algorithm of limits that name none."""
 MAX_WINDOW_SECONDS = 100 * 31_536_000
 """A century: any longer, and a counter's expiry would leave the range of a Redis TTL."""
+_FLOAT32 = struct.Struct("<f")
 
 
 def to_bytes(text: str) -> bytes:
@@ -107,3 +109,18 @@ class Request(NamedTuple):
     domain: str
     descriptors: tuple[Descriptor, ...]
     hits_addend: int = 0
+
+
+def near_limit(requests_per_unit: int, ratio: float) -> int:
+    """The count above which hits are near the limit: the share *ratio* of *requests_per_unit*, rounded down.
+
+    It is computed in single precision, as in envoyproxy/ratelimit, so that both count the same hits: 0.7 of 90 is 63, and
+    would be 62 in double precision.
+    """
+    share = _float32(_float32(requests_per_unit) * _float32(ratio))
+    return min(int(share), requests_per_unit)  # a limit above 2^24 may be rounded up
+
+
+def _float32(number: float) -> float:
+    (rounded,) = _FLOAT32.unpack(_FLOAT32.pack(number))
+    return float(rounded)

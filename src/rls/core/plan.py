@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from rls.core.check import OVERRIDE, Check
-from rls.core.keys import CounterKeys, KeyFormat
-from rls.core.match import match
-from rls.core.model import FIXED_WINDOW, UINT32_MAX, Descriptor, Entry, RateLimit, Request
+from rls.core.keys import CounterKeys, KeyFormat, is_plain
+from rls.core.match import exact_beside, match
+from rls.core.model import FIXED_WINDOW, UINT32_MAX, Descriptor, Entry, RateLimit, Request, near_limit
 from rls.core.overrides import Entries, Override
 from rls.core.pseudonyms import Hide, plain
 from rls.core.rules import Domain, Rule, RuleId, RuleSet
+from rls.core.siblings import Siblings
 
 MOST_ADDED = UINT32_MAX + 1
 """Hits that one check adds at most: over every limit, and no two billion of them overflow a counter in Redis (int64)."""
 MOST_GIVEN_BACK = 2**63 - 1
 _new = tuple.__new__
+_blank = object.__new__
 _Known: TypeAlias = tuple[RateLimit, int, int, str]
 _NO_OVERRIDES: Mapping[Entries, Override] = {}
-_FLOAT32 = struct.Struct("<f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,15 @@ class Plan:
     several: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fixed_windows = True
-        self.simple = len(self.counted) == len(self.checks)
-        for check in self.counted:
+        checks, counted = self.checks, self.counted
+        fixed_windows, simple = True, len(counted) == len(checks)
+        for check in counted:
             if check.algorithm != FIXED_WINDOW:
-                self.fixed_windows = False
+                fixed_windows = False
             if check.rule is None or check.value or check.amount <= 0:
-                self.simple = False
-        self.several = bool(self.checks) and self.checks[-1].index - self.checks[0].index < len(self.checks) - 1
+                simple = False
+        self.fixed_windows, self.simple = fixed_windows, simple
+        self.several = len(checks) > 1 and checks[-1].index - checks[0].index < len(checks) - 1
 
 
 class Planner:
@@ -123,6 +124,22 @@ class Planner:
             counted = [check for check in checks if check.limit is not None]
         refund = self._counting.refund_over_limit if domain is None else domain.refund_over_limit
         return Plan(name, domain is not None, tuple(checks), tuple(counted), hits_addend, refund)
+
+    def alone(self, name: str, check: Check, hits_addend: int) -> Plan:
+        """As `join`, of a request whose one descriptor comes to *check*: most requests are like that."""
+        rule = check.rule
+        if rule is None or rule.replaces or check.limit is None:
+            return self.join(name, (check,), hits_addend)
+        plan = _blank(Plan)
+        plan.domain = name
+        plan.known = True
+        plan.checks = plan.counted = (check,)
+        plan.hits_addend = hits_addend
+        plan.refund_over_limit = self._domains[name].refund_over_limit
+        plan.fixed_windows = check.algorithm == FIXED_WINDOW
+        plan.simple = not check.value and check.amount > 0
+        plan.several = False
+        return plan
 
     def replaced_by(self, request: Request) -> AbstractSet[str]:
         """Names of the rules that rules of *request* replace."""
@@ -223,6 +240,21 @@ class DomainPlanner:
             not self.refund_over_limit,
         )
 
+    def siblings(self, check: Check) -> Siblings | None:
+        """Of the descriptor of *check*, whose limit is a rule's: None where its last value decides more than the counter."""
+        rule, entries, key = check.rule, check.descriptor.entries, check.key
+        last = entries[-1].value
+        if (
+            rule is None
+            or rule.detailed_metric
+            or self._overrides
+            or self._counting.hide is not plain
+            or not is_plain(last)
+        ):
+            return None
+        exact = exact_beside(self._domain, entries)
+        return None if exact is None else Siblings(check, self._keys.around(key, last, check.window_seconds), exact)
+
     def _known(self, limit: RateLimit, path: str) -> _Known:
         near = near_limit(limit.requests_per_unit, self._counting.near_limit_ratio)
         return limit, limit.window_seconds, near, RuleId(self.name, path).key
@@ -241,21 +273,6 @@ def hidden(descriptor: Descriptor, hide: Hide) -> Descriptor:
         return descriptor
     entries = tuple([_new(Entry, (key, hide(key, value))) for key, value in descriptor.entries])
     return _new(Descriptor, (entries, *descriptor[1:]))
-
-
-def near_limit(requests_per_unit: int, ratio: float) -> int:
-    """The count above which hits are near the limit: the share *ratio* of *requests_per_unit*, rounded down.
-
-    It is computed in single precision, as in envoyproxy/ratelimit, so that both count the same hits: 0.7 of 90 is 63, and
-    would be 62 in double precision.
-    """
-    share = _float32(_float32(requests_per_unit) * _float32(ratio))
-    return min(int(share), requests_per_unit)  # a limit above 2^24 may be rounded up
-
-
-def _float32(number: float) -> float:
-    (rounded,) = _FLOAT32.unpack(_FLOAT32.pack(number))
-    return float(rounded)
 
 
 def _replaced(checks: Sequence[Check]) -> AbstractSet[str]:

@@ -17,20 +17,17 @@ class PreparedCheck:
     """A check that counts, with its updates in the last window that was asked for. Requests that have it may share it.
 
     Attributes:
-        updates: What to count from the second *since* until before *until*. Only after `renew`.
+        check: The check.
+        updates: What to count from the second *since* until before *until*; nothing before it is asked for.
     """
 
-    __slots__ = ("_check", "since", "until", "updates")
+    __slots__ = ("check", "since", "until", "updates")
 
-    updates: tuple[CounterUpdate, ...]
+    updates: Sequence[CounterUpdate]
 
     def __init__(self, check: Check) -> None:
+        self.check = check
         self.since = self.until = 0
-        self._check = check
-
-    def renew(self, now: int) -> None:
-        """Make the updates for the window that holds the second *now*."""
-        self.updates, self.since, self.until = algorithm_of(self._check).plan(self._check, now)
 
 
 class PreparedRequest:
@@ -59,7 +56,8 @@ class PreparedRequest:
         updates: list[CounterUpdate] = []
         for one in self._counted:
             if not one.since <= now < one.until:
-                one.renew(now)
+                check = one.check
+                one.updates, one.since, one.until = algorithm_of(check).plan(check, now)
             if one.since > since:  # noqa: PLR1730 - a call of max costs as much as all of this
                 since = one.since
             if one.until < until:  # noqa: PLR1730

@@ -106,6 +106,9 @@ class DecisionLog(Observer):
                 if self._share and random() < self._share:  # noqa: S311 - it draws samples
                     self._log_decision(request, is_refusal=False)
                 return
+        if self._refusals_left <= 0 and not self._rules and int(self._clock()) == self._second:
+            self.skipped += 1  # most of many refusals, with less to ask
+            return
         self._log_decision(request, is_refusal=True)
 
     def store_failed(self, event: StoreFailed) -> None:

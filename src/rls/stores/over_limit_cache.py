@@ -12,13 +12,13 @@ from rls.core.update import CounterUpdate
 from rls.errors import BackendError
 from rls.stores.base import CounterStore, Done, counts_of, kind_of, origin_of, submit_as_task
 from rls.stores.expiring_map import ExpiringMap
+from rls.stores.known_counter import KnownCounter, is_over
 
-FRESH_SECONDS = 1.0
-"""What is remembered is used for no longer than this without asking the store."""
 _SETTLE_SECONDS = 0.8
 """How long amounts that were answered from memory wait before the store gets them. Its answer refreshes the memory
 before that is too old: a counter that is asked for all the time keeps no call waiting, and costs two commands then."""
 _SETTLED_AT_ONCE = 200
+_SWEEP_SECONDS = 1.0
 
 
 class OverLimitCache(CounterStore):
@@ -53,10 +53,11 @@ class OverLimitCache(CounterStore):
     ) -> None:
         self.answered = 0
         self._store = store
-        self._over = ExpiringMap[_Counter](capacity)
+        self._over = ExpiringMap[KnownCounter](capacity)
+        self._sweep_at = 0.0
         self._clock = clock
         self._timer = timer
-        self._unsettled: dict[_Counter, None] = {}
+        self._unsettled: dict[KnownCounter, None] = {}
         self._next: asyncio.TimerHandle | None = None
         self._settling: asyncio.Task[None] | None = None
 
@@ -66,23 +67,31 @@ class OverLimitCache(CounterStore):
     def submit(self, updates: Sequence[CounterUpdate], done: Done) -> Sequence[int] | None:
         """See `CounterStore.submit`."""
         asked = self._timer()
-        if self._over.groups and self._concerns(updates):
-            known, owing = self._known(updates, asked)
-            if None not in known:
-                return cast("list[int]", known)
-            submit_as_task(self._update_rest(updates, known, owing, asked, origin_of(done)), done)
-            return None
+        if groups := self._over.groups:
+            if asked >= self._sweep_at:
+                self._sweep_at = asked + _SWEEP_SECONDS
+                self._over.sweep(self._clock())
+            # Flat: once anybody is over a limit, all checks come through here, and a call costs as much as this.
+            for update in updates:
+                group = groups.get(update.expires_at)
+                counter = None if group is None else group.get(update.key)
+                if counter is not None or update.amount < 0:
+                    if counter is not None and len(updates) == 1 and counter.refuses(update, asked):
+                        self.answered += 1
+                        return (self._count_later(counter, update.amount),)
+                    return self._submit_known(updates, done, asked)
         counts = self._store.submit(updates, _Learning(self, updates, asked, done))
         return None if counts is None else self._learn(updates, counts, asked)
 
-    def _concerns(self, updates: Sequence[CounterUpdate]) -> bool:
-        """Whether one of *updates* gives back, or is of a counter that is remembered."""
-        groups = self._over.groups
-        self._over.sweep(self._clock())
-        for update in updates:
-            if update.amount < 0 or ((group := groups.get(update.expires_at)) is not None and update.key in group):
-                return True
-        return False
+    def _submit_known(self, updates: Sequence[CounterUpdate], done: Done, asked: float) -> Sequence[int] | None:
+        """`submit` where one of *updates* gives back, or is of a counter that is remembered."""
+        owing: list[KnownCounter] = []
+        known = [self._answer(update, asked, owing) for update in updates]
+        self.answered += len(updates) - known.count(None)
+        if None not in known:
+            return cast("list[int]", known)
+        submit_as_task(self._update_rest(updates, known, owing, asked, origin_of(done)), done)
+        return None
 
     def node_of(self, update: CounterUpdate) -> str:
         """See `CounterStore.node_of`."""
@@ -101,22 +110,15 @@ class OverLimitCache(CounterStore):
         await self._settle_all()
         await self._store.aclose()
 
-    def _known(self, updates: Sequence[CounterUpdate], asked: float) -> tuple[list[int | None], list[_Counter]]:
-        """What `_answer` says of each of *updates*, and what is owed to the store before it can say more."""
-        owing: list[_Counter] = []
-        known = [self._answer(update, asked, owing) for update in updates]
-        self.answered += len(updates) - known.count(None)
-        return known, owing
-
     async def _update_rest(
         self,
         updates: Sequence[CounterUpdate],
         known: list[int | None],
-        owing: list[_Counter],
+        owing: list[KnownCounter],
         asked: float,
         origin: object,
     ) -> Sequence[int]:
-        """The count after each of *updates*, of which some are *known*."""
+        """The count after each of *updates*, of which some are *known*; first the store gets what is *owing*."""
         unknown = [update for update, count in zip(updates, known, strict=True) if count is None]
         await self._settle(owing)
         try:
@@ -129,7 +131,7 @@ class OverLimitCache(CounterStore):
         learnt = iter(self._learn(unknown, counts, asked))
         return [next(learnt) if count is None else count for count in known]
 
-    def _answer(self, update: CounterUpdate, now: float, owing: list[_Counter]) -> int | None:
+    def _answer(self, update: CounterUpdate, now: float, owing: list[KnownCounter]) -> int | None:
         """The count after *update* where it is known to be over its limit; None where the store has to say.
 
         *owing* gets the counter where the store must first have what it has not got.
@@ -139,7 +141,7 @@ class OverLimitCache(CounterStore):
             return None
         if update.amount < 0:
             self._over.discard(update.expires_at, update.key)  # now, since others may follow in the same call
-        elif _is_over(update, counter.count) and now - counter.at <= FRESH_SECONDS:
+        elif counter.refuses(update, now):
             return self._count_later(counter, update.amount)
         if counter.uncounted:
             owing.append(counter)
@@ -148,7 +150,7 @@ class OverLimitCache(CounterStore):
     def _stale(self, update: CounterUpdate, now: float, error: BackendError) -> int | None:
         """As `_answer`, where the store was asked and failed: old knowledge is better than none, until it is asked again."""
         counter = self._counter(update)
-        if counter is None or update.amount < 0 or not _is_over(update, counter.count):
+        if counter is None or update.amount < 0 or not is_over(update, counter.count):
             return None
         counter.at = now
         if error.in_doubt:
@@ -156,7 +158,7 @@ class OverLimitCache(CounterStore):
             return counter.count
         return self._count_later(counter, update.amount)
 
-    def _counter(self, update: CounterUpdate) -> _Counter | None:
+    def _counter(self, update: CounterUpdate) -> KnownCounter | None:
         group = self._over.groups.get(update.expires_at)
         return None if group is None else group.get(update.key)
 
@@ -167,14 +169,14 @@ class OverLimitCache(CounterStore):
             if update.amount < 0:
                 self._over.discard(update.expires_at, update.key)
             elif counter is not None:
-                if _is_over(update, count):
+                if is_over(update, count):
                     counter.update = update
                 self._refresh(counter, count, asked)
-            elif _is_over(update, count):
-                self._over.put(update.expires_at, update.key, _Counter(update, count, asked))
+            elif is_over(update, count):
+                self._over.put(update.expires_at, update.key, KnownCounter(update, count, asked))
         return counts
 
-    def _refresh(self, counter: _Counter, count: int, asked: float) -> None:
+    def _refresh(self, counter: KnownCounter, count: int, asked: float) -> None:
         """The store, asked at *asked*, said *count*."""
         if count > counter.update.limit:
             counter.count, counter.at = count + counter.uncounted, asked
@@ -183,7 +185,7 @@ class OverLimitCache(CounterStore):
         if self._counter(counter.update) is counter:
             self._over.discard(counter.update.expires_at, counter.update.key)
 
-    def _count_later(self, counter: _Counter, amount: int) -> int:
+    def _count_later(self, counter: KnownCounter, amount: int) -> int:
         """Count *amount*, of an update that is refused, with others some time soon; the count after it."""
         if amount:
             counter.count += amount
@@ -207,7 +209,7 @@ class OverLimitCache(CounterStore):
         if self._unsettled and self._next is None:
             self._next = asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self._begin_settling)
 
-    async def _settle(self, counters: Iterable[_Counter]) -> bool:
+    async def _settle(self, counters: Iterable[KnownCounter]) -> bool:
         """Look which of *counters* still are over their limit, and count there what was answered from memory.
 
         Returns:
@@ -269,32 +271,3 @@ class _Learning:
     def failed(self, error: BackendError) -> None:
         """See `Done`."""
         self._done.failed(error)
-
-
-def _is_over(update: CounterUpdate, count: int) -> bool:
-    """Whether a counter that stands at *count* is over the limit of *update*, in a way that may be remembered."""
-    return update.cache_over and count > update.limit
-
-
-class _Counter:
-    """One that is over its limit.
-
-    Attributes:
-        update: The last one that the store found over its limit.
-        count: Where it stands, with what is *uncounted*.
-        at: When the store was asked for that.
-        uncounted: What was answered from memory, and the store has not got.
-    """
-
-    __slots__ = ("at", "count", "uncounted", "update")
-
-    def __init__(self, update: CounterUpdate, count: int, at: float) -> None:
-        self.update = update
-        self.count = count
-        self.at = at
-        self.uncounted = 0
-
-    def take(self) -> int:
-        """What is uncounted, which the store is about to get."""
-        taken, self.uncounted = self.uncounted, 0
-        return taken

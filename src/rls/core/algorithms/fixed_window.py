@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rls.core.algorithms.base import Window
 from rls.core.check import Check, Status
@@ -11,6 +12,9 @@ from rls.core.update import CounterUpdate, keep_above
 
 # A NamedTuple's own constructor is a Python function; this makes the same value at half the cost.
 _new = tuple.__new__
+_blank = object.__new__
+# Many counters begin together.
+_digits = lru_cache(maxsize=4096)(b"%d".__mod__)
 
 
 class FixedWindow:
@@ -24,19 +28,18 @@ class FixedWindow:
 
     def plan(self, check: Check, now: int) -> Window:
         """See `Algorithm.plan`."""
-        length = check.window_seconds
-        start = window_start(now, length)
-        end = start + length
-        update = CounterUpdate(
-            b"%b%d" % (check.key, start),
-            check.amount,
-            check.requests_per_unit,
-            end,
-            length,
-            check.rule_id,
-            keep_above(check.requests_per_unit, check.near_limit),
-            check.cache_over,
-        )
+        length, limit, near = check.window_seconds, check.requests_per_unit, check.near_limit
+        start = now - now % length
+        # Every new descriptor makes one: a constructor would cost as much as all of this.
+        update = _blank(CounterUpdate)
+        update.key = check.key + _digits(start)
+        update.amount = check.amount
+        update.limit = limit
+        update.expires_at = end = start + length
+        update.window_seconds = length
+        update.rule = check.rule_id
+        update.keep_above = near if near < limit else keep_above(limit, near)
+        update.cache_over = check.cache_over
         return _new(Window, ((update,), start, end))
 
     def judge(self, check: Check, counts: Sequence[int], now: int) -> Status:
