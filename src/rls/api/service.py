@@ -31,8 +31,8 @@ _REASONS = {RequestError: "invalid", BackendError: "backend", NotLoaded: "not_lo
 _BUG = "internal"
 _HTTP_STATUS = {StatusCode.INVALID_ARGUMENT: 400, StatusCode.UNAVAILABLE: 503}
 MOST_SIBLINGS = 256
-_LONGEST_BESIDE = 512
-"""Bytes before the last value of siblings."""
+_LONGEST_SIBLING = 640
+"""Bytes of a descriptor: to look for the last value takes a step for each entry."""
 _MOST_LARGE = 128
 """Requests of more than `SLICE` descriptors that may wait for their turn: each holds up to a message of the largest size."""
 _NO_REFUNDS = "is_negative_hits needs the token of --json-token-file: Authorization: Bearer TOKEN"
@@ -62,6 +62,7 @@ class Service:
     Attributes:
         unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
         refused_answers: Answers to those that one limit refuses.
+        siblings: Of descriptors that were not remembered, by domain, length, and what stands before the last value.
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class Service:
         if domain is None:
             descriptor = read_descriptor(sent)
             return None if descriptor is None else (planner.unknown(descriptor, index), None, b"")
-        begins = last_value(sent)
+        begins = last_value(sent) if len(sent) <= _LONGEST_SIBLING else 0
         beside = domain.name, len(sent), sent[:begins]
         siblings = self.siblings.get(beside)
         check = None if siblings is None else siblings.check(sent[begins:], addend or 1, index)
@@ -186,7 +187,7 @@ class Service:
             check = domain.check(descriptor, addend, index)
             if check.limit is None:
                 return check, None, b""
-            if siblings is None and begins <= _LONGEST_BESIDE and (found := domain.siblings(check)) is not None:
+            if siblings is None and begins and (found := domain.siblings(check)) is not None:
                 self._learn_siblings(beside, found)
         return check, PreparedCheck(check), status_prefix(check)
 
