@@ -99,10 +99,14 @@ def test_it_is_encoded_once_a_second(monkeypatch) -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch) -> None:
-    monkeypatch.setattr(refused_answers, "_MOST_BYTES", 1_000)
+    monkeypatch.setattr(refused_answers, "_MOST_BYTES", 100_000)
     answers = RefusedAnswers(ResponseOptions())
     many = [prepared("company") for _ in range(100)]
-    size = len(answer(answers, many[0], 7, NOW))
+    expected = answer(answers, many[0], 7, NOW)
     for one in many:
-        assert len(answer(answers, one, 7, NOW)) == size
-    assert len(answers) == 1_000 // size
+        assert answer(answers, one, 7, NOW) == expected
+    assert len(answers) == 100_000 // (2_000 + 20 * len(expected))
+    answers.clear()
+    assert not len(answers)
+    assert answer(answers, many[0], 7, NOW) == expected
+    assert len(answers) == 1

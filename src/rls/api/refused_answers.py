@@ -8,7 +8,7 @@ from rls.api.encode import ResponseOptions, encode
 from rls.core.decide import Decision, Modes
 from rls.engine.prepared import PreparedRequest
 
-_MOST_BYTES = 4 << 20
+_MOST_BYTES = 16 << 20
 
 
 class RefusedAnswers:
@@ -41,7 +41,18 @@ class RefusedAnswers:
             self._encoded = {}
             self._room = _MOST_BYTES
         encoded = encode(decision, prefixes, self._answers, modes)
-        if len(encoded) <= self._room:
-            self._room -= len(encoded)
+        size = _size(encoded)
+        if size <= self._room:
+            self._room -= size
             self._encoded[prepared] = encoded
         return encoded
+
+    def clear(self) -> None:
+        """Forget all: other rules are in force."""
+        self._since = self._until = 0.0
+        self._encoded = {}
+
+
+def _size(encoded: bytes) -> int:
+    """Bytes that are kept with an answer: what was prepared holds more than the answer says."""
+    return 2_000 + 20 * len(encoded)

@@ -42,6 +42,8 @@ Remembered: TypeAlias = tuple[PreparedRequest, Sequence[bytes]]
 """What a message comes to, and how each status of its answer begins."""
 _KnownCheck: TypeAlias = tuple[Check, PreparedCheck | None, bytes]
 """What a descriptor comes to, its hit where it counts, and how its status begins."""
+_Beside: TypeAlias = tuple[str, int, bytes]
+"""The domain of a descriptor, its length, and what stands before its last value."""
 
 
 class Service:
@@ -62,7 +64,7 @@ class Service:
     Attributes:
         unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
         refused_answers: Answers to those that one limit refuses.
-        siblings: Of descriptors that were not remembered, by domain, length, and what stands before the last value.
+        siblings: Of descriptors that were not remembered, by what they have in common.
     """
 
     def __init__(
@@ -84,7 +86,8 @@ class Service:
         self._large = 0
         self._remembered = ClockCache[bytes, Remembered](remembered_bytes * 5 // 8)
         self._checks = ClockCache[bytes, _KnownCheck](remembered_bytes * 3 // 8)
-        self.siblings: dict[tuple[str, int, bytes], Siblings] = {}
+        self.siblings: dict[_Beside, Siblings] = {}
+        self._seen_once: set[_Beside] = set()
         self._rules = limiter.rules
 
     async def answer(self, message: bytes, request: RequestContext | None = None) -> bytes:
@@ -118,6 +121,7 @@ class Service:
             self._remembered.clear()
             self._checks.clear()
             self.siblings = {}
+            self.refused_answers.clear()
             self._rules = self.limiter.rules
         kept = self._remembered.kept.get(message)  # as `get`, without a call
         if kept is not None:
@@ -187,15 +191,25 @@ class Service:
             check = domain.check(descriptor, addend, index)
             if check.limit is None:
                 return check, None, b""
-            if siblings is None and begins and (found := domain.siblings(check)) is not None:
-                self._learn_siblings(beside, found)
+            if siblings is None and begins:
+                self._learn_siblings(beside, check, domain)
         return check, PreparedCheck(check), status_prefix(check)
 
-    def _learn_siblings(self, beside: tuple[str, int, bytes], siblings: Siblings) -> None:
-        """Remember *siblings*; those that were remembered first go, where there are many."""
-        if len(self.siblings) >= MOST_SIBLINGS:
-            del self.siblings[next(iter(self.siblings))]
-        self.siblings[beside] = siblings
+    def _learn_siblings(self, beside: _Beside, check: Check, domain: DomainPlanner) -> None:
+        """Remember siblings of *check* when a second one comes: where other values differ too, there are none.
+
+        Those that were remembered first go, where there are many.
+        """
+        if beside not in self._seen_once:
+            if len(self._seen_once) >= MOST_SIBLINGS:
+                self._seen_once.clear()
+            self._seen_once.add(beside)
+            return
+        siblings = domain.siblings(check)
+        if siblings is not None:
+            if len(self.siblings) >= MOST_SIBLINGS:
+                del self.siblings[next(iter(self.siblings))]
+            self.siblings[beside] = siblings
 
     def _ignored(self, parsed: Message) -> Callable[[str], None]:
         """Tells what is ignored in the request that was *parsed*."""

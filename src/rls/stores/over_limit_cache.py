@@ -54,7 +54,7 @@ class OverLimitCache(CounterStore):
         self.answered = 0
         self._store = store
         self._over = ExpiringMap[KnownCounter](capacity)
-        self._sweep_at = 0.0
+        self._sweep_at = float("-inf")
         self._clock = clock
         self._timer = timer
         self._unsettled: dict[KnownCounter, None] = {}
