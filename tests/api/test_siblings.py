@@ -109,6 +109,7 @@ def test_what_is_remembered_of_siblings_is_bounded() -> None:
         for user in (b"u", b"v"):
             service.look_up(message(([[(b"company", b"%d" % number), (b"user", user)]], 0)))
     assert len(service.siblings) == MOST_SIBLINGS
+    assert any(one.value is not None for one in service.siblings.kept.values())
     limiter.load(rule_set({(Step("company"), Step("user")): rule("company.user", 1)}))
     found = service.look_up(message(([[(b"company", b"1"), (b"user", b"u")]], 0)))
     assert isinstance(found, tuple)

@@ -30,7 +30,7 @@ _REASONS = {RequestError: "invalid", BackendError: "backend", NotLoaded: "not_lo
 """By which requests that got an error for an answer are counted."""
 _BUG = "internal"
 _HTTP_STATUS = {StatusCode.INVALID_ARGUMENT: 400, StatusCode.UNAVAILABLE: 503}
-MOST_SIBLINGS = 256
+MOST_SIBLINGS = 512
 _LONGEST_SIBLING = 640
 """Bytes of a descriptor: to look for the last value takes a step for each entry."""
 _MOST_LARGE = 128
@@ -64,7 +64,7 @@ class Service:
     Attributes:
         unanswered: Requests so far that got an error for an answer, by reason; calls that were dropped are not in it.
         refused_answers: Answers to those that one limit refuses.
-        siblings: Of descriptors that were not remembered, by what they have in common.
+        siblings: Of descriptors that were not remembered, by what they have in common. None where only one was seen.
     """
 
     def __init__(
@@ -86,8 +86,7 @@ class Service:
         self._large = 0
         self._remembered = ClockCache[bytes, Remembered](remembered_bytes * 5 // 8)
         self._checks = ClockCache[bytes, _KnownCheck](remembered_bytes * 3 // 8)
-        self.siblings: dict[_Beside, Siblings] = {}
-        self._seen_once: set[_Beside] = set()
+        self.siblings = ClockCache[_Beside, Siblings | None](MOST_SIBLINGS)
         self._rules = limiter.rules
 
     async def answer(self, message: bytes, request: RequestContext | None = None) -> bytes:
@@ -120,7 +119,7 @@ class Service:
         if self.limiter.rules is not self._rules:
             self._remembered.clear()
             self._checks.clear()
-            self.siblings = {}
+            self.siblings.clear()
             self.refused_answers.clear()
             self._rules = self.limiter.rules
         kept = self._remembered.kept.get(message)  # as `get`, without a call
@@ -192,24 +191,9 @@ class Service:
             if check.limit is None:
                 return check, None, b""
             if siblings is None and begins:
-                self._learn_siblings(beside, check, domain)
+                # From the second one on: where leading values differ each time, none comes.
+                self.siblings.put(beside, domain.siblings(check) if beside in self.siblings.kept else None, 1)
         return check, PreparedCheck(check), status_prefix(check)
-
-    def _learn_siblings(self, beside: _Beside, check: Check, domain: DomainPlanner) -> None:
-        """Remember siblings of *check* when a second one comes: where other values differ too, there are none.
-
-        Those that were remembered first go, where there are many.
-        """
-        if beside not in self._seen_once:
-            if len(self._seen_once) >= MOST_SIBLINGS:
-                self._seen_once.clear()
-            self._seen_once.add(beside)
-            return
-        siblings = domain.siblings(check)
-        if siblings is not None:
-            if len(self.siblings) >= MOST_SIBLINGS:
-                del self.siblings[next(iter(self.siblings))]
-            self.siblings[beside] = siblings
 
     def _ignored(self, parsed: Message) -> Callable[[str], None]:
         """Tells what is ignored in the request that was *parsed*."""
