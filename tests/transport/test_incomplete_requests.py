@@ -27,10 +27,10 @@ class Calls:
         self.rests: list[asyncio.Future[bytes]] = []
         self.tasks: list[asyncio.Task[bytes]] = []
 
-    async def begin(self) -> None:
+    async def begin(self, client: str = "one") -> None:
         rest = asyncio.get_running_loop().create_future()
         self.rests.append(rest)
-        self.tasks.append(asyncio.create_task(self.half_sent.wait(rest)))
+        self.tasks.append(asyncio.create_task(self.half_sent.wait(client, rest)))
         await asyncio.sleep(0)
 
 
@@ -53,6 +53,20 @@ async def test_call_that_waited_longest_gives_way():
     for rest in calls.rests[2:]:
         rest.set_result(b"rest")
     assert await asyncio.gather(*calls.tasks[2:]) == [b"rest", b"rest"]
+
+
+@pytest.mark.parametrize("kept", [(0, 4, 5), (4, 5)])
+async def test_call_of_a_client_that_has_fewer_gives_way_later(kept):
+    calls = Calls(len(kept))
+    for client in ("fair", "greedy", "other", "greedy", "greedy", "other"):
+        await calls.begin(client)
+    for i in sorted({*range(6)} - {*kept}):
+        with pytest.raises(Aborted) as raised:
+            await asyncio.wait_for(calls.tasks[i], 10)
+        assert raised.value.code is StatusCode.RESOURCE_EXHAUSTED
+    for i in kept:
+        calls.rests[i].set_result(b"rest")
+        assert await calls.tasks[i] == b"rest"
 
 
 async def test_call_to_which_nothing_comes_ends():
@@ -116,7 +130,7 @@ async def test_call_whose_message_is_there_is_not_cut_off_for_a_loop_that_stood_
 
 async def until_served(client: RawClient) -> None:
     """At once, or as soon as those that came before have given way."""
-    async with asyncio.timeout(0.9):  # before they are cut off for saying nothing
+    async with asyncio.timeout(4.5):  # before they are cut off for saying nothing
         while (await client.ask(ECHO, HELLO, grpc_timeout="10S")).messages != [b"hello"]:
             pass
 

@@ -147,7 +147,7 @@ class Handlers:
     async def _message(self, context: Context) -> bytes:
         """The first message of a call, which must be allowed to its client."""
         self._authorize(context)
-        message = await self._incomplete.wait(context.read())
+        message = await self._incomplete.wait(context.peer(), context.read())
         if not isinstance(message, bytes):
             raise Aborted(StatusCode.UNIMPLEMENTED, "the call carries no message")
         return message
