@@ -56,7 +56,12 @@ async def test_h2spec(tmp_path, secure):
         await transport.aclose()
 
     cases = list(ET.parse(report).getroot().iter("testcase"))
-    failed = {(case.get("package"), case.get("classname")) for case in cases if case.find("error") is not None}
+    failed = {
+        # Version 2.6 says "depends".
+        (case.get("package"), case.get("classname", "").replace("depends", "depend"))
+        for case in cases
+        if case.find("error") is not None
+    }
     assert len(cases) >= 140, ran.stdout
     assert failed == set(EXPECTED), ran.stdout
 
