@@ -20,7 +20,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s dashboards)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh screenshots bench profile observing replay overload connections latency patience outages soak reload pb schema alerts chart image pins clean \
+.PHONY: help run test differential drills format demo mesh screenshots bench profile observing replay overload connections disturbances latency patience outages soak reload pb schema alerts chart image pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	dashboards observe picture \
 	check check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lower-prose \
@@ -142,6 +142,9 @@ overload: $(BENCH) ## as bench, but more than can be answered: directly, and thr
 
 connections: $(BENCH) ## many connections with few calls each: how many calls are answered within 10 ms
 	$(BIN)/python -m benches.many_connections $(ARGS)
+
+disturbances: $(BENCH) ## what an overload, handshakes, a scrape and the like do to the calls of others
+	$(BIN)/python -m benches.disturbances $(ARGS)
 
 soak: $(BENCH) ## an hour of mixed traffic: memory, file descriptors and series of the server, drawn
 	$(BIN)/python -m benches.soak $(ARGS)

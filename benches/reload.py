@@ -22,12 +22,12 @@ from typing import Self
 
 from benches import processes
 from benches.frames import PATH
+from benches.loop_turns import longer_than, loop_turns
 from benches.machine import cpu_seconds, describe, family, on_core, others_seconds, resident_mib
 from benches.messages import RULES, message
 from benches.processes import LOAD_CORE, Missing, Running
 from benches.reload_turns import Turns
 from benches.reload_turns import measure as measure_turns
-from examples.mesh.http import ask
 from examples.mesh.processes import free_port
 
 RULES_ADDED = 100_000
@@ -35,7 +35,6 @@ CHECKS_PER_SECOND = 5_000
 _CONNECTIONS = 10
 _QUIET_SECONDS = 3.0
 _LONGEST_SECONDS = 120.0
-_BUCKET = re.compile(r'^rls_loop_turn_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +65,6 @@ class Load:
     resident_mib: float
     others: float
 
-    def longer_than(self, seconds: float) -> int:
-        """Sampled turns that took longer than a bound of the histogram."""
-        return sum(number for bound, number in self.turns.items() if float(bound) > seconds)
-
 
 class Server:
     """The server under load."""
@@ -85,7 +80,7 @@ class Server:
         """Make *change* under load, and wait until it is in force."""
         with self._calls() as calls:
             time.sleep(1.0)
-            turns, loads = self._turns(), self._loads()
+            turns, loads = loop_turns(self._http), self._loads()
             pids = family(self.process.pid)
             used = cpu_seconds(pids) + self._children_seconds()
             others, began = others_seconds(pids), time.monotonic()
@@ -101,7 +96,7 @@ class Server:
             used = cpu_seconds(pids) + self._children_seconds() - used
             passed = time.monotonic() - began
             others = others_seconds(pids) - others
-            turns = {bound: number - turns.get(bound, 0) for bound, number in self._turns().items()}
+            turns = {bound: number - turns.get(bound, 0) for bound, number in loop_turns(self._http).items()}
             took = calls.stop(passed + 1.0)
         return Load(
             name=name,
@@ -121,14 +116,6 @@ class Server:
 
     def _loads(self) -> int:
         return len(re.findall(r"\brules_loaded\b", self._log.read_text()))
-
-    def _turns(self) -> dict[str, int]:
-        """Turns by bucket, not cumulative."""
-        page = ask(self._http, "/metrics").body.decode()
-        numbers, before = {}, 0.0
-        for bound, number in _BUCKET.findall(page):
-            numbers[bound], before = int(float(number) - before), float(number)
-        return numbers
 
     def _children_seconds(self) -> float:
         """CPU of children that have ended and were waited for (proc(5), stat: cutime, cstime)."""
@@ -249,7 +236,7 @@ def report(found: list[Load], turns: list[Turns]) -> str:
         "| --- |" + " ---: |" * 12,
     ]
     for one in found:
-        longer = " | ".join(str(one.longer_than(bound)) for bound in (0.001, 0.0025, 0.005, 0.01))
+        longer = " | ".join(str(longer_than(one.turns, bound)) for bound in (0.001, 0.0025, 0.005, 0.01))
         lines.append(
             f"| {one.name} | {one.seconds:.1f} | {one.cpu:.1f} | {sum(one.turns.values())} | {longer} | {one.p50_ms:.2f} |"
             f" {one.p999_ms:.2f} | {one.worst_ms:.1f} | {one.resident_mib:.0f} | {one.others:.2f} |"

@@ -275,6 +275,26 @@ async def test_connections_over_the_limit_are_closed_and_counted(serve):
         assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]
 
 
+async def test_handshakes_that_come_together_begin_one_by_one_in_turns_of_the_loop(serve, tls, monkeypatch):
+    """Calls wait for what a turn does."""
+    served = await serve({ECHO: echo}, tls=tls)
+    host, _, port = served.address.rpartition(":")
+    begin, begun, turn = accept.Acceptor._begin, [], 0
+
+    def record(acceptor, client):
+        begun.append(turn)
+        begin(acceptor, client)
+
+    monkeypatch.setattr(accept.Acceptor, "_begin", record)
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(socket.create_connection((host, int(port)))).send(b"\x16")
+        while len(begun) < 10:
+            turn += 1
+            await asyncio.sleep(0)
+    assert len(set(begun)) == 10
+
+
 async def test_client_that_takes_no_answers_is_not_read_from_and_given_up(serve, monkeypatch):
     monkeypatch.setattr(connection_module, "SLOW_SECONDS", 0.5)
     calls = 0

@@ -1,0 +1,280 @@
+"""`make disturbances`: what an overload, greedy or impatient clients, handshakes, a scrape and a load of rules do to other calls.
+
+A real `rls serve` that counts in Redis answers a prober's 200 calls a second over ten connections of its own. Meanwhile each
+of the disturbances happens to it. The server tells how long turns of its loop take; the prober tells how long its calls took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benches import processes
+from benches.client import Phase, Result, measure
+from benches.frames import PATH
+from benches.loop_turns import longer_than, loop_turns
+from benches.machine import cpu_seconds, describe, on_core, others_seconds
+from benches.messages import RULES
+from benches.prober import CALLS_PER_SECOND, Prober
+from benches.processes import LOAD_CORE, Missing, Running
+from benches.reload import RULES_ADDED, many, write
+from examples.mesh.http import ask
+from examples.mesh.processes import free_port
+
+SECONDS = 5.0
+COMPANIES = 10_000
+_BESIDE = 0.3
+_CLIENT_WAITS_MS, _IMPATIENT_MS = 20, 2
+_NEW_CONNECTIONS = 500
+_TURNS = (0.001, 0.0025, 0.005, 0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server, and what it has."""
+
+    process: Running
+    redis: Running
+    http: int
+    rules: Path
+    log: Path
+    certificate: Path | None
+
+    def load(
+        self, phase: Phase, connections: int, *, timeout_ms: int = _CLIENT_WAITS_MS, keys: int = COMPANIES
+    ) -> Result:
+        """Put *phase* on it."""
+        address, core = self.process.address, on_core(LOAD_CORE)
+        return measure(address, [phase], connections=connections, keys=keys, timeout_ms=timeout_ms, prefix=core)[0]
+
+    def peak(self) -> float:
+        """Calls a second that it answers on 32 connections."""
+        return max(self.load(Phase(1.0, in_flight=number), 32, timeout_ms=0).goodput for number in (64, 128))
+
+
+Disturbance = Callable[[Served], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a disturbance did to the prober's calls.
+
+    Attributes:
+        what: What it came to.
+        calls: Of the prober, those that failed included.
+        turns: Sampled turns of the loop, by the upper bound of their length in seconds.
+        busy: Share of its core that the server used.
+        others: CPU that other programs used meanwhile, in cores; those of the disturbance not included.
+    """
+
+    name: str
+    what: str
+    calls: int
+    failed: dict[str, int]
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+    turns: dict[str, int]
+    busy: float
+    others: float
+
+
+def nothing(_: Served) -> str:
+    """For comparison."""
+    time.sleep(SECONDS)
+    return "–"
+
+
+def busy_neighbour(_: Served) -> str:
+    """For comparison: where the load is on the prober's core, that core is busy."""
+    command = [*on_core(LOAD_CORE), sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(command) as process:
+        time.sleep(SECONDS)
+        process.kill()
+    return "a program that does nothing else uses it"
+
+
+def overload(served: Served) -> str:
+    """More than can be answered, by clients that give up as Envoy does."""
+    got = served.load(Phase(SECONDS, rate=3 * served.peak()), 32)
+    return f"{_each(got)} calls a second on 32 connections; {got.answered / got.sent:.0%} answered in time"
+
+
+def many_connections(served: Served) -> str:
+    """At a rate that can be answered."""
+    got = served.load(Phase(SECONDS, rate=_BESIDE * served.peak()), 1_000)
+    return f"{_each(got)} calls a second; {got.answered / got.sent:.1%} answered in time"
+
+
+def greedy_connection(served: Served) -> str:
+    """As many calls as a connection may have."""
+    got = served.load(Phase(SECONDS, in_flight=1_000), 1, timeout_ms=0)
+    return f"1,000 calls in flight; {got.goodput:,.0f} a second answered"
+
+
+def lost_patience(served: Served) -> str:
+    """Clients that give up before they can be answered, and end their calls by a reset."""
+    got = served.load(Phase(SECONDS, rate=served.peak()), 32, timeout_ms=_IMPATIENT_MS)
+    lost = (got.timed_out + got.late) / got.sent
+    return f"{_each(got)} calls a second; clients gave up {lost:.0%} of them after {_IMPATIENT_MS} ms"
+
+
+def handshakes(served: Served) -> str:
+    """New TLS connections, each with one call, as fast as one core makes them."""
+    command = [*on_core(LOAD_CORE), "h2load", "-c", str(_NEW_CONNECTIONS), "-n", str(_NEW_CONNECTIONS)]
+    command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"https://{served.process.address}{PATH}"]
+    made, began = 0, time.monotonic()
+    while time.monotonic() - began < SECONDS:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        made += _NEW_CONNECTIONS
+    return f"{made / (time.monotonic() - began):,.0f} new connections a second, {_NEW_CONNECTIONS} at a time"
+
+
+def scrapes(served: Served) -> str:
+    """One after the other, of a series for each rule and more."""
+    pages, series, began = 0, 0, time.monotonic()
+    while time.monotonic() - began < SECONDS:
+        page = ask(served.http, "/metrics").body
+        pages, series = pages + 1, sum(not line.startswith(b"#") for line in page.splitlines())
+    return f"{pages} scrapes of {series:,} series"
+
+
+def rules_loaded(served: Served) -> str:
+    """Beside the rules that are there."""
+    loads, began = _loads(served.log), time.monotonic()
+    write(served.rules / "many.yaml", many(1))
+    while _loads(served.log) == loads:
+        time.sleep(0.02)
+    return f"{RULES_ADDED:,} rules in force after {time.monotonic() - began:.1f} s"
+
+
+DISTURBANCES: dict[str, tuple[Disturbance, bool]] = {
+    "nothing": (nothing, False),
+    "nothing, but the prober's core is busy": (busy_neighbour, False),
+    "3 times the peak": (overload, False),
+    "1,000 connections": (many_connections, False),
+    "one greedy connection": (greedy_connection, False),
+    "mass timeouts": (lost_patience, False),
+    "nothing, with TLS": (nothing, True),
+    "handshakes": (handshakes, True),
+    "scrapes": (scrapes, False),
+    "a load of rules": (rules_loaded, False),
+}
+"""What happens, by name, and whether it takes TLS."""
+
+
+def _each(got: Result) -> str:
+    return f"{got.sent / got.seconds:,.0f}"
+
+
+def _loads(log: Path) -> int:
+    return log.read_text().count("rules_loaded")
+
+
+def rules_of_companies() -> str:
+    """A rule for each company of the load, so that each has its series."""
+    one = "  - {{key: company_id, value: company-{:05}, rate_limit: {{unit: hour, requests_per_unit: 4000000000}}}}\n"
+    return RULES + "".join(map(one.format, range(COMPANIES)))
+
+
+@contextlib.contextmanager
+def serve(*, secure: bool) -> Iterator[Served]:
+    """A new server with a new Redis, whose rules have all counted."""
+    with tempfile.TemporaryDirectory(prefix="rls-bench-") as path, contextlib.ExitStack() as stack:
+        folder, http = Path(path), free_port()
+        certificate, key, rules = folder / "tls.crt", folder / "tls.key", folder / "rules"
+        options = ["--tls-cert", str(certificate), "--tls-key", str(key)] if secure else []
+        if secure:
+            command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+            command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+            subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+        rules.mkdir()
+        (rules / "mesh.yaml").write_text(rules_of_companies())
+        redis = stack.enter_context(processes.redis(folder))
+        backend = f"redis://{redis.address}"
+        process = stack.enter_context(processes.serve(folder, rules, backend, http, options))
+        log = folder / f"log-{process.address.rpartition(':')[2]}"
+        served = Served(process, redis, http, rules, log, certificate if secure else None)
+        if not secure:
+            served.load(Phase(2.0, in_flight=128), 32, timeout_ms=0)
+        yield served
+
+
+def row(name: str, disturbance: Disturbance, *, secure: bool) -> Row:
+    """Let it happen once."""
+    with (
+        serve(secure=secure) as served,
+        Prober(served.process.address, served.certificate, on_core(LOAD_CORE)) as prober,
+    ):
+        turns, server, pids = loop_turns(served.http), [served.process.pid], [served.process.pid, served.redis.pid]
+        cpu, others, began = cpu_seconds(server), others_seconds(pids), time.monotonic()
+        what = disturbance(served)
+        seconds = time.monotonic() - began
+        busy = (cpu_seconds(server) - cpu) / seconds
+        probed = prober.stop()
+        others = (others_seconds(pids) - others) / seconds
+        after = loop_turns(served.http)
+        return Row(
+            name=name,
+            what=what,
+            calls=len(probed.took_ms),
+            failed=probed.failed,
+            p50_ms=probed.quantile_ms(0.5),
+            p99_ms=probed.quantile_ms(0.99),
+            worst_ms=probed.quantile_ms(1.0),
+            turns={bound: number - turns.get(bound, 0) for bound, number in after.items()},
+            busy=busy,
+            others=max(0.0, others),
+        )
+
+
+def report(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = ["# Calls beside disturbances", "", *(f"- {key}: {value}" for key, value in describe().items()), ""]
+    lines += [
+        f"A prober makes {CALLS_PER_SECOND} calls a second by grpcio's client, on ten connections, and waits a second for each answer. The",
+        "server is on core 0; the prober, Redis and what disturbs are on core 1. *Turns* of the loop are sampled 100 times a second",
+        "(`rls_loop_turn_seconds`). *CPU* is the share of its core that the server used, *others* that of other programs, in cores.",
+        "",
+        (
+            "| disturbance | what it came to | calls | failed | p50 ms | p99 ms | worst ms | turns | over 1 ms | over 2.5 ms"
+            " | over 5 ms | over 10 ms | CPU | others |"
+        ),
+        "| --- | --- |" + " ---: |" * 12,
+    ]
+    for one in rows:
+        failed = ", ".join(f"{number} {code}" for code, number in one.failed.items()) or "0"
+        longer = " | ".join(str(longer_than(one.turns, bound)) for bound in _TURNS)
+        lines.append(
+            f"| {one.name} | {one.what} | {one.calls:,} | {failed} | {one.p50_ms:.1f} | {one.p99_ms:.1f} | {one.worst_ms:.1f} |"
+            f" {sum(one.turns.values())} | {longer} | {one.busy:.2f} | {one.others:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benches.disturbances", description=__doc__)
+    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
+    arguments = parser.parse_args()
+    try:
+        for program, package in (("h2load", "nghttp2-client"), ("openssl", "openssl"), ("taskset", "util-linux")):
+            processes.need(program, package)
+        rows = []
+        for name, (disturbance, secure) in DISTURBANCES.items():
+            rows.append(row(name, disturbance, secure=secure))
+            print(f"{name}: {rows[-1].what}; worst {rows[-1].worst_ms} ms", file=sys.stderr, flush=True)
+    except Missing as missing:
+        sys.exit(f"benches: {missing}")
+    (arguments.into / "disturbances.md").write_text(report(rows))
+    print(report(rows))
+
+
+if __name__ == "__main__":
+    main()
