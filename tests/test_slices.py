@@ -50,20 +50,34 @@ async def test_a_slice_holds_several_steps(monkeypatch: pytest.MonkeyPatch) -> N
     assert not ran, "it never waited"
 
 
-async def test_it_waits_for_as_long_as_it_worked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So it takes at most half of the loop's time."""
+@pytest.mark.parametrize(
+    ("busy", "waits"), [(0.0, [0.003]), (0.5, [0.003]), (0.8, [0.003, 0.009]), (1.0, [0.003, 0.024])]
+)
+async def test_it_takes_at_most_half_of_the_time_and_what_calls_leave(
+    monkeypatch: pytest.MonkeyPatch, busy: float, waits: list[float]
+) -> None:
+    """*busy*: the share of the thread's time that calls take while it waits. To work on, it takes a tenth of a busy thread."""
+    now, cpu = 0.0, 0.0
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
+        nonlocal now, cpu
         waited.append(seconds)
+        now += seconds
+        cpu += seconds * busy
 
-    times = iter([0.0, 0.0004, 0.003, 10.0, 10.0015, 20.0])
-    monkeypatch.setattr("rls.slices.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("rls.slices.time.monotonic", lambda: now)
+    monkeypatch.setattr("rls.slices.time.thread_time", lambda: cpu)
     monkeypatch.setattr("rls.slices.asyncio.sleep", sleep)
     work = Slices()
-    for _ in range(3):
-        await work.next()
-    assert waited == pytest.approx([0.003, 0.0015])
+    now += slices.SLICE_SECONDS / 2
+    await work.next()
+    assert waited == []
+    now += 0.003 - slices.SLICE_SECONDS / 2
+    await work.next()
+    assert waited == pytest.approx(waits)
+    await work.next()
+    assert len(waited) == len(waits)
 
 
 async def test_to_wait_for_something_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +86,7 @@ async def test_to_wait_for_something_is_no_work(monkeypatch: pytest.MonkeyPatch)
 
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
+        now[0] += seconds
 
     async def answer() -> str:
         now[0] += 5.0
