@@ -51,20 +51,28 @@ async def test_a_slice_holds_several_steps(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("busy", "waits"), [(0.0, [0.003]), (0.5, [0.003]), (0.8, [0.003, 0.009]), (1.0, [0.003, 0.024])]
+    ("busy", "waits"),
+    [
+        ([0.0], [0.003]),
+        ([0.6, 0.6], [0.003, 0.003]),
+        ([0.8], [0.003, 0.009]),
+        ([1.0], [0.003, 0.024]),
+        ([0.1, 1.0, 1.0], [0.003, 0.003, 0.003, 0.003 * (0.676 / 0.324 - 1)]),
+    ],
 )
 async def test_it_takes_at_most_half_of_the_time_and_what_calls_leave(
-    monkeypatch: pytest.MonkeyPatch, busy: float, waits: list[float]
+    monkeypatch: pytest.MonkeyPatch, busy: list[float], waits: list[float]
 ) -> None:
-    """*busy*: the share of the thread's time that calls take while it waits. To work on, it takes a tenth of a busy thread."""
+    """*busy*: the share of the thread's time that calls take while it waits, for each slice; their mean counts."""
     now, cpu = 0.0, 0.0
+    shares = iter(busy)
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
         nonlocal now, cpu
         waited.append(seconds)
         now += seconds
-        cpu += seconds * busy
+        cpu += seconds * next(shares, 0.0)
 
     monkeypatch.setattr("rls.slices.time.monotonic", lambda: now)
     monkeypatch.setattr("rls.slices.time.thread_time", lambda: cpu)
@@ -73,8 +81,10 @@ async def test_it_takes_at_most_half_of_the_time_and_what_calls_leave(
     now += slices.SLICE_SECONDS / 2
     await work.next()
     assert waited == []
-    now += 0.003 - slices.SLICE_SECONDS / 2
-    await work.next()
+    now -= slices.SLICE_SECONDS / 2
+    for _ in busy:
+        now += 0.003
+        await work.next()
     assert waited == pytest.approx(waits)
     await work.next()
     assert len(waited) == len(waits)

@@ -14,8 +14,12 @@ from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 SLICE_SECONDS = 0.001
+_BUSY = 2 / 3
+"""Beside calls that need less of the thread's time, half of the loop's does not make them late."""
 _MOST_BUSY = 0.9
-"""Beside calls that need more of this thread's time, work goes on all the same: it takes a tenth."""
+"""Beside calls that need more of it, work takes a tenth all the same."""
+_NEWEST = 0.4
+"""The weight of the newest wait in the mean of what calls needed."""
 STEP = 50
 """Items that one step of sliced work handles."""
 
@@ -28,7 +32,7 @@ Steps: TypeAlias = Generator[None, None, T]
 class Slices:
     """Gives way after a millisecond of work.
 
-    It takes at most half of the loop's time, and where calls need more than the other half, what they leave.
+    It takes at most half of the loop's time; beside calls that need more than two thirds of the thread's, what they leave.
 
     Args:
         eager: Take all of the loop's time but a turn between slices, as while nothing is served yet.
@@ -36,6 +40,7 @@ class Slices:
 
     def __init__(self, *, eager: bool = False) -> None:
         self._eager = eager
+        self._busy: float | None = None
         self._began = time.monotonic()
 
     async def next(self) -> None:
@@ -46,13 +51,7 @@ class Slices:
         if self._eager:
             await asyncio.sleep(0)
         else:
-            began, used = time.monotonic(), time.thread_time()
-            # uvloop's timers count in milliseconds: shorter ones would not wait at all.
-            await asyncio.sleep(max(worked, SLICE_SECONDS))
-            waited = time.monotonic() - began
-            busy = min((time.thread_time() - used) / waited, _MOST_BUSY)
-            if (more := worked * busy / (1 - busy) - waited) > 0:
-                await asyncio.sleep(more)
+            await self._give_way(worked)
         self._began = time.monotonic()
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
@@ -71,6 +70,19 @@ class Slices:
                 result: T = stop.value
                 return result
             await self.next()
+
+    async def _give_way(self, worked: float) -> None:
+        began, used = time.monotonic(), time.thread_time()
+        # uvloop's timers count in milliseconds: shorter ones would not wait at all.
+        await asyncio.sleep(max(worked, SLICE_SECONDS))
+        waited = time.monotonic() - began
+        busy = (time.thread_time() - used) / waited
+        if self._busy is not None:  # calls come in groups: one wait alone says little
+            busy = _NEWEST * busy + (1 - _NEWEST) * self._busy
+        self._busy = busy
+        if busy > _BUSY:
+            busy = min(busy, _MOST_BUSY)
+            await asyncio.sleep(max(0.0, worked * busy / (1 - busy) - waited))
 
 
 async def run(steps: Steps[T], *, eager: bool = False) -> T:
