@@ -20,7 +20,7 @@ TYPED := $(wildcard src scripts tests benches examples k8s dashboards)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test differential drills format demo mesh screenshots bench profile observing replay overload connections disturbances latency patience outages soak reload pb schema alerts chart image pins clean \
+.PHONY: help run test differential drills format demo mesh screenshots bench profile observing replay overload connections disturbances steady latency patience outages soak reload pb schema alerts chart image pins clean \
 	lint-delivery lint-scripts lint-workflows lint-dockerfile lint-manifests \
 	dashboards observe picture \
 	check check-format check-lint check-types check-layers check-generated check-dashboards check-links check-spelling check-prose lower-prose \
@@ -145,6 +145,9 @@ connections: $(BENCH) ## many connections with few calls each: how many calls ar
 
 disturbances: $(BENCH) ## what an overload, handshakes, a scrape and the like do to the calls of others
 	$(BIN)/python -m benches.disturbances $(ARGS)
+
+steady: $(BENCH) ## ten minutes of 9,000 calls a second beside scrapes, loads of rules and new connections: what is late
+	$(BIN)/python -m benches.steady $(ARGS)
 
 soak: $(BENCH) ## an hour of mixed traffic: memory, file descriptors and series of the server, drawn
 	$(BIN)/python -m benches.soak $(ARGS)

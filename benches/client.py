@@ -9,6 +9,7 @@ import argparse
 import gc
 import json
 import select
+import ssl
 import subprocess
 import sys
 import time
@@ -87,6 +88,7 @@ def measure(
     keys: int = 1,
     timeout_ms: int = 0,
     proxy: bool = False,
+    trust: Path | None = None,
     prefix: Sequence[str] = (),
 ) -> list[Result]:
     """Run *phases*, one after the other on the same connections, in a process started by the command *prefix*.
@@ -94,11 +96,13 @@ def measure(
     Args:
         address: `host:port` of the server.
         timeout_ms: After this the client gives up a call; the server gets it as the call's deadline. 0 for never.
+        trust: The certificate of a server with TLS; None for plaintext.
         proxy: *address* is that of a proxy: send it GETs of as many paths as there are *keys*; 200 is an answer.
     """
     command = [*prefix, sys.executable, "-m", "benches.client", address]
     job = {"connections": connections, "descriptors": descriptors, "keys": keys, "timeout_ms": timeout_ms}
     job["proxy"] = proxy
+    job["trust"] = "" if trust is None else str(trust)  # type: ignore[assignment]
     job["phases"] = [asdict(phase) for phase in phases]  # type: ignore[assignment]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False, cwd=_ROOT)
     if done.returncode:
@@ -109,8 +113,16 @@ def measure(
 class Load:
     """Calls over some connections, which are opened again when they are lost."""
 
-    def __init__(self, address: tuple[str, int], connections: int, calls: Sequence[Call], timeout: float) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        connections: int,
+        calls: Sequence[Call],
+        timeout: float,
+        context: ssl.SSLContext | None,
+    ) -> None:
         self._address = address
+        self._context = context
         self._grpc = not isinstance(calls[0], Get)
         self._calls = cycle(calls)
         self._timeout = timeout
@@ -186,7 +198,7 @@ class Load:
         )
 
     def _open(self) -> None:
-        connection = Connection(self._address, self._tally, self._answered, grpc=self._grpc)
+        connection = Connection(self._address, self._tally, self._answered, grpc=self._grpc, context=self._context)
         self._poll.register(connection.socket, select.EPOLLIN)
         self._connections[connection.socket.fileno()] = connection
 
@@ -231,6 +243,13 @@ class Load:
             bucket[1] += 1
 
 
+def http2_context(trust: Path) -> ssl.SSLContext:
+    """TLS for HTTP/2 with a server that has the certificate in the file *trust*."""
+    context = ssl.create_default_context(cafile=trust)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
 def _quantile(ordered: Sequence[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
 
@@ -246,7 +265,8 @@ def main() -> None:
         calls = [Get(f"/company-{number:05}") for number in range(job["keys"])]
     else:
         calls = [Call(message, timeout_ms) for message in messages(job["descriptors"], job["keys"])]
-    load = Load((host, int(port)), job["connections"], calls, timeout_ms / 1000)
+    context = http2_context(Path(job["trust"])) if job["trust"] else None
+    load = Load((host, int(port)), job["connections"], calls, timeout_ms / 1000, context)
     # Nothing here is in a cycle, and a collection would stop the clock of every call.
     gc.disable()
     json.dump([asdict(load.run(Phase(**phase))) for phase in job["phases"]], sys.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -45,6 +46,9 @@ class Tally:
 class Connection:
     """Calls on one socket, which is not blocking and is watched by the owner.
 
+    Args:
+        context: For TLS; None for plaintext.
+
     Attributes:
         calls: Calls under way: when they were made, by stream, oldest first.
         tally: Where what became of them is counted.
@@ -53,10 +57,18 @@ class Connection:
     """
 
     def __init__(
-        self, address: tuple[str, int], tally: Tally, on_answer: Callable[[float], None], *, grpc: bool = True
+        self,
+        address: tuple[str, int],
+        tally: Tally,
+        on_answer: Callable[[float], None],
+        *,
+        grpc: bool = True,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.create_connection(address, 5)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_hostname=address[0])
         self.socket.setblocking(False)
         self.calls: dict[int, float] = {}
         self.tally = tally
@@ -109,23 +121,27 @@ class Connection:
         self._out.clear()
         try:
             self._unsent = data[self.socket.send(data) :]
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantWriteError):
             self._unsent = data
         except OSError:
             self.close()
 
     def read(self) -> None:
         """Take in what has arrived."""
-        try:
-            data = self.socket.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        self._take(self._unread + data, time.perf_counter())
+        while True:
+            try:
+                data = self.socket.recv(_READ_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+                return
+            self._take(self._unread + data, time.perf_counter())
+            # Of TLS one record is read at a time, and nothing tells of those that were received with it.
+            if not isinstance(self.socket, ssl.SSLSocket) or not self.socket.pending():
+                return
 
     def close(self) -> None:
         """Close the socket; calls under way are lost."""

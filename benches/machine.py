@@ -61,6 +61,11 @@ def busy_seconds() -> float:
     return (sum(fields) - fields[3] - fields[4]) / _TICK
 
 
+def stolen_seconds() -> float:
+    """CPU time that the host has given to others while this machine wanted it (proc(5), stat: steal)."""
+    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / _TICK
+
+
 def others_seconds(pids: Iterable[int]) -> float:
     """CPU time that all but *pids*, and but the children of this process that have ended, have used."""
     times = os.times()

@@ -38,17 +38,13 @@ class Turns:
 
     Attributes:
         name: What changed.
-        seconds: From the change to the rules in force, by the clock.
         longer: Turns that took more CPU than each of `BOUNDS`.
         longest_ms: CPU of the longest turn.
-        cpu: CPU of all turns in seconds, the probe's own included.
     """
 
     name: str
-    seconds: float
     longer: tuple[int, ...]
     longest_ms: float
-    cpu: float
 
 
 class _Probe:
@@ -59,14 +55,13 @@ class _Probe:
 
     def reset(self) -> None:
         self.longer = Counter[float]()
-        self.longest = self.sum = 0.0
+        self.longest = 0.0
 
     async def run(self) -> None:
         while True:
             before = time.thread_time()
             await asyncio.sleep(0)
             took = time.thread_time() - before
-            self.sum += took
             self.longest = max(self.longest, took)
             if took > BOUNDS[0]:
                 self.longer.update(bound for bound in BOUNDS if took > bound)
@@ -91,14 +86,13 @@ async def _measure(rules: Path, changes: Sequence[tuple[str, Change]]) -> list[T
     for name, change in changes:
         change()
         await asyncio.sleep(0.01)
-        began, before = time.monotonic(), rulebook.loaded_at
+        before = rulebook.loaded_at
         probe.reset()
         while rulebook.loaded_at == before:  # noqa: ASYNC110 - the rulebook says no more
             await asyncio.sleep(0.02)
-        seconds = time.monotonic() - began
         await asyncio.sleep(_QUIET_SECONDS)  # the old rules are freed
         longer = tuple(probe.longer[bound] for bound in BOUNDS)
-        found.append(Turns(name, round(seconds, 2), longer, round(probe.longest * 1000, 2), round(probe.sum, 2)))
+        found.append(Turns(name, longer, round(probe.longest * 1000, 2)))
     for task in tasks:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,0 +1,183 @@
+"""`make steady`: ten minutes of 9,000 calls a second, and what goes on in any mesh meanwhile.
+
+Calls come when they are due, each millisecond or sooner, over four TLS connections. Prometheus scrapes every 15 s, a tenth of 10,000 rules changes every minute, and
+two new TLS connections come a second. What counts is how many calls take more than 10 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benches import processes
+from benches.client import Phase, Result, http2_context, measure
+from benches.disturbances import COMPANIES, Served, rules_of_companies, serve
+from benches.loop_turns import longer_than, loop_turns
+from benches.machine import cpu_seconds, describe, on_core, stolen_seconds
+from benches.processes import LOAD_CORE, Missing
+from benches.reload import write
+from examples.mesh.http import ask
+
+CALLS_PER_SECOND = 9_000
+SECONDS = 600.0
+SCRAPE_SECONDS, RELOAD_SECONDS, CONNECTION_SECONDS = 15.0, 60.0, 0.5
+FLOOR, GOAL = 500, 100
+_CONNECTIONS = 4
+_TURNS = (0.001, 0.0025, 0.005, 0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """What a run came to.
+
+    Attributes:
+        busy: Share of its core that the server used.
+        stolen: Seconds of CPU that the host of this machine took.
+        beside: What went on meanwhile, by name.
+        turns: Sampled turns of the loop, by the upper bound of their length in seconds.
+    """
+
+    got: Result
+    busy: float
+    stolen: float
+    beside: dict[str, int]
+    turns: dict[str, int]
+
+    @property
+    def late_of_a_million(self) -> float:
+        """Calls that took more than 10 ms, or got no answer."""
+        return 1e6 * (self.got.sent - self.got.soon) / self.got.sent
+
+
+def run(rate: float, seconds: float) -> Steady:
+    """Ten minutes, or so many *seconds*."""
+    with serve(secure=True) as served:
+        turns, cpu, stolen = loop_turns(served.http), cpu_seconds([served.process.pid]), stolen_seconds()
+        with _beside(served) as counts:
+            address, core = served.process.address, on_core(LOAD_CORE)
+            phase = Phase(seconds, rate=rate)
+            got = measure(address, [phase], connections=_CONNECTIONS, trust=served.certificate, prefix=core)[0]
+        return Steady(
+            got=got,
+            busy=(cpu_seconds([served.process.pid]) - cpu) / seconds,
+            stolen=stolen_seconds() - stolen,
+            beside=dict(counts),
+            turns={bound: number - turns.get(bound, 0) for bound, number in loop_turns(served.http).items()},
+        )
+
+
+@contextlib.contextmanager
+def _beside(served: Served) -> Iterator[Counter[str]]:
+    """What goes on meanwhile, counted."""
+    assert served.certificate is not None
+    counts, ended = Counter[str](), threading.Event()
+    context = http2_context(served.certificate)
+    host, _, port = served.process.address.rpartition(":")
+    texts = [_changed(number) for number in range(2)]
+
+    def scrape() -> None:
+        ask(served.http, "/metrics")
+
+    def reload() -> None:
+        write(served.rules / "mesh.yaml", texts[counts["loads of rules"] % 2])
+
+    def connect() -> None:
+        _connect(host, int(port), context)
+
+    def repeat(name: str, seconds: float, act: Callable[[], None]) -> None:
+        due = time.monotonic() + seconds
+        while not ended.wait(max(0.0, due - time.monotonic())):
+            act()
+            counts[name] += 1
+            due += seconds
+
+    jobs = (
+        ("scrapes", SCRAPE_SECONDS, scrape),
+        ("loads of rules", RELOAD_SECONDS, reload),
+        ("new connections", CONNECTION_SECONDS, connect),
+    )
+    threads = [threading.Thread(target=repeat, args=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield counts
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def _connect(host: str, port: int, context: ssl.SSLContext) -> None:
+    with socket.create_connection((host, port), 5) as plain, context.wrap_socket(plain, server_hostname=host):
+        pass
+
+
+def _changed(number: int) -> str:
+    """The rules with other limits for each tenth company, for each *number*."""
+    lines = rules_of_companies().splitlines(keepends=True)
+    changed = f"requests_per_unit: {4_000_000_000 - 1 - number}"
+    first = len(lines) - COMPANIES
+    lines[first::10] = [line.replace("requests_per_unit: 4000000000", changed) for line in lines[first::10]]
+    return "".join(lines)
+
+
+def report(one: Steady) -> str:
+    """Markdown."""
+    got = one.got
+    refused = ", ".join(f"{number:,} {code}" for code, number in got.refused.items()) or "none"
+    turns = ", ".join(f"{longer_than(one.turns, bound)} over {bound * 1000:g} ms" for bound in _TURNS)
+    rows = {
+        "calls": f"{got.sent:,} in {got.seconds:g} s",
+        "over 10 ms, of a million": f"{one.late_of_a_million:,.0f}; floor {FLOOR}, goal {GOAL}",
+        "refused": refused,
+        "lost": f"{got.lost:,}",
+        "p50, p99": f"{got.p50_ms:.2f} ms, {got.p99_ms:.2f} ms",
+        "CPU of the server": f"{one.busy:.0%} of its core",
+        "CPU that the host took": f"{one.stolen:.1f} s",
+        "beside": ", ".join(f"{number:,} {name}" for name, number in one.beside.items()),
+        f"turns of the loop, of {sum(one.turns.values()):,} sampled": turns,
+        "client": f"{got.client_cpu:.0%} of its core; between two looks at its sockets at most {got.client_lag_ms:.1f} ms, but for 1 %",
+    }
+    lines = ["# Steady state", "", *(f"- {key}: {value}" for key, value in describe().items()), ""]
+    lines += [
+        f"{CALLS_PER_SECOND:,} calls a second over four TLS connections, to a server on core 0 that counts in Redis. They are sent when",
+        "they are due, each millisecond or sooner. The load, Redis and what goes on beside are on core 1. A tenth of 10,000 rules",
+        "changes with each load.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {key} | {value} |" for key, value in rows.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benches.steady", description=__doc__)
+    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long it lasts [%(default)g]")
+    parser.add_argument("--rate", type=float, default=CALLS_PER_SECOND, help="calls a second [%(default)g]")
+    arguments = parser.parse_args()
+    if (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {LOAD_CORE})  # for the threads, too
+    try:
+        for program, package in (("openssl", "openssl"), ("taskset", "util-linux")):
+            processes.need(program, package)
+        found = run(arguments.rate, arguments.seconds)
+    except Missing as missing:
+        sys.exit(f"benches: {missing}")
+    (arguments.into / "steady.md").write_text(report(found))
+    print(report(found))
+
+
+if __name__ == "__main__":
+    main()
