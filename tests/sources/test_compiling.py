@@ -18,6 +18,7 @@ from rls.config.compile import Compiled, compile_file, compile_in_steps
 from rls.core.rules import TrieNode
 from rls.engine.digests import digest_children
 from rls.engine.old_rules import OldRules
+from rls.sources import compile_process
 from rls.sources.compile_process import compile_and_send
 from rls.sources.compiling import LARGE_BYTES, compile_pieces
 from rls.sources.transfer import Frame, Receiver, Sender
@@ -219,3 +220,19 @@ def test_steps_are_small_wherever_the_rules_stand(depth: int) -> None:
     text = f"domain: d\ndescriptors:\n{above}{below}".encode()
     steps = sum(1 for _ in compile_in_steps("f", text))
     assert steps >= 3_000 / 20 + 3_000 / 10
+
+
+def test_the_process_that_compiles_leaves_the_cpu_after_each_millisecond(monkeypatch):
+    now, naps = 0.0, []
+
+    def work():
+        nonlocal now
+        for _ in range(30):
+            now += 0.0004
+            yield
+        return "done"
+
+    monkeypatch.setattr("rls.sources.compile_process.time.monotonic", lambda: now)
+    monkeypatch.setattr("rls.sources.compile_process.time.sleep", lambda _: naps.append(now))
+    assert compile_process.finish(work()) == "done"
+    assert naps == pytest.approx([0.0012 * number for number in range(1, 11)])
