@@ -127,21 +127,17 @@ class Connection:
             self.close()
 
     def read(self) -> None:
-        """Take in what has arrived."""
-        while True:
-            try:
-                data = self.socket.recv(_READ_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.close()
-                return
-            self._take(self._unread + data, time.perf_counter())
-            # Of TLS one record is read at a time, and nothing tells of those that were received with it.
-            if not isinstance(self.socket, ssl.SSLSocket) or not self.socket.pending():
-                return
+        """Take in what has arrived; of TLS one record, and the poll tells of the next."""
+        try:
+            data = self.socket.recv(_READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._take(self._unread + data, time.perf_counter())
 
     def close(self) -> None:
         """Close the socket; calls under way are lost."""

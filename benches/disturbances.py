@@ -13,14 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benches import processes
 from benches.client import Phase, Result, measure
 from benches.frames import PATH
 from benches.loop_turns import longer_than, loop_turns
-from benches.machine import cpu_seconds, describe, on_core, others_seconds
+from benches.machine import cpu_seconds, describe, on_core, others_seconds, pin
 from benches.messages import RULES
 from benches.prober import CALLS_PER_SECOND, Prober
 from benches.processes import LOAD_CORE, Missing, Running
@@ -33,6 +33,7 @@ COMPANIES = 10_000
 _BESIDE = 0.3
 _CLIENT_WAITS_MS, _IMPATIENT_MS = 20, 2
 _NEW_CONNECTIONS = 500
+_LONGEST_SECONDS = 60.0
 _TURNS = (0.001, 0.0025, 0.005, 0.01)
 
 
@@ -46,6 +47,8 @@ class Served:
     rules: Path
     log: Path
     certificate: Path | None
+    peak: float = 0.0
+    """Calls a second that it answers on 32 connections; 0 with TLS."""
 
     def load(
         self, phase: Phase, connections: int, *, timeout_ms: int = _CLIENT_WAITS_MS, keys: int = COMPANIES
@@ -53,10 +56,6 @@ class Served:
         """Put *phase* on it."""
         address, core = self.process.address, on_core(LOAD_CORE)
         return measure(address, [phase], connections=connections, keys=keys, timeout_ms=timeout_ms, prefix=core)[0]
-
-    def peak(self) -> float:
-        """Calls a second that it answers on 32 connections."""
-        return max(self.load(Phase(1.0, in_flight=number), 32, timeout_ms=0).goodput for number in (64, 128))
 
 
 Disturbance = Callable[[Served], str]
@@ -71,7 +70,7 @@ class Row:
         calls: Of the prober, those that failed included.
         turns: Sampled turns of the loop, by the upper bound of their length in seconds.
         busy: Share of its core that the server used.
-        others: CPU that other programs used meanwhile, in cores; those of the disturbance not included.
+        others: CPU that others used meanwhile, in cores: this process, and the one that compiles rules, included.
     """
 
     name: str
@@ -103,13 +102,13 @@ def busy_neighbour(_: Served) -> str:
 
 def overload(served: Served) -> str:
     """More than can be answered, by clients that give up as Envoy does."""
-    got = served.load(Phase(SECONDS, rate=3 * served.peak()), 32)
+    got = served.load(Phase(SECONDS, rate=3 * served.peak), 32)
     return f"{_each(got)} calls a second on 32 connections; {got.answered / got.sent:.0%} answered in time"
 
 
 def many_connections(served: Served) -> str:
     """At a rate that can be answered."""
-    got = served.load(Phase(SECONDS, rate=_BESIDE * served.peak()), 1_000)
+    got = served.load(Phase(SECONDS, rate=_BESIDE * served.peak), 1_000)
     return f"{_each(got)} calls a second; {got.answered / got.sent:.1%} answered in time"
 
 
@@ -121,7 +120,7 @@ def greedy_connection(served: Served) -> str:
 
 def lost_patience(served: Served) -> str:
     """Clients that give up before they can be answered, and end their calls by a reset."""
-    got = served.load(Phase(SECONDS, rate=served.peak()), 32, timeout_ms=_IMPATIENT_MS)
+    got = served.load(Phase(SECONDS, rate=served.peak), 32, timeout_ms=_IMPATIENT_MS)
     lost = (got.timed_out + got.late) / got.sent
     return f"{_each(got)} calls a second; clients gave up {lost:.0%} of them after {_IMPATIENT_MS} ms"
 
@@ -151,6 +150,8 @@ def rules_loaded(served: Served) -> str:
     loads, began = _loads(served.log), time.monotonic()
     write(served.rules / "many.yaml", many(1))
     while _loads(served.log) == loads:
+        if time.monotonic() - began > _LONGEST_SECONDS:
+            raise TimeoutError(f"no load of rules within {_LONGEST_SECONDS:g} s")
         time.sleep(0.02)
     return f"{RULES_ADDED:,} rules in force after {time.monotonic() - began:.1f} s"
 
@@ -186,7 +187,7 @@ def rules_of_companies() -> str:
 
 @contextlib.contextmanager
 def serve(*, secure: bool) -> Iterator[Served]:
-    """A new server with a new Redis, whose rules have all counted."""
+    """A new server with a new Redis; without TLS all of its rules have counted."""
     with tempfile.TemporaryDirectory(prefix="rls-bench-") as path, contextlib.ExitStack() as stack:
         folder, http = Path(path), free_port()
         certificate, key, rules = folder / "tls.crt", folder / "tls.key", folder / "rules"
@@ -204,6 +205,8 @@ def serve(*, secure: bool) -> Iterator[Served]:
         served = Served(process, redis, http, rules, log, certificate if secure else None)
         if not secure:
             served.load(Phase(2.0, in_flight=128), 32, timeout_ms=0)
+            found = [served.load(Phase(1.0, in_flight=number), 32, timeout_ms=0) for number in (64, 128)]
+            served = replace(served, peak=max(got.goodput for got in found))
         yield served
 
 
@@ -241,7 +244,7 @@ def report(rows: list[Row]) -> str:
     lines += [
         f"A prober makes {CALLS_PER_SECOND} calls a second by grpcio's client, on ten connections, and waits a second for each answer. The",
         "server is on core 0; the prober, Redis and what disturbs are on core 1. *Turns* of the loop are sampled 100 times a second",
-        "(`rls_loop_turn_seconds`). *CPU* is the share of its core that the server used, *others* that of other programs, in cores.",
+        "(`rls_loop_turn_seconds`). *CPU* is the share of its core that the server used, *others* that of other programs, this one included, in cores.",
         "",
         (
             "| disturbance | what it came to | calls | failed | p50 ms | p99 ms | worst ms | turns | over 1 ms | over 2.5 ms"
@@ -263,6 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benches.disturbances", description=__doc__)
     parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
     arguments = parser.parse_args()
+    pin(LOAD_CORE)
     try:
         for program, package in (("h2load", "nghttp2-client"), ("openssl", "openssl"), ("taskset", "util-linux")):
             processes.need(program, package)

@@ -22,6 +22,12 @@ def on_core(core: int) -> list[str]:
     return ["taskset", "-c", str(core)] if (os.cpu_count() or 1) > 1 else []
 
 
+def pin(core: int) -> None:
+    """Keep this process on *core*, and what it starts without `on_core`; nothing on a machine with only one core."""
+    if (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {core})
+
+
 def family(pid: int) -> list[int]:
     """*pid* and its descendants."""
     pids = [pid]

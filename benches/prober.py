@@ -25,6 +25,7 @@ from benches.messages import message
 CALLS_PER_SECOND = 200
 _CONNECTIONS = 10
 _GIVE_UP_SECONDS = 1.0
+_READY_SECONDS = 10.0
 _ROOT = Path(__file__).parent.parent
 
 
@@ -66,7 +67,9 @@ class Prober:
 
     def stop(self) -> Probed:
         """End, and tell."""
-        out, _ = self._process.communicate("")
+        out, error = self._process.communicate("")
+        if self._process.returncode:
+            raise RuntimeError(f"the prober failed: {error.strip()[-2000:]}")
         return Probed(**json.loads(out))
 
     def __enter__(self) -> Self:
@@ -97,7 +100,7 @@ async def _probe(address: str, trust: Path | None) -> Probed:
                 failed[error.code().name] += 1
             await asyncio.sleep(max(0.0, began + every - time.monotonic()))
 
-    await asyncio.gather(*(channel.channel_ready() for channel in channels))
+    await asyncio.wait_for(asyncio.gather(*(channel.channel_ready() for channel in channels)), _READY_SECONDS)
     print("ready", flush=True)
     await asyncio.gather(*(calls(channel, number) for number, channel in enumerate(channels)))
     await asyncio.gather(*(channel.close() for channel in channels))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import socket
 import ssl
 import sys
@@ -23,7 +22,7 @@ from benches import processes
 from benches.client import Phase, Result, http2_context, measure
 from benches.disturbances import COMPANIES, Served, rules_of_companies, serve
 from benches.loop_turns import longer_than, loop_turns
-from benches.machine import cpu_seconds, describe, on_core, stolen_seconds
+from benches.machine import cpu_seconds, describe, on_core, pin, stolen_seconds
 from benches.processes import LOAD_CORE, Missing
 from benches.reload import write
 from examples.mesh.http import ask
@@ -41,12 +40,14 @@ class Steady:
     """What a run came to.
 
     Attributes:
+        rate: Calls that were due in a second.
         busy: Share of its core that the server used.
         stolen: Seconds of CPU that the host of this machine took.
         beside: What went on meanwhile, by name.
         turns: Sampled turns of the loop, by the upper bound of their length in seconds.
     """
 
+    rate: float
     got: Result
     busy: float
     stolen: float
@@ -55,8 +56,9 @@ class Steady:
 
     @property
     def late_of_a_million(self) -> float:
-        """Calls that took more than 10 ms, or got no answer."""
-        return 1e6 * (self.got.sent - self.got.soon) / self.got.sent
+        """Calls that took more than 10 ms, got no answer, or could not be sent when they were due."""
+        due = self.got.sent + self.got.unsent
+        return 1e6 * (due - self.got.soon) / due
 
 
 def run(rate: float, seconds: float) -> Steady:
@@ -68,6 +70,7 @@ def run(rate: float, seconds: float) -> Steady:
             phase = Phase(seconds, rate=rate)
             got = measure(address, [phase], connections=_CONNECTIONS, trust=served.certificate, prefix=core)[0]
         return Steady(
+            rate=rate,
             got=got,
             busy=(cpu_seconds([served.process.pid]) - cpu) / seconds,
             stolen=stolen_seconds() - stolen,
@@ -89,7 +92,7 @@ def _beside(served: Served) -> Iterator[Counter[str]]:
         ask(served.http, "/metrics")
 
     def reload() -> None:
-        write(served.rules / "mesh.yaml", texts[counts["loads of rules"] % 2])
+        write(served.rules / "mesh.yaml", texts[counts["changes of rules"] % 2])
 
     def connect() -> None:
         _connect(host, int(port), context)
@@ -97,13 +100,16 @@ def _beside(served: Served) -> Iterator[Counter[str]]:
     def repeat(name: str, seconds: float, act: Callable[[], None]) -> None:
         due = time.monotonic() + seconds
         while not ended.wait(max(0.0, due - time.monotonic())):
-            act()
-            counts[name] += 1
+            try:
+                act()
+                counts[name] += 1
+            except OSError as error:
+                counts[f"{name} failed ({error})"] += 1
             due += seconds
 
     jobs = (
         ("scrapes", SCRAPE_SECONDS, scrape),
-        ("loads of rules", RELOAD_SECONDS, reload),
+        ("changes of rules", RELOAD_SECONDS, reload),
         ("new connections", CONNECTION_SECONDS, connect),
     )
     threads = [threading.Thread(target=repeat, args=job) for job in jobs]
@@ -139,6 +145,7 @@ def report(one: Steady) -> str:
     rows = {
         "calls": f"{got.sent:,} in {got.seconds:g} s",
         "over 10 ms, of a million": f"{one.late_of_a_million:,.0f}; floor {FLOOR}, goal {GOAL}",
+        "due, but not sent, as the server took nothing or the client was late": f"{got.unsent:,}",
         "refused": refused,
         "lost": f"{got.lost:,}",
         "p50, p99": f"{got.p50_ms:.2f} ms, {got.p99_ms:.2f} ms",
@@ -150,7 +157,7 @@ def report(one: Steady) -> str:
     }
     lines = ["# Steady state", "", *(f"- {key}: {value}" for key, value in describe().items()), ""]
     lines += [
-        f"{CALLS_PER_SECOND:,} calls a second over four TLS connections, to a server on core 0 that counts in Redis. They are sent when",
+        f"{one.rate:,.0f} calls a second over {_CONNECTIONS} TLS connections, to a server on core 0 that counts in Redis. They are sent when",
         "they are due, each millisecond or sooner. The load, Redis and what goes on beside are on core 1. A tenth of 10,000 rules",
         "changes with each load.",
         "",
@@ -167,8 +174,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long it lasts [%(default)g]")
     parser.add_argument("--rate", type=float, default=CALLS_PER_SECOND, help="calls a second [%(default)g]")
     arguments = parser.parse_args()
-    if (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, {LOAD_CORE})  # for the threads, too
+    pin(LOAD_CORE)
     try:
         for program, package in (("openssl", "openssl"), ("taskset", "util-linux")):
             processes.need(program, package)

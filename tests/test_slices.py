@@ -34,8 +34,17 @@ async def test_work_gives_way_between_slices(monkeypatch: pytest.MonkeyPatch, ea
             others.append(len(seen))
             await asyncio.sleep(0)
 
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def recorded(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("rls.slices.asyncio.sleep", recorded)
     task = asyncio.create_task(other())
     assert await run(counting(5, seen), eager=eager) == "done"
+    assert any(slept) is not eager
     task.cancel()
     assert {1, 2, 3, 4, 5} <= set(others)
 
@@ -50,44 +59,80 @@ async def test_a_slice_holds_several_steps(monkeypatch: pytest.MonkeyPatch) -> N
     assert not ran, "it never waited"
 
 
+class Thread:
+    """The clocks of a thread whose waits take half as long again as they were to, and in which calls take their shares of these."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, shares: list[float], *, in_slices: bool = False) -> None:
+        self.now = self.cpu = 0.0
+        self.waited: list[float] = []
+        self._shares = iter(shares)
+        self._in_slices = in_slices
+        monkeypatch.setattr("rls.slices.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("rls.slices.time.thread_time", lambda: self.cpu)
+        monkeypatch.setattr("rls.slices.asyncio.sleep", self._sleep)
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+        self.cpu += seconds
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        used = 1.5 * seconds * (next(self._shares) if seconds == pytest.approx(WORKED) else 0.0)
+        self.now += 1.5 * seconds
+        self.cpu += used
+        if self._in_slices:
+            Slices._worked += used
+
+
+WORKED = 0.002
+
+
 @pytest.mark.parametrize(
     ("busy", "waits"),
     [
-        ([0.0], [0.003]),
-        ([0.6, 0.6], [0.003, 0.003]),
-        ([0.8], [0.003, 0.009]),
-        ([1.0], [0.003, 0.024]),
-        ([0.1, 1.0, 1.0], [0.003, 0.003, 0.003, 0.003 * (0.676 / 0.324 - 1)]),
+        ([0.0], [WORKED]),
+        ([0.65, 0.65], [WORKED, WORKED]),
+        ([0.67], [WORKED, WORKED * 0.67 / 0.33 - 0.003]),
+        ([0.8], [WORKED, 0.005]),
+        ([1.0], [WORKED, 0.015]),
+        ([0.1, 1.0, 1.0], [WORKED, WORKED, WORKED, WORKED * 0.676 / 0.324 - 0.003]),
+        ([1.0, 0.3], [WORKED, 0.015, WORKED, WORKED * 0.72 / 0.28 - 0.003]),
     ],
 )
-async def test_it_takes_at_most_half_of_the_time_and_what_calls_leave(
+async def test_it_waits_for_as_long_as_it_worked_and_longer_while_the_thread_is_busy(
     monkeypatch: pytest.MonkeyPatch, busy: list[float], waits: list[float]
 ) -> None:
-    """*busy*: the share of the thread's time that calls take while it waits, for each slice; their mean counts."""
-    now, cpu = 0.0, 0.0
-    shares = iter(busy)
-    waited: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now, cpu
-        waited.append(seconds)
-        now += seconds
-        cpu += seconds * next(shares, 0.0)
-
-    monkeypatch.setattr("rls.slices.time.monotonic", lambda: now)
-    monkeypatch.setattr("rls.slices.time.thread_time", lambda: cpu)
-    monkeypatch.setattr("rls.slices.asyncio.sleep", sleep)
+    """*busy*: the share of the thread's time that calls take after each slice; their mean counts."""
+    thread = Thread(monkeypatch, busy)
     work = Slices()
-    now += slices.SLICE_SECONDS / 2
+    thread.work(slices.SLICE_SECONDS / 2)
     await work.next()
-    assert waited == []
-    now -= slices.SLICE_SECONDS / 2
-    for _ in busy:
-        now += 0.003
+    assert thread.waited == []
+    thread.work(WORKED - slices.SLICE_SECONDS / 2)
+    for number in range(len(busy)):
+        thread.work(WORKED if number else 0.0)
         await work.next()
-    assert waited == pytest.approx(waits)
+    assert thread.waited == pytest.approx(waits)
     await work.next()
-    assert len(waited) == len(waits)
+    assert len(thread.waited) == len(waits)
+
+
+async def test_other_work_in_slices_is_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = Thread(monkeypatch, [1.0], in_slices=True)
+    work = Slices()
+    thread.work(WORKED)
+    await work.next()
+    assert thread.waited == [WORKED]
+
+
+async def test_what_a_slice_waited_for_is_not_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a slow reader of a page."""
+    thread = Thread(monkeypatch, [])
+    work = Slices()
+    thread.now += 1.0
+    work._busy = 1.5
+    await work.next()
+    assert thread.waited == [1.0, pytest.approx(0.002 * 0.9 / 0.1 - 1.5)]
 
 
 async def test_to_wait_for_something_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,12 @@ from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 SLICE_SECONDS = 0.001
+"""uvloop's timers count in milliseconds: to wait for less would be no wait."""
+_LONG_SLICE = 2 * SLICE_SECONDS
 _BUSY = 2 / 3
-"""Beside calls that need less of the thread's time, half of the loop's does not make them late."""
 _MOST_BUSY = 0.9
-"""Beside calls that need more of it, work takes a tenth all the same."""
 _NEWEST = 0.4
-"""The weight of the newest wait in the mean of what calls needed."""
+"""The weight of the newest slice in the mean of how busy the thread is after one."""
 STEP = 50
 """Items that one step of sliced work handles."""
 
@@ -32,27 +32,33 @@ Steps: TypeAlias = Generator[None, None, T]
 class Slices:
     """Gives way after a millisecond of work.
 
-    It takes at most half of the loop's time; beside calls that need more than two thirds of the thread's, what they leave.
+    It takes at most half of the loop's time, and less beside many calls. After each slice it waits for as long as that took, and
+    looks how busy calls keep the thread, with those that came meanwhile: two thirds are reached where they need a third of
+    the thread's time. Above that it waits longer, until it takes a tenth.
 
     Args:
         eager: Take all of the loop's time but a turn between slices, as while nothing is served yet.
     """
 
+    _worked = 0.0
+    """CPU of all slices so far: other work is no call."""
+
     def __init__(self, *, eager: bool = False) -> None:
         self._eager = eager
         self._busy: float | None = None
-        self._began = time.monotonic()
+        self._began, self._used = time.monotonic(), time.thread_time()
 
     async def next(self) -> None:
         """Give way if it is time: for at least one full turn, for as long as the slice took, and longer beside many calls."""
         worked = time.monotonic() - self._began
         if worked < SLICE_SECONDS:
             return
+        Slices._worked += min(worked, time.thread_time() - self._used)
         if self._eager:
             await asyncio.sleep(0)
         else:
             await self._give_way(worked)
-        self._began = time.monotonic()
+        self._began, self._used = time.monotonic(), time.thread_time()
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
         """What *awaitable* returns; to wait for it is no work."""
@@ -72,17 +78,17 @@ class Slices:
             await self.next()
 
     async def _give_way(self, worked: float) -> None:
-        began, used = time.monotonic(), time.thread_time()
-        # uvloop's timers count in milliseconds: shorter ones would not wait at all.
-        await asyncio.sleep(max(worked, SLICE_SECONDS))
+        began, used = time.monotonic(), time.thread_time() - Slices._worked
+        await asyncio.sleep(worked)
         waited = time.monotonic() - began
-        busy = (time.thread_time() - used) / waited
+        busy = (time.thread_time() - Slices._worked - used) / waited
         if self._busy is not None:  # calls come in groups: one wait alone says little
             busy = _NEWEST * busy + (1 - _NEWEST) * self._busy
         self._busy = busy
         if busy > _BUSY:
             busy = min(busy, _MOST_BUSY)
-            await asyncio.sleep(max(0.0, worked * busy / (1 - busy) - waited))
+            # What a slice waited for, as for a slow reader, is not made up for.
+            await asyncio.sleep(min(worked, _LONG_SLICE) * busy / (1 - busy) - waited)
 
 
 async def run(steps: Steps[T], *, eager: bool = False) -> T:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterable
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from rls.config.compile import Compiled, compile_file, compile_in_steps
 from rls.core.rules import TrieNode
 from rls.engine.digests import digest_children
 from rls.engine.old_rules import OldRules
-from rls.sources import compile_process
 from rls.sources.compile_process import compile_and_send
 from rls.sources.compiling import LARGE_BYTES, compile_pieces
 from rls.sources.transfer import Frame, Receiver, Sender
@@ -225,14 +225,20 @@ def test_steps_are_small_wherever_the_rules_stand(depth: int) -> None:
 def test_the_process_that_compiles_leaves_the_cpu_after_each_millisecond(monkeypatch):
     now, naps = 0.0, []
 
-    def work():
+    def clock():
         nonlocal now
-        for _ in range(30):
-            now += 0.0004
-            yield
-        return "done"
+        now += 0.0004
+        return now
 
-    monkeypatch.setattr("rls.sources.compile_process.time.monotonic", lambda: now)
-    monkeypatch.setattr("rls.sources.compile_process.time.sleep", lambda _: naps.append(now))
-    assert compile_process.finish(work()) == "done"
-    assert naps == pytest.approx([0.0012 * number for number in range(1, 11)])
+    def sleep(seconds):
+        naps.append(now)
+        assert 0 < seconds <= 1e-4
+
+    monkeypatch.setattr("rls.sources.compile_process.time.monotonic", clock)
+    monkeypatch.setattr("rls.sources.compile_process.time.sleep", sleep)
+    many = "".join(
+        f"- {{key: k, value: v{number}, rate_limit: {{unit: day, requests_per_unit: 1}}}}\n" for number in range(3000)
+    )
+    compile_and_send("many.yaml", f"domain: many\ndescriptors:\n{many}".encode(), lambda _: None)
+    assert len(naps) > 10
+    assert {round(after - before, 4) for before, after in pairwise(naps)} == {0.0016}

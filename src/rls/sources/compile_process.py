@@ -24,13 +24,13 @@ LENGTH_BYTES = 4
 _NICE = 10
 """The server goes first where both need one CPU: it gets nine tenths."""
 _STRETCH_SECONDS = 0.001
-"""Linux lets a process keep a CPU for up to 4 ms, even from one that goes first: calls would wait so long. See `finish`."""
+"""Linux lets a process keep a CPU for up to 4 ms, even from one that goes first: calls would wait so long. See `finish_with_naps`."""
 _NAP_SECONDS = 1e-6
 
 T = TypeVar("T")
 
 
-def finish(steps: Steps[T]) -> T:
+def finish_with_naps(steps: Steps[T]) -> T:
     """Take all *steps*, leave the CPU for a moment after each millisecond, and return their result."""
     until = time.monotonic() + _STRETCH_SECONDS
     while True:
@@ -49,10 +49,10 @@ def compile_and_send(file: str, text: bytes, send: Callable[[Frame], None]) -> N
     sender = Sender(send)
 
     def take(domain: str, root: TrieNode) -> None:
-        finish(digest_children(root))
+        finish_with_naps(digest_children(root))
         sender.take(domain, root)
 
-    sender.end(finish(compile_in_steps(file, text, take)))
+    sender.end(finish_with_naps(compile_in_steps(file, text, take)))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Connections as they come: accepted, counted, and for TLS begun a few at a time."""
+"""Connections as they come: accepted, counted, and for TLS begun one by one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from rls.transport.listen import LOST, NO_FILES, NO_FILES_SECONDS, address_of
 from rls.transport.native.connection import NativeConnection, clock
 
 HANDSHAKES_A_TURN = 1
-"""Handshakes begun in one turn of the loop: each costs 0.5 to 1.5 ms of CPU, for which calls wait. Four take as long in all."""
+"""Handshakes begun in one turn of the loop: each costs 0.5 to 1.5 ms of CPU, for which calls wait."""
+OLD_HANDSHAKES_A_TURN = 4
+"""The same, of those that have waited for `_OLD_SECONDS`: turns are long."""
+_OLD_SECONDS = 1.0
 HANDSHAKE_SECONDS = 10.0
 _ACCEPTS_A_TURN = 16
 """Connections accepted in one turn of the loop, for which calls wait."""
@@ -179,11 +182,14 @@ class Acceptor:
         self._ready.append((client, clock() + HANDSHAKE_SECONDS))
 
     def _shake_hands(self) -> None:
-        """Begin a few handshakes. Those that have waited too long are given up: their clients will have been."""
+        """Begin a handshake or a few. Those that have waited too long are given up: their clients will have been."""
         now = clock()
         begun = 0
-        while self._ready and begun < HANDSHAKES_A_TURN:
-            client, until = self._ready.popleft()
+        while self._ready and begun < OLD_HANDSHAKES_A_TURN:
+            client, until = self._ready[0]
+            if begun >= HANDSHAKES_A_TURN and now < until - HANDSHAKE_SECONDS + _OLD_SECONDS:
+                break
+            self._ready.popleft()
             if now > until:
                 self._give_up(client, f"it did not begin within {HANDSHAKE_SECONDS:g} s: this process is too busy")
             else:
