@@ -50,12 +50,10 @@ class Served:
     peak: float = 0.0
     """Calls a second that it answers on 32 connections; 0 with TLS."""
 
-    def load(
-        self, phase: Phase, connections: int, *, timeout_ms: int = _CLIENT_WAITS_MS, keys: int = COMPANIES
-    ) -> Result:
+    def load(self, phase: Phase, connections: int, *, timeout_ms: int = _CLIENT_WAITS_MS) -> Result:
         """Put *phase* on it."""
         address, core = self.process.address, on_core(LOAD_CORE)
-        return measure(address, [phase], connections=connections, keys=keys, timeout_ms=timeout_ms, prefix=core)[0]
+        return measure(address, [phase], connections=connections, keys=COMPANIES, timeout_ms=timeout_ms, prefix=core)[0]
 
 
 Disturbance = Callable[[Served], str]

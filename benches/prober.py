@@ -47,7 +47,7 @@ class Probed:
 
 
 class Prober:
-    """Calls from `start` to `stop`.
+    """Calls from when it is made to `stop`.
 
     Args:
         certificate: Of a server with TLS, to trust; None for plaintext.

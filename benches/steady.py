@@ -1,7 +1,7 @@
 """`make steady`: ten minutes of 9,000 calls a second, and what goes on in any mesh meanwhile.
 
-Calls come when they are due, each millisecond or sooner, over four TLS connections. Prometheus scrapes every 15 s, a tenth of 10,000 rules changes every minute, and
-two new TLS connections come a second. What counts is how many calls take more than 10 ms.
+Calls come when they are due, each millisecond or sooner, over four TLS connections. Prometheus scrapes every 15 s, a tenth of
+10,000 rules changes every minute, and two new TLS connections come a second. What counts is how many calls take more than 10 ms.
 """
 
 from __future__ import annotations

@@ -96,14 +96,15 @@ async def run(steps: Steps[T], *, eager: bool = False) -> T:
     return await Slices(eager=eager).run(steps)
 
 
-def finish(steps: Steps[T]) -> T:
-    """Take all *steps* at once, and return their result."""
+def finish(steps: Steps[T], between: Callable[[], object] = lambda: None) -> T:
+    """Take all *steps* at once, call *between* after each, and return their result."""
     while True:
         try:
             next(steps)
         except StopIteration as stop:
             result: T = stop.value
             return result
+        between()
 
 
 def chunks(items: Iterable[T], size: int = STEP) -> Iterator[list[T]]:

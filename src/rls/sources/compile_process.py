@@ -12,47 +12,42 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 from rls.config.compile import compile_in_steps
 from rls.core.rules import TrieNode
 from rls.engine.digests import digest_children
-from rls.slices import Steps
+from rls.slices import finish
 from rls.sources.transfer import Frame, Sender
 
 LENGTH_BYTES = 4
 _NICE = 10
 """The server goes first where both need one CPU: it gets nine tenths."""
 _STRETCH_SECONDS = 0.001
-"""Linux lets a process keep a CPU for up to 4 ms, even from one that goes first: calls would wait so long. See `finish_with_naps`."""
+"""Linux lets a process keep a CPU for up to 4 ms, even from one that goes first: calls would wait so long. See `Naps`."""
 _NAP_SECONDS = 1e-6
 
-T = TypeVar("T")
 
+class Naps:
+    """Called between steps of work: leaves the CPU for a moment after each millisecond."""
 
-def finish_with_naps(steps: Steps[T]) -> T:
-    """Take all *steps*, leave the CPU for a moment after each millisecond, and return their result."""
-    until = time.monotonic() + _STRETCH_SECONDS
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        if time.monotonic() > until:
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _STRETCH_SECONDS
+
+    def __call__(self) -> None:
+        if time.monotonic() > self._until:
             time.sleep(_NAP_SECONDS)
-            until = time.monotonic() + _STRETCH_SECONDS
+            self._until = time.monotonic() + _STRETCH_SECONDS
 
 
 def compile_and_send(file: str, text: bytes, send: Callable[[Frame], None]) -> None:
     """Compile the YAML *text* of *file*, and *send* all that comes of it, with digests."""
-    sender = Sender(send)
+    sender, naps = Sender(send), Naps()
 
     def take(domain: str, root: TrieNode) -> None:
-        finish_with_naps(digest_children(root))
+        finish(digest_children(root), naps)
         sender.take(domain, root)
 
-    sender.end(finish_with_naps(compile_in_steps(file, text, take)))
+    sender.end(finish(compile_in_steps(file, text, take), naps))
 
 
 def main() -> None:
