@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import statistics
 import sys
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
 
-from benches import processes, report
+from benches import arguments, processes, report
 from benches.load import Case, Cost, cost
 from benches.machine import describe
 from benches.processes import Missing, Running
@@ -124,21 +123,20 @@ def _progress(text: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
+    parser = arguments.parser("benches", __doc__)
     parser.add_argument("--quick", action="store_true", help="fewer cases, once each: two minutes instead of twenty")
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     try:
         processes.need("h2load", "nghttp2-client")
         processes.need("taskset", "util-linux")
         about = describe()
         with tempfile.TemporaryDirectory(prefix="rls-bench-") as folder:
-            rows = run(QUICK if arguments.quick else FULL, Path(folder))
+            rows = run(QUICK if options.quick else FULL, Path(folder))
     except Missing as missing:
         sys.exit(f"benches: {missing}")
     except KeyboardInterrupt:
         sys.exit("\nbenches: interrupted; everything that was started is stopped")
-    print(report.write(arguments.into, "quick" if arguments.quick else "checks", about, rows))
+    print(report.write(options.into, "quick" if options.quick else "checks", about, rows))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from benches import processes
+from benches import arguments, processes
 from benches.load import Case, Cost, cost
 from benches.machine import describe
 from benches.processes import Missing, Running
@@ -56,23 +55,21 @@ def _row(name: str, case: Case, found: Cost) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.cluster", description=__doc__)
+    parser = arguments.parser("benches.cluster", __doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each case")
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     try:
         processes.need("h2load", "nghttp2-client")
         processes.need("taskset", "util-linux")
         with tempfile.TemporaryDirectory(prefix="rls-bench-") as folder:
-            rows = run(arguments.seconds, Path(folder))
+            rows = run(options.seconds, Path(folder))
     except Missing as missing:
         sys.exit(f"benches: {missing}")
     about = [f"- {key}: {value}" for key, value in describe().items()]
     head = [f"| {' | '.join(_HEAD)} |", "| --- | --- |" + " ---: |" * (len(_HEAD) - 2)]
     lines = ["# Counting in a cluster of three primaries", "", *about, "", *head, *rows]
-    arguments.into.mkdir(parents=True, exist_ok=True)
     text = "\n".join(lines) + "\n"
-    (arguments.into / "cluster.md").write_text(text)
+    (options.into / "cluster.md").write_text(text)
     print(text)
 
 

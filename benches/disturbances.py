@@ -6,54 +6,27 @@ of the disturbances happens to it. The server tells how long turns of its loop t
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from benches import processes
-from benches.client import Phase, Result, measure
+from benches import arguments, processes, rule_files
+from benches.client import Phase, Result
 from benches.frames import PATH
-from benches.loop_turns import longer_than, loop_turns
+from benches.loop_turns import TURNS, longer_than, loop_turns
 from benches.machine import cpu_seconds, describe, on_core, others_seconds, pin
-from benches.messages import RULES
 from benches.prober import CALLS_PER_SECOND, Prober
-from benches.processes import LOAD_CORE, Missing, Running
-from benches.reload import RULES_ADDED, many, write
+from benches.processes import LOAD_CORE, Missing
+from benches.served import Served, serve
 from examples.mesh.http import ask
-from examples.mesh.processes import free_port
 
 SECONDS = 5.0
-COMPANIES = 10_000
 _BESIDE = 0.3
-_CLIENT_WAITS_MS, _IMPATIENT_MS = 20, 2
+_IMPATIENT_MS = 2
 _NEW_CONNECTIONS = 500
 _LONGEST_SECONDS = 60.0
-_TURNS = (0.001, 0.0025, 0.005, 0.01)
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A server, and what it has."""
-
-    process: Running
-    redis: Running
-    http: int
-    rules: Path
-    log: Path
-    certificate: Path | None
-    peak: float = 0.0
-    """Calls a second that it answers on 32 connections; 0 with TLS."""
-
-    def load(self, phase: Phase, connections: int, *, timeout_ms: int = _CLIENT_WAITS_MS) -> Result:
-        """Put *phase* on it."""
-        address, core = self.process.address, on_core(LOAD_CORE)
-        return measure(address, [phase], connections=connections, keys=COMPANIES, timeout_ms=timeout_ms, prefix=core)[0]
 
 
 Disturbance = Callable[[Served], str]
@@ -145,13 +118,13 @@ def scrapes(served: Served) -> str:
 
 def rules_loaded(served: Served) -> str:
     """Beside the rules that are there."""
-    loads, began = _loads(served.log), time.monotonic()
-    write(served.rules / "many.yaml", many(1))
-    while _loads(served.log) == loads:
+    loads, began = rule_files.times_loaded(served.log), time.monotonic()
+    rule_files.replace(served.rules / "many.yaml", rule_files.many(1))
+    while rule_files.times_loaded(served.log) == loads:
         if time.monotonic() - began > _LONGEST_SECONDS:
             raise TimeoutError(f"no load of rules within {_LONGEST_SECONDS:g} s")
         time.sleep(0.02)
-    return f"{RULES_ADDED:,} rules in force after {time.monotonic() - began:.1f} s"
+    return f"{rule_files.MANY:,} rules in force after {time.monotonic() - began:.1f} s"
 
 
 DISTURBANCES: dict[str, tuple[Disturbance, bool]] = {
@@ -171,41 +144,6 @@ DISTURBANCES: dict[str, tuple[Disturbance, bool]] = {
 
 def _each(got: Result) -> str:
     return f"{got.sent / got.seconds:,.0f}"
-
-
-def _loads(log: Path) -> int:
-    return log.read_text().count("rules_loaded")
-
-
-def rules_of_companies() -> str:
-    """A rule for each company of the load, so that each has its series."""
-    one = "  - {{key: company_id, value: company-{:05}, rate_limit: {{unit: hour, requests_per_unit: 4000000000}}}}\n"
-    return RULES + "".join(map(one.format, range(COMPANIES)))
-
-
-@contextlib.contextmanager
-def serve(*, secure: bool) -> Iterator[Served]:
-    """A new server with a new Redis; without TLS all of its rules have counted."""
-    with tempfile.TemporaryDirectory(prefix="rls-bench-") as path, contextlib.ExitStack() as stack:
-        folder, http = Path(path), free_port()
-        certificate, key, rules = folder / "tls.crt", folder / "tls.key", folder / "rules"
-        options = ["--tls-cert", str(certificate), "--tls-key", str(key)] if secure else []
-        if secure:
-            command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-            command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-            subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-        rules.mkdir()
-        (rules / "mesh.yaml").write_text(rules_of_companies())
-        redis = stack.enter_context(processes.redis(folder))
-        backend = f"redis://{redis.address}"
-        process = stack.enter_context(processes.serve(folder, rules, backend, http, options))
-        log = folder / f"log-{process.address.rpartition(':')[2]}"
-        served = Served(process, redis, http, rules, log, certificate if secure else None)
-        if not secure:
-            served.load(Phase(2.0, in_flight=128), 32, timeout_ms=0)
-            found = [served.load(Phase(1.0, in_flight=number), 32, timeout_ms=0) for number in (64, 128)]
-            served = replace(served, peak=max(got.goodput for got in found))
-        yield served
 
 
 def row(name: str, disturbance: Disturbance, *, secure: bool) -> Row:
@@ -252,7 +190,7 @@ def report(rows: list[Row]) -> str:
     ]
     for one in rows:
         failed = ", ".join(f"{number} {code}" for code, number in one.failed.items()) or "0"
-        longer = " | ".join(str(longer_than(one.turns, bound)) for bound in _TURNS)
+        longer = " | ".join(str(longer_than(one.turns, bound)) for bound in TURNS)
         lines.append(
             f"| {one.name} | {one.what} | {one.calls:,} | {failed} | {one.p50_ms:.1f} | {one.p99_ms:.1f} | {one.worst_ms:.1f} |"
             f" {sum(one.turns.values())} | {longer} | {one.busy:.2f} | {one.others:.2f} |"
@@ -261,9 +199,7 @@ def report(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.disturbances", description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = arguments.parser("benches.disturbances", __doc__).parse_args()
     pin(LOAD_CORE)
     try:
         for program, package in (("h2load", "nghttp2-client"), ("openssl", "openssl"), ("taskset", "util-linux")):
@@ -274,7 +210,7 @@ def main() -> None:
             print(f"{name}: {rows[-1].what}; worst {rows[-1].worst_ms} ms", file=sys.stderr, flush=True)
     except Missing as missing:
         sys.exit(f"benches: {missing}")
-    (arguments.into / "disturbances.md").write_text(report(rows))
+    (options.into / "disturbances.md").write_text(report(rows))
     print(report(rows))
 
 

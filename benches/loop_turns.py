@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from examples.mesh.http import ask
 
+TURNS = (0.001, 0.0025, 0.005, 0.01)
+"""Bounds of the histogram that reports show, in seconds."""
+
 _BUCKET = re.compile(r'^rls_loop_turn_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 

@@ -7,13 +7,12 @@ new when that begins, as after a restart of the server: the first second counts 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benches import processes
+from benches import arguments, processes
 from benches.client import Phase, Result, measure
 from benches.machine import describe, on_core, others_seconds
 from benches.processes import LOAD_CORE, Missing, Running
@@ -105,15 +104,13 @@ def report(found: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.many_connections", description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = arguments.parser("benches.many_connections", __doc__).parse_args()
     try:
         processes.need("taskset", "util-linux")
         text = report(rows())
     except Missing as missing:
         sys.exit(f"benches: {missing}")
-    (arguments.into / "many_connections.md").write_text(text)
+    (options.into / "many_connections.md").write_text(text)
     print(text)
 
 

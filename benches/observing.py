@@ -6,7 +6,6 @@ default and without any. Other programs only add, so the least of many rounds co
 
 from __future__ import annotations
 
-import argparse
 import gc
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from benches import arguments
 from benches.machine import describe
 from benches.messages import DOMAIN, KEYS, LIMIT, RULES
 from rls.app.telemetry import Telemetry
@@ -181,11 +181,9 @@ def report(found: Sequence[Cost]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.observing", description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = arguments.parser("benches.observing", __doc__).parse_args()
     text = report(costs())
-    (arguments.into / "observing.md").write_text(text)
+    (options.into / "observing.md").write_text(text)
     print(text)
 
 

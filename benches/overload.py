@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 import tempfile
@@ -13,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benches import arguments, processes
 from benches import overload_report as report
-from benches import processes
 from benches.client import Phase, Result, measure
 from benches.machine import describe, on_core, others_seconds, resident_mib
 from benches.overload_report import Outcome, Row, Way
@@ -212,19 +211,18 @@ def _latest(times: Iterable[float | None]) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.overload", description=__doc__)
+    parser = arguments.parser("benches.overload", __doc__)
     parser.add_argument("--quick", action="store_true", help="each load once")
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     try:
         processes.need("taskset", "util-linux")
         about = describe()
-        rows = run(QUICK if arguments.quick else FULL)
+        rows = run(QUICK if options.quick else FULL)
     except (Missing, NoEnvoy) as missing:
         sys.exit(f"benches: {missing}")
     except KeyboardInterrupt:
         sys.exit("\nbenches: interrupted; everything that was started is stopped")
-    print(report.write(arguments.into, "overload-quick" if arguments.quick else "overload", about, rows))
+    print(report.write(options.into, "overload-quick" if options.quick else "overload", about, rows))
 
 
 if __name__ == "__main__":

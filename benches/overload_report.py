@@ -100,7 +100,6 @@ class Row(NamedTuple):
 
 def write(into: Path, name: str, about: Mapping[str, str], rows: Sequence[Row]) -> str:
     """Write *name*.md, .svg and .json; the table is returned as well."""
-    into.mkdir(parents=True, exist_ok=True)
     table = _markdown(name, about, rows)
     (into / f"{name}.md").write_text(table)
     _draw(into / f"{name}.svg", rows, about)

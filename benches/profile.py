@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benches import processes
+from benches import arguments, processes
 from benches.load import Case, h2load
 from benches.machine import describe, thread_seconds
 from benches.messages import RULES, message
@@ -111,16 +110,14 @@ def _time(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.profile", description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = arguments.parser("benches.profile", __doc__).parse_args()
     try:
         processes.need("h2load", "nghttp2-client")
         with tempfile.TemporaryDirectory(prefix="rls-bench-") as folder:
             found = list(splits(Path(folder)))
     except Missing as missing:
         sys.exit(f"benches: {missing}")
-    text = _write(arguments.into, found, steps())
+    text = _write(options.into, found, steps())
     print(text)
 
 
@@ -136,7 +133,6 @@ def _write(into: Path, found: list[Split], timed: dict[str, float]) -> str:
     lines += [f"| {one.server} | {one.user:.1f} | {one.system:.1f} | {one.total:.1f} |" for one in found]
     lines += ["", "Steps of our own Python, each timed alone in a loop:", "", "| step | µs |", "| --- | ---: |"]
     lines += [f"| {step} | {microseconds:.2f} |" for step, microseconds in timed.items()]
-    into.mkdir(parents=True, exist_ok=True)
     text = "\n".join(lines) + "\n"
     (into / "profile.md").write_text(text)
     plain = {"about": about, "cpu": [asdict(one) for one in found], "steps": timed}

@@ -6,10 +6,8 @@ beside them changes. The server tells how long turns of its loop take; the clien
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from benches import processes
+from benches import arguments, processes, rule_files
 from benches.frames import PATH
-from benches.loop_turns import longer_than, loop_turns
+from benches.loop_turns import TURNS, longer_than, loop_turns
 from benches.machine import cpu_seconds, describe, family, on_core, others_seconds, resident_mib
 from benches.messages import RULES, message
 from benches.processes import LOAD_CORE, Missing, Running
@@ -30,7 +28,6 @@ from benches.reload_turns import Turns
 from benches.reload_turns import measure as measure_turns
 from examples.mesh.processes import free_port
 
-RULES_ADDED = 100_000
 CHECKS_PER_SECOND = 5_000
 _CONNECTIONS = 10
 _QUIET_SECONDS = 3.0
@@ -115,7 +112,7 @@ class Server:
         return _Calls(self.process, self._folder)
 
     def _loads(self) -> int:
-        return len(re.findall(r"\brules_loaded\b", self._log.read_text()))
+        return rule_files.times_loaded(self._log)
 
     def _children_seconds(self) -> float:
         """CPU of children that have ended and were waited for (proc(5), stat: cutime, cstime)."""
@@ -160,39 +157,20 @@ def _quantile(ordered: list[float], share: float) -> float:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2) if ordered else 0.0
 
 
-def write(path: Path, text: str) -> None:
-    """Replace a file at once."""
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.replace(path)
-
-
-def many(limit: int) -> str:
-    """`RULES_ADDED` rules of one domain."""
-    rules = (
-        f"- key: company_id\n  value: company-{number:06}\n"
-        f"  rate_limit: {{unit: minute, requests_per_unit: {limit + number % 1000}}}\n"
-        for number in range(RULES_ADDED)
-    )
-    return "domain: many\ndescriptors:\n" + "".join(rules)
-
-
-def few(domain: str, key: str) -> str:
-    """One rule."""
-    return f"domain: {domain}\ndescriptors:\n- {{key: {key}, rate_limit: {{unit: hour, requests_per_unit: 5}}}}\n"
-
-
 def changes_of(rules: Path) -> list[tuple[str, Callable[[], object]]]:
     """What changes, in this order."""
     big, small, beside = (rules / f"{name}.yaml" for name in ("big", "small", "beside"))
-    first, second = many(1), many(2)
+    first, second = rule_files.many(1), rule_files.many(2)
     return [
-        ("a small file, without many rules beside it", lambda: write(small, few("few", "b"))),
-        (f"{RULES_ADDED:,} rules added", lambda: write(big, first)),
-        ("a small file of another domain beside them", lambda: write(small, few("few", "c"))),
-        ("a small file of the same domain beside them", lambda: write(beside, few("many", "d"))),
-        (f"{RULES_ADDED:,} rules changed", lambda: write(big, second)),
-        (f"{RULES_ADDED:,} rules removed", big.unlink),
+        ("a small file, without many rules beside it", lambda: rule_files.replace(small, rule_files.few("few", "b"))),
+        (f"{rule_files.MANY:,} rules added", lambda: rule_files.replace(big, first)),
+        ("a small file of another domain beside them", lambda: rule_files.replace(small, rule_files.few("few", "c"))),
+        (
+            "a small file of the same domain beside them",
+            lambda: rule_files.replace(beside, rule_files.few("many", "d")),
+        ),
+        (f"{rule_files.MANY:,} rules changed", lambda: rule_files.replace(big, second)),
+        (f"{rule_files.MANY:,} rules removed", big.unlink),
     ]
 
 
@@ -200,8 +178,8 @@ def first_rules(rules: Path) -> None:
     """What is in force before the changes."""
     rules.mkdir()
     (rules / "mesh.yaml").write_text(RULES)
-    (rules / "small.yaml").write_text(few("few", "a"))
-    (rules / "beside.yaml").write_text(few("many", "a"))
+    (rules / "small.yaml").write_text(rule_files.few("few", "a"))
+    (rules / "beside.yaml").write_text(rule_files.few("many", "a"))
 
 
 def loads(server: Server) -> list[Load]:
@@ -236,7 +214,7 @@ def report(found: list[Load], turns: list[Turns]) -> str:
         "| --- |" + " ---: |" * 12,
     ]
     for one in found:
-        longer = " | ".join(str(longer_than(one.turns, bound)) for bound in (0.001, 0.0025, 0.005, 0.01))
+        longer = " | ".join(str(longer_than(one.turns, bound)) for bound in TURNS)
         lines.append(
             f"| {one.name} | {one.seconds:.1f} | {one.cpu:.1f} | {sum(one.turns.values())} | {longer} | {one.p50_ms:.2f} |"
             f" {one.p999_ms:.2f} | {one.worst_ms:.1f} | {one.resident_mib:.0f} | {one.others:.2f} |"
@@ -255,9 +233,7 @@ def report(found: list[Load], turns: list[Turns]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.reload", description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = arguments.parser("benches.reload", __doc__).parse_args()
     try:
         processes.need("h2load", "nghttp2-client")
         with tempfile.TemporaryDirectory(prefix="rls-reload-") as path:
@@ -273,7 +249,7 @@ def main() -> None:
     except Missing as missing:
         sys.exit(f"reload: {missing}")
     text = report(found, turns)
-    (arguments.into / "reload.md").write_text(text)
+    (options.into / "reload.md").write_text(text)
     print(text)
 
 

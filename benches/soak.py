@@ -6,7 +6,6 @@ half-sent calls, garbage, large requests, scrapes, new rules every minute, and a
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -25,7 +24,7 @@ from typing import TypeAlias
 
 import grpc.aio
 
-from benches import processes
+from benches import arguments, processes, rule_files
 from benches.machine import describe, resident_mib
 from benches.messages import DOMAIN, messages
 from benches.processes import Missing, Running
@@ -170,9 +169,7 @@ def write_rules(path: Path, limit: int) -> None:
         f"  - {{key: path, value: /{number}, rate_limit: {{unit: hour, requests_per_unit: {limit + number}}}}}"
         for number in range(_RULES)
     ]
-    new = path.with_suffix(".new")
-    new.write_text("\n".join(rules))
-    new.replace(path)
+    rule_files.replace(path, "\n".join(rules))
 
 
 async def watch(server: Server, seconds: float) -> tuple[list[Sample], Counter[str]]:
@@ -209,28 +206,27 @@ def grown(samples: list[Sample]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.soak", description=__doc__)
+    parser = arguments.parser("benches.soak", __doc__)
     parser.add_argument("--seconds", type=float, default=3_600.0, help="how long")
     parser.add_argument("--transport", default="", help="what speaks gRPC; the default of rls serve if left out")
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     try:
         about = describe()
         with tempfile.TemporaryDirectory(prefix="rls-soak-") as path, processes.redis(Path(path)) as redis:
             rules, http = Path(path) / "rules" / "rules.yaml", free_port()
             rules.parent.mkdir()
             write_rules(rules, 1_000)
-            options = ["--transport", arguments.transport] if arguments.transport else []
-            with processes.serve(Path(path), rules, f"redis://{redis.address}", http, options) as process:
+            transport = ["--transport", options.transport] if options.transport else []
+            with processes.serve(Path(path), rules, f"redis://{redis.address}", http, transport) as process:
                 server = Server(process, http, rules, redis)
-                samples, outcomes = asyncio.run(watch(server, arguments.seconds))
+                samples, outcomes = asyncio.run(watch(server, options.seconds))
     except Missing as missing:
         sys.exit(f"soak: {missing}")
     except KeyboardInterrupt:
         sys.exit("\nsoak: interrupted; everything that was started is stopped")
     found = {"about": about, "outcomes": dict(outcomes.most_common()), "grown": round(grown(samples), 4)}
-    (arguments.into / "soak.json").write_text(json.dumps({**found, "samples": [asdict(s) for s in samples]}) + "\n")
-    draw(arguments.into / "soak.svg", samples, about)
+    (options.into / "soak.json").write_text(json.dumps({**found, "samples": [asdict(s) for s in samples]}) + "\n")
+    draw(options.into / "soak.svg", samples, about)
     print(json.dumps(found, indent=2))
 
 

@@ -6,7 +6,6 @@ Calls come when they are due, each millisecond or sooner, over four TLS connecti
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import socket
 import ssl
@@ -16,15 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from benches import processes
+from benches import arguments, processes, rule_files
 from benches.client import Phase, Result, http2_context, measure
-from benches.disturbances import COMPANIES, Served, rules_of_companies, serve
-from benches.loop_turns import longer_than, loop_turns
+from benches.loop_turns import TURNS, longer_than, loop_turns
 from benches.machine import cpu_seconds, describe, on_core, pin, stolen_seconds
 from benches.processes import LOAD_CORE, Missing
-from benches.reload import write
+from benches.served import Served, serve
 from examples.mesh.http import ask
 
 CALLS_PER_SECOND = 9_000
@@ -32,7 +29,6 @@ SECONDS = 600.0
 SCRAPE_SECONDS, RELOAD_SECONDS, CONNECTION_SECONDS = 15.0, 60.0, 0.5
 FLOOR, GOAL = 500, 100
 _CONNECTIONS = 4
-_TURNS = (0.001, 0.0025, 0.005, 0.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,7 @@ def _beside(served: Served) -> Iterator[Counter[str]]:
         ask(served.http, "/metrics")
 
     def reload() -> None:
-        write(served.rules / "mesh.yaml", texts[counts["changes of rules"] % 2])
+        rule_files.replace(served.rules / "mesh.yaml", texts[counts["changes of rules"] % 2])
 
     def connect() -> None:
         _connect(host, int(port), context)
@@ -130,9 +126,9 @@ def _connect(host: str, port: int, context: ssl.SSLContext) -> None:
 
 def _changed(number: int) -> str:
     """The rules with other limits for each tenth company, for each *number*."""
-    lines = rules_of_companies().splitlines(keepends=True)
+    lines = rule_files.of_companies().splitlines(keepends=True)
     changed = f"requests_per_unit: {4_000_000_000 - 1 - number}"
-    first = len(lines) - COMPANIES
+    first = len(lines) - rule_files.COMPANIES
     lines[first::10] = [line.replace("requests_per_unit: 4000000000", changed) for line in lines[first::10]]
     return "".join(lines)
 
@@ -141,7 +137,7 @@ def report(one: Steady) -> str:
     """Markdown."""
     got = one.got
     refused = ", ".join(f"{number:,} {code}" for code, number in got.refused.items()) or "none"
-    turns = ", ".join(f"{longer_than(one.turns, bound)} over {bound * 1000:g} ms" for bound in _TURNS)
+    turns = ", ".join(f"{longer_than(one.turns, bound)} over {bound * 1000:g} ms" for bound in TURNS)
     rows = {
         "calls": f"{got.sent:,} in {got.seconds:g} s",
         "over 10 ms, of a million": f"{one.late_of_a_million:,.0f}; floor {FLOOR}, goal {GOAL}",
@@ -169,19 +165,18 @@ def report(one: Steady) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.steady", description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
+    parser = arguments.parser("benches.steady", __doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long it lasts [%(default)g]")
     parser.add_argument("--rate", type=float, default=CALLS_PER_SECOND, help="calls a second [%(default)g]")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     pin(LOAD_CORE)
     try:
         for program, package in (("openssl", "openssl"), ("taskset", "util-linux")):
             processes.need(program, package)
-        found = run(arguments.rate, arguments.seconds)
+        found = run(options.rate, options.seconds)
     except Missing as missing:
         sys.exit(f"benches: {missing}")
-    (arguments.into / "steady.md").write_text(report(found))
+    (options.into / "steady.md").write_text(report(found))
     print(report(found))
 
 

@@ -7,7 +7,6 @@ CPU, as in `benches.reload_turns`, while spans go to the process that exports th
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import marshal
@@ -25,6 +24,7 @@ import uvloop
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
+from benches import arguments
 from benches.machine import describe
 from benches.messages import DOMAIN
 from examples.mesh.processes import free_port
@@ -297,12 +297,10 @@ def report(measured: Sequence[tuple[str, float]], found: Sequence[Turns]) -> str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benches.traces", description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
-    arguments = parser.parse_args()
-    text = report(list(costs()), turns(arguments.into))
-    (arguments.into / "decisions").unlink(missing_ok=True)
-    (arguments.into / "traces.md").write_text(text)
+    options = arguments.parser("benches.traces", __doc__).parse_args()
+    text = report(list(costs()), turns(options.into))
+    (options.into / "decisions").unlink(missing_ok=True)
+    (options.into / "traces.md").write_text(text)
     print(text)
 
 
