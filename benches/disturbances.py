@@ -210,8 +210,9 @@ def main() -> None:
             print(f"{name}: {rows[-1].what}; worst {rows[-1].worst_ms} ms", file=sys.stderr, flush=True)
     except Missing as missing:
         sys.exit(f"benches: {missing}")
-    (options.into / "disturbances.md").write_text(report(rows))
-    print(report(rows))
+    text = report(rows)
+    (options.into / "disturbances.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

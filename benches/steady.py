@@ -176,8 +176,9 @@ def main() -> None:
         found = run(options.rate, options.seconds)
     except Missing as missing:
         sys.exit(f"benches: {missing}")
-    (options.into / "steady.md").write_text(report(found))
-    print(report(found))
+    text = report(found)
+    (options.into / "steady.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":
