@@ -27,7 +27,7 @@ _ROOT = Path(__file__).parent.parent
 _TURN_SECONDS = 0.001
 # Calls that go to one connection at once: as a proxy that has several to ask would write them.
 _BURST = 4
-_BUCKET_SECONDS = 0.1
+BUCKET_SECONDS = 0.1
 _SOON_SECONDS = 0.010
 # What could not be sent for longer than this is not caught up with.
 _STALE_SECONDS = 0.02
@@ -54,7 +54,8 @@ class Result:
         p99_ms: Of the calls answered.
         client_cpu: Share of a core that this client used; near 1 it, and not the server, was the limit.
         client_lag_ms: 99th percentile of the time between two looks at the sockets.
-        buckets: Calls sent and answered in each tenth of a second, by when they were sent.
+        began: `time.perf_counter` at its start.
+        buckets: Calls sent, answered, and answered within 10 ms, in each tenth of a second, by when they were sent.
     """
 
     sent: int
@@ -71,7 +72,8 @@ class Result:
     p99_ms: float
     client_cpu: float
     client_lag_ms: float
-    buckets: list[tuple[int, int]] = field(default_factory=list)
+    began: float
+    buckets: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def goodput(self) -> float:
@@ -173,7 +175,7 @@ class Load:
     def _result(self, seconds: float, begin: float, unsent: int, cpu: float, lags: list[float]) -> Result:
         tally = self._tally
         times = sorted(tally.seconds)
-        first = int(begin / _BUCKET_SECONDS)
+        first = int(begin / BUCKET_SECONDS)
         return Result(
             sent=tally.sent,
             unsent=unsent,
@@ -189,10 +191,11 @@ class Load:
             p99_ms=round(_quantile(times, 0.99) * 1000, 3),
             client_cpu=round(cpu, 3),
             client_lag_ms=round(_quantile(sorted(lags), 0.99) * 1000, 3),
+            began=begin,
             buckets=[
-                (sent, answered)
-                for sent, answered in (
-                    self._buckets.get(first + i, (0, 0)) for i in range(round(seconds / _BUCKET_SECONDS))
+                (sent, answered, soon)
+                for sent, answered, soon in (
+                    self._buckets.get(first + i, (0, 0, 0)) for i in range(round(seconds / BUCKET_SECONDS))
                 )
             ],
         )
@@ -213,7 +216,7 @@ class Load:
 
     def _offer(self, phase: Phase, now: float, begin: float, unsent: int) -> int:
         """Make the calls that are due; those that are due for long and found no connection are returned."""
-        bucket = self._buckets.setdefault(int(now / _BUCKET_SECONDS), [0, 0])
+        bucket = self._buckets.setdefault(int(now / BUCKET_SECONDS), [0, 0, 0])
         before = self._tally.sent
         if not phase.rate:
             share = -(-phase.in_flight // len(self._connections))
@@ -237,10 +240,11 @@ class Load:
             connection.add(next(self._calls), now)
         return count
 
-    def _answered(self, sent: float) -> None:
-        bucket = self._buckets.get(int(sent / _BUCKET_SECONDS))
+    def _answered(self, sent: float, took: float) -> None:
+        bucket = self._buckets.get(int(sent / BUCKET_SECONDS))
         if bucket is not None:
             bucket[1] += 1
+            bucket[2] += took <= _SOON_SECONDS
 
 
 def http2_context(trust: Path) -> ssl.SSLContext:

@@ -52,7 +52,7 @@ class Connection:
     Attributes:
         calls: Calls under way: when they were made, by stream, oldest first.
         tally: Where what became of them is counted.
-        on_answer: Called for each answer in time, with the time of the call.
+        on_answer: Called for each answer in time, with the time of the call and the seconds that it took.
         closed: Whether the connection is gone, and all of its calls with it.
     """
 
@@ -60,7 +60,7 @@ class Connection:
         self,
         address: tuple[str, int],
         tally: Tally,
-        on_answer: Callable[[float], None],
+        on_answer: Callable[[float, float], None],
         *,
         grpc: bool = True,
         context: ssl.SSLContext | None = None,
@@ -185,8 +185,8 @@ class Connection:
             self.tally.refused[wrong] += 1
         else:
             self.tally.answered += 1
-            self.tally.seconds.append(now - sent)
-            self.on_answer(sent)
+            self.tally.seconds.append(took := now - sent)
+            self.on_answer(sent, took)
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == frames.WINDOW_UPDATE:

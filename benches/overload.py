@@ -196,7 +196,7 @@ def _normal_after(after: Result) -> float | None:
     """Seconds until nearly all calls were answered, for the rest of the time; None where that was not so in the end."""
     normal = None
     step = after.seconds / len(after.buckets)
-    for number, (sent, answered) in enumerate(after.buckets):
+    for number, (sent, answered, _) in enumerate(after.buckets):
         if sent and answered < _NORMAL * sent:
             normal = None
         elif normal is None:

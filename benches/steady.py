@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benches import arguments, processes, rule_files
-from benches.client import Phase, Result, http2_context, measure
+from benches.client import BUCKET_SECONDS, Phase, Result, http2_context, measure
 from benches.loop_turns import TURNS, longer_than, loop_turns
 from benches.machine import cpu_seconds, describe, on_core, pin, stolen_seconds
+from benches.moments import HOST, Moment, Moments
 from benches.processes import LOAD_CORE, Missing
 from benches.served import Served, serve
 from examples.mesh.http import ask
@@ -29,6 +30,7 @@ SECONDS = 600.0
 SCRAPE_SECONDS, RELOAD_SECONDS, CONNECTION_SECONDS = 15.0, 60.0, 0.5
 FLOOR, GOAL = 500, 100
 _CONNECTIONS = 4
+_LOADS, _SCRAPES, _NEW_CONNECTIONS = _LONGEST_FIRST = ("loads of rules", "scrapes", "new connections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Steady:
         rate: Calls that were due in a second.
         busy: Share of its core that the server used.
         stolen: Seconds of CPU that the host of this machine took.
-        beside: What went on meanwhile, by name.
+        beside: How often went on what, by name.
+        moments: Late calls by what went on meanwhile.
         turns: Sampled turns of the loop, by the upper bound of their length in seconds.
     """
 
@@ -48,6 +51,7 @@ class Steady:
     busy: float
     stolen: float
     beside: dict[str, int]
+    moments: dict[str, Moment]
     turns: dict[str, int]
 
     @property
@@ -61,7 +65,7 @@ def run(rate: float, seconds: float) -> Steady:
     """Ten minutes, or so many *seconds*."""
     with serve(secure=True) as served:
         turns, cpu, stolen = loop_turns(served.http), cpu_seconds([served.process.pid]), stolen_seconds()
-        with _beside(served) as counts:
+        with _beside(served) as (counts, moments):
             address, core = served.process.address, on_core(LOAD_CORE)
             phase = Phase(seconds, rate=rate)
             got = measure(address, [phase], connections=_CONNECTIONS, trust=served.certificate, prefix=core)[0]
@@ -71,15 +75,16 @@ def run(rate: float, seconds: float) -> Steady:
             busy=(cpu_seconds([served.process.pid]) - cpu) / seconds,
             stolen=stolen_seconds() - stolen,
             beside=dict(counts),
+            moments=moments.of(got, (HOST, *_LONGEST_FIRST)),
             turns={bound: number - turns.get(bound, 0) for bound, number in loop_turns(served.http).items()},
         )
 
 
 @contextlib.contextmanager
-def _beside(served: Served) -> Iterator[Counter[str]]:
-    """What goes on meanwhile, counted."""
+def _beside(served: Served) -> Iterator[tuple[Counter[str], Moments]]:
+    """What goes on meanwhile: how often, and when."""
     assert served.certificate is not None
-    counts, ended = Counter[str](), threading.Event()
+    counts, moments, ended = Counter[str](), Moments(), threading.Event()
     context = http2_context(served.certificate)
     host, _, port = served.process.address.rpartition(":")
     texts = [_changed(number) for number in range(2)]
@@ -88,31 +93,39 @@ def _beside(served: Served) -> Iterator[Counter[str]]:
         ask(served.http, "/metrics")
 
     def reload() -> None:
-        rule_files.replace(served.rules / "mesh.yaml", texts[counts["changes of rules"] % 2])
+        loaded = rule_files.times_loaded(served.log)
+        rule_files.replace(served.rules / "mesh.yaml", texts[counts[_LOADS] % 2])
+        while rule_files.times_loaded(served.log) == loaded and not ended.wait(0.05):
+            pass
 
     def connect() -> None:
         _connect(host, int(port), context)
+
+    def look_at_host() -> None:
+        while not ended.wait(BUCKET_SECONDS):
+            moments.look_at_host()
 
     def repeat(name: str, seconds: float, act: Callable[[], None]) -> None:
         due = time.monotonic() + seconds
         while not ended.wait(max(0.0, due - time.monotonic())):
             try:
-                act()
+                with moments.during(name):
+                    act()
                 counts[name] += 1
             except OSError as error:
                 counts[f"{name} failed ({error})"] += 1
             due += seconds
 
     jobs = (
-        ("scrapes", SCRAPE_SECONDS, scrape),
-        ("changes of rules", RELOAD_SECONDS, reload),
-        ("new connections", CONNECTION_SECONDS, connect),
+        (_SCRAPES, SCRAPE_SECONDS, scrape),
+        (_LOADS, RELOAD_SECONDS, reload),
+        (_NEW_CONNECTIONS, CONNECTION_SECONDS, connect),
     )
-    threads = [threading.Thread(target=repeat, args=job) for job in jobs]
+    threads = [threading.Thread(target=repeat, args=job) for job in jobs] + [threading.Thread(target=look_at_host)]
     for thread in threads:
         thread.start()
     try:
-        yield counts
+        yield counts, moments
     finally:
         ended.set()
         for thread in threads:
@@ -160,6 +173,15 @@ def report(one: Steady) -> str:
         "| | |",
         "| --- | --- |",
         *(f"| {key} | {value} |" for key, value in rows.items()),
+        "",
+        "Each tenth of a second counts once, with the first of these that went on in it:",
+        "",
+        "| in a tenth of a second with | tenths | calls | late | of a million |",
+        "| --- |" + " ---: |" * 4,
+    ]
+    lines += [
+        f"| {name} | {moment.tenths:,} | {moment.sent:,} | {moment.late:,} | {1e6 * moment.late / max(1, moment.sent):,.0f} |"
+        for name, moment in one.moments.items()
     ]
     return "\n".join(lines) + "\n"
 
