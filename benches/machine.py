@@ -82,12 +82,20 @@ def describe() -> dict[str, str]:
     """What a result is worth nothing without."""
     return {
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _output("git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"),
+        "commit": _commit(),
         "interpreter": f"{platform.python_implementation()} {platform.python_version()}, {_optimizations()}",
         "machine": f"{_processor()}, {os.cpu_count()} cores",
         "kernel": platform.release(),
         "versions": ", ".join(f"{name} {version(name)}" for name in _NAMED),
     }
+
+
+def _commit() -> str:
+    git = ("git", "-C", str(_ROOT))
+    commit = _output(*git, "rev-parse", "--short=12", "HEAD") or "unknown"
+    # A result that was written a moment ago changes nothing that is measured.
+    changed = _output(*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benches/results")
+    return f"{commit}-dirty" if changed else commit
 
 
 def _optimizations() -> str:
@@ -114,4 +122,4 @@ def _processor() -> str:
 
 def _output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    return done.stdout.strip()
