@@ -155,7 +155,7 @@ class Drill:
         passed = server.metric("rls_requests_total", code="OK")
         decided = passed + server.metric("rls_requests_total", code="OVER_LIMIT")
         allowed = self._pace.limit * COMPANIES
-        missed = [number for number, (sent, answered) in enumerate(result.buckets) if answered < _EXACT * sent]
+        missed = [number for number, (sent, answered, _) in enumerate(result.buckets) if answered < _EXACT * sent]
         last = result.buckets[-int(2 / _BUCKET_SECONDS) :]
         return Report(
             drill=name,
@@ -165,7 +165,7 @@ class Drill:
             lost=int(decided) - self._counted(),
             over_admitted=100 * max(0.0, passed - allowed) / allowed,
             recovered=max(0.0, (missed[-1] + 1 - happened) * _BUCKET_SECONDS) if missed else 0.0,
-            in_the_end=100 * sum(answered for _, answered in last) / max(1, sum(sent for sent, _ in last)),
+            in_the_end=100 * sum(answered for _, answered, _ in last) / max(1, sum(sent for sent, _, _ in last)),
             alone=int(server.metric("rls_fallback_total", policy="local")),
             in_doubt=int(server.metric("rls_fallback_hits_total", result="in_doubt")),
             allowed=allowed,
