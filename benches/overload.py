@@ -20,17 +20,16 @@ from benches.overload_report import Outcome, Row, Way
 from benches.processes import LOAD_CORE, Envoy, Missing, Running
 from examples.mesh.processes import Missing as NoEnvoy
 
-DESCRIPTORS = 10
 CONNECTIONS = 32
 TIMEOUT_MS = 20
 IN_FLIGHT = (32, 64, 96, 128, 192)
 TIMES = (0.5, 1.0, 1.5, 3.0)
-HOT, COLD = 1, 10_000
 WAYS = (
-    Way("directly, 1 key", HOT, proxy=False),
-    Way("directly, 10,000 keys", COLD, proxy=False),
+    Way("directly, 1 key, 10 descriptors", 1, 10),
+    Way("directly, 10,000 keys, 1 descriptor", 10_000, 1),
+    Way("directly, 10,000 keys, 10 descriptors", 10_000, 10),
     # On one core an Envoy makes too few requests for an overload: it is one of several callers.
-    Way("a tenth through Envoy, 10,000 keys", COLD, proxy=True),
+    Way("a tenth through Envoy, 10,000 keys, 10 descriptors", 10_000, 10, proxy=True),
 )
 PROXIED = 0.1
 _ATTEMPTS = 3
@@ -56,10 +55,10 @@ class Stand:
     """A server, what it counts in, and what stands before it."""
 
     name: str
+    way: Way
     server: Running
     redis: Running
     envoy: Envoy | None
-    keys: int
 
     def put_through_envoy(self, phases: Sequence[Phase]) -> list[Result]:
         """Put a load on its Envoy, from new connections; Envoy is who gives up."""
@@ -68,7 +67,7 @@ class Stand:
             self.envoy.address,
             phases,
             connections=CONNECTIONS,
-            keys=self.keys,
+            keys=self.way.keys,
             proxy=True,
             prefix=on_core(LOAD_CORE),
         )
@@ -79,8 +78,8 @@ class Stand:
             self.server.address,
             phases,
             connections=CONNECTIONS,
-            descriptors=DESCRIPTORS,
-            keys=self.keys,
+            descriptors=self.way.descriptors,
+            keys=self.way.keys,
             timeout_ms=TIMEOUT_MS,
             prefix=on_core(LOAD_CORE),
         )
@@ -101,14 +100,17 @@ def stand(way: Way, name: str, start: Callable[..., contextlib.AbstractContextMa
         folder = Path(path)
         redis = stack.enter_context(processes.redis(folder))
         server = stack.enter_context(start(folder, redis))
-        envoy = stack.enter_context(processes.envoy(folder, server, DESCRIPTORS)) if way.proxy else None
-        yield Stand(name, server, redis, envoy, way.keys)
+        envoy = stack.enter_context(processes.envoy(folder, server, way.descriptors)) if way.proxy else None
+        yield Stand(name, way, server, redis, envoy)
 
 
 def run(plan: Plan) -> list[Row]:
     """Every server in every way."""
     servers: dict[str, Callable[..., contextlib.AbstractContextManager[Running]]] = {
-        "rls": lambda folder, redis: processes.rls(folder, backend=f"redis://{redis.address}")
+        "rls": lambda folder, redis: processes.rls(folder, backend=f"redis://{redis.address}"),
+        "rls on grpcio": lambda folder, redis: processes.rls(
+            folder, backend=f"redis://{redis.address}", transport="grpcio"
+        ),
     }
     with tempfile.TemporaryDirectory(prefix="rls-bench-") as unpacked:
         program = processes.peer(Path(unpacked), "ratelimit")
@@ -120,22 +122,22 @@ def run(plan: Plan) -> list[Row]:
         for way in WAYS:
             for name, start in servers.items():
                 with stand(way, name, start) as one:
-                    rows += _overload(one, way, plan)
+                    rows += _overload(one, plan)
         return rows
 
 
-def _overload(one: Stand, way: Way, plan: Plan) -> Iterator[Row]:
+def _overload(one: Stand, plan: Plan) -> Iterator[Row]:
     one.put([Phase(1.0, in_flight=CONNECTIONS)])
-    if way.proxy:
+    if one.envoy is not None:
         one.put_through_envoy([Phase(1.0, in_flight=CONNECTIONS)])
     found = one.put([Phase(1.0, in_flight=number) for number in IN_FLIGHT])
     peak = max(result.goodput for result in found)
-    print(f"{one.name}, {way.name}: at most {peak:,.0f}/s", file=sys.stderr, flush=True)
+    print(f"{one.name}, {one.way.name}: at most {peak:,.0f}/s", file=sys.stderr, flush=True)
     for times in TIMES:
         outcomes = sorted((_quiet(one, peak, times, plan) for _ in range(plan.rounds)), key=lambda o: o.goodput)
         middle = outcomes[len(outcomes) // 2]
         print(f"  {times} of it: {middle.goodput / peak:.0%}, {middle.refused}", file=sys.stderr, flush=True)
-        yield Row(one.name, way, peak, times, middle, worst=outcomes[0].goodput / peak)
+        yield Row(one.name, one.way, peak, times, middle, worst=outcomes[0].goodput / peak)
 
 
 def _quiet(one: Stand, peak: float, times: float, plan: Plan) -> Outcome:

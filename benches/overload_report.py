@@ -14,7 +14,7 @@ mpl.use("svg")
 
 import matplotlib.pyplot as plt
 
-_COLORS = {"rls": "#1f6feb", "ratelimit (Go)": "#c98a1b"}
+_COLORS = {"rls": "#1f6feb", "rls on grpcio": "#84b6f4", "ratelimit (Go)": "#c98a1b"}
 _COLUMNS = (
     *(
         "server",
@@ -33,11 +33,11 @@ _COLUMNS = (
     *("RSS MiB", "normal after"),
 )
 _READING = """\
-The peak is the best of some numbers of calls in flight. Then calls are made at a rate, come what may, on 32 connections;
-each asks about 10 descriptors and is given up after 20 ms. *In time* is the share of the peak that was answered before
-that: the median of the rounds, and the worst of them. *Lost* are connections that ended with calls under way. Each call
-that was given up or not answered is in one of *refused*, *given up* and *late* (answered all the same, after it was given
-up). *Normal after*: when at half of the peak nearly all calls were answered again; – where that took longer than a second.
+The peak is the best of some numbers of calls in flight. Then calls are made at a rate, come what may, on 32
+connections; each is given up after 20 ms. *In time* is the share of the peak that was answered before that: the median
+of the rounds, and the worst of them. *Lost* are connections that ended with calls under way. Each call that was given
+up or not answered is in one of *refused*, *given up* and *late* (answered all the same, after it was given up). *Normal
+after*: when at half of the peak nearly all calls were answered again; – where that took longer than a second.
 
 The server is on core 0; load, Redis and Envoy (one thread, filter timeout 20 ms) are on core 1. On one core Envoy makes
 too few requests for an overload, so it makes a tenth of them: *of Envoy's* is the share of its requests that were answered
@@ -45,11 +45,12 @@ in time, and the latencies are those of the calls beside it. *Lost* counts its c
 
 
 class Way(NamedTuple):
-    """How it is asked: about how many companies, and whether by an Envoy."""
+    """How it is asked: about how many companies, by requests of how many descriptors, and whether by an Envoy."""
 
     name: str
     keys: int
-    proxy: bool
+    descriptors: int
+    proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +159,10 @@ def _draw(path: Path, rows: Sequence[Row], about: Mapping[str, str]) -> None:
             axis.fill_between(offered, [100 * row.worst for row in mine], shares, color=_COLORS[server], alpha=0.2)
         axis.plot([0, 1, 3], [0, 100, 100], color="#bbbbbb", linestyle=":", linewidth=1)
         axis.set(title=way.name, xlabel="offered, of the peak", ylim=(0, 112), xlim=(0.3, 3.2))
-        axis.title.set_fontsize(10)
+        axis.title.set_fontsize(9)
         axis.legend(fontsize=7, loc="lower right")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("answered in 20 ms, % of the peak")
-    figure.suptitle(
-        f"10 descriptors, one core for the server  ·  {about['interpreter']}  ·  {about['date']}", fontsize=9
-    )
+    figure.suptitle(f"One core for the server  ·  {about['interpreter']}  ·  {about['date']}", fontsize=9)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
