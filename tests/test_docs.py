@@ -1,13 +1,20 @@
-"""What the pages name is there: settings, flags and metrics."""
+"""What the pages name is there: settings, commands, flags and metrics."""
 
 import ast
 import re
+import shlex
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
-from rls.settings import RENAMED, Settings, flag, old_flag, unknown_variables, variable
+from rls.cli import app
+from rls.cli.usage import UsageError, mistake
+from rls.settings import RENAMED, old_flag, unknown_variables, variable
 from tests.alerts.rules import groups
 
 ROOT = Path(__file__).parents[1]
@@ -48,10 +55,48 @@ def test_every_recorded_series_named_exists(page: Path) -> None:
 
 
 @pages
-def test_every_flag_of_serve_named_exists(page: Path) -> None:
-    known = {flag(text) for name in Settings.model_fields for text in (name, f"no_{name}")}
-    commands = re.findall(r"^\$ rls serve (.*)$", page.read_text(), re.MULTILINE)
-    assert [word for command in commands for word in re.findall(r"--[a-z-]+", command) if word not in known] == []
+def test_every_command_named_exists_with_its_options(page: Path) -> None:
+    assert [(command, wrong) for command in _commands(page.read_text()) if (wrong := _wrong(command))] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [
+        ("rls cal HOST:8081", "no such command"),
+        ("rls counter rest", "no such command"),
+        ("rls call HOST:8081 --domian mesh", "no such option"),
+        ("rls serve --confg rules.yaml &", "no such option"),
+        ("rls call HOST:8081 --domain mesh company_id=acme | grep --count OK", ""),
+    ],
+)
+def test_a_command_that_does_not_exist_is_seen(command: str, wrong: str) -> None:
+    assert _wrong(command).startswith(wrong)
+    assert bool(_wrong(command)) == bool(wrong)
+
+
+def _commands(page: str) -> Iterator[str]:
+    """What a page calls of `rls`, in sessions of a shell and between words."""
+    for session in re.findall(r"^```console$(.*?)^```$", page.replace("\\\n", " "), re.MULTILINE | re.DOTALL):
+        for line in re.findall(r"^\$ (?!helm )(.*)", session, re.MULTILINE):
+            yield from re.findall(r"(?:^|[ /(])(rls [a-z].*)", line)
+    yield from re.findall(r"`(rls [a-z][^`\n]*)`", page)
+
+
+def _wrong(line: str) -> str:
+    """What is wrong with the command and the options in a line of a shell; "" where nothing is."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    args = list(takewhile(lambda word: word[0] not in ";|&<>", words))[1:]
+    command: Any = get_command(app)
+    context = command.context_class(command)
+    try:
+        while args and hasattr(command, "resolve_command"):
+            _, command, args = command.resolve_command(context, args)
+            context = command.context_class(command, parent=context)
+        command.make_parser(context).parse_args(args)
+    except UsageError as error:
+        return mistake(error)
+    return ""
 
 
 def test_every_log_event_is_listed_with_what_to_do() -> None:
