@@ -175,6 +175,23 @@ def test_rules_that_are_lost_stay_in_force(start, tmp_path, lose) -> None:
     assert [check(process, domain).code for domain in "de"] == ["OK", "OVER_LIMIT"]
 
 
+def test_a_bad_file_that_goes_is_lost_and_limits_were_never_as_configured(start, rules) -> None:
+    """No line between says that they are, and none says at the start that they are off."""
+    write(rules / "a.yaml", REFUSING.format("d"))
+    write(rules / "b.yaml", REFUSING.format("e"))
+    process = start(rules)
+    write(rules / "b.yaml", "domain: [")
+    process.wait_until(lambda: set(state(process)[2]) == {"rules_invalid"}, "it has seen the mistake")
+    rules.rename(rules.with_name("elsewhere"))
+    process.wait_until(lambda: set(state(process)[2]) == {"rules_lost"}, "it has missed the rules")
+    told = re.findall(r"(enforcement_\w+).* reason=(\w+) state=(\w+)", process.output())
+    assert told == [
+        ("enforcement_weakened", "rules_invalid", "degraded"),
+        ("enforcement_weakened", "rules_lost", "degraded"),
+        ("enforcement_restored", "rules_invalid", "degraded"),
+    ]
+
+
 def test_links_to_directories_are_followed(start, rules) -> None:
     """As kubelet makes them for `items.path`; a swap of what they lead to is seen."""
     write(rules / "..v1" / "team-a" / "rules.yaml", REFUSING.format("a"))

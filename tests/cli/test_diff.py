@@ -63,6 +63,23 @@ def test_annotations() -> None:
     assert diff("lower.yaml", "rules.yaml", "--format", "github").stdout.startswith("::notice file=rules.yaml,line=3")
 
 
+@pytest.mark.parametrize("limit", ["unit: minute, requests_per_unit: 60", "unlimited: true"])
+def test_a_rule_that_is_no_longer_replaced_is_a_warning(limit: str) -> None:
+    """The rule itself lets as much pass as before, but what it replaced refuses now."""
+    rules = RULES.replace("unit: minute, requests_per_unit: 60", f"{limit}, replaces: [{{name: ip}}]")
+    Path("before.yaml").write_text(rules)
+    Path("after.yaml").write_text(RULES.replace("unit: minute, requests_per_unit: 60", limit))
+    result = diff("before.yaml", "after.yaml")
+    assert (result.exit_code, result.output.splitlines()[0]) == (1, "1 changed (1 stricter)")
+    text = "unlimited" if "unlimited" in limit else "60/minute"
+    assert (
+        f"same limit, but stricter: changed mesh company_id (company) at after.yaml:3: {text}, replaces ip → {text}\n"
+        in result.output
+    )
+    assert diff("before.yaml", "after.yaml", "--format", "github").stdout.startswith("::warning file=after.yaml,line=3")
+    assert diff("after.yaml", "before.yaml").output.startswith("1 changed\nsame limit: changed")
+
+
 def test_a_switch_of_a_domain_is_a_difference() -> None:
     Path("refund.yaml").write_text(f"refund_over_limit: true\n{RULES}")
     result = diff("rules.yaml", "refund.yaml")

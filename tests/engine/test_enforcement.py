@@ -120,6 +120,8 @@ def test_it_is_in_the_log(enforcement) -> None:
     stream = io.StringIO()
     log_enforcement(configure("info", "json", stream), enforcement)
     enforcement.report(Reason.STARTING, "starts", state=State.OFF)
+    enforcement.report(Reason.BACKEND_UNAVAILABLE, "away")
+    enforcement.report(Reason.BACKEND_UNAVAILABLE, "")
     enforcement.report(Reason.STARTING, "")
     enforcement.report(Reason.NO_RULES, "none", state=State.OFF)
     enforcement.report(Reason.NO_ROOM, "full")
@@ -128,6 +130,8 @@ def test_it_is_in_the_log(enforcement) -> None:
     enforcement.report(Reason.NO_RULES, "")
     logged = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["level"], line["event"], line["reason"], line["state"], line["detail"]) for line in logged] == [
+        ("warning", "enforcement_weakened", "backend_unavailable", "degraded", "away"),
+        ("info", "enforcement_restored", "backend_unavailable", "enforced", "away"),
         ("error", "enforcement_weakened", "no_rules", "off", "none"),
         ("warning", "enforcement_weakened", "no_room", "off", "full"),
         ("info", "enforcement_restored", "no_rules", "degraded", "none"),

@@ -15,8 +15,9 @@ from rls.core.match import match
 from rls.core.model import Entry, RateLimit, Unit
 from rls.core.overrides import Override
 from rls.core.rules import Domain, OnBackendError, RuleId, RuleSet, TrieNode
-from rls.engine.changes import MAX_LISTED, Change, Enforced, Kind, compare
+from rls.engine.changes import MAX_LISTED, Change, Kind, compare
 from rls.engine.digests import digest_domain
+from rls.engine.enforced import Enforced
 from rls.engine.events import RulesLoaded, RulesRejected
 from rls.engine.layers import Layer, merge
 from rls.engine.limiter import Limiter
@@ -126,6 +127,11 @@ async def test_of_many_changes_those_that_refuse_more_are_named_first() -> None:
 
 
 MINUTE_5, SHADOW_5 = Enforced(RateLimit(5, Unit.MINUTE)), Enforced(RateLimit(5, Unit.MINUTE), shadow_mode=True)
+REPLACES, QUOTA, SHARED = (
+    MINUTE_5._replace(replaces=frozenset({"ip"})),
+    MINUTE_5._replace(quota_mode=True),
+    MINUTE_5._replace(shared=True),
+)
 NOTHING, UNLIMITED = Enforced(RateLimit(0, Unit.DAY)), Enforced(None)
 
 
@@ -142,6 +148,19 @@ NOTHING, UNLIMITED = Enforced(RateLimit(0, Unit.DAY)), Enforced(None)
         (SHADOW_5, MINUTE_5, "5/minute in shadow mode → 5/minute, stricter", True),
         (MINUTE_5, SHADOW_5, "5/minute → 5/minute in shadow mode", False),
         (MINUTE_5, MINUTE_5, "5/minute as before", False),
+        (REPLACES, MINUTE_5, "5/minute, replaces ip → 5/minute, stricter", True),
+        (MINUTE_5, REPLACES, "5/minute → 5/minute, replaces ip", False),
+        (REPLACES._replace(limit=None), UNLIMITED, "unlimited, replaces ip → unlimited, stricter", True),
+        (QUOTA, MINUTE_5, "5/minute in quota mode → 5/minute, stricter", True),
+        (MINUTE_5, QUOTA, "5/minute → 5/minute in quota mode", False),
+        (MINUTE_5, SHARED, "5/minute → 5/minute, one counter for all values, stricter", True),
+        (SHARED, MINUTE_5, "5/minute, one counter for all values → 5/minute", False),
+        (
+            MINUTE_5,
+            MINUTE_5._replace(on_backend_error=OnBackendError.DENY),
+            "5/minute → 5/minute, deny on a backend error",
+            False,
+        ),
     ],
 )
 def test_a_change_says_what_passed_and_what_passes(
@@ -159,6 +178,24 @@ def test_a_limit_that_becomes_0_is_warned_of(before: Enforced) -> None:
     assert change.warning == said
     unwarned = [(NOTHING, NOTHING), (NOTHING, MINUTE_5), (before, NOTHING._replace(shadow_mode=True)), (None, NOTHING)]
     assert [Change(Kind.CHANGED, RuleId("d", "a"), *pair).warning for pair in unwarned] == [""] * 4
+
+
+async def test_a_change_names_what_differs_and_only_that() -> None:
+    """What both revisions say is left out, but for the limit."""
+    first = rule("a", 5, replaces=frozenset({"ip"}), name="first")
+    second = rule("a", 6, replaces=frozenset({"ip"}), name="second", metadata={"plan": "gold"})
+    third = rule("a", 6, name="second", metadata={"plan": "gold"})
+    fourth = rule("a", 6, name="fourth", metadata={"plan": "gold"})
+    book = rulebook()
+    said = []
+    for one in (first, second, third, fourth):
+        await book.publish(0, Layer(rule_set({(Step("a"),): one})))
+        said += [(str(change), change.stricter) for change in book.changes.listed]
+    assert said[1:] == [
+        ("changed domain a (second): 5/minute → 6/minute; name and metadata differ", False),
+        ("changed domain a (second): 6/minute, replaces ip → 6/minute, stricter", True),
+        ("changed domain a (fourth): 6/minute as before; name differs", False),
+    ]
 
 
 async def test_rules_below_others_are_compared_too() -> None:

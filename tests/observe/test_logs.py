@@ -11,7 +11,8 @@ from rls.core.decide import Decision
 from rls.core.model import Code, RateLimit, Unit
 from rls.core.plan import Plan
 from rls.core.rules import RuleId
-from rls.engine.changes import Change, Changes, Enforced, Kind
+from rls.engine.changes import Change, Changes, Kind
+from rls.engine.enforced import Enforced
 from rls.engine.events import RulesLoaded, RulesRejected, StoreFailed
 from rls.errors import Diagnostic, SourceLocation
 from rls.observe.logs import EventLog, configure

@@ -112,13 +112,18 @@ class Loading:
         finally:
             freeze_garbage_collector()
         layers = self._rulebook.layers
-        for reason, noun, found in (
-            (Reason.RULES_INVALID, "mistake", [layer.mistakes for layer in layers]),
-            (Reason.RULES_LOST, "path", [layer.lost for layer in layers]),
-            (Reason.RULES_NOT_READ, "path", [layer.unread for layer in layers]),
-        ):
-            self._enforcement.report(reason, _summary(noun, tuple(chain.from_iterable(found))))
-        self._report_none([diagnostic for layer in layers for diagnostic in layer.empty])
+        reports = [
+            (reason, _summary(noun, tuple(chain.from_iterable(found))), State.DEGRADED)
+            for reason, noun, found in (
+                (Reason.RULES_INVALID, "mistake", [layer.mistakes for layer in layers]),
+                (Reason.RULES_LOST, "path", [layer.lost for layer in layers]),
+                (Reason.RULES_NOT_READ, "path", [layer.unread for layer in layers]),
+            )
+        ]
+        reports.append(self._none([diagnostic for layer in layers for diagnostic in layer.empty]))
+        # Those that begin come first: while one takes the place of another, limits are never as configured.
+        for reason, text, state in sorted(reports, key=lambda report: not report[1]):
+            self._enforcement.report(reason, text, state=state)
 
     async def _watch(self) -> None:
         """Report while a source has not been polled for too long: nobody knows whether its rules have changed."""
@@ -129,14 +134,13 @@ class Loading:
             self._enforcement.report(Reason.RULES_NOT_POLLED, text if is_late else "")
             await asyncio.sleep(self._late_seconds / _CHECKS)
 
-    def _report_none(self, empty: Sequence[Diagnostic]) -> None:
-        """Report that no rule is in force, or that paths have none."""
+    def _none(self, empty: Sequence[Diagnostic]) -> tuple[Reason, str, State]:
+        """What to report of paths without rules, or where no rule is in force at all."""
         rulebook, where = self._rulebook, _summary("path", empty)
-        if not rulebook.loaded or not (rulebook.rules.size() or self._allow_no_rules):
-            text = f"no rule is in force; {where}" if where else "no rule is in force"
-            self._enforcement.report(Reason.NO_RULES, text, state=State.OFF)
-        else:
-            self._enforcement.report(Reason.NO_RULES, where)
+        if rulebook.loaded and (rulebook.rules.size() or self._allow_no_rules):
+            return Reason.NO_RULES, where, State.DEGRADED
+        text = f"no rule is in force; {where}" if where else "no rule is in force"
+        return Reason.NO_RULES, text, State.OFF
 
 
 def _summary(noun: str, problems: Sequence[Diagnostic]) -> str:

@@ -121,7 +121,8 @@ def _findings(effects: Iterable[Effect], new: str) -> Iterator[Finding]:
     from rls.engine.effects import Direction  # noqa: PLC0415
 
     for effect in effects:
-        severity = Severity.WARNING if effect.direction in {Direction.LOWER, Direction.NEW} else Severity.NOTE
+        is_stricter = effect.direction in {Direction.LOWER, Direction.NEW, Direction.STRICTER}
+        severity = Severity.WARNING if is_stricter else Severity.NOTE
         # A rule that is gone stands in no file that is shown.
         place = None if effect.change.kind is Kind.REMOVED else effect.change.rule.place
         message = f"{effect.direction}: {_change_text(effect)}; {effect.says}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from itertools import chain, islice
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, TypeVar
 
-from rls.core.model import Entry, RateLimit
-from rls.core.rules import Rule, RuleId, RuleSet, TrieNode
+from rls.core.model import Entry
+from rls.core.rules import RuleId, RuleSet, TrieNode
 from rls.engine.digests import said_by
+from rls.engine.enforced import Enforced, apart, fields_that_differ, said_otherwise
 from rls.slices import STEP, Steps
 
 K = TypeVar("K", str, tuple[str, str])
@@ -27,49 +27,6 @@ class Kind(StrEnum):
     REMOVED = "removed"
 
 
-class Enforced(NamedTuple):
-    """What one revision of a rule lets pass.
-
-    Attributes:
-        limit: The rate limit; None where the rule is unlimited.
-        shadow_mode: Whether the rule only counts.
-    """
-
-    limit: RateLimit | None
-    shadow_mode: bool = False
-
-    @classmethod
-    def by(cls, rule: Rule) -> Self:
-        """What *rule* lets pass."""
-        return cls(rule.limit, rule.shadow_mode)
-
-    @property
-    def blocks(self) -> bool:
-        """Whether nothing passes."""
-        return self.limit is not None and not self.limit.requests_per_unit and not self.shadow_mode
-
-    @property
-    def strictness(self) -> tuple[float, int]:
-        """Of two revisions of a rule, the smaller one lets less pass: over time first, then at once."""
-        if self.limit is None or self.shadow_mode:
-            return math.inf, 0
-        return self.limit.requests_per_unit / self.limit.window_seconds, self.limit.requests_per_unit
-
-    def is_stricter_than(self, before: Enforced) -> bool:
-        """Whether it lets less pass."""
-        return self.strictness < before.strictness
-
-    def begins_to_block(self, before: Enforced) -> bool:
-        """Whether nothing passes, and something did *before*."""
-        return self.blocks and not before.blocks
-
-    def __str__(self) -> str:
-        """The limit, as `500/minute`."""
-        if self.limit is None:
-            return "unlimited"
-        return f"{self.limit.text} in shadow mode" if self.shadow_mode else self.limit.text
-
-
 class Change(NamedTuple):
     """One rule that is new, gone, or says something else.
 
@@ -79,6 +36,7 @@ class Change(NamedTuple):
         before: What it let pass; None of an added rule.
         after: What it lets pass now; None of a removed rule.
         entries: Keys and values on the way to it; "" is any value.
+        others: What else a changed rule says otherwise: fields that let neither more nor less pass.
     """
 
     kind: Kind
@@ -86,6 +44,7 @@ class Change(NamedTuple):
     before: Enforced | None = None
     after: Enforced | None = None
     entries: tuple[Entry, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def stricter(self) -> bool:
@@ -107,9 +66,10 @@ class Change(NamedTuple):
         text = f"{self.kind} {self.rule}"
         if self.before is None or self.after is None:
             return f"{text}: {self.after or self.before}" if self.after or self.before else text
-        if self.before == self.after:
-            return f"{text}: {self.after} as before"
-        return f"{text}: {self.before} → {self.after}{', stricter' if self.stricter else ''}"
+        before, after = str(self.before), str(self.after)
+        text += f": {after} as before" if before == after else f": {before} → {after}"
+        text += ", stricter" if self.stricter else ""
+        return f"{text}; {said_otherwise(self.others)}" if self.others else text
 
 
 class Changes(NamedTuple):
@@ -232,29 +192,43 @@ class _Found:
         old, new = before.rule if before else None, after.rule if after else None
         if new is None:
             if old is not None:
-                self._add(Kind.REMOVED, old, None)
+                self._add(Kind.REMOVED, before, None)
         elif old is None:
-            self._add(Kind.ADDED, None, new)
+            self._add(Kind.ADDED, None, after)
         elif before and after and (old.limit != new.limit or said_by(before) != said_by(after)):
-            self._add(Kind.CHANGED, old, new)
+            self._add(Kind.CHANGED, before, after)
 
-    def _add(self, kind: Kind, old: Rule | None, new: Rule | None) -> None:
+    def _add(self, kind: Kind, before: TrieNode | None, after: TrieNode | None) -> None:
         self._numbers[kind] += 1
+        was, now = _enforced(before), _enforced(after)
         rank = 2
-        if old is not None and new is not None:
-            was, now = Enforced.by(old), Enforced.by(new)
+        if was is not None and now is not None:
             is_stricter = now.is_stricter_than(was)
             self._stricter += is_stricter
             rank = 0 if now.begins_to_block(was) else 1 if is_stricter else 2
         listed = self._by_rank[rank]
+        old, new = before.rule if before else None, after.rule if after else None
         rule = new or old
         if len(listed) < self._most and rule is not None:
-            before, after = (None if one is None else Enforced.by(one) for one in (old, new))
-            listed.append(Change(kind, rule.id, before, after, tuple(self._way)))
+            if was is not None and now is not None:
+                was, now = apart(was, now)
+            listed.append(Change(kind, rule.id, was, now, tuple(self._way), _others(before, after)))
 
     def _is_step(self) -> bool:
         self._steps += 1
         return self._steps % STEP == 0
+
+
+def _enforced(node: TrieNode | None) -> Enforced | None:
+    return None if node is None or node.rule is None else Enforced.by(node.rule, shared=node.share_threshold)
+
+
+def _others(before: TrieNode | None, after: TrieNode | None) -> tuple[str, ...]:
+    if before is None or after is None or before.rule is None or after.rule is None:
+        return ()
+    shown = {*Enforced._fields}
+    names = tuple(name for name in fields_that_differ(before.rule, after.rule) if name not in shown)
+    return (*names, "value_to_metric") if before.value_to_metric != after.value_to_metric else names
 
 
 _NOTHING = TrieNode()

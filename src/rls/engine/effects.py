@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from enum import StrEnum
 from itertools import count
 from typing import NamedTuple
@@ -12,7 +11,8 @@ from rls.core.check import Check
 from rls.core.model import Descriptor, Entry, Request
 from rls.core.plan import CountingOptions, Planner
 from rls.core.rules import Rule, RuleId, RuleSet
-from rls.engine.changes import Change, Changes, Enforced, Kind
+from rls.engine.changes import Change, Changes, Kind
+from rls.engine.enforced import Enforced, apart, fields_that_differ, said_otherwise
 
 
 class Direction(StrEnum):
@@ -20,6 +20,7 @@ class Direction(StrEnum):
 
     LOWER = "lower"
     NEW = "new limit"
+    STRICTER = "same limit, but stricter"
     HIGHER = "higher"
     NONE = "no limit"
     SAME = "same limit"
@@ -139,9 +140,12 @@ class Comparison:
         entries = self._example(change)
         before, after = (planned(planner, change.rule.domain, entries) for planner in (self._before, self._after))
         held, holds = _enforced(before), _enforced(after)
+        direction = _direction(held, holds)
+        if held is not None and holds is not None:
+            held, holds = apart(held, holds)
         counters, says = _counters(before, after)
         rule = None if after.rule is None else after.rule.id
-        return Effect(change, _direction(held, holds), held, holds, rule, counters, says)
+        return Effect(change, direction, held, holds, rule, counters, says)
 
     def _example(self, change: Change) -> list[Entry]:
         """Entries that the changed rule matches, and where it can be no more specific one."""
@@ -176,12 +180,12 @@ def _enforced(check: Check) -> Enforced | None:
 
 def _direction(before: Enforced | None, after: Enforced | None) -> Direction:
     held, holds = (one is not None and one.limit is not None and not one.shadow_mode for one in (before, after))
-    if not held or not holds:
-        return Direction.NEW if holds else Direction.NONE if held else Direction.SAME
-    assert before is not None, "it holds"
-    assert after is not None, "it holds"
-    if before.strictness == after.strictness:
+    if held != holds:
+        return Direction.NEW if holds else Direction.NONE
+    if before is None or after is None:
         return Direction.SAME
+    if before.strictness == after.strictness:
+        return Direction.STRICTER if after.is_stricter_than(before) else Direction.SAME
     return Direction.LOWER if after.strictness < before.strictness else Direction.HIGHER
 
 
@@ -214,13 +218,8 @@ def _said_otherwise(before: Rule | None, after: Rule | None) -> str:
     """What else differs between two rules."""
     if before is None or after is None:
         return ""
-    names = [
-        field.name
-        for field in fields(Rule)
-        if field.name not in {"domain", "path", "limit", "place"}
-        and getattr(before, field.name) != getattr(after, field.name)
-    ]
-    return f"; {', '.join(names)} {'differs' if len(names) == 1 else 'differ'}" if names else ""
+    names = fields_that_differ(before, after)
+    return f"; {said_otherwise(names)}" if names else ""
 
 
 def _window(check: Check) -> str:

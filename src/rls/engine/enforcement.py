@@ -7,7 +7,7 @@ weakens limits is reported here; docs/operations.md says what each reason means 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
@@ -98,6 +98,10 @@ class EnforcementState:
         """The worst of all reasons."""
         return self._state
 
+    def state_besides(self, reason: Reason) -> State:
+        """The worst of all reasons but *reason*."""
+        return _worst(found.state for found in self._found.values() if found.reason is not reason)
+
     def find(self, reason: Reason) -> Weakness | None:
         """The weakness of *reason*; None while it does not hold."""
         return self._found.get(reason)
@@ -156,7 +160,11 @@ class EnforcementState:
                 listener(ended, False)
 
     def _update_state(self) -> None:
-        states = {found.state for found in self._found.values()}
-        state = State.OFF if State.OFF in states else State.DEGRADED if states else State.ENFORCED
+        state = _worst(found.state for found in self._found.values())
         if state is not self._state:
             self._state, self.since = state, self._clock()
+
+
+def _worst(states: Iterable[State]) -> State:
+    found = set(states)
+    return State.OFF if State.OFF in found else State.DEGRADED if found else State.ENFORCED

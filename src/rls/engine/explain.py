@@ -14,7 +14,7 @@ from rls.core.overrides import Entries, Override
 from rls.core.plan import CountingOptions, Plan, Planner
 from rls.core.rules import OnBackendError, Rule, RuleSet
 from rls.core.update import CounterUpdate
-from rls.engine.changes import Enforced
+from rls.engine.enforced import Enforced
 from rls.engine.limiter import Limiter
 from rls.engine.prepared import PreparedRequest
 from rls.engine.refunds import refund_of

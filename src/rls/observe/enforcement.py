@@ -31,7 +31,7 @@ def register_enforcement_metrics(metrics: Metrics, enforcement: EnforcementState
 def log_enforcement(log: Log, enforcement: EnforcementState) -> None:
     """Log each reason when it begins, changes its text or ends, except STARTING.
 
-    Changes to and from `off` are in the lines `server_ready` and `server_not_ready`.
+    `state` is the worst of the reasons that hold then, without STARTING: `server_ready` and `server_not_ready` tell of that.
     """
     logged: dict[Reason, str] = {}
 
@@ -41,7 +41,12 @@ def log_enforcement(log: Log, enforcement: EnforcementState) -> None:
         logged[weakness.reason] = weakness.text if holds else ""
         level = log.info if not holds else log.error if weakness.state is State.OFF else log.warning
         event = "enforcement_weakened" if holds else "enforcement_restored"
-        level(event, reason=str(weakness.reason), state=str(enforcement.state), detail=weakness.text)
+        level(
+            event,
+            reason=str(weakness.reason),
+            state=str(enforcement.state_besides(Reason.STARTING)),
+            detail=weakness.text,
+        )
 
     enforcement.listen(changed)
 

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 from rls.core.check import OVERRIDE
 from rls.core.model import RateLimit
 from rls.core.rules import Rule, RuleId
-from rls.engine.changes import Change, Changes, Enforced
+from rls.engine.changes import Change, Changes
+from rls.engine.enforced import Enforced
 from rls.observe.entries import shown
 from rls.observe.history import ENDED, REJECTED, Event, Load
 from rls.observe.refusals import OverLimitHits, Refusal

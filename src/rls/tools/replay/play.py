@@ -11,7 +11,7 @@ from rls.core.decide import Decision
 from rls.core.model import Code
 from rls.core.plan import CountingOptions
 from rls.core.rules import RuleSet
-from rls.engine.changes import Enforced
+from rls.engine.enforced import Enforced
 from rls.engine.prepared import PreparedRequest
 from rls.engine.simulation import Simulation
 from rls.errors import NoRoom
