@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
 
-PATIENT = 20.0
+PATIENT = 60.0
 """Seconds to wait where a test is not about waiting: more than any busy machine needs."""
 
 _numbers = itertools.count()

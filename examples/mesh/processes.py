@@ -17,6 +17,9 @@ from typing import Self, TypeVar
 
 T = TypeVar("T")
 
+PATIENT = 60.0
+"""Seconds to wait for a program: more than any busy machine needs."""
+
 
 class Missing(Exception):
     """A part that is needed is not installed; the text says which, and how to get it."""
@@ -81,7 +84,7 @@ def free_port() -> int:
     return PORTS.free()
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 20) -> T:
+def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENT) -> T:
     """The first true value of *condition*; a refused or broken connection is not yet one.
 
     Raises:
@@ -140,7 +143,7 @@ class Process:
         """All that it has printed."""
         return self.log.read_text(errors="replace")
 
-    def wait_until(self, condition: Callable[[], T], what: str, seconds: float = 20) -> T:
+    def wait_until(self, condition: Callable[[], T], what: str, seconds: float = PATIENT) -> T:
         """As `wait_for`, but without patience for a program that has ended.
 
         Raises:
@@ -167,14 +170,14 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = PATIENT) -> int:
         """Its exit status."""
         try:
             return self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
             raise NotSo(f"{self.name} has not ended in {seconds:g} s") from None
 
-    def stop(self, seconds: float = 20) -> int:
+    def stop(self, seconds: float = PATIENT) -> int:
         """Ask it to end, make it end where it does not in time; its exit status."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGCONT)

@@ -106,7 +106,7 @@ async def serve(kind) -> AsyncIterator[Serve]:
             await beating
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Return when *condition* holds; fail when it takes too long."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
