@@ -1,6 +1,7 @@
 """Rules on their way into force, as a whole server shows it: `/readyz`, metrics, log, answers and its end."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -363,6 +364,35 @@ class HeldDisk(Disk):
     def _wait(self) -> None:
         if self.held.is_set():
             self.let_go.wait(3)  # the watchdog gives it five seconds
+
+
+@pytest.mark.parametrize("files", [1, 2])
+async def test_rules_that_were_replaced_are_freed(rules, files: int) -> None:
+    """Whether a domain is one file, whose trie is in force as it is, or several, which are merged."""
+
+    def change(limit: int) -> None:
+        for number in range(files):
+            text = f"- {{key: k{number}, rate_limit: {{unit: hour, requests_per_unit: {limit}}}}}"
+            write(rules / f"{number}.yaml", f"domain: d\ndescriptors:\n{text}\n")
+
+    change(1)
+    settings = Settings(config=(rules,))
+    app = App(settings)
+    rulebook = app.engine.rulebook
+    loading = Loading(settings, rulebook, app.telemetry.enforcement, app.telemetry.events)
+    await loading.start()
+    task = asyncio.create_task(loading.run())
+    try:
+        revisions = {rulebook.rules.revision}
+        for limit in (2, 3, 4):
+            change(limit)
+            await until(lambda: rulebook.rules.revision not in revisions)
+            revisions.add(rulebook.rules.revision)
+        await until(lambda: len(rulebook.old_rules) == 0)
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @pytest.mark.parametrize("is_directory", [True, False])

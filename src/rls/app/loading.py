@@ -59,7 +59,11 @@ class Loading:
         sources: list[SupervisedSource] = []
         if paths:
             files = FileSource(
-                paths, allow_no_rules=settings.allow_no_rules, disk=disk, before_load=expect_many_objects
+                paths,
+                allow_no_rules=settings.allow_no_rules,
+                disk=disk,
+                before_load=expect_many_objects,
+                old_rules=rulebook.old_rules,
             )
             sources.append(SupervisedSource("files", files, self._source_changed))
         sources += (

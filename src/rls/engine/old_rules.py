@@ -20,7 +20,8 @@ class OldRules:
 
     To drop a trie of a hundred thousand nodes at once takes longer than a call may wait. Nodes that others still use stay
     whole: the rules in force share nodes with the rules before them, and a request keeps the rules that it began with.
-    The interpreter's own reference counts tell.
+    The interpreter's own reference counts tell. So all that may free the same tries must share one object: two would each wait
+    until the other lets go.
     """
 
     def __init__(self) -> None:
@@ -33,8 +34,9 @@ class OldRules:
         return len(self._roots)
 
     def free(self, roots: Iterable[TrieNode], caches: Iterable[dict[Any, Any]] = ()) -> None:
-        """Free tries that are replaced, once nobody uses them any more, and empty *caches*."""
-        self._roots += roots
+        """Free tries that are replaced, once nobody uses them any more, and empty *caches*; a trie may be named twice."""
+        waiting = {id(root) for root in self._roots}
+        self._roots += {id(root): root for root in roots if id(root) not in waiting}.values()
         self._caches += caches
         if (self._roots or self._caches) and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run())

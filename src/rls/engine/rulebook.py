@@ -33,6 +33,7 @@ class Rulebook:
     Attributes:
         changes: What the last revision changed.
         loaded_at: When rules were last put in force, in Unix seconds; 0 before.
+        old_rules: Frees what is no longer in force. Sources that free what they published share it.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Rulebook:
     ) -> None:
         self.changes = Changes()
         self.loaded_at = 0.0
+        self.old_rules = OldRules()
         self._limiter = limiter
         self._observers = tuple(observers)
         self._clock = clock
@@ -47,7 +49,6 @@ class Rulebook:
         self._usable: list[RuleSet | None] = []
         self._announced: list[int] = []
         self._digests: Mapping[str, int] = {}
-        self._old_rules = OldRules()
         self._overrides: tuple[Override, ...] = ()
         self._one_at_a_time = asyncio.Lock()
 
@@ -155,7 +156,7 @@ class Rulebook:
         for observer in self._observers:
             observer.rules_loaded(event)
         replaced = (old.root for name, old in before.domains.items() if rules.domains.get(name) is not old)
-        self._old_rules.free(replaced, caches)
+        self.old_rules.free(replaced, caches)
 
     def _tell_rejected(self) -> None:
         event = RulesRejected(self.diagnostics, self._clock())

@@ -53,6 +53,7 @@ class FileSource:
         answer_seconds: Longest that one operation on the disk may take.
         poll_seconds: Time between two polls.
         before_load: Called before each load.
+        old_rules: Frees what is replaced: that of the rulebook that gets the rules; None for one of its own.
         quiet_seconds: Time without a write after which a change is read, so that half of a write is not taken for the
             whole.
     """
@@ -68,6 +69,7 @@ class FileSource:
         poll_seconds: float = 0.5,
         quiet_seconds: float = 0.1,
         before_load: Callable[[], None] = lambda: None,
+        old_rules: OldRules | None = None,
     ) -> None:
         self.loaded = loaded or LoadResult()
         self.polled_at = 0.0
@@ -79,7 +81,7 @@ class FileSource:
         self._before_load = before_load
         self._requested = asyncio.Event()
         self._generation = 0
-        self._old_rules = OldRules()
+        self._old_rules = OldRules() if old_rules is None else old_rules
 
     async def start(self) -> Layer:
         """Load for the first time; must end before `run`.
