@@ -98,6 +98,8 @@ def test_a_revision_of_git() -> None:
     ("arguments", "message"),
     [
         (["none.yaml", "rules.yaml"], "none.yaml:1:1: cannot be read"),
+        (["empty", "rules.yaml"], "empty:1:1: no rules in this directory, expected files named *.yaml or *.yml"),
+        (["rules.yaml", "empty"], "empty:1:1: no rules in this directory, expected files named *.yaml or *.yml"),
         (["git:HEAD", "rules.yaml"], "cannot read git:HEAD: expected git:REVISION:PATH, such as git:HEAD~1:config"),
         (["git:none:x", "rules.yaml"], "cannot read git:none:x: git says: "),
         (["rules.yaml", "top.json"], "top.json:1:"),
@@ -111,6 +113,7 @@ def test_a_revision_of_git() -> None:
 def test_wrong_usage(arguments: list[str], message: str) -> None:
     Path("near.json").write_text(json.dumps({**TOP, "by": "near"}))
     Path("list.json").write_text("[]")
+    Path("empty").mkdir()
     result = diff(*arguments)
     assert result.exit_code == 2
     assert f"rls: {message}" in result.stderr

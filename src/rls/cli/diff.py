@@ -74,12 +74,12 @@ def _rules(text: str) -> RuleSet:
     from rls.cli.revisions import PREFIX, GitDisk  # noqa: PLC0415
 
     if not text.startswith(PREFIX):
-        return read_rules([Path(text)], allow_no_rules=True)
+        return read_rules([Path(text)])
     try:
         disk = GitDisk(text)
     except ValueError as error:
         raise typer.BadParameter(printable(f"cannot read {text}: {error}")) from None
-    return read_rules([Path(disk.root)], disk, allow_no_rules=True)
+    return read_rules([Path(disk.root)], disk)
 
 
 def _as_text(comparison: Comparison, effects: Sequence[Effect], domains: Iterable[str]) -> Iterator[str]:
