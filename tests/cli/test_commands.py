@@ -48,6 +48,36 @@ def test_a_usage_error_exits_with_2(arguments: list[str]) -> None:
     assert rls(*arguments).exit_code == 2
 
 
+EMPTY_PATHS = {
+    "check ''": "PATH",
+    "check rules.yaml --against ''": "--against",
+    "check rules.yaml --envoyfilter ''": "--envoyfilter",
+    "diff '' rules.yaml": "OLD",
+    "diff rules.yaml ''": "NEW",
+    "env ''": "FILE",
+    "explain --config '' --domain mesh a=b": "--config",
+    "hash --hash-secret-file '' a=b": "--hash-secret-file or RLS_HASH_SECRET_FILE",
+    "istio ''": "PATH",
+    "mesh check ''": "DUMP",
+    "mesh check dump.json --rules ''": "--rules",
+    "replay '' --config rules.yaml": "LOG",
+    "replay access.log --config ''": "--config",
+    "replay access.log --config rules.yaml --svg ''": "--svg",
+    "test '' rules.yaml": "PATH",
+    "test tests --config ''": "--config",
+    "test tests --junit ''": "--junit",
+    "doctor --config ''": "--config",
+}
+"""Commands with an empty text in place of a path, as of a variable that is not set, and what is wrong."""
+
+
+@pytest.mark.parametrize("arguments", EMPTY_PATHS)
+def test_an_empty_path_is_not_the_current_directory(arguments: str) -> None:
+    result = rls(*shlex.split(arguments))
+    message = f"rls: {EMPTY_PATHS[arguments]} is '': expected a path; is a variable of the shell empty?\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
+
+
 def test_output_that_is_no_terminal_has_no_colours() -> None:
     for arguments in (["--help"], ["serve", "--help"], ["check"], ["bogus"]):
         assert "\x1b" not in rls(*arguments).output

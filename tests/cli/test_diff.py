@@ -101,6 +101,7 @@ def test_a_revision_of_git() -> None:
         (["empty", "rules.yaml"], "empty:1:1: no rules in this directory, expected files named *.yaml or *.yml"),
         (["rules.yaml", "empty"], "empty:1:1: no rules in this directory, expected files named *.yaml or *.yml"),
         (["git:HEAD", "rules.yaml"], "cannot read git:HEAD: expected git:REVISION:PATH, such as git:HEAD~1:config"),
+        (["git:HEAD:", "rules.yaml"], "cannot read git:HEAD:: expected git:REVISION:PATH, such as git:HEAD~1:config"),
         (["git:none:x", "rules.yaml"], "cannot read git:none:x: git says: "),
         (["rules.yaml", "top.json"], "top.json:1:"),
         (["rules.yaml", "lower.yaml", "--top", "none"], "--top is 'none': it cannot be read"),

@@ -12,6 +12,7 @@ import typer
 from rls.cli.choices import choice
 from rls.cli.output import say
 from rls.cli.rules import read_rules
+from rls.cli.usage import empty_path
 from rls.config.findings import Finding, Severity
 from rls.errors import SourceLocation
 from rls.printable import json_line, printable
@@ -49,6 +50,7 @@ def diff(
     from rls.cli.top_list import recorded  # noqa: PLC0415
     from rls.engine.effects import Comparison  # noqa: PLC0415
 
+    _demand_sources(old, new)
     before, after = _rules(old), _rules(new)
     comparison = Comparison(before, after, changes_between(before, after, most=before.size() + after.size()))
     try:
@@ -67,6 +69,12 @@ def diff(
         for line in (*_as_text(comparison, effects, domains), *_refused_text(refusals)):
             say(line)
     raise typer.Exit(1 if effects or domains else 0)
+
+
+def _demand_sources(old: str, new: str) -> None:
+    for name, text in (("OLD", old), ("NEW", new)):
+        if not text:
+            raise typer.BadParameter(empty_path(name))
 
 
 def _rules(text: str) -> RuleSet:

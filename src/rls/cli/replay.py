@@ -11,6 +11,7 @@ import typer
 
 from rls.cli.output import say
 from rls.cli.rules import read_rules
+from rls.cli.usage import empty_path
 from rls.printable import json_line, printable
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def replay(
 
     if config is None:
         raise typer.BadParameter("--config is missing: expected --config RULES, with the rules to play")
+    if "" in logs:
+        raise typer.BadParameter(empty_path("LOG"))
     options = _options(form, descriptors or [], domain, only or [], time, zone)
     rule_sets = _rule_sets([config] if against is None else [config, against])
     opened = [_opened(Log, path) for path in logs]
