@@ -403,13 +403,6 @@ def test_a_directory_without_rules_is_nothing_to_compare_with() -> None:
     assert "the first is empty:1:1: no rules in this directory" in result.stderr
 
 
-def test_standard_input_is_read_once() -> None:
-    """Rules from it would be compared with themselves."""
-    result = check("-", "--against", "-", stdin=GOOD)
-    message = "- is given twice: standard input can be read once, expected a file for the other one"
-    assert (result.exit_code, result.stderr) == (2, f"rls: {message}\n")
-
-
 def test_earlier_rules_that_are_not_there_are_a_wrong_call() -> None:
     write("new.yaml", GOOD)
     result = check("new.yaml", "--against", "old.yaml")

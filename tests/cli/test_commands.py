@@ -78,6 +78,33 @@ def test_an_empty_path_is_not_the_current_directory(arguments: str) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "explain --config - --domain mesh a=b",
+        "istio -",
+        "replay access.log --config -",
+        "replay access.log --config - --against rules.yaml",
+        "test -",
+        "test tests --config -",
+        "doctor --config -",
+    ],
+)
+def test_rules_from_standard_input_are_refused_where_nothing_reads_them(arguments: str) -> None:
+    result = rls(*shlex.split(arguments))
+    message = "- is standard input: expected a file or directory; only rls check and rls diff read rules from -"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"rls: {message}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["check - --against -", "diff - -", "replay - - --config rules.yaml", "mesh check - -"]
+)
+def test_standard_input_is_read_once(arguments: str) -> None:
+    result = rls(*shlex.split(arguments))
+    message = "- is given twice: standard input can be read once, expected a file for the other one"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"rls: {message}\n")
+
+
 def test_output_that_is_no_terminal_has_no_colours() -> None:
     for arguments in (["--help"], ["serve", "--help"], ["check"], ["bogus"]):
         assert "\x1b" not in rls(*arguments).output

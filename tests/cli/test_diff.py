@@ -56,6 +56,18 @@ def test_json() -> None:
     assert (row["refused_before"], row["refused"], row["place"]) == (0.0, 0.8, "lower.yaml:3")
 
 
+def test_rules_from_standard_input() -> None:
+    """In either place, as in `git show main:rules.yaml | rls diff - rules.yaml`."""
+    result = CliRunner().invoke(app, ["diff", "-", "lower.yaml"], input=RULES)
+    assert (result.exit_code, result.stdout) == (1, diff("rules.yaml", "lower.yaml").stdout)
+    result = CliRunner().invoke(app, ["diff", "rules.yaml", "-"], input=LOWER)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert " at <stdin>:3: " in result.stdout
+    result = CliRunner().invoke(app, ["diff", "-", "rules.yaml"], input="")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("rls: <stdin>:1:1: the file holds no document")
+
+
 def test_annotations() -> None:
     """A limit that falls is a warning, and stands at its line; one that rises is a notice."""
     warning = diff("rules.yaml", "lower.yaml", "--format", "github").stdout

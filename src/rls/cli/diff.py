@@ -34,7 +34,7 @@ class Format(StrEnum):
 
 
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="File, directory, or git:REVISION:PATH.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="File, directory, git:REVISION:PATH, or - for stdin.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Rules that are to take its place.")],
     top: Annotated[
         str, typer.Option("--top", metavar="FILE|URL", help="Who would be refused, of this list of /api/v1/top.")
@@ -72,6 +72,9 @@ def diff(
 
 
 def _demand_sources(old: str, new: str) -> None:
+    from rls.cli.standard_input import demand_one  # noqa: PLC0415
+
+    demand_one([old, new])
     for name, text in (("OLD", old), ("NEW", new)):
         if not text:
             raise typer.BadParameter(empty_path(name))
@@ -80,9 +83,10 @@ def _demand_sources(old: str, new: str) -> None:
 def _rules(text: str) -> RuleSet:
     """The rules that an argument names. Exits with 2 where they have mistakes."""
     from rls.cli.revisions import PREFIX, GitDisk  # noqa: PLC0415
+    from rls.cli.standard_input import DiskWithStandardInput, named  # noqa: PLC0415
 
     if not text.startswith(PREFIX):
-        return read_rules([Path(text)])
+        return read_rules(named([Path(text)]), DiskWithStandardInput())
     try:
         disk = GitDisk(text)
     except ValueError as error:

@@ -58,6 +58,7 @@ def replay(
     Exit codes: 0 played, 1 some are refused that --against allows, 2 wrong usage.
     """
     from rls.cli.replay_text import lines_of  # noqa: PLC0415
+    from rls.cli.standard_input import demand_one  # noqa: PLC0415
     from rls.tools.replay.logs import Log  # noqa: PLC0415
     from rls.tools.replay.report import report  # noqa: PLC0415
     from rls.tools.replay.run import DomainMissing, run  # noqa: PLC0415
@@ -66,6 +67,7 @@ def replay(
         raise typer.BadParameter("--config is missing: expected --config RULES, with the rules to play")
     if "" in logs:
         raise typer.BadParameter(empty_path("LOG"))
+    demand_one(logs)
     options = _options(form, descriptors or [], domain, only or [], time, zone)
     rule_sets = _rule_sets([config] if against is None else [config, against])
     opened = [_opened(Log, path) for path in logs]

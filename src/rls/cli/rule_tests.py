@@ -50,9 +50,11 @@ def play_tests(
     Prints one line per unmet expectation, FILE:LINE:COLUMN: MESSAGE, and a summary on stderr.
     Exit codes: 0 all passed, 1 some failed, 2 wrong usage.
     """
+    from rls.cli.standard_input import refuse  # noqa: PLC0415
     from rls.sources.paths import missing  # noqa: PLC0415
 
     config = config or []
+    refuse([*paths, *config])
     for path in missing([*paths, *config]):
         raise typer.BadParameter(f"no such file or directory: {printable(str(path))}")
     files = _files(paths)

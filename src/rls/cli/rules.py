@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 
 def read_rules(paths: Sequence[Path], disk: Disk | None = None) -> RuleSet:
-    """The rules of *paths*, files and directories.
+    """The rules of *paths*, files and directories. Standard input is none, unless *disk* has it.
 
     Raises:
+        typer.BadParameter: One of *paths* is `-`.
         typer.Exit: They have mistakes, which have been printed; the exit code is 2.
     """
+    from rls.cli.standard_input import refuse  # noqa: PLC0415
     from rls.sources.load import load  # noqa: PLC0415
 
+    refuse(paths)
     loaded = load(paths, disk=disk)
     for problem in loaded.diagnostics:
         say(f"rls: {problem}", err=True)

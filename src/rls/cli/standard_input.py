@@ -32,6 +32,18 @@ def demand_one(paths: Sequence[Path | str]) -> None:
         raise typer.BadParameter("- is given twice: standard input can be read once, expected a file for the other one")
 
 
+def refuse(paths: Sequence[Path | str]) -> None:
+    """Refuse `-` among *paths* of a command that reads files and directories only.
+
+    Raises:
+        typer.BadParameter: It is there.
+    """
+    if "-" in map(str, paths):
+        raise typer.BadParameter(
+            "- is standard input: expected a file or directory; only rls check and rls diff read rules from -"
+        )
+
+
 class DiskWithStandardInput(Disk):
     """The file system, with standard input as a regular file called `NAME`."""
 
