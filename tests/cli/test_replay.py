@@ -95,7 +95,7 @@ def test_lines_that_cannot_be_read_are_shown() -> None:
         (["access.log", "--config", "rules.yaml", "--timezone", "Mars"], "--timezone is 'Mars': expected a time zone"),
         (["access.log", "--config", "rules.yaml", "--descriptor", "x"], "--descriptor is 'x': expected KEY=FIELD"),
         (["access.log", "--config", "rules.yaml", "--only", "x"], "--only is 'x': expected FIELD=VALUE"),
-        (["access.log", "--config", "rules.yaml", "--format", "x"], "--format is 'x': expected text, json, istio"),
+        (["access.log", "--config", "rules.yaml", "--format", "x"], "--format is 'x': expected auto, json, decisions, istio, envoy, or a format string such as '[%START_TIME%] %REQ(:PATH)%'"),
         (["access.log", "--config", "rules.yaml", "--only", "code=1"], "nothing was played: --only leaves every line out"),
         (
             ["access.log", "--config", "rules.yaml", "--descriptor", "company_id=jwt"],
@@ -109,6 +109,14 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
     result = replay(*arguments)
     assert result.exit_code == 2
     assert f"rls: {message}" in result.stderr
+
+
+def test_each_format_that_a_mistake_lists_works() -> None:
+    message = replay("access.log", "--config", "rules.yaml", "--format", "text").stderr
+    listed = message.partition(": expected ")[2].partition(", or ")[0].split(", ")
+    assert listed == ["auto", "json", "decisions", "istio", "envoy"]
+    for form in listed:
+        assert "--format" not in replay("access.log", "--config", "rules.yaml", "--format", form).stderr
 
 
 def test_a_result_that_means_little_is_said_to() -> None:

@@ -89,8 +89,8 @@ def replay(
 
 def _options(form: str, descriptors: Sequence[str], domain: str, only: Sequence[str], time: str, zone: str) -> Options:
     from rls.tools.replay.descriptors import read_condition, read_descriptor  # noqa: PLC0415
-    from rls.tools.replay.formats import TextFormat  # noqa: PLC0415
-    from rls.tools.replay.run import FORMATS, Options  # noqa: PLC0415
+    from rls.tools.replay.formats import FORMATS, TextFormat  # noqa: PLC0415
+    from rls.tools.replay.run import Options  # noqa: PLC0415
     from rls.tools.replay.times import zone_of  # noqa: PLC0415
 
     if form not in FORMATS:

@@ -21,14 +21,13 @@ from rls.tools.replay.records import Line, Reader, json_record
 
 TOLERANCE = 10.0
 """Seconds that a line may come after later ones and still be put in its place: logs have requests as they end."""
-FORMATS = ("auto", "json", "decisions", *KNOWN)
 
 
 class Options(NamedTuple):
     """How logs are read.
 
     Attributes:
-        form: One of `FORMATS`, or a format string of Envoy.
+        form: One of `formats.FORMATS`, or a format string of Envoy.
         descriptors: Of an access log; empty for those of istio/envoyfilter.yaml.
         domain: Of the requests of an access log; "" where the rules have one domain only.
         conditions: Which lines of an access log are played.
