@@ -3,6 +3,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -103,6 +104,46 @@ def test_standard_input_is_read_once(arguments: str) -> None:
     result = rls(*shlex.split(arguments))
     message = "- is given twice: standard input can be read once, expected a file for the other one"
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"rls: {message}\n")
+
+
+DEVICES = {
+    "replay /dev/zero --config rules.yaml": "cannot read /dev/zero: it is a device, not a file or a pipe",
+    "env /dev/zero": "cannot read /dev/zero: it is a device, not a file or a pipe",
+    "mesh check /dev/zero": "cannot read /dev/zero: it is a device, not a file or a pipe, expected a config dump",
+    "explain -d mesh --envoyfilter /dev/zero": "--envoyfilter: cannot read /dev/zero: it is a device, not a file or a pipe",
+    "diff rules.yaml rules.yaml --top /dev/zero": (
+        "--top is '/dev/zero': it cannot be read: it is a device, not a file or a pipe"
+    ),
+    "explain -d mesh --envoyfilter rules.yaml --token /dev/zero": (
+        "--token is no JWT and no file that can be read: expected a JWT, three parts with dots between them, "
+        "or a file that holds one"
+    ),
+}  # fmt: skip
+"""Commands that are given a device, which has no end, and what is wrong."""
+
+
+@pytest.mark.parametrize("arguments", DEVICES)
+def test_a_device_is_not_read_for_ever(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.yaml").write_text(
+        "domain: mesh\ndescriptors: [{key: a, rate_limit: {unit: day, requests_per_unit: 1}}]\n"
+    )
+    result = rls(*shlex.split(arguments))
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"rls: {DEVICES[arguments]}\n")
+
+
+def test_a_pipe_is_no_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `rls replay <(zcat access.log.*.gz)`."""
+    monkeypatch.chdir(tmp_path)
+    line = '{"time": 1796000000, "company_id": "acme", "address": "10.0.0.1", "flags": "-"}\n'
+    Path("rules.yaml").write_text(
+        "domain: mesh\ndescriptors: [{key: company_id, rate_limit: {unit: day, requests_per_unit: 1}}]\n"
+    )
+    reading, writing = os.pipe()
+    os.write(writing, line.encode())
+    os.close(writing)
+    assert rls("replay", f"/dev/fd/{reading}", "--config", "rules.yaml").stdout.startswith("1 request in /dev/fd/")
+    os.close(reading)
 
 
 def test_output_that_is_no_terminal_has_no_colours() -> None:

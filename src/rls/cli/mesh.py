@@ -102,11 +102,13 @@ def _proxies(dumps: Sequence[Path], namespaces: Sequence[str]) -> list[Proxy]:
 def _read(dumps: Sequence[Path], namespaces: Sequence[str]) -> Iterator[tuple[bytes, str]]:
     """Each dump, and what it is called in messages."""
     from rls.mesh import kubectl  # noqa: PLC0415
+    from rls.sources.disk import demand_no_device  # noqa: PLC0415
 
     for path in dumps:
         if str(path) == "-":
             yield sys.stdin.buffer.read(), "<stdin>"
         else:
+            demand_no_device(path)
             yield path.read_bytes(), str(path)
     for namespace in namespaces:
         pods = kubectl.pods(namespace)

@@ -31,6 +31,8 @@ from rls.tools.rule_tests.kinds import (
 )
 from rls.tools.rule_tests.mistakes import Located, Mistakes
 
+MOST_TIMES = 100_000
+"""Requests of one step: they take ten seconds on a slow machine."""
 START = 1_700_000_040
 """Unix time at which a test begins, unless it says otherwise: the start of a minute."""
 
@@ -156,7 +158,10 @@ STEP = Shape(
         "ask": Key(_Descriptors(), "Descriptors of the request."),
         "domain": Key(TEXT, "Domain of the request. Default: that of the test."),
         "hits_addend": Key(Whole(most=UINT32_MAX), "Hits of the request. Default: 1."),
-        "times": Key(Whole(1), "How often it is sent, with the same answer each time. Default: 1."),
+        "times": Key(
+            Whole(1, MOST_TIMES),
+            f"How often it is sent, with the same answer each time, up to {MOST_TIMES:,}. Default: 1.",
+        ),
         **EXPECTED,
     },
 )
