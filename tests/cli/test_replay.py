@@ -137,6 +137,25 @@ def test_a_result_that_means_little_is_said_to() -> None:
     assert "this decision log has refusals only" in result.stderr
 
 
+def test_a_decision_log_is_doubtful_where_requests_have_several_descriptors() -> None:
+    """It has one descriptor of each, so other counters miss requests: said in each form of the result."""
+    line = {"domain": "mesh", "rule": "company_id", "descriptor": ["company_id=a"], "outcome": "ok", "hits": 1}
+    more = {"limit": 3, "window": 60, "answered_by": "redis", "seconds": 0.001, "revision": "a"}
+    write("decisions", [line | more | {"time": START + at} for at in range(3)])
+    note = (
+        "a decision log has one descriptor of each request: if requests have several, counters are too low and too few "
+        "requests are refused; replay the access log instead"
+    )
+    for options in ([], ["--json"], ["--html", "x.html"]):
+        result = replay("decisions", "--config", "rules.yaml", *options)
+        assert (result.exit_code, result.stderr) == (0, f"rls: {note}\n")
+    assert json.loads(replay("decisions", "--config", "rules.yaml", "--json").stdout)["notes"] == [note]
+    assert f"<p><strong>Note:</strong> {note}</p>" in Path("x.html").read_text()
+    assert json.loads(replay("access.log", "--config", "rules.yaml", "--json").stdout)["notes"] == []
+    replay("access.log", "--config", "rules.yaml", "--html", "x.html")
+    assert "Note:" not in Path("x.html").read_text()
+
+
 def test_rules_with_several_domains() -> None:
     """A decision log says which domain was asked; of an access log it must be said."""
     Path("rules.yaml").write_text(f"{RULES}---\n{RULES.replace('mesh', 'other')}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _LINES_BETWEEN_UPDATES = 5_000
+_DRAWN = 50
+"""Rows of each list on a page, at least."""
 
 
 # Most of its lines are the options of the command: typer reads them from the signature.
@@ -76,11 +78,12 @@ def replay(
         came = run(opened, rule_sets, options, watch=_progress(opened))
     except (ValueError, DomainMissing) as error:
         raise typer.BadParameter(printable(str(error))) from None
-    found = report(came.replay, came.lines, names, top)
-    _draw(came, names, svg, html, top)
+    notes = list(_notes(came))
+    found = report(came.replay, came.lines, names, top, notes)
+    _draw(report(came.replay, came.lines, names, max(top, _DRAWN), notes), svg, html)
     for line in [json_line(found, indent=2)] if json else lines_of(found, colours=sys.stdout.isatty()):
         typer.echo(line)
-    for note in _notes(came):
+    for note in notes:
         say(f"rls: {note}", err=True)
     if not came.replay.requests:
         raise typer.Exit(2)
@@ -146,12 +149,10 @@ def _shown(lines: Iterator[Line], logs: Sequence[Log]) -> Iterator[Line]:
             yield line
 
 
-def _draw(came: Replayed, names: Sequence[str], svg: Path | None, html: Path | None, top: int) -> None:
+def _draw(found: Mapping[str, Any], svg: Path | None, html: Path | None) -> None:
     from rls.cli.replay_chart import chart  # noqa: PLC0415
     from rls.cli.replay_page import page  # noqa: PLC0415
-    from rls.tools.replay.report import report  # noqa: PLC0415
 
-    found = report(came.replay, came.lines, names, max(top, 50))
     for path, draw in ((svg, chart), (html, page)):
         if path is None:
             continue
@@ -172,6 +173,11 @@ def _notes(came: Replayed) -> Iterator[str]:
             why = "--only leaves every line out"
         yield f"nothing was played: {why}"
         return
+    if came.decisions:
+        yield (
+            "a decision log has one descriptor of each request: if requests have several, counters are too low and too "
+            "few requests are refused; replay the access log instead"
+        )
     if came.refusals_only:
         yield (
             "this decision log has refusals only, so counters begin too low: "

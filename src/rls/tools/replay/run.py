@@ -49,11 +49,13 @@ class Replayed(NamedTuple):
     Attributes:
         replay: What the rules did.
         lines: What became of the lines.
+        decisions: Whether a decision log was played.
         refusals_only: Whether all lines are those of a decision log that lets refusals in only.
     """
 
     replay: Replay
     lines: Lines
+    decisions: bool
     refusals_only: bool
 
 
@@ -85,7 +87,7 @@ def run(
         replay.play(watch(by_time(logs, make, TOLERANCE, lines, readers)))
     decisions = [reader for reader in readers if isinstance(reader, DecisionReader)]
     refusals_only = bool(decisions) and not any(reader.passed for reader in decisions)
-    return Replayed(replay, lines, refusals_only)
+    return Replayed(replay, lines, bool(decisions), refusals_only)
 
 
 class DomainMissing(Exception):
