@@ -59,6 +59,7 @@ def replay(
 
     Exit codes: 0 played, 1 some are refused that --against allows, 2 wrong usage.
     """
+    from rls.cli.overwriting import Read, demand_apart  # noqa: PLC0415
     from rls.cli.replay_text import lines_of  # noqa: PLC0415
     from rls.cli.standard_input import demand_one  # noqa: PLC0415
     from rls.tools.replay.logs import Log  # noqa: PLC0415
@@ -70,8 +71,12 @@ def replay(
     if "" in logs:
         raise typer.BadParameter(empty_path("LOG"))
     demand_one(logs)
+    rules = {"--config": config} if against is None else {"--config": config, "--against": against}
+    read = [Read(log, "the log that is read") for log in logs]
+    read += [Read(path, f"the rules of {name}") for name, path in rules.items()]
+    demand_apart({"--svg": svg, "--html": html}, read)
     options = _options(form, descriptors or [], domain, only or [], time, zone)
-    rule_sets = _rule_sets([config] if against is None else [config, against])
+    rule_sets = _rule_sets(list(rules.values()))
     opened = [_opened(Log, path) for path in logs]
     names = [log.name for log in opened]
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rls.config.nodes import YamlMapping, YamlNode, parse
@@ -214,6 +215,13 @@ class RuleTest:
         """What happens, in its order."""
         steps: Sequence[Located] = self.fields["steps"]
         return steps
+
+    @property
+    def config(self) -> Sequence[Path]:
+        """Paths of its rules; none if it has them itself, or takes those of the command line."""
+        given = self.fields.get("config") or ()
+        beside = Path(self.fields.place.file).parent
+        return [beside / path for path in ([given] if isinstance(given, str) else given)]
 
     @property
     def start(self) -> float:
