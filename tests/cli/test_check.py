@@ -373,18 +373,34 @@ def test_of_many_differences_the_first_are_listed() -> None:
     assert result.stderr.splitlines()[-1] == "  and 5 more"
 
 
+BAD = "domian: x\n"
+
+
 @pytest.mark.parametrize(
-    ("new", "old", "where"), [("domian: x\n", GOOD, "the rules"), (GOOD, "domian: x\n", "old.yaml")]
+    ("new", "old", "code", "where"),
+    [
+        (BAD, GOOD, 1, "the rules must have no errors; the first is new.yaml:1:1: "),
+        (BAD, BAD, 1, "the rules must have no errors; the first is new.yaml:1:1: "),
+        (GOOD, BAD, 2, "--against {} must have no errors; the first is {}:1:1: "),
+        (GOOD, "", 2, "--against {} must have no errors; the first is {}:1:1: the file holds no document"),
+    ],
 )
-def test_rules_with_mistakes_are_not_compared(new: str, old: str, where: str) -> None:
-    """What they lack would be said to be removed."""
+@pytest.mark.parametrize("name", ["old.yaml", "<stdin>"])
+def test_rules_with_mistakes_are_not_compared(name: str, new: str, old: str, code: int, where: str) -> None:
+    """What they lack would be said to be removed; and a step of a CI that is there to compare must not pass."""
     write("new.yaml", new)
     write("old.yaml", old)
-    result = check("new.yaml", "--against", "old.yaml")
-    assert result.exit_code == (1 if where == "the rules" else 0)
-    assert result.stderr.splitlines()[1].startswith(
-        f"not compared with old.yaml: {where} must have no errors; the first is {'new' if where == 'the rules' else 'old'}.yaml:1:"
-    )
+    result = check("new.yaml", "--against", name.replace("<stdin>", "-"), stdin=old)
+    assert result.exit_code == code
+    assert result.stderr.splitlines()[-1].startswith(f"rls: not compared with {name}: {where.format(name, name)}")
+
+
+def test_a_directory_without_rules_is_nothing_to_compare_with() -> None:
+    write("new.yaml", GOOD)
+    Path("empty").mkdir()
+    result = check("new.yaml", "--against", "empty")
+    assert result.exit_code == 2
+    assert "the first is empty:1:1: no rules in this directory" in result.stderr
 
 
 def test_earlier_rules_that_are_not_there_are_a_wrong_call() -> None:

@@ -3,6 +3,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -46,6 +47,103 @@ def test_help_names_arguments_once_and_without_types_of_python(command: str, usa
 @pytest.mark.parametrize("arguments", [["bogus"], ["serve", "--bogus"], ["version", "bogus"]])
 def test_a_usage_error_exits_with_2(arguments: list[str]) -> None:
     assert rls(*arguments).exit_code == 2
+
+
+EMPTY_PATHS = {
+    "check ''": "PATH",
+    "check rules.yaml --against ''": "--against",
+    "check rules.yaml --envoyfilter ''": "--envoyfilter",
+    "diff '' rules.yaml": "OLD",
+    "diff rules.yaml ''": "NEW",
+    "env ''": "FILE",
+    "explain --config '' --domain mesh a=b": "--config",
+    "hash --hash-secret-file '' a=b": "--hash-secret-file or RLS_HASH_SECRET_FILE",
+    "istio ''": "PATH",
+    "mesh check ''": "DUMP",
+    "mesh check dump.json --rules ''": "--rules",
+    "replay '' --config rules.yaml": "LOG",
+    "replay access.log --config ''": "--config",
+    "replay access.log --config rules.yaml --svg ''": "--svg",
+    "test '' rules.yaml": "PATH",
+    "test tests --config ''": "--config",
+    "test tests --junit ''": "--junit",
+    "doctor --config ''": "--config",
+}
+"""Commands with an empty text in place of a path, as of a variable that is not set, and what is wrong."""
+
+
+@pytest.mark.parametrize("arguments", EMPTY_PATHS)
+def test_an_empty_path_is_not_the_current_directory(arguments: str) -> None:
+    result = rls(*shlex.split(arguments))
+    message = f"rls: {EMPTY_PATHS[arguments]} is '': expected a path; is a variable of the shell empty?\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "explain --config - --domain mesh a=b",
+        "istio -",
+        "replay access.log --config -",
+        "replay access.log --config - --against rules.yaml",
+        "test -",
+        "test tests --config -",
+        "doctor --config -",
+    ],
+)
+def test_rules_from_standard_input_are_refused_where_nothing_reads_them(arguments: str) -> None:
+    result = rls(*shlex.split(arguments))
+    message = "- is standard input: expected a file or directory; only rls check and rls diff read rules from -"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"rls: {message}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["check - --against -", "diff - -", "replay - - --config rules.yaml", "mesh check - -"]
+)
+def test_standard_input_is_read_once(arguments: str) -> None:
+    result = rls(*shlex.split(arguments))
+    message = "- is given twice: standard input can be read once, expected a file for the other one"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"rls: {message}\n")
+
+
+DEVICES = {
+    "replay /dev/zero --config rules.yaml": "cannot read /dev/zero: it is a device, not a file or a pipe",
+    "env /dev/zero": "cannot read /dev/zero: it is a device, not a file or a pipe",
+    "mesh check /dev/zero": "cannot read /dev/zero: it is a device, not a file or a pipe, expected a config dump",
+    "explain -d mesh --envoyfilter /dev/zero": "--envoyfilter: cannot read /dev/zero: it is a device, not a file or a pipe",
+    "diff rules.yaml rules.yaml --top /dev/zero": (
+        "--top is '/dev/zero': it cannot be read: it is a device, not a file or a pipe"
+    ),
+    "explain -d mesh --envoyfilter rules.yaml --token /dev/zero": (
+        "--token is no JWT and no file that can be read: expected a JWT, three parts with dots between them, "
+        "or a file that holds one"
+    ),
+}  # fmt: skip
+"""Commands that are given a device, which has no end, and what is wrong."""
+
+
+@pytest.mark.parametrize("arguments", DEVICES)
+def test_a_device_is_not_read_for_ever(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.yaml").write_text(
+        "domain: mesh\ndescriptors: [{key: a, rate_limit: {unit: day, requests_per_unit: 1}}]\n"
+    )
+    result = rls(*shlex.split(arguments))
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"rls: {DEVICES[arguments]}\n")
+
+
+def test_a_pipe_is_no_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `rls replay <(zcat access.log.*.gz)`."""
+    monkeypatch.chdir(tmp_path)
+    line = '{"time": 1796000000, "company_id": "acme", "address": "10.0.0.1", "flags": "-"}\n'
+    Path("rules.yaml").write_text(
+        "domain: mesh\ndescriptors: [{key: company_id, rate_limit: {unit: day, requests_per_unit: 1}}]\n"
+    )
+    reading, writing = os.pipe()
+    os.write(writing, line.encode())
+    os.close(writing)
+    assert rls("replay", f"/dev/fd/{reading}", "--config", "rules.yaml").stdout.startswith("1 request in /dev/fd/")
+    os.close(reading)
 
 
 def test_output_that_is_no_terminal_has_no_colours() -> None:

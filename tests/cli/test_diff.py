@@ -56,6 +56,18 @@ def test_json() -> None:
     assert (row["refused_before"], row["refused"], row["place"]) == (0.0, 0.8, "lower.yaml:3")
 
 
+def test_rules_from_standard_input() -> None:
+    """In either place, as in `git show main:rules.yaml | rls diff - rules.yaml`."""
+    result = CliRunner().invoke(app, ["diff", "-", "lower.yaml"], input=RULES)
+    assert (result.exit_code, result.stdout) == (1, diff("rules.yaml", "lower.yaml").stdout)
+    result = CliRunner().invoke(app, ["diff", "rules.yaml", "-"], input=LOWER)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert " at <stdin>:3: " in result.stdout
+    result = CliRunner().invoke(app, ["diff", "-", "rules.yaml"], input="")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("rls: <stdin>:1:1: the file holds no document")
+
+
 def test_annotations() -> None:
     """A limit that falls is a warning, and stands at its line; one that rises is a notice."""
     warning = diff("rules.yaml", "lower.yaml", "--format", "github").stdout
@@ -115,7 +127,10 @@ def test_a_revision_of_git() -> None:
     ("arguments", "message"),
     [
         (["none.yaml", "rules.yaml"], "none.yaml:1:1: cannot be read"),
+        (["empty", "rules.yaml"], "empty:1:1: no rules in this directory, expected files named *.yaml or *.yml"),
+        (["rules.yaml", "empty"], "empty:1:1: no rules in this directory, expected files named *.yaml or *.yml"),
         (["git:HEAD", "rules.yaml"], "cannot read git:HEAD: expected git:REVISION:PATH, such as git:HEAD~1:config"),
+        (["git:HEAD:", "rules.yaml"], "cannot read git:HEAD:: expected git:REVISION:PATH, such as git:HEAD~1:config"),
         (["git:none:x", "rules.yaml"], "cannot read git:none:x: git says: "),
         (["rules.yaml", "top.json"], "top.json:1:"),
         (["rules.yaml", "lower.yaml", "--top", "none"], "--top is 'none': it cannot be read"),
@@ -128,6 +143,7 @@ def test_a_revision_of_git() -> None:
 def test_wrong_usage(arguments: list[str], message: str) -> None:
     Path("near.json").write_text(json.dumps({**TOP, "by": "near"}))
     Path("list.json").write_text("[]")
+    Path("empty").mkdir()
     result = diff(*arguments)
     assert result.exit_code == 2
     assert f"rls: {message}" in result.stderr

@@ -95,7 +95,7 @@ def test_lines_that_cannot_be_read_are_shown() -> None:
         (["access.log", "--config", "rules.yaml", "--timezone", "Mars"], "--timezone is 'Mars': expected a time zone"),
         (["access.log", "--config", "rules.yaml", "--descriptor", "x"], "--descriptor is 'x': expected KEY=FIELD"),
         (["access.log", "--config", "rules.yaml", "--only", "x"], "--only is 'x': expected FIELD=VALUE"),
-        (["access.log", "--config", "rules.yaml", "--format", "x"], "--format is 'x': expected text, json, istio"),
+        (["access.log", "--config", "rules.yaml", "--format", "x"], "--format is 'x': expected auto, json, decisions, istio, envoy, or a format string such as '[%START_TIME%] %REQ(:PATH)%'"),
         (["access.log", "--config", "rules.yaml", "--only", "code=1"], "nothing was played: --only leaves every line out"),
         (
             ["access.log", "--config", "rules.yaml", "--descriptor", "company_id=jwt"],
@@ -109,6 +109,14 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
     result = replay(*arguments)
     assert result.exit_code == 2
     assert f"rls: {message}" in result.stderr
+
+
+def test_each_format_that_a_mistake_lists_works() -> None:
+    message = replay("access.log", "--config", "rules.yaml", "--format", "text").stderr
+    listed = message.partition(": expected ")[2].partition(", or ")[0].split(", ")
+    assert listed == ["auto", "json", "decisions", "istio", "envoy"]
+    for form in listed:
+        assert "--format" not in replay("access.log", "--config", "rules.yaml", "--format", form).stderr
 
 
 def test_a_result_that_means_little_is_said_to() -> None:
@@ -127,6 +135,25 @@ def test_a_result_that_means_little_is_said_to() -> None:
     result = replay("decisions", "--config", "rules.yaml")
     assert result.exit_code == 0
     assert "this decision log has refusals only" in result.stderr
+
+
+def test_a_decision_log_is_doubtful_where_requests_have_several_descriptors() -> None:
+    """It has one descriptor of each, so other counters miss requests: said in each form of the result."""
+    line = {"domain": "mesh", "rule": "company_id", "descriptor": ["company_id=a"], "outcome": "ok", "hits": 1}
+    more = {"limit": 3, "window": 60, "answered_by": "redis", "seconds": 0.001, "revision": "a"}
+    write("decisions", [line | more | {"time": START + at} for at in range(3)])
+    note = (
+        "a decision log has one descriptor of each request: if requests have several, counters are too low and too few "
+        "requests are refused; replay the access log instead"
+    )
+    for options in ([], ["--json"], ["--html", "x.html"]):
+        result = replay("decisions", "--config", "rules.yaml", *options)
+        assert (result.exit_code, result.stderr) == (0, f"rls: {note}\n")
+    assert json.loads(replay("decisions", "--config", "rules.yaml", "--json").stdout)["notes"] == [note]
+    assert f"<p><strong>Note:</strong> {note}</p>" in Path("x.html").read_text()
+    assert json.loads(replay("access.log", "--config", "rules.yaml", "--json").stdout)["notes"] == []
+    replay("access.log", "--config", "rules.yaml", "--html", "x.html")
+    assert "Note:" not in Path("x.html").read_text()
 
 
 def test_rules_with_several_domains() -> None:

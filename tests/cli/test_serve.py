@@ -129,6 +129,12 @@ def test_no_rules_to_serve() -> None:
     )
 
 
+def test_a_server_reads_no_rules_from_standard_input() -> None:
+    result = serve("--config", "-")
+    reason = "expected files or directories with rules: a server does not read them from standard input"
+    assert (result.exit_code, result.stderr) == (2, f"rls: --config is '-': {reason}\n")
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_names_of_files_that_are_no_text_are_shown_safely(form: str, tmp_path: Path) -> None:
     """In the log, on the terminal and to probes; whatever they are, the rules in them hold."""

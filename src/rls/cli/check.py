@@ -36,6 +36,24 @@ class _Asked(NamedTuple):
     envoyfilters: Sequence[Path]
 
 
+class _Found(NamedTuple):
+    """What came of it.
+
+    Attributes:
+        loaded: The rules.
+        findings: What is found in them.
+        compared: Lines that list what differs from the rules of --against.
+        filters: Those of EnvoyFilters.
+        not_compared: Why there is nothing to compare with; "" where there is.
+    """
+
+    loaded: LoadResult
+    findings: Sequence[Finding]
+    compared: Sequence[str]
+    filters: Sequence[Filters]
+    not_compared: str = ""
+
+
 def check(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Files or directories with rules; - is standard input.")
@@ -59,27 +77,32 @@ def check(
     """Report every mistake in rules files, and what is probably not meant.
 
     Prints one line per finding, FILE:LINE:COLUMN: MESSAGE, and a summary on stderr.
-    Exit codes: 0 no mistakes, 1 mistakes, 2 wrong usage.
+    Exit codes: 0 no mistakes, 1 mistakes, 2 wrong usage, or mistakes in OLD.
     """
-    loaded, found, compared, filters = _findings(paths, _Asked(target, against, shadow_days, envoyfilters or []))
-    for line in lines_of(form, found):
+    found = _find(paths, _Asked(target, against, shadow_days, envoyfilters or []))
+    for line in lines_of(form, found.findings):
         typer.echo(line)
-    for line in (_summary(loaded, found), *compared, *(_costs(loaded, filters) if cost else ())):
+    costs = _costs(found.loaded, found.filters) if cost else ()
+    for line in (_summary(found.loaded, found.findings), *found.compared, *costs):
         say(line, err=True)
+    if found.not_compared:
+        say(f"rls: {found.not_compared}", err=True)
     failing = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
-    if any(one.severity in failing for one in found):
+    if any(one.severity in failing for one in found.findings):
         raise typer.Exit(1)
+    if found.not_compared:
+        raise typer.Exit(2)
 
 
-def _findings(paths: Sequence[Path], asked: _Asked) -> tuple[LoadResult, list[Finding], list[str], list[Filters]]:
-    """What is found in *paths*; the lines that list what differs from other rules; the filters of EnvoyFilters."""
+def _find(paths: Sequence[Path], asked: _Asked) -> _Found:
     from rls.cli.shadow_dates import old_shadows  # noqa: PLC0415
-    from rls.cli.standard_input import DiskWithStandardInput, named  # noqa: PLC0415
+    from rls.cli.standard_input import DiskWithStandardInput, demand_one, named  # noqa: PLC0415
     from rls.config.advice import advice  # noqa: PLC0415
     from rls.sources.load import load  # noqa: PLC0415
 
-    paths, disk = named(paths), DiskWithStandardInput()
-    old = named([] if asked.against is None else [asked.against])
+    before = [] if asked.against is None else [asked.against]
+    demand_one([*paths, *before])
+    paths, old, disk = named(paths), named(before), DiskWithStandardInput()
     _demand([*paths, *old], disk, "rules")
     _demand(asked.envoyfilters, disk, "an EnvoyFilter")
     loaded = load(paths, disk=disk)
@@ -92,9 +115,11 @@ def _findings(paths: Sequence[Path], asked: _Asked) -> tuple[LoadResult, list[Fi
     if filters and not any(one.severity is Severity.ERROR for one in found):  # what errors leave out would be missing
         found = _with_actions(found, filters, loaded)
     if not old:
-        return loaded, found, [], filters
-    changed, compared = _compared(loaded, found, load(old, disk=disk), str(old[0]))
-    return loaded, [*found, *changed], compared, filters
+        return _Found(loaded, found, [], filters)
+    if why := _not_comparable(found, earlier := load(old, disk=disk), str(old[0])):
+        return _Found(loaded, found, [], filters, why)
+    changed, compared = _compared(loaded, earlier, str(old[0]))
+    return _Found(loaded, [*found, *changed], compared, filters)
 
 
 def _of_load(loaded: LoadResult, path: Path) -> Iterator[Finding]:
@@ -157,16 +182,19 @@ def _demand(paths: Sequence[Path], disk: Disk, what: str) -> None:
         raise typer.Exit(2)
 
 
-def _compared(
-    loaded: LoadResult, found: Iterable[Finding], old: LoadResult, name: str
-) -> tuple[list[Finding], list[str]]:
+def _not_comparable(found: Iterable[Finding], old: LoadResult, name: str) -> str:
+    """Why the rules, in which *found* was found, are not compared with the rules *old*, called *name*; "" where they are."""
+    errors = sorted(one for one in found if one.severity is Severity.ERROR)
+    for first, where in ((errors[:1], "the rules"), (old.diagnostics[:1], f"--against {name}")):
+        if first:
+            return f"not compared with {name}: {where} must have no errors; the first is {first[0]}"
+    return ""
+
+
+def _compared(loaded: LoadResult, old: LoadResult, name: str) -> tuple[list[Finding], list[str]]:
     """Warnings of what differs from the rules *old*, called *name*; and the lines that list it."""
     from rls.cli.against import changes_between, lines_of, warnings_of  # noqa: PLC0415
 
-    errors = sorted(one for one in found if one.severity is Severity.ERROR)
-    for first, where in ((errors[:1], "the rules"), (old.diagnostics[:1], name)):
-        if first:
-            return [], [f"not compared with {name}: {where} must have no errors; the first is {first[0]}"]
     changes = changes_between(old.rules, loaded.rules)
     warnings = [from_diagnostic(warning, Severity.WARNING) for warning in warnings_of(changes)]
     return warnings, list(lines_of(changes, name))

@@ -12,6 +12,7 @@ import typer
 from rls.cli.choices import choice
 from rls.cli.output import say
 from rls.cli.rules import read_rules
+from rls.cli.usage import empty_path
 from rls.config.findings import Finding, Severity
 from rls.errors import SourceLocation
 from rls.printable import json_line, printable
@@ -33,7 +34,7 @@ class Format(StrEnum):
 
 
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="File, directory, or git:REVISION:PATH.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="File, directory, git:REVISION:PATH, or - for stdin.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Rules that are to take its place.")],
     top: Annotated[
         str, typer.Option("--top", metavar="FILE|URL", help="Who would be refused, of this list of /api/v1/top.")
@@ -49,6 +50,7 @@ def diff(
     from rls.cli.top_list import recorded  # noqa: PLC0415
     from rls.engine.effects import Comparison  # noqa: PLC0415
 
+    _demand_sources(old, new)
     before, after = _rules(old), _rules(new)
     comparison = Comparison(before, after, changes_between(before, after, most=before.size() + after.size()))
     try:
@@ -69,17 +71,27 @@ def diff(
     raise typer.Exit(1 if effects or domains else 0)
 
 
+def _demand_sources(old: str, new: str) -> None:
+    from rls.cli.standard_input import demand_one  # noqa: PLC0415
+
+    demand_one([old, new])
+    for name, text in (("OLD", old), ("NEW", new)):
+        if not text:
+            raise typer.BadParameter(empty_path(name))
+
+
 def _rules(text: str) -> RuleSet:
     """The rules that an argument names. Exits with 2 where they have mistakes."""
     from rls.cli.revisions import PREFIX, GitDisk  # noqa: PLC0415
+    from rls.cli.standard_input import DiskWithStandardInput, named  # noqa: PLC0415
 
     if not text.startswith(PREFIX):
-        return read_rules([Path(text)], allow_no_rules=True)
+        return read_rules(named([Path(text)]), DiskWithStandardInput())
     try:
         disk = GitDisk(text)
     except ValueError as error:
         raise typer.BadParameter(printable(f"cannot read {text}: {error}")) from None
-    return read_rules([Path(disk.root)], disk, allow_no_rules=True)
+    return read_rules([Path(disk.root)], disk)
 
 
 def _as_text(comparison: Comparison, effects: Sequence[Effect], domains: Iterable[str]) -> Iterator[str]:

@@ -118,8 +118,10 @@ def _tree(one: Result) -> dict[str, str]:
 
 def _paths(config: list[Path]) -> tuple[Path, ...]:
     """Those of the command line, else those that the server takes from the environment."""
+    from rls.cli.standard_input import refuse  # noqa: PLC0415
     from rls.settings.values import parse_paths  # noqa: PLC0415
 
+    refuse(config)
     text = os.environ.get("RLS_CONFIG", "")
     if config or not text:
         missing = [path for path in config if not path.exists()]

@@ -67,7 +67,10 @@ def env(
 
 
 def _text(file: Path) -> str:
+    from rls.sources.disk import demand_no_device  # noqa: PLC0415
+
     if str(file) != "-":
+        demand_no_device(file)
         return file.read_text(errors="surrogateescape")
     if sys.stdin.isatty():
         raise typer.BadParameter("FILE is missing: expected a file, or variables on standard input")

@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from rls.cli.output import say
-from rls.cli.usage import UsageError, mistake
+from rls.cli.usage import UsageError, demand_paths, mistake
 
 _WIDEST = 41
 """Columns of an option's names; the text of a longer one begins on the next line."""
@@ -23,7 +23,10 @@ class Command(typer.core.TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse *args*; without any, print help if the command needs some."""
         _help_without(args, self, ctx)
-        return super().parse_args(ctx, args)
+        words = list(args)
+        rest = super().parse_args(ctx, args)
+        demand_paths(self, ctx, words)
+        return rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""

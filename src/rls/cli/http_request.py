@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rls.core.actions import HttpRequest, Outcome, outcome
 from rls.printable import printable
+from rls.sources.disk import demand_no_device
 
 UNVERIFIED = "the token is not verified: it counts as valid here"
 
@@ -69,6 +70,7 @@ def claims_of(token: str) -> Mapping[str, Any]:
     expected = "expected a JWT, three parts with dots between them, or a file that holds one"
     try:
         if token.count(".") != 2 or Path(token).is_file():
+            demand_no_device(token)
             token = Path(token).read_text()
     except (OSError, ValueError) as error:
         raise ValueError(f"--token is no JWT and no file that can be read: {expected}") from error
@@ -99,6 +101,7 @@ def through_actions(paths: Sequence[Path], request: HttpRequest) -> Described:
     outcomes: list[Outcome] = []
     for path in paths:
         try:
+            demand_no_device(path)
             found = read_filters(str(path), path.read_bytes())
         except OSError as error:
             raise ValueError(f"--envoyfilter: cannot read {path}: {error.strerror}") from None

@@ -54,12 +54,14 @@ def check(
 
     Exit codes: 0 well, 1 errors or warnings, 2 wrong usage.
     """
+    from rls.cli.standard_input import demand_one  # noqa: PLC0415
     from rls.mesh.checks import findings  # noqa: PLC0415
     from rls.mesh.filters import limited  # noqa: PLC0415
     from rls.mesh.report import as_tree, is_well, lines, summary  # noqa: PLC0415
 
     if not dumps and not namespaces:
         raise typer.BadParameter("nothing to check: expected files with config dumps, or --namespace NAME")
+    demand_one(dumps or [])
     proxies = [limited(proxy) for proxy in _proxies(dumps or [], namespaces or [])]
     found = findings(proxies, read_rules(rules) if rules else None)
     if json:
@@ -100,11 +102,13 @@ def _proxies(dumps: Sequence[Path], namespaces: Sequence[str]) -> list[Proxy]:
 def _read(dumps: Sequence[Path], namespaces: Sequence[str]) -> Iterator[tuple[bytes, str]]:
     """Each dump, and what it is called in messages."""
     from rls.mesh import kubectl  # noqa: PLC0415
+    from rls.sources.disk import demand_no_device  # noqa: PLC0415
 
     for path in dumps:
         if str(path) == "-":
             yield sys.stdin.buffer.read(), "<stdin>"
         else:
+            demand_no_device(path)
             yield path.read_bytes(), str(path)
     for namespace in namespaces:
         pods = kubectl.pods(namespace)

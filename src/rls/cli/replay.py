@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -11,6 +11,7 @@ import typer
 
 from rls.cli.output import say
 from rls.cli.rules import read_rules
+from rls.cli.usage import empty_path
 from rls.printable import json_line, printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _LINES_BETWEEN_UPDATES = 5_000
+_DRAWN = 50
+"""Rows of each list on a page, at least."""
 
 
 # Most of its lines are the options of the command: typer reads them from the signature.
@@ -56,26 +59,36 @@ def replay(
 
     Exit codes: 0 played, 1 some are refused that --against allows, 2 wrong usage.
     """
+    from rls.cli.overwriting import Read, demand_apart  # noqa: PLC0415
     from rls.cli.replay_text import lines_of  # noqa: PLC0415
+    from rls.cli.standard_input import demand_one  # noqa: PLC0415
     from rls.tools.replay.logs import Log  # noqa: PLC0415
     from rls.tools.replay.report import report  # noqa: PLC0415
     from rls.tools.replay.run import DomainMissing, run  # noqa: PLC0415
 
     if config is None:
         raise typer.BadParameter("--config is missing: expected --config RULES, with the rules to play")
+    if "" in logs:
+        raise typer.BadParameter(empty_path("LOG"))
+    demand_one(logs)
+    rules = {"--config": config} if against is None else {"--config": config, "--against": against}
+    read = [Read(log, "the log that is read") for log in logs]
+    read += [Read(path, f"the rules of {name}") for name, path in rules.items()]
+    demand_apart({"--svg": svg, "--html": html}, read)
     options = _options(form, descriptors or [], domain, only or [], time, zone)
-    rule_sets = _rule_sets([config] if against is None else [config, against])
+    rule_sets = _rule_sets(list(rules.values()))
     opened = [_opened(Log, path) for path in logs]
     names = [log.name for log in opened]
     try:
         came = run(opened, rule_sets, options, watch=_progress(opened))
     except (ValueError, DomainMissing) as error:
         raise typer.BadParameter(printable(str(error))) from None
-    found = report(came.replay, came.lines, names, top)
-    _draw(came, names, svg, html, top)
+    notes = list(_notes(came))
+    found = report(came.replay, came.lines, names, top, notes)
+    _draw(report(came.replay, came.lines, names, max(top, _DRAWN), notes), svg, html)
     for line in [json_line(found, indent=2)] if json else lines_of(found, colours=sys.stdout.isatty()):
         typer.echo(line)
-    for note in _notes(came):
+    for note in notes:
         say(f"rls: {note}", err=True)
     if not came.replay.requests:
         raise typer.Exit(2)
@@ -84,8 +97,8 @@ def replay(
 
 def _options(form: str, descriptors: Sequence[str], domain: str, only: Sequence[str], time: str, zone: str) -> Options:
     from rls.tools.replay.descriptors import read_condition, read_descriptor  # noqa: PLC0415
-    from rls.tools.replay.formats import TextFormat  # noqa: PLC0415
-    from rls.tools.replay.run import FORMATS, Options  # noqa: PLC0415
+    from rls.tools.replay.formats import FORMATS, TextFormat  # noqa: PLC0415
+    from rls.tools.replay.run import Options  # noqa: PLC0415
     from rls.tools.replay.times import zone_of  # noqa: PLC0415
 
     if form not in FORMATS:
@@ -141,12 +154,10 @@ def _shown(lines: Iterator[Line], logs: Sequence[Log]) -> Iterator[Line]:
             yield line
 
 
-def _draw(came: Replayed, names: Sequence[str], svg: Path | None, html: Path | None, top: int) -> None:
+def _draw(found: Mapping[str, Any], svg: Path | None, html: Path | None) -> None:
     from rls.cli.replay_chart import chart  # noqa: PLC0415
     from rls.cli.replay_page import page  # noqa: PLC0415
-    from rls.tools.replay.report import report  # noqa: PLC0415
 
-    found = report(came.replay, came.lines, names, max(top, 50))
     for path, draw in ((svg, chart), (html, page)):
         if path is None:
             continue
@@ -167,6 +178,11 @@ def _notes(came: Replayed) -> Iterator[str]:
             why = "--only leaves every line out"
         yield f"nothing was played: {why}"
         return
+    if came.decisions:
+        yield (
+            "a decision log has one descriptor of each request: if requests have several, counters are too low and too "
+            "few requests are refused; replay the access log instead"
+        )
     if came.refusals_only:
         yield (
             "this decision log has refusals only, so counters begin too low: "

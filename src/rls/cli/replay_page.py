@@ -39,6 +39,8 @@ def page(found: Mapping[str, Any]) -> str:
 def _body(found: Mapping[str, Any], title: str) -> Iterator[str]:
     total = found["requests"]
     yield f"<h1>{escape(title)}</h1>"
+    for note in found["notes"]:
+        yield f"<p><strong>Note:</strong> {escape(note)}</p>"
     if not total:
         yield "<p>Nothing was played.</p>"
         return

@@ -28,9 +28,9 @@ class GitDisk(Disk):
 
     def __init__(self, text: str) -> None:
         revision, colon, path = text.removeprefix(PREFIX).partition(":")
-        if not revision or not colon or revision.startswith("-"):
+        if not revision or not colon or not path or revision.startswith("-"):
             raise ValueError("expected git:REVISION:PATH, such as git:HEAD~1:config")
-        path = os.path.normpath(path or ".")  # as text: it is no path of this disk
+        path = os.path.normpath(path)  # as text: it is no path of this disk
         self.root = f"{revision}:{path}"
         self._blobs: dict[str, str] = {}
         self._numbers: dict[str, int] = {}

@@ -50,15 +50,23 @@ def play_tests(
     Prints one line per unmet expectation, FILE:LINE:COLUMN: MESSAGE, and a summary on stderr.
     Exit codes: 0 all passed, 1 some failed, 2 wrong usage.
     """
+    from rls.cli.overwriting import Read, demand_apart  # noqa: PLC0415
+    from rls.cli.standard_input import refuse  # noqa: PLC0415
     from rls.sources.paths import missing  # noqa: PLC0415
 
     config = config or []
+    refuse([*paths, *config])
     for path in missing([*paths, *config]):
         raise typer.BadParameter(f"no such file or directory: {printable(str(path))}")
     files = _files(paths)
     if not files:
         raise typer.BadParameter(f"no file ends in {' or '.join(_SUFFIXES)} in: {' '.join(map(str, paths))}")
-    results = [result for file in files for result in _play(file, config)]
+    read = [Read(path, "a test that is read") for path in files] + [Read(path, "the tests") for path in paths]
+    demand_apart({"--junit": junit}, read + [Read(path, "the rules of --config") for path in config])
+    found = [one for file in files for one in _read(file)]
+    rules = [Read(path, "the rules of a test") for one in found if not isinstance(one, Result) for path in one.config]
+    demand_apart({"--junit": junit}, rules)
+    results = [one if isinstance(one, Result) else _played(one, config) for one in found]
     if json:
         typer.echo(json_line([_row(result) for result in results], indent=2))
     else:
@@ -80,18 +88,18 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def _play(file: Path, config: Sequence[Path]) -> list[Result]:
+def _read(file: Path) -> Sequence[RuleTest | Result]:
+    """The tests of *file*, or its mistakes."""
     from rls.errors import ConfigError, SourceLocation  # noqa: PLC0415
     from rls.sources.disk import Disk  # noqa: PLC0415
     from rls.tools.rule_tests.grammar import read_tests  # noqa: PLC0415
 
     try:
-        tests = read_tests(str(file), Disk().read(str(file))).tests
+        return read_tests(str(file), Disk().read(str(file))).tests
     except ConfigError as error:
         return [_mistaken(diagnostic) for diagnostic in error.diagnostics]
     except OSError as error:
         return [Result(SourceLocation(str(file), 1, 1), "", mistake=f"cannot be read: {error.strerror}")]
-    return [_played(one, config) for one in tests]
 
 
 def _mistaken(diagnostic: Diagnostic) -> Result:

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from rls.sources.disk import Disk
 
 
-def read_rules(paths: Sequence[Path], disk: Disk | None = None, *, allow_no_rules: bool = False) -> RuleSet:
-    """The rules of *paths*, files and directories; *allow_no_rules* as for `load`.
+def read_rules(paths: Sequence[Path], disk: Disk | None = None) -> RuleSet:
+    """The rules of *paths*, files and directories. Standard input is none, unless *disk* has it.
 
     Raises:
+        typer.BadParameter: One of *paths* is `-`.
         typer.Exit: They have mistakes, which have been printed; the exit code is 2.
     """
+    from rls.cli.standard_input import refuse  # noqa: PLC0415
     from rls.sources.load import load  # noqa: PLC0415
 
-    loaded = load(paths, disk=disk, allow_no_rules=allow_no_rules)
+    refuse(paths)
+    loaded = load(paths, disk=disk)
     for problem in loaded.diagnostics:
         say(f"rls: {problem}", err=True)
     if loaded.diagnostics:

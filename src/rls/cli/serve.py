@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
 
 import typer
@@ -18,6 +19,7 @@ from rls.core.rules import RuleSet
 from rls.errors import RlsError, SettingsError
 from rls.settings import (
     RENAMED,
+    BackendUrl,
     Flag,
     Settings,
     deprecated,
@@ -87,6 +89,7 @@ def _serve(**flags: Any) -> None:
         for mistake in error.args:
             say(f"rls: {mistake}", err=True)
         raise typer.Exit(2) from None
+    _demand_own_decision_log(settings, given)
 
     def started(addresses: Mapping[str, str], rules: RuleSet) -> None:
         if settings.log_format != "text":
@@ -104,6 +107,31 @@ def _serve(**flags: Any) -> None:
     except RlsError as error:
         say(f"rls: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _demand_own_decision_log(settings: Settings, given: Mapping[str, Any]) -> None:
+    """Refuse a decision log that is a file of the server: lines would be added to it."""
+    from rls.app.decision_logging import STDOUT  # noqa: PLC0415
+    from rls.cli.overwriting import Read, demand_apart  # noqa: PLC0415
+
+    def source(name: str) -> str:
+        return flag(name) if name in given else variable(name)
+
+    if settings.decision_log in ("", STDOUT):
+        return
+    read = [Read(path, f"the rules of {source('config')}") for path in settings.config if isinstance(path, Path)]
+    read += [Read(path, f"the file of {source(name)}") for name, path in settings if isinstance(path, Path)]
+    for name in ("backend", "per_second_backend"):
+        read += [Read(path, f"a file of {source(name)}") for path in _files_of(getattr(settings, name))]
+    demand_apart({source("decision_log"): Path(settings.decision_log)}, read)
+
+
+def _files_of(backend: BackendUrl | None) -> list[str]:
+    """The files that the URL of a Redis names."""
+    from rls.stores import schemes  # noqa: PLC0415
+    from rls.stores.redis.url import files_of  # noqa: PLC0415
+
+    return files_of(backend.reveal()) if backend is not None and backend.scheme in schemes.OWN else []
 
 
 def _switched(name: str, value: Any) -> Any:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import typer
+
 from rls.sources.disk import MAX_FILE_BYTES, Disk
 
 NAME = "<stdin>"
@@ -18,6 +20,28 @@ NAME = "<stdin>"
 def named(paths: Sequence[Path]) -> list[Path]:
     """*paths*, with `NAME` for `-`."""
     return [Path(NAME) if str(path) == "-" else path for path in paths]
+
+
+def demand_one(paths: Sequence[Path | str]) -> None:
+    """Refuse more than one `-` among *paths*: standard input can be read once.
+
+    Raises:
+        typer.BadParameter: There are more.
+    """
+    if list(map(str, paths)).count("-") > 1:
+        raise typer.BadParameter("- is given twice: standard input can be read once, expected a file for the other one")
+
+
+def refuse(paths: Sequence[Path | str]) -> None:
+    """Refuse `-` among *paths* of a command that reads files and directories only.
+
+    Raises:
+        typer.BadParameter: It is there.
+    """
+    if "-" in map(str, paths):
+        raise typer.BadParameter(
+            "- is standard input: expected a file or directory; only rls check and rls diff read rules from -"
+        )
 
 
 class DiskWithStandardInput(Disk):

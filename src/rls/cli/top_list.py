@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 from rls.core.model import Entry
+from rls.sources.disk import demand_no_device
 
 if TYPE_CHECKING:
     from rls.engine.effects import Comparison, Refusal
@@ -58,6 +59,8 @@ def _text(source: str) -> bytes:
             with urllib.request.urlopen(source, timeout=_SECONDS) as answer:  # noqa: S310 - HTTP, as the line above says
                 text: bytes = answer.read(_MOST_BYTES)
                 return text
+        demand_no_device(source)
         return Path(source).read_bytes()
     except (URLError, OSError) as error:
-        raise ValueError(f"it cannot be read: {getattr(error, 'reason', None) or error}") from None
+        reason = getattr(error, "reason", None) or error.strerror or error
+        raise ValueError(f"it cannot be read: {reason}") from None

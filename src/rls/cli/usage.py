@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -43,6 +44,26 @@ def mistake(error: Any) -> str:
         commands = ", ".join(error.ctx.command.list_commands(error.ctx))
         return f"no such command: {found[1]}, expected {found[2] or 'one of ' + commands}; rls --help lists all"
     return message
+
+
+def demand_paths(command: Any, ctx: Any, args: list[str]) -> None:
+    """Refuse an empty text for a path among *args*, which *command* has parsed: as a `Path` it is the current directory.
+
+    Raises:
+        typer.BadParameter: There is one.
+    """
+    given, _, _ = command.make_parser(ctx).parse_args(args=args)
+    for param in command.get_params(ctx):
+        texts, values = given.get(param.name), ctx.params.get(param.name)
+        texts = texts if isinstance(texts, list | tuple) else [texts]
+        values = values if isinstance(values, list | tuple) else [values]
+        if "" in texts and any(isinstance(value, Path) for value in values):
+            raise typer.BadParameter(empty_path(_named(param)))
+
+
+def empty_path(name: str) -> str:
+    """The mistake of an argument or option *name* that is an empty text in place of a path."""
+    return f"{name} is '': expected a path; is a variable of the shell empty?"
 
 
 def _of_parser(param: Any, message: str) -> str:

@@ -129,6 +129,8 @@ def parse_paths(value: object) -> object:
     places = split(value, separators)
     if not places or (isinstance(places, list | tuple) and "" in map(str, places)):
         raise ValueError("at least one file or directory with rules, and no empty path")
+    if isinstance(places, list | tuple) and "-" in map(str, places):
+        raise ValueError("files or directories with rules: a server does not read them from standard input")
     if isinstance(places, list | tuple):
         return tuple(place if "://" in str(place) else Path(place) for place in places)
     return places

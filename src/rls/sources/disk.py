@@ -69,6 +69,13 @@ def kind_of(status: os.stat_result) -> str:
     return _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
 
 
+def demand_no_device(path: str | os.PathLike[str]) -> None:
+    """Raise an OSError if *path* is a device, whose contents may have no end. A pipe is none."""
+    status = os.stat(path)  # noqa: PTH116
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        raise OSError(errno.EINVAL, f"it is {kind_of(status)}, not a file or a pipe", str(path))
+
+
 def _demand_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, f"it is {kind_of(status)}, not a regular file")

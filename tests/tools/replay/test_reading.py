@@ -115,7 +115,7 @@ def test_a_format_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ("nothing", "expected text, json, istio, envoy, or a format string"),
+        ("nothing", "expected auto, json, decisions, istio, envoy, or a format string"),
         ("%START_TIME%%REQ(A)%", "two operators without text between them"),
         ("%START_TIME% %REQ(A)%", "the format has no company, expected one of: START_TIME, REQ(A)"),
         ("%REQ(COMPANY)% %REQ(A)%", "the format has no START_TIME"),

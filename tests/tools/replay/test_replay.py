@@ -96,7 +96,7 @@ async def test_it_refuses_what_a_limiter_refuses(tmp_path: Path) -> None:
         zip(played, one, strict=True), key=lambda item: item[0]["time"] + random.Random(item[0]["time"]).random() * 9
     )
     log.write_text("".join(json.dumps(line | {"flags": "RL" if refused else "-"}) + "\n" for line, refused in ended))
-    replay, found, _ = replayed(log, RULES, tmp_path, OTHERS)
+    replay, found, *_ = replayed(log, RULES, tmp_path, OTHERS)
     assert found.out_of_order > 1_000
     assert 200 < sum(one) < 2_000
     assert [side.refused.total for side in replay.sides] == [sum(one), sum(two)]
@@ -128,8 +128,8 @@ def test_a_decision_log_of_a_server_is_refused_again(tmp_path: Path) -> None:
                     wait_for(lambda: len(log.read_bytes().splitlines()) == len(answers), "all lines", seconds=PATIENT)
     finally:
         server.kill()
-    replay, found, refusals_only = replayed(log, RULES, tmp_path)
-    assert (found.unreadable, replay.requests, refusals_only) == (0, 150, False)
+    replay, found, decisions, refusals_only = replayed(log, RULES, tmp_path)
+    assert (found.unreadable, replay.requests, decisions, refusals_only) == (0, 150, True, False)
     refused = answers.count("OVER_LIMIT")
     assert replay.recorded == (150, refused, refused)
     assert replay.sides[0].refused.total == refused > 20
@@ -143,7 +143,7 @@ def test_room_is_bounded(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     played = [{"time": START, "address": f"10.{n >> 8}.{n & 255}.1", "company_id": None} for n in range(3_000)]
     log.write_text("".join(json.dumps(line) + "\n" for line in played))
-    replay, _, _ = replayed(log, RULES, tmp_path, counters=100)
+    replay, *_ = replayed(log, RULES, tmp_path, counters=100)
     side = replay.sides[0]
     assert len(side.simulation.counters) <= 100
     assert side.evicted + side.no_room >= 2_900

@@ -126,6 +126,11 @@ def without_password_file(url: str) -> tuple[str, str | None]:
     return parts._replace(query=urlencode([one for one in options if one[0] != "password_file"])).geturl(), file
 
 
+def files_of(url: str) -> list[str]:
+    """The files that the options of *url* name."""
+    return [value for name, value in parse_qsl(split_url(url).query) if name in _FILES]
+
+
 def unusable(url: str, reason: str) -> SettingsError:
     """The error for a *url* that is wrong, whatever is at its address."""
     hint = ""

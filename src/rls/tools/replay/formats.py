@@ -19,6 +19,8 @@ ISTIO = (
 )
 KNOWN: Mapping[str, str] = {"istio": ISTIO, "envoy": ENVOY}
 """The defaults of Istio and of Envoy, by the names that stand for them."""
+FORMATS = ("auto", "json", "decisions", *KNOWN)
+"""Names of formats; `auto` lets the first line of a log decide."""
 _OPERATOR = re.compile(r"%(?:(?P<name>[A-Z_0-9]+)(?P<argument>\([^)]*\))?(?::\d+)?)?%")
 
 
@@ -53,9 +55,8 @@ class TextFormat:
             literals.append("")
         literals[-1] += text[at:]
         if not self.fields:
-            raise ValueError(
-                "expected text, json, istio, envoy, or a format string such as '[%START_TIME%] %REQ(:PATH)%'"
-            )
+            example = "'[%START_TIME%] %REQ(:PATH)%'"
+            raise ValueError(f"expected {', '.join(FORMATS)}, or a format string such as {example}")
         if "" in literals[1:-1]:
             raise ValueError("two operators without text between them, expected a space or another character there")
         self._usual = _pattern(literals, arguments, strict=True)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from rls.sources.disk import demand_no_device
+
 _CHUNK_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 LONGEST_LINE = 1 << 20
@@ -31,7 +33,7 @@ class Log:
         broken: Why it ended before its end; "" where it did not.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: It cannot be opened, or is a device.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,6 +43,7 @@ class Log:
         if path == "-":
             self._raw: BinaryIO = sys.stdin.buffer
         else:
+            demand_no_device(path)
             self._raw = Path(path).open("rb")  # noqa: SIM115 - `blocks` closes it
             status = os.fstat(self._raw.fileno())
             self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -13,14 +13,15 @@ from rls.tools.replay.tallies import Refused, Span
 from rls.utc import utc
 
 
-def report(replay: Replay, lines: Lines, logs: Sequence[str], most: int) -> dict[str, Any]:
-    """All of it, with the *most* frequent entries of each list; docs/cli.md describes the fields."""
+def report(replay: Replay, lines: Lines, logs: Sequence[str], most: int, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """All of it, with the *most* frequent entries of each list; *notes* say what makes it doubtful."""
     found: dict[str, Any] = {
         "logs": [printable(name) for name in logs],
         "requests": replay.requests,
         "first": _time(replay.first) if replay.requests else None,
         "last": _time(replay.last) if replay.requests else None,
         "lines": _lines(lines),
+        "notes": [printable(note) for note in notes],
         "recorded": replay.recorded._asdict() if replay.recorded.known else None,
         "rules": [_side(side, most) for side in replay.sides],
     }

@@ -21,14 +21,13 @@ from rls.tools.replay.records import Line, Reader, json_record
 
 TOLERANCE = 10.0
 """Seconds that a line may come after later ones and still be put in its place: logs have requests as they end."""
-FORMATS = ("auto", "json", "decisions", *KNOWN)
 
 
 class Options(NamedTuple):
     """How logs are read.
 
     Attributes:
-        form: One of `FORMATS`, or a format string of Envoy.
+        form: One of `formats.FORMATS`, or a format string of Envoy.
         descriptors: Of an access log; empty for those of istio/envoyfilter.yaml.
         domain: Of the requests of an access log; "" where the rules have one domain only.
         conditions: Which lines of an access log are played.
@@ -50,11 +49,13 @@ class Replayed(NamedTuple):
     Attributes:
         replay: What the rules did.
         lines: What became of the lines.
+        decisions: Whether a decision log was played.
         refusals_only: Whether all lines are those of a decision log that lets refusals in only.
     """
 
     replay: Replay
     lines: Lines
+    decisions: bool
     refusals_only: bool
 
 
@@ -86,7 +87,7 @@ def run(
         replay.play(watch(by_time(logs, make, TOLERANCE, lines, readers)))
     decisions = [reader for reader in readers if isinstance(reader, DecisionReader)]
     refusals_only = bool(decisions) and not any(reader.passed for reader in decisions)
-    return Replayed(replay, lines, refusals_only)
+    return Replayed(replay, lines, bool(decisions), refusals_only)
 
 
 class DomainMissing(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rls.config.nodes import YamlMapping, YamlNode, parse
@@ -31,6 +32,8 @@ from rls.tools.rule_tests.kinds import (
 )
 from rls.tools.rule_tests.mistakes import Located, Mistakes
 
+MOST_TIMES = 100_000
+"""Requests of one step: they take ten seconds on a slow machine."""
 START = 1_700_000_040
 """Unix time at which a test begins, unless it says otherwise: the start of a minute."""
 
@@ -156,7 +159,10 @@ STEP = Shape(
         "ask": Key(_Descriptors(), "Descriptors of the request."),
         "domain": Key(TEXT, "Domain of the request. Default: that of the test."),
         "hits_addend": Key(Whole(most=UINT32_MAX), "Hits of the request. Default: 1."),
-        "times": Key(Whole(1), "How often it is sent, with the same answer each time. Default: 1."),
+        "times": Key(
+            Whole(1, MOST_TIMES),
+            f"How often it is sent, with the same answer each time, up to {MOST_TIMES:,}. Default: 1.",
+        ),
         **EXPECTED,
     },
 )
@@ -209,6 +215,13 @@ class RuleTest:
         """What happens, in its order."""
         steps: Sequence[Located] = self.fields["steps"]
         return steps
+
+    @property
+    def config(self) -> Sequence[Path]:
+        """Paths of its rules; none if it has them itself, or takes those of the command line."""
+        given = self.fields.get("config") or ()
+        beside = Path(self.fields.place.file).parent
+        return [beside / path for path in ([given] if isinstance(given, str) else given)]
 
     @property
     def start(self) -> float:

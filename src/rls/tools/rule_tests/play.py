@@ -92,9 +92,7 @@ class Player:
             if fields["rules"]:
                 return self._load(fields["rules"], [], fields.where("rules"))
             return []
-        given = fields.get("config")
-        beside = Path(fields.place.file).parent
-        paths = [beside / path for path in ([given] if isinstance(given, str) else given)] if given else self._config
+        paths = self.test.config or self._config
         place = fields.where("config")
         if not paths:
             return [Failure(place, "rules", "`rules` or `config` here, or --config", "none of them")]
