@@ -354,11 +354,11 @@ async def test_old_rules_are_freed_but_what_others_use() -> None:
     await book.publish(0, Layer(RuleSet({"shared": shared})))
     await asyncio.sleep(0.05)
     assert len(children) == 50
-    assert len(book._old_rules) == 1, "not the domain that stayed"
+    assert len(book.old_rules) == 1, "not the domain that stayed"
     del planner, root
     await until(lambda: not children)
     assert limit_of(RuleSet({"domain": book.rules.domains["shared"]}), ("s", "1")) == 1
-    await until(lambda: not len(book._old_rules))
+    await until(lambda: not len(book.old_rules))
 
 
 async def test_what_a_planner_remembers_of_old_rules_is_freed() -> None:
