@@ -232,6 +232,17 @@ def test_nothing_is_there() -> None:
     assert the(found, "http")[1] == f"{address}: no connection: Connection refused"
 
 
+def test_nothing_is_asked_and_nothing_is_called_good() -> None:
+    off = ("--grpc", "off", "--http", "off", "--admin", "off")
+    code, found = doctor(None, *off)
+    assert code == 0
+    assert {name: the(found, name)[0] for name in found} == dict.fromkeys(
+        ("redis", "envoy", "timeouts", "cpu limit"), "unknown"
+    )
+    _, found = doctor(None, *off, "--envoy-timeout", "100ms")
+    assert the(found, "timeouts")[1] == "a call may wait 2000 ms for Redis, and Envoy waits 100 ms for the call"
+
+
 @pytest.mark.parametrize(
     "options", [("--grpc", "nowhere"), ("--backend-timeout", "5"), ("--config", "gone.yaml"), ("--envoy", "http://")]
 )

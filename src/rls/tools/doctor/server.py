@@ -50,7 +50,9 @@ def throttling(before: float | None, after: float | None) -> Result:
     if before is None or after is None:
         return unknown("cpu", "throttling is not known: the server has no CPU limit, or its /metrics does not answer")
     if after > before:
-        advice = "raise the CPU limit of the pod, or remove it: a stop lasts up to 100 ms, and Envoy waits 20"
+        advice = (
+            "raise the CPU limit of the pod, or remove it: a stop lasts up to 100 ms, and Envoy may not wait so long"
+        )
         return bad("cpu", f"the CPU limit stopped the server in {after - before:g} periods just now", advice)
     since = f"; {after:g} periods since it started" if after else ""
     return good("cpu", f"the CPU limit does not stop the server now{since}")
