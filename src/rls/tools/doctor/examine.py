@@ -95,11 +95,10 @@ async def _of_redis(asked: Asked, admin: server.AdminPort) -> AsyncIterator[Resu
 def _of_admin(asked: Asked, admin: server.AdminPort, rules: LoadResult | None) -> Iterator[Result]:
     revision = ""
     if rules is not None:
-        where = ", ".join(map(str, asked.config))
         if rules.diagnostics:
-            yield bad("rules", f"{where}: {rules.diagnostics[0]}", "rls check lists all mistakes")
+            yield bad("rules file", str(rules.diagnostics[0]), "rls check lists all mistakes")
         else:
-            yield good("rules", f"{where}: no mistakes")
+            yield good("rules file", f"{', '.join(map(str, asked.config))}: no mistakes")
             revision = revision_of({name: finish(digest_domain(one)) for name, one in rules.rules.domains.items()})
     if asked.admin:
         yield from admin.look(revision)
