@@ -55,13 +55,11 @@ def env(
     except NotFoundError as error:
         say(f"rls: {file if str(file) != '-' else 'standard input'}: {error}", err=True)
         raise typer.Exit(2) from None
-    done = translate(given.values, given.elsewhere)
+    done = translate(given.values, given.elsewhere)._replace(ignored=tuple(given.ignored))
     for line in {Form.KUBERNETES: _kubernetes, Form.ENV: _env, Form.FLAGS: _flags, Form.JSON: _json}[form](done):
         typer.echo(line)
-    say(
-        f"{len(done.lines)} set, {len(done.left_out)} not needed, {len(done.open)} to do by hand",
-        err=True,
-    )
+    ignored = f"{len(done.ignored)} ignored, " if done.ignored else ""
+    say(f"{len(done.lines)} set, {len(done.left_out)} not needed, {ignored}{len(done.open)} to do by hand", err=True)
     if done.open:
         raise typer.Exit(1)
 
@@ -114,6 +112,7 @@ def _json(done: Translation) -> Iterator[str]:
                 for name, value, sources, notes in done.lines
             ],
             "not_needed": [{"name": name, "reason": printable(reason)} for name, reason in done.left_out],
+            "ignored": [{"what": printable(what), "reason": printable(reason)} for what, reason in done.ignored],
             "by_hand": [{"name": name, "reason": printable(reason)} for name, reason in done.open],
         },
         indent=2,
@@ -126,7 +125,7 @@ def _comments(prefix: str, sources: tuple[str, ...], notes: tuple[str, ...]) -> 
 
 
 def _rest(done: Translation, prefix: str) -> Iterator[str]:
-    for title, names in (("not needed:", done.left_out), ("to do by hand:", done.open)):
+    for title, names in (("not needed:", done.left_out), ("ignored:", done.ignored), ("to do by hand:", done.open)):
         if names:
             yield f"{prefix}{title}"
         yield from (printable_line(f"{prefix}  {name}: {reason}") for name, reason in names)
