@@ -14,6 +14,7 @@ import typer
 
 from rls.cli.choices import choice
 from rls.cli.output import say
+from rls.cli.urls import refuse_urls
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def env(
     from rls.cli.old_environment import NotFoundError, read  # noqa: PLC0415
     from rls.settings.translate import translate  # noqa: PLC0415
 
+    refuse_urls([file], "a file; curl -s URL | rls env -")
     try:
         given = read(_text(file), container)
     except OSError as error:

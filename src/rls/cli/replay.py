@@ -11,6 +11,7 @@ import typer
 
 from rls.cli.output import say
 from rls.cli.rules import read_rules
+from rls.cli.urls import refuse_urls
 from rls.printable import json_line, printable
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def replay(
 
     if config is None:
         raise typer.BadParameter("--config is missing: expected --config RULES, with the rules to play")
+    refuse_urls(logs, "a file; curl -s URL | rls replay -")
     options = _options(form, descriptors or [], domain, only or [], time, zone)
     rule_sets = _rule_sets([config] if against is None else [config, against])
     opened = [_opened(Log, path) for path in logs]
@@ -75,7 +77,7 @@ def replay(
     _draw(came, names, svg, html, top)
     for line in [json_line(found, indent=2)] if json else lines_of(found, colours=sys.stdout.isatty()):
         typer.echo(line)
-    for note in _notes(came):
+    for note in _notes(came, opened):
         say(f"rls: {note}", err=True)
     if not came.replay.requests:
         raise typer.Exit(2)
@@ -156,11 +158,14 @@ def _draw(came: Replayed, names: Sequence[str], svg: Path | None, html: Path | N
             raise typer.BadParameter(printable(f"cannot write {path}: {error.strerror}")) from None
 
 
-def _notes(came: Replayed) -> Iterator[str]:
+def _notes(came: Replayed, logs: Sequence[Log]) -> Iterator[str]:
     """What makes the result doubtful."""
     replay, lines = came.replay, came.lines
     if not replay.requests:
         why = "no line could be read" if lines.unreadable else "the log is empty"
+        binary = [f"{log.name} is {log.binary}" for log in logs if log.binary]
+        if binary:
+            why = f"{', '.join(binary)}, expected lines of JSON or of Envoy's text format"
         if lines.bare:
             why = "no line has a descriptor, since the fields are missing; see --descriptor"
         elif lines.skipped:
