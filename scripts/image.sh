@@ -41,11 +41,12 @@ if [[ -n $overlay ]]; then
     fail "$kustomization needs one line under images: like this: - { name: $example, newTag: 0.1.0 }"
 fi
 
-works() { command -v "$1" >/dev/null && { [[ $1 != docker ]] || docker info >/dev/null 2>&1; }; }
+works() { command -v "$1" >/dev/null && { [[ $1 != docker || -n ${DRY_RUN:-} ]] || docker info >/dev/null 2>&1; }; }
 engine=${ENGINE:-}
 for one in docker podman buildah; do
   [[ -n $engine ]] || ! works "$one" || engine=$one
 done
+[[ -n $engine || -z ${DRY_RUN:-} ]] || engine=docker
 if [[ -z $engine ]]; then
   ! command -v docker >/dev/null || fail "docker is there, but its daemon does not answer. Start it, or install podman or buildah"
   fail "neither docker nor podman nor buildah is on PATH. Install one of them, or let .github/workflows/release.yaml build"
@@ -71,8 +72,7 @@ case $to in
       run "$engine" push --digestfile "$scratch/digest" "$built"
       [[ -n ${DRY_RUN:-} ]] || digest=$(<"$scratch/digest")
     fi
-    [[ -z ${DRY_RUN:-} ]] || digest=sha256:0000000000000000000000000000000000000000000000000000000000000000
-    [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]] || fail "the registry gave $built no digest: '$digest'"
+    [[ -n ${DRY_RUN:-} || $digest =~ ^sha256:[0-9a-f]{64}$ ]] || fail "the registry gave $built no digest: '$digest'"
     ;;
   *)
     archive=$scratch/image.tar
@@ -85,13 +85,19 @@ case $to in
     ;;
 esac
 
+is=is
+if [[ -n ${DRY_RUN:-} ]]; then
+  is="would be"
+  [[ $to != registry ]] || digest=sha256:…
+  [[ $to != registry ]] || echo "sha256:… stands for the digest, which is not known until the registry gives it at the push"
+fi
 if [[ -n $digest ]]; then
   new="{ name: $example, newName: ${image%:*}, digest: \"$digest\" }"
-  echo "$image is ${image%:*}@$digest"
+  echo "$image $is ${image%:*}@$digest"
   echo "Helm: --set image.repository=${image%:*} --set image.digest=$digest"
 else
   new="{ name: $example, newName: ${image%:*}, newTag: \"${image##*:}\" }"
-  echo "$image is in $to"
+  echo "$image $is in $to"
   echo "Helm: --set image.repository=${image%:*} --set image.tag=${image##*:}"
 fi
 if [[ -z $overlay ]]; then

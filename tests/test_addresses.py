@@ -116,6 +116,7 @@ def test_the_hosts_of_a_url(url: str, hosts: list[tuple[str, int | None]]) -> No
         ("[::1", "[IPV6]:PORT"),
         ("[::1]6379", "[IPV6]:PORT"),
         ("[cache]:6379", "[IPV6]:PORT"),
+        ("a b", "a host without white space"),
     ],
 )
 def test_what_is_not_a_host_of_a_url(host: str, expected: str) -> None:

@@ -64,8 +64,8 @@ def test_every_command_named_exists_with_its_options(page: Path) -> None:
     [
         ("rls cal HOST:8081", "no such command"),
         ("rls counter rest", "no such command"),
-        ("rls call HOST:8081 --domian mesh", "no such option"),
-        ("rls serve --confg rules.yaml &", "no such option"),
+        ("rls call HOST:8081 --domains mesh", "no such option"),
+        ("rls serve --configs rules.yaml &", "no such option"),
         ("rls call HOST:8081 --domain mesh company_id=acme | grep --count OK", ""),
     ],
 )

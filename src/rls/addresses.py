@@ -107,6 +107,8 @@ def split_host(text: str) -> tuple[str, int | None]:
     Raises:
         ValueError: It is not a host with or without a port; the text of the error is what was expected.
     """
+    if re.search(r"\s", text):
+        raise ValueError("a host without white space")
     found = _HOST_AND_PORT.fullmatch(text)
     if found is None or (found[1].startswith("[") and not _is_ipv6(found[1][1:-1])):
         raise ValueError(_with_brackets(text) or "[IPV6]:PORT")

@@ -37,6 +37,7 @@ async def test_each_line_is_a_token_with_or_without_a_name(tmp_path, text, names
         ("\n \n", "it has no token"),
         ("short", "the token in line 1 is shorter than 16 characters"),
         (f"{ALICE}\nbob:short", "the token in line 2 is shorter than 16 characters"),
+        ("\0a secret", "it is binary, no text, expected a line of ASCII for each token"),
         ("two words in a line", "line 1 is neither NAME:TOKEN nor a token of printable ASCII"),
         ("s\u00e9cret-0123456789", "line 1 is neither NAME:TOKEN nor a token of printable ASCII"),
     ],

@@ -134,7 +134,10 @@ def test_a_revision_of_git() -> None:
         (["git:none:x", "rules.yaml"], "cannot read git:none:x: git says: "),
         (["rules.yaml", "top.json"], "top.json:1:"),
         (["rules.yaml", "lower.yaml", "--top", "none"], "--top is 'none': it cannot be read"),
-        (["rules.yaml", "lower.yaml", "--top", "rules.yaml"], "--top is 'rules.yaml': it is no JSON"),
+        (
+            ["rules.yaml", "lower.yaml", "--top", "rules.yaml"],
+            "--top is 'rules.yaml': it is YAML, expected an answer of /api/v1/top",
+        ),
         (["rules.yaml", "lower.yaml", "--top", "near.json"], "--top is 'near.json': it is ordered by `near`"),
         (["rules.yaml", "lower.yaml", "--top", "list.json"], "--top is 'list.json': it is no answer of /api/v1/top"),
         (["rules.yaml", "lower.yaml", "--format", "x"], "--format is 'x': expected text or json or github"),

@@ -106,13 +106,49 @@ def test_what_is_elsewhere_is_named_and_passwords_are_files() -> None:
 
 def test_the_block_for_kubernetes_is_yaml() -> None:
     result = env(LINES)
-    assert (result.exit_code, result.stderr) == (0, "2 set, 0 not needed, 0 to do by hand\n")
+    assert (result.exit_code, result.stderr) == (0, "2 set, 0 not needed, 1 ignored, 0 to do by hand\n")
     assert yaml.safe_load(result.stdout) == {
         "env": [
             {"name": "RLS_CONFIG", "value": "/data/ratelimit/config"},
             {"name": "RLS_BACKEND", "value": "redis://redis:6379"},
         ]
     }
+
+
+def ignored(text: str) -> list[tuple[str, str]]:
+    return [(one["what"], one["reason"]) for one in json.loads(env(text, "--format", "json").stdout)["ignored"]]
+
+
+def test_what_is_not_read_is_said() -> None:
+    text = "# of the old server\nREDIS_URL=a:1\n\nREDIS_URL b:2\nNEAR_LIMIT_RATO=0.5\nREDIS_URL=c:3\nPATH=/bin\n"
+    assert variables(text)["RLS_BACKEND"] == "redis://c:3"
+    found = [
+        ("line 4", "not NAME=VALUE"),
+        ("line 2, REDIS_URL", "line 6 has it again, and the last one counts"),
+        ("line 5, NEAR_LIMIT_RATO", "no variable of envoyproxy/ratelimit; did you mean NEAR_LIMIT_RATIO?"),
+        ("line 7, PATH", "no variable of envoyproxy/ratelimit"),
+    ]
+    assert ignored(text) == found
+    said = env(text)
+    assert "  # ignored:\n" + "".join(f"  #   {what}: {why}\n" for what, why in found) in said.stdout
+    assert "2 set, 0 not needed, 4 ignored, 0 to do by hand\n" in said.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {a: {environment: [REDIS_URL=a:1, GOGC=9, RUNTIME_ROOT=/a, REDIS_URL=c:3]}}",
+        (
+            "{kind: Deployment, spec: {template: {spec: {containers: [{name: a, env: [{name: REDIS_URL, value: 'a:1'},"
+            " {name: GOGC, value: 9}, {name: RUNTIME_ROOT, value: /a}, {name: REDIS_URL, value: 'c:3'}]}]}}}}"
+        ),
+    ],
+    ids=["compose", "Deployment"],
+)
+def test_what_is_not_read_of_a_container_is_said(text: str) -> None:
+    assert variables(text)["RLS_BACKEND"] == "redis://c:3"
+    twice = ("REDIS_URL", "given more than once: the last one counts")
+    assert ignored(text) == [twice, ("GOGC", "no variable of envoyproxy/ratelimit")]
 
 
 def test_a_shell_reads_the_lines_and_the_flags(tmp_path: Path) -> None:
@@ -151,6 +187,7 @@ def test_a_shell_reads_the_lines_and_the_flags(tmp_path: Path) -> None:
         ("services: [a]", (), "no variable of envoyproxy/ratelimit"),
         ("services: {web: 7, b: {environment: 7}, c: {environment: [[x]]}}", (), "no variable of envoyproxy/ratelimit"),
         (COMPOSE, ("--container", "web"), "no container 'web', expected one of ratelimit"),
+        (LINES, ("--container", "web"), "no container 'web', expected no --container, since none is named here"),
         (
             "services: {a: {environment: {RUNTIME_ROOT: /a}}, b: {environment: {RUNTIME_ROOT: /b}}}",
             (),

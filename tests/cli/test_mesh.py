@@ -106,7 +106,9 @@ def test_a_dump_may_come_by_standard_input(dumps):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "dump.json: not JSON: Expecting value: line 1 column 1 (char 0); expected Envoy's /config_dump"),
+        ("", "dump.json: it is empty, expected the output of Envoy's /config_dump, which is JSON"),
+        ("domain: mesh\n", "dump.json: it is YAML, expected the output of Envoy's /config_dump, which is JSON"),
+        ("\0\1", "dump.json: it is binary, no text, expected the output of Envoy's /config_dump, which is JSON"),
         ("[]", "dump.json: a list, expected a whole dump: `istioctl proxy-config all POD -o json`, not `listener`"),
         ("{}", "dump.json: no config dump, expected an object with `configs`, as Envoy's /config_dump has it"),
         (

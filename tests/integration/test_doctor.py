@@ -71,9 +71,9 @@ def test_all_is_well(redis: RedisServer, start: Callable[..., RlsProcess]) -> No
     assert the(found, "grpc")[:2] == ("good", found["grpc"][0]["text"])
     assert f"{server.addresses['grpc']} answers checks; p99 of 100: " in found["grpc"][0]["text"]
     assert the(found, "domain") == ("good", "the server has rules for the domain mesh", "")
-    assert [one["state"] for one in found["rules"]] == ["good", "good"]
-    assert found["rules"][1]["text"].startswith("1 rule is in force, revision ")
-    assert found["rules"][1]["text"].endswith(", that of the files")
+    assert the(found, "rules file") == ("good", f"{server.rules}: no mistakes", "")
+    state, rules, _ = the(found, "rules in force")
+    assert (state, rules[:29], rules[-19:]) == ("good", "1 rule is in force, revision ", ", that of the files")
     assert [one["state"] for one in found["clock"]] == ["good", "good"]
     assert the(found, "redis rights") == ("good", f"{redis.url} allows all that rls needs", "")
     assert " is Valkey " in found["redis version"][0]["text"] or " is Redis " in found["redis version"][0]["text"]
@@ -103,10 +103,11 @@ def test_other_rules_and_another_domain_are_found(
         "the server has no rules for the domain Mesh: every request passes",
         "write `domain` in the rules and in Envoy's filter alike; case counts",
     )
-    assert found["rules"][1]["state"] == "bad"
+    assert (the(found, "rules file")[0], the(found, "rules in force")[0]) == ("good", "bad")
     other.write_text(RULES.replace("mesh", "[mesh]"))
     _, found = doctor(server, "--config", str(other))
-    assert found["rules"][0]["text"] == f"{other}: {other}:1:9: `domain` is a list, expected text"
+    assert the(found, "rules file")[:2] == ("bad", f"{other}:1:9: `domain` is a list, expected text")
+    assert the(found, "rules in force")[0] == "good"
 
 
 def test_a_redis_that_is_gone(start: Callable[..., RlsProcess], tmp_path: Path) -> None:
@@ -230,6 +231,17 @@ def test_nothing_is_there() -> None:
     states = {name: the(found, name)[0] for name in ("grpc", "http", "admin", "envoy", "redis")}
     assert states == {"grpc": "bad", "http": "bad", "admin": "unknown", "envoy": "bad", "redis": "unknown"}
     assert the(found, "http")[1] == f"{address}: no connection: Connection refused"
+
+
+def test_nothing_is_asked_and_nothing_is_called_good() -> None:
+    off = ("--grpc", "off", "--http", "off", "--admin", "off")
+    code, found = doctor(None, *off)
+    assert code == 0
+    assert {name: the(found, name)[0] for name in found} == dict.fromkeys(
+        ("redis", "envoy", "timeouts", "cpu limit"), "unknown"
+    )
+    _, found = doctor(None, *off, "--envoy-timeout", "100ms")
+    assert the(found, "timeouts")[1] == "a call may wait 2000 ms for Redis, and Envoy waits 100 ms for the call"
 
 
 @pytest.mark.parametrize(

@@ -319,3 +319,16 @@ def test_without_variables_nothing_of_opentelemetry_is_loaded(tmp_path) -> None:
         children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text()
     assert "opentelemetry" not in maps
     assert children == ""
+
+
+def test_what_the_exporter_cannot_use_is_said_at_the_start_and_the_default_is_used(tmp_path, collector) -> None:
+    wrong = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "smoke",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "5s",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "some",
+    }
+    with serving(tmp_path, "memory://", collector.variables | wrong) as served:
+        said = [line for line in served.process.output().splitlines() if "tracing_setting_ignored" in line]
+        assert served.check(SAMPLED) == rls_pb2.RateLimitResponse.OK
+        collector.wait_for(CHECK)
+    assert {name for name in wrong if any(name in line for line in said)} == wrong.keys()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from rls.cli import app
+from rls.cli import app, istio_words
 from tests.mesh.manifests import Object, find, load, of
 
 ROOT = Path(__file__).parents[2]
@@ -127,8 +128,22 @@ def test_a_gateway_and_a_waypoint_of_other_names(rules: str) -> None:
         (("--at", "pod"), "--at is 'pod': expected sidecar or gateway or waypoint"),
         (("--domain", "mesh"), "--domain is 'mesh': expected one of the rules: shop"),
         (("--service", "rls"), "--service is 'rls': expected NAME.NAMESPACE.svc, such as rls.rate-limit.svc:8081"),
-        (("--timeout", "fast"), "--timeout is 'fast': expected a duration, such as 100ms"),
+        (("--service", "rls.limits.svc:99999"), "--service is 'rls.limits.svc:99999': expected NAME.NAMESPACE.svc"),
+        (("--service", "rls.My_NS.svc"), "--service is 'rls.My_NS.svc': expected NAME.NAMESPACE.svc"),
+        (("--timeout", "fast"), "--timeout is 'fast': expected a duration such as 10ms, 5s or 1m30s"),
+        (("--timeout", "5m"), "--timeout is '5m': expected from 2ms to 60s, for so long a proxy holds each request"),
+        (("--timeout", "0ms"), "--timeout is '0ms': expected from 2ms to 60s"),
         (("--at", "gateway", "--workload", "edge"), "--workload is 'edge': expected LABEL=NAME"),
+        (("--at", "gateway", "--workload", "a=b c"), "--workload is 'a=b c': expected LABEL=NAME"),
+        (("--at", "waypoint", "--workload", "a=b"), "--workload is 'a=b': expected the name of the waypoint's Gateway"),
+        (("--workload", "foo"), "--workload is 'foo': expected it with --at gateway or --at waypoint"),
+        (("--namespace", "Bad_NS"), "--namespace is 'Bad_NS': expected a namespace of Kubernetes"),
+        (("--header", "tier=x y"), "--header is 'tier=x y': expected KEY=HEADER with the name of a header"),
+        (("--header", "tier=:tier"), "--header is 'tier=:tier': expected KEY=HEADER with the name of a header"),
+        (("--claim", "tier=a..b"), "--claim is 'tier=a..b': expected KEY=CLAIM, or KEY=A.B for the claim B in A"),
+        (("--query", "tier=a", "--query", "tier=b"), "--query is 'tier=b': expected tier once, it is a already"),
+        (("--query", "tier=a", "--claim", "tier=b"), "--claim and --query name tier: expected one of them"),
+        (("--header", "generic_key=x"), "generic_key has the rules' values: expected no option for it"),
     ],
 )
 def test_mistakes(rules: str, words: tuple[str, ...], said: str) -> None:
@@ -148,6 +163,52 @@ def test_versions_that_cannot_be(words: tuple[str, ...], said: str) -> None:
     result = istio(str(ROOT / "config" / "descriptors.yaml"), "--claim", "company_id=company_id", *words)
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+SOURCES = ("--claim", "company_id=company_id", "--constant", "tier", "--header", "api_key=x-api-key")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--istio", "1.99"), "Istio 1.99 was not tried, 1.24 to 1.31 were: see docs/istio.md"),
+        (("--istio", "1.31"), ""),
+        (
+            ("--query", "nope=x"),
+            "--query nope has no effect: the rules have no key nope, they have api_key, company_id, generic_key, path, tier",
+        ),
+    ],
+)
+def test_what_is_odd_is_said_and_written(rules: str, words: tuple[str, ...], said: str) -> None:
+    result = istio(rules, *SOURCES, *words)
+    assert result.exit_code == 0
+    assert result.stderr == (f"rls: warning: {said}\n" if said else "")
+    assert list(yaml.safe_load_all(result.stdout))
+
+
+def test_the_versions_that_were_tried_are_those_of_the_page() -> None:
+    (heading,) = [
+        line for line in (ROOT / "docs" / "istio.md").read_text().splitlines() if line.startswith("| limits at |")
+    ]
+    minors = [int(minor) for minor in re.findall(r"\b1\.(\d+) \|", heading)]
+    assert (min(minors), max(minors)) == istio_words.TRIED
+
+
+def test_a_header_for_a_key_that_has_an_action_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES.replace("company_id", "remote_address"))
+    new, _ = written(str(path), "--constant", "tier", "--query", "api_key=key", "--header", "remote_address=x-client")
+    limits = new["spec"]["configPatches"][0]["patch"]["value"]["typed_config"]["rate_limits"]
+    assert limits[0] == {
+        "actions": [{"request_headers": {"header_name": "x-client", "descriptor_key": "remote_address"}}]
+    }
+
+
+def test_rules_without_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("domain: shop\ndescriptors: []\n")
+    result = istio(str(tmp_path / "rules.yaml"))
+    assert result.exit_code == 2
+    assert "the domain shop has no rules: expected one at least" in result.stderr
 
 
 def test_rules_with_mistakes(tmp_path: Path) -> None:

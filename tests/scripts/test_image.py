@@ -154,6 +154,21 @@ def test_a_dry_run_runs_nothing(machine: Machine) -> None:
     assert machine.images() == before
 
 
+@pytest.mark.parametrize("programs", [(), ("docker",)])
+def test_a_dry_run_needs_no_engine(programs: tuple[str, ...], machine: Machine) -> None:
+    machine.has(*programs)
+    ran = machine.run(IMAGE, DRY_RUN="1", DAEMON="1")
+
+    assert ran.returncode == 0, ran.stderr
+    assert f"+ docker push {IMAGE}" in ran.stderr
+    assert ran.stdout.splitlines()[:3] == [
+        "sha256:… stands for the digest, which is not known until the registry gives it at the push",
+        f"{IMAGE} would be registry.you.example:5000/rls@sha256:…",
+        "Helm: --set image.repository=registry.you.example:5000/rls --set image.digest=sha256:…",
+    ]
+    assert machine.called() == []
+
+
 def test_a_registry_that_gives_no_digest_changes_nothing(machine: Machine) -> None:
     machine.has("docker")
     before = machine.images()

@@ -160,11 +160,31 @@ def test_where_redis_is(given: dict[str, str], url: str) -> None:
         ({"REDIS_TIMEOUT": "5"}, "`5` is no duration"),
         ({"SHADOW_MODE": "perhaps"}, "`perhaps` is neither true nor false"),
         ({"TRACING_ENABLED": "true"}, "`OTEL_EXPORTER_OTLP_ENDPOINT` switches traces on"),
+        (
+            {"NEAR_LIMIT_RATIO": "7"},
+            "no server starts with it: RLS_NEAR_LIMIT_RATIO is '7': expected a number less than or equal to 1",
+        ),
+        (
+            {"REDIS_URL": "a b", "REDIS_SOCKET_TYPE": "tcp"},
+            "no server starts with it: RLS_BACKEND is 'redis://a b': expected a host without white space",
+        ),
+        (
+            {"REDIS_URL": "redis://me:hunter2@a b"},
+            "no server starts with it: RLS_BACKEND is 'redis://me:***@a b': expected a host without white space",
+        ),
+        ({"LOG_LEVEL": "loud"}, "no server starts with it: RLS_LOG_LEVEL is 'loud': expected 'debug', 'info', "),
+        ({"LIMIT_LIMIT_HEADER": "a b"}, "no server starts with it: RLS_LIMIT_LIMIT_HEADER is 'a b': expected the name"),
+        ({"EXPIRATION_JITTER_MAX_SECONDS": "9999999"}, "no server starts with it: RLS_EXPIRATION_JITTER is '9999999s'"),
+        (
+            {"GRPC_SERVER_USE_TLS": "true", "GRPC_SERVER_TLS_CERT": "/a.pem"},
+            "no server starts with it: RLS_TLS_CERT is '/a.pem': expected RLS_TLS_KEY as well",
+        ),
     ],
 )
 def test_what_needs_a_hand(given: dict[str, str], reason: str) -> None:
     done = translate(given)
     assert any(found.startswith(reason) for _, found in done.open)
+    assert {name for name, _ in done.open}.isdisjoint(name for line in done.lines for name in line.sources)
 
 
 @pytest.mark.parametrize(
@@ -182,4 +202,4 @@ def test_what_is_not_needed_has_a_reason(given: dict[str, str], reason: str) -> 
 
 
 def test_nothing_comes_to_nothing() -> None:
-    assert translate({"PATH": "/bin", "SHADOW_MODE": ""}) == ((), (), ())
+    assert translate({"PATH": "/bin", "SHADOW_MODE": ""}) == ((), (), (), ())

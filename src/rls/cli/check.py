@@ -12,6 +12,7 @@ import typer
 from rls.cli.choices import choice
 from rls.cli.findings import Format, counted, lines_of
 from rls.cli.output import say
+from rls.cli.urls import refuse_urls
 from rls.config.findings import INVALID, Finding, Severity, from_diagnostic
 from rls.errors import Diagnostic, SourceLocation
 
@@ -100,6 +101,7 @@ def _find(paths: Sequence[Path], asked: _Asked) -> _Found:
     from rls.config.advice import advice  # noqa: PLC0415
     from rls.sources.load import load  # noqa: PLC0415
 
+    refuse_urls([*paths, *asked.envoyfilters], "a file or directory; curl -s URL | rls check -")
     before = [] if asked.against is None else [asked.against]
     demand_one([*paths, *before])
     paths, old, disk = named(paths), named(before), DiskWithStandardInput()

@@ -28,10 +28,19 @@ def _line(cost: Cost) -> str:
     million = f", {cost.counter_bytes * _MILLION / 1e6:.0f} MB for a million of them" if cost.keys else ""
     return (
         f"{cost.rule.id.path} {rate(cost.rule.limit)}: {updates}; {counters}, about {cost.counter_bytes} bytes in Redis"
-        f"{million}, kept for {_span(cost.window_seconds)}"
+        f"{million}, kept for {_spans(cost.window_seconds, cost.kept_seconds)}"
     )
 
 
-def _span(seconds: int) -> str:
-    size, unit = next((size, unit) for size, unit in _UNITS if seconds % size == 0)
-    return f"{seconds // size} {unit}"
+def _spans(least: int, most: int) -> str:
+    """`1 to 2 min`, or `1 h to 1 h 5 min`."""
+    size, unit = _unit(least)
+    if most % size == 0:
+        return f"{least // size} to {most // size} {unit}"
+    rest, of_rest = _unit(most - least)
+    return f"{least // size} {unit} to {least // size} {unit} {(most - least) // rest} {of_rest}"
+
+
+def _unit(seconds: int) -> tuple[int, str]:
+    """The largest unit that *seconds* are a multiple of."""
+    return next((size, unit) for size, unit in _UNITS if seconds % size == 0)

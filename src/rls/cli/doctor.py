@@ -33,7 +33,7 @@ def doctor(
     envoy: Annotated[str, typer.Option("--envoy", metavar="ADDRESS", help="Admin port of an Envoy that asks it.")] = "",
     envoy_timeout: Annotated[
         str, typer.Option("--envoy-timeout", metavar="DURATION", help="Of its filter, if --envoy is not asked.")
-    ] = "20ms",
+    ] = "",
     config: Annotated[
         list[Path] | None, typer.Option("--config", metavar="PATH", help="Its rules, to compare. Repeatable.")
     ] = None,
@@ -71,7 +71,7 @@ def doctor(
         domain=domain,
         key_prefix=key_prefix,
         backend_timeout=_seconds("--backend-timeout", backend_timeout),
-        envoy_timeout=_seconds("--envoy-timeout", envoy_timeout),
+        envoy_timeout=_seconds("--envoy-timeout", envoy_timeout) if envoy_timeout else None,
         tls=files,
         token=read_token(token_file) if token_file else "",
     )

@@ -14,6 +14,7 @@ import typer
 
 from rls.cli.choices import choice
 from rls.cli.output import say
+from rls.cli.urls import refuse_urls
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def env(
     from rls.cli.old_environment import NotFoundError, read  # noqa: PLC0415
     from rls.settings.translate import translate  # noqa: PLC0415
 
+    refuse_urls([file], "a file; curl -s URL | rls env -")
     try:
         given = read(_text(file), container)
     except OSError as error:
@@ -55,13 +57,11 @@ def env(
     except NotFoundError as error:
         say(f"rls: {file if str(file) != '-' else 'standard input'}: {error}", err=True)
         raise typer.Exit(2) from None
-    done = translate(given.values, given.elsewhere)
+    done = translate(given.values, given.elsewhere)._replace(ignored=tuple(given.ignored))
     for line in {Form.KUBERNETES: _kubernetes, Form.ENV: _env, Form.FLAGS: _flags, Form.JSON: _json}[form](done):
         typer.echo(line)
-    say(
-        f"{len(done.lines)} set, {len(done.left_out)} not needed, {len(done.open)} to do by hand",
-        err=True,
-    )
+    ignored = f"{len(done.ignored)} ignored, " if done.ignored else ""
+    say(f"{len(done.lines)} set, {len(done.left_out)} not needed, {ignored}{len(done.open)} to do by hand", err=True)
     if done.open:
         raise typer.Exit(1)
 
@@ -117,6 +117,7 @@ def _json(done: Translation) -> Iterator[str]:
                 for name, value, sources, notes in done.lines
             ],
             "not_needed": [{"name": name, "reason": printable(reason)} for name, reason in done.left_out],
+            "ignored": [{"what": printable(what), "reason": printable(reason)} for what, reason in done.ignored],
             "by_hand": [{"name": name, "reason": printable(reason)} for name, reason in done.open],
         },
         indent=2,
@@ -129,7 +130,7 @@ def _comments(prefix: str, sources: tuple[str, ...], notes: tuple[str, ...]) -> 
 
 
 def _rest(done: Translation, prefix: str) -> Iterator[str]:
-    for title, names in (("not needed:", done.left_out), ("to do by hand:", done.open)):
+    for title, names in (("not needed:", done.left_out), ("ignored:", done.ignored), ("to do by hand:", done.open)):
         if names:
             yield f"{prefix}{title}"
         yield from (printable_line(f"{prefix}  {name}: {reason}") for name, reason in names)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rls.cli import istio_words as words
 from rls.cli.choices import choice
+from rls.cli.output import say
 from rls.cli.rules import read_rules
-from rls.mesh.manifests import Answers, Object, Place, envoyfilters
+from rls.mesh.manifests import Answers, Place, envoyfilters
 
 if TYPE_CHECKING:
     from rls.core.rules import Domain, RuleSet
@@ -19,11 +20,8 @@ if TYPE_CHECKING:
 
 _NAMESPACES = {Place.SIDECAR: "users", Place.GATEWAY: "istio-ingress", Place.WAYPOINT: "users"}
 _GATEWAY, _WAYPOINT = "istio=ingress", "users-waypoint"
-_SERVICE = re.compile(r"([\w-]+\.[\w-]+)\.svc(\.[\w.-]+)?(:\d+)?", re.ASCII)
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s)", re.ASCII)
-_VERSION = re.compile(r"1\.(\d{1,3})(\.\d+)?", re.ASCII)
-_FILTER_LEVEL, _OLDEST_WAYPOINT = 28, 27
-"""Minor versions of Istio: from which on the filter itself takes `rate_limits`, and the oldest whose waypoints take filters."""
+_FILTER_LEVEL = 28
+"""Minor version of Istio from which on the filter itself takes `rate_limits`."""
 
 
 # Two thirds of its lines are the options of the command: typer reads them from the signature.
@@ -64,38 +62,45 @@ def istio(
     from rls.mesh.shapes import shapes  # noqa: PLC0415
 
     answers = _answers(place, namespace, workload, service, timeout, fail_closed=fail_closed)
-    found = _domain(read_rules(rules), domain)
+    only = words.minor_version(version, place) if version else None
     sources = Sources(
-        _pairs("--claim", claims), _pairs("--header", headers), _pairs("--query", queries), constants or ()
+        words.claims(claims), words.headers(headers), words.pairs("--query", queries), tuple(constants or ())
     )
-    try:
-        limits = sources.rate_limits(shapes(found, sources.constants))
-    except NoSource as error:
-        options = "; ".join(f"--claim {key}=CLAIM, --header {key}=HEADER or --query {key}=NAME" for key in error.keys)
+    options = {"--claim": claims, "--header": headers, "--query": queries, "--constant": constants}
+    keys_of = {name: [word.partition("=")[0] for word in given or ()] for name, given in options.items()}
+    words.once(keys_of)
+    found = _domain(read_rules(rules), domain)
+    descriptors = shapes(found, sources.constants)
+    if not descriptors:
         raise typer.BadParameter(
-            f"{error}: expected {options}, or --constant KEY where the rules name all values"
+            f"the domain {found.name} has no rules: expected one at least, or proxies send nothing"
+        )
+    for warning in words.unused(keys_of, frozenset(step.key for shape in descriptors for step in shape)):
+        say(f"rls: warning: {warning}", err=True)
+    try:
+        limits = sources.rate_limits(descriptors)
+    except NoSource as error:
+        expected = "; ".join(f"--claim {key}=CLAIM, --header {key}=HEADER or --query {key}=NAME" for key in error.keys)
+        raise typer.BadParameter(
+            f"{error}: expected {expected}, or --constant KEY where the rules name all values"
         ) from None
     objects = envoyfilters(found.name, limits, answers)
-    typer.echo(_text(_of_version(objects, version, place), rules, found.name), nl=False)
+    if only is not None:
+        objects = objects[:1] if only >= _FILTER_LEVEL else objects[1:]
+    typer.echo(_text(objects, rules, found.name), nl=False)
 
 
 def _answers(place: Place, namespace: str, workload: str, service: str, timeout: str, *, fail_closed: bool) -> Answers:
-    named, waits = _SERVICE.fullmatch(service), _SECONDS.fullmatch(timeout)
-    if named is None:
-        raise typer.BadParameter(
-            f"--service is '{service}': expected NAME.NAMESPACE.svc, such as rls.rate-limit.svc:8081"
-        )
-    if waits is None:
-        raise typer.BadParameter(f"--timeout is '{timeout}': expected a duration, such as 100ms")
-    seconds = float(waits[1]) / (1_000 if waits[2] == "ms" else 1)
+    words.workload(place, workload)
+    host, port = words.service(service)
     return Answers(
         place,
-        namespace or _NAMESPACES[place],
-        _pairs("--workload", (workload or _GATEWAY).split(",")) if place is Place.GATEWAY else {},
+        words.namespace(namespace or _NAMESPACES[place]),
+        words.pairs("--workload", (workload or _GATEWAY).split(",")) if place is Place.GATEWAY else {},
         workload or _WAYPOINT,
-        f"{named[1]}.svc{named[2] or '.cluster.local'}",
-        int((named[3] or ":8081")[1:]),
-        seconds,
+        host,
+        port,
+        words.seconds(timeout),
         fail_closed,
     )
 
@@ -107,33 +112,6 @@ def _domain(rules: RuleSet, name: str) -> Domain:
     if not name and len(rules.domains) != 1:
         raise typer.BadParameter(f"the rules have {len(rules.domains)} domains: expected --domain, one of {names}")
     return rules.domains[name or names]
-
-
-def _pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
-    pairs = {}
-    for word in words or ():
-        key, equals, value = word.partition("=")
-        if not (key and equals and value):
-            raise typer.BadParameter(
-                f"{option} is '{word}': expected {'LABEL' if option == '--workload' else 'KEY'}=NAME"
-            )
-        pairs[key] = value
-    return pairs
-
-
-def _of_version(objects: Sequence[Object], version: str, place: Place) -> Sequence[Object]:
-    """Those for an Istio of *version*; all if it is ""."""
-    if not version:
-        return objects
-    found = _VERSION.fullmatch(version)
-    if found is None:
-        raise typer.BadParameter(f"--istio is '{version}': expected a version of Istio, such as 1.28")
-    minor = int(found[1])
-    if place is Place.WAYPOINT and minor < _OLDEST_WAYPOINT:
-        raise typer.BadParameter(
-            f"--istio is '{version}': expected 1.{_OLDEST_WAYPOINT} or newer, whose waypoints take filters"
-        )
-    return objects[:1] if minor >= _FILTER_LEVEL else objects[1:]
 
 
 def _text(objects: Sequence[Mapping[str, Any]], rules: Sequence[Path], domain: str) -> str:

@@ -12,6 +12,7 @@ import typer
 from rls.cli.help import Command, Group
 from rls.cli.output import say
 from rls.cli.rules import read_rules
+from rls.cli.urls import refuse_urls
 from rls.printable import json_line, printable_line
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def group() -> None:
 
 def check(
     dumps: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(metavar="DUMP", help="Files with config dumps, one of each proxy; - is standard input."),
     ] = None,
     namespaces: Annotated[
@@ -62,6 +63,7 @@ def check(
     if not dumps and not namespaces:
         raise typer.BadParameter("nothing to check: expected files with config dumps, or --namespace NAME")
     demand_one(dumps or [])
+    refuse_urls(dumps or [], "a file; curl -s URL/config_dump | rls mesh check -")
     proxies = [limited(proxy) for proxy in _proxies(dumps or [], namespaces or [])]
     found = findings(proxies, read_rules(rules) if rules else None)
     if json:
@@ -82,7 +84,7 @@ mesh.command(
 )(check)
 
 
-def _proxies(dumps: Sequence[Path], namespaces: Sequence[str]) -> list[Proxy]:
+def _proxies(dumps: Sequence[str], namespaces: Sequence[str]) -> list[Proxy]:
     """All proxies; exits with 2 where one cannot be read."""
     from rls.errors import RlsError  # noqa: PLC0415
     from rls.mesh.dump import read  # noqa: PLC0415
@@ -99,17 +101,17 @@ def _proxies(dumps: Sequence[Path], namespaces: Sequence[str]) -> list[Proxy]:
     raise typer.Exit(2)
 
 
-def _read(dumps: Sequence[Path], namespaces: Sequence[str]) -> Iterator[tuple[bytes, str]]:
+def _read(dumps: Sequence[str], namespaces: Sequence[str]) -> Iterator[tuple[bytes, str]]:
     """Each dump, and what it is called in messages."""
     from rls.mesh import kubectl  # noqa: PLC0415
     from rls.sources.disk import demand_no_device  # noqa: PLC0415
 
     for path in dumps:
-        if str(path) == "-":
+        if path == "-":
             yield sys.stdin.buffer.read(), "<stdin>"
         else:
-            demand_no_device(path)
-            yield path.read_bytes(), str(path)
+            demand_no_device(Path(path))
+            yield Path(path).read_bytes(), path
     for namespace in namespaces:
         pods = kubectl.pods(namespace)
         if not pods:

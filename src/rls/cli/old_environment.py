@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import yaml
 
-from rls.settings.envoyproxy import GENERIC, known_as
+from rls.settings.envoyproxy import GENERIC, VARIABLES, known_as
 
 _VARIABLE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _FILLED_IN = re.compile(r"\$\{([A-Za-z_]\w*)(?::?-([^}]*))?\}|\$([A-Za-z_]\w*)")
@@ -23,10 +25,12 @@ class OldEnvironment(NamedTuple):
     Attributes:
         values: Those whose value is known.
         elsewhere: Those whose value is not here → where it is.
+        ignored: What is not read, each with the reason: lines, and variables of which there are others of the same name.
     """
 
     values: Mapping[str, str]
     elsewhere: Mapping[str, str]
+    ignored: Sequence[tuple[str, str]] = ()
 
 
 class NotFoundError(ValueError):
@@ -48,16 +52,18 @@ def read(text: str, container: str = "") -> OldEnvironment:
     }
     found = {name: environment for one in objects for name, environment in _containers(one, config_maps)}
     if not found and not any("kind" in one or "services" in one for one in objects):
-        found = {"": OldEnvironment(_lines(text) or _texts(objects[0] if objects else None), {})}
+        found = {"": _of_lines(text) or _plain(_texts(objects[0] if objects else None))}
     if not found:
-        found = {name: OldEnvironment(data, {}) for name, data in config_maps.items()}
+        found = {name: _plain(data) for name, data in config_maps.items()}
     return _chosen(found, container)
 
 
 def _chosen(found: Mapping[str, OldEnvironment], container: str) -> OldEnvironment:
     if container:
         if container not in found:
-            raise NotFoundError(f"no container '{container}', expected one of {', '.join(sorted(found)) or 'none'}")
+            names = ", ".join(sorted(filter(None, found)))
+            expected = f"one of {names}" if names else "no --container, since none is named here"
+            raise NotFoundError(f"no container '{container}', expected {expected}")
         return found[container]
     old = {name: one for name, one in found.items() if _is_old(one)} if len(found) > 1 else found
     if len(old) > 1:
@@ -126,7 +132,8 @@ def _of_container(container: dict[str, Any], config_maps: Mapping[str, Mapping[s
             elsewhere[name] = _place(source)
         else:
             values[name] = known
-    return _with_secrets(values, elsewhere)
+    given = [_text_of(variable, "name") for variable in _maps(container.get("env"))]
+    return _with_secrets(values, elsewhere, given)
 
 
 def _place(source: dict[str, Any]) -> str:
@@ -141,7 +148,8 @@ def _of_compose(environment: Any) -> OldEnvironment:
     values: dict[str, str] = {}
     elsewhere: dict[str, str] = {}
     listed = environment if isinstance(environment, list) else []
-    pairs = environment.items() if isinstance(environment, dict) else (str(one).partition("=")[::2] for one in listed)
+    pairs = environment.items() if isinstance(environment, dict) else [str(one).partition("=")[::2] for one in listed]
+    given = [name for name, _ in pairs]
     for name, text in pairs:
         open_: list[str] = []
         value = _FILLED_IN.sub(lambda found, names=open_: _filled_in(found, names), str(text))  # type: ignore[misc]
@@ -149,7 +157,7 @@ def _of_compose(environment: Any) -> OldEnvironment:
             elsewhere[name] = f"the variable {open_[0]} of the shell that runs compose"
         else:
             values[name] = value
-    return _with_secrets(values, elsewhere)
+    return _with_secrets(values, elsewhere, given)
 
 
 def _filled_in(found: re.Match[str], names: list[str]) -> str:
@@ -159,12 +167,27 @@ def _filled_in(found: re.Match[str], names: list[str]) -> str:
     return found[2] or ""
 
 
-def _with_secrets(values: dict[str, str], elsewhere: dict[str, str]) -> OldEnvironment:
-    """Passwords from elsewhere count as given: nobody needs to know them here."""
+def _with_secrets(values: dict[str, str], elsewhere: dict[str, str], given: Sequence[str]) -> OldEnvironment:
+    """Passwords from elsewhere count as given: nobody needs to know them here. *given* are the names as they are written."""
+    ignored = [
+        (name, "given more than once: the last one counts") for name, times in Counter(given).items() if times > 1
+    ]
     for name in _SECRETS & elsewhere.keys():
         values[name] = "secret"
         del elsewhere[name]
-    return OldEnvironment(values, elsewhere)
+    return OldEnvironment(values, elsewhere, (*ignored, *_unknown({**values, **elsewhere})))
+
+
+def _plain(values: Mapping[str, str]) -> OldEnvironment:
+    return OldEnvironment(values, {}, tuple(_unknown(values)))
+
+
+def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those of *names* that the old server does not read, each with the reason."""
+    for name in names:
+        if not known_as(name):
+            close = get_close_matches(name, VARIABLES, n=1, cutoff=0.85)
+            yield name, f"no variable of envoyproxy/ratelimit{f'; did you mean {close[0]}?' if close else ''}"
 
 
 def _map(value: Any) -> dict[str, Any]:
@@ -187,14 +210,24 @@ def _texts(data: Any) -> dict[str, str]:
     return {name: text for name, text in data.items() if isinstance(text, str)} if isinstance(data, dict) else {}
 
 
-def _lines(text: str) -> dict[str, str]:
-    """`NAME=VALUE` lines, with quotes and comments as a shell has them."""
-    found = {}
-    for line in text.splitlines():
-        if match := _VARIABLE.fullmatch(line):
-            try:
-                words = shlex.split(match[2], comments=True)
-            except ValueError:
-                words = [match[2]]
-            found[match[1]] = " ".join(words)
-    return found
+def _of_lines(text: str) -> OldEnvironment | None:
+    """`NAME=VALUE` lines, with quotes and comments as a shell has them; None where there is no such line."""
+    found: dict[str, str] = {}
+    numbers: dict[str, int] = {}
+    ignored: list[tuple[str, str]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _VARIABLE.fullmatch(line)
+        if match is None:
+            if line.strip() and not line.lstrip().startswith("#"):
+                ignored.append((f"line {number}", "not NAME=VALUE"))
+            continue
+        name = match[1]
+        if name in found:
+            ignored.append((f"line {numbers[name]}, {name}", f"line {number} has it again, and the last one counts"))
+        try:
+            words = shlex.split(match[2], comments=True)
+        except ValueError:
+            words = [match[2]]
+        found[name], numbers[name] = " ".join(words), number
+    ignored += [(f"line {numbers[name]}, {name}", reason) for name, reason in _unknown(found)]
+    return OldEnvironment(found, {}, ignored) if found else None

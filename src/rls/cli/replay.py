@@ -11,6 +11,7 @@ import typer
 
 from rls.cli.output import say
 from rls.cli.rules import read_rules
+from rls.cli.urls import refuse_urls
 from rls.cli.usage import empty_path
 from rls.printable import json_line, printable
 
@@ -70,6 +71,7 @@ def replay(
         raise typer.BadParameter("--config is missing: expected --config RULES, with the rules to play")
     if "" in logs:
         raise typer.BadParameter(empty_path("LOG"))
+    refuse_urls(logs, "a file; curl -s URL | rls replay -")
     demand_one(logs)
     rules = {"--config": config} if against is None else {"--config": config, "--against": against}
     read = [Read(log, "the log that is read") for log in logs]
@@ -83,7 +85,7 @@ def replay(
         came = run(opened, rule_sets, options, watch=_progress(opened))
     except (ValueError, DomainMissing) as error:
         raise typer.BadParameter(printable(str(error))) from None
-    notes = list(_notes(came))
+    notes = list(_notes(came, opened))
     found = report(came.replay, came.lines, names, top, notes)
     _draw(report(came.replay, came.lines, names, max(top, _DRAWN), notes), svg, html)
     for line in [json_line(found, indent=2)] if json else lines_of(found, colours=sys.stdout.isatty()):
@@ -167,11 +169,14 @@ def _draw(found: Mapping[str, Any], svg: Path | None, html: Path | None) -> None
             raise typer.BadParameter(printable(f"cannot write {path}: {error.strerror}")) from None
 
 
-def _notes(came: Replayed) -> Iterator[str]:
+def _notes(came: Replayed, logs: Sequence[Log]) -> Iterator[str]:
     """What makes the result doubtful."""
     replay, lines = came.replay, came.lines
     if not replay.requests:
         why = "no line could be read" if lines.unreadable else "the log is empty"
+        binary = [f"{log.name} is {log.binary}" for log in logs if log.binary]
+        if binary:
+            why = f"{', '.join(binary)}, expected lines of JSON or of Envoy's text format"
         if lines.bare:
             why = "no line has a descriptor, since the fields are missing; see --descriptor"
         elif lines.skipped:

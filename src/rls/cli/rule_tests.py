@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rls.cli.output import say
+from rls.cli.urls import refuse_urls
 from rls.printable import json_line, printable, printable_line
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def play_tests(
 
     config = config or []
     refuse([*paths, *config])
+    refuse_urls([*paths, *config], "a file or directory; curl -s URL > tests.yaml")
     for path in missing([*paths, *config]):
         raise typer.BadParameter(f"no such file or directory: {printable(str(path))}")
     files = _files(paths)

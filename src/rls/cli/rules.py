@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from rls.cli.output import say
+from rls.cli.urls import refuse_urls
 
 if TYPE_CHECKING:
     from rls.core.rules import RuleSet
@@ -26,6 +27,7 @@ def read_rules(paths: Sequence[Path], disk: Disk | None = None) -> RuleSet:
     from rls.sources.load import load  # noqa: PLC0415
 
     refuse(paths)
+    refuse_urls(paths, "a file or directory with rules; curl -s URL > rules.yaml")
     loaded = load(paths, disk=disk)
     for problem in loaded.diagnostics:
         say(f"rls: {problem}", err=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 from rls.core.model import Entry
+from rls.file_kinds import kind_of
 from rls.sources.disk import demand_no_device
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ def recorded(source: str, comparison: Comparison) -> Sequence[Refusal]:
     Raises:
         ValueError: There is no such list; with the reason.
     """
+    text = _text(source)
     try:
-        found = json.loads(_text(source))
-    except json.JSONDecodeError:
-        raise ValueError("it is no JSON") from None
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"it is {kind_of(text)}, expected an answer of /api/v1/top, which is JSON") from None
     try:
         by, rows = found["by"], found["rows"]
         if by == "near":

@@ -12,8 +12,10 @@ from rls.core.rules import Domain, Rule, TrieNode
 
 VALUE_BYTES = 16
 """Of a value whose length nobody knows: that of a name or an address."""
-OVERHEAD_BYTES = 90
-"""Of a counter in Redis, besides its name; measured with Redis 7.0 and Valkey 7.2."""
+OVERHEAD_BYTES = 113
+"""Of a counter in Redis 7.0, besides its name: docs/scaling.md has the measurement, with the tables of keys and of expiry times."""
+JITTER_SECONDS = 300
+"""The default of `--expiration-jitter`."""
 _WINDOW_START_BYTES = 10
 
 
@@ -25,7 +27,8 @@ class Cost(NamedTuple):
         key_bytes: Of the name of a counter.
         counter_bytes: Of a counter in Redis, with its name.
         keys: The entries whose values have counters of their own; without any, there is one counter.
-        window_seconds: How long a counter lasts at least.
+        window_seconds: From the begin of a counter's window to its end.
+        kept_seconds: From the begin of the window to when Redis removes the counter, at most.
     """
 
     rule: Rule
@@ -34,6 +37,7 @@ class Cost(NamedTuple):
     counter_bytes: int
     keys: tuple[str, ...]
     window_seconds: int
+    kept_seconds: int
 
 
 def costs(domain: Domain) -> Iterator[Cost]:
@@ -60,4 +64,6 @@ def _cost(rule: Rule, way: tuple[tuple[Entry, TrieNode], ...], keys: CounterKeys
         for entry, step in way
         if not step.share_threshold and (entry.value == "x" * VALUE_BYTES or "*" in entry.value)
     )
-    return Cost(rule, updates, name, name + OVERHEAD_BYTES, various, rule.limit.window_seconds)
+    window = rule.limit.window_seconds
+    kept = window + min(window, JITTER_SECONDS)
+    return Cost(rule, updates, name, name + OVERHEAD_BYTES, various, window, kept)

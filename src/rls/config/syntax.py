@@ -8,6 +8,7 @@ import yaml
 from yaml.reader import ReaderError
 
 from rls.errors import Diagnostic, SourceLocation
+from rls.file_kinds import binary_kind
 
 _ONE_COLUMN = "expected the keys of a mapping in one column"
 _TAB = "a tab, expected spaces: YAML does not take tabs here"
@@ -96,7 +97,10 @@ def _unreadable(file: str, text: bytes, error: ReaderError) -> Diagnostic:
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
     said = str(error.reason)
-    message = _MEANINGS.get((said, "")) or f"no text in UTF-8 ({said}), expected UTF-8"
+    if not before and (kind := binary_kind(text)):
+        message = f"the file is {kind}, expected YAML in UTF-8"
+    else:
+        message = _MEANINGS.get((said, "")) or f"no text in UTF-8 ({said}), expected UTF-8"
     return Diagnostic(SourceLocation(file, line, column), message)
 
 

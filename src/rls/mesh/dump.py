@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from rls.errors import RlsError
+from rls.file_kinds import kind_of
 from rls.mesh.model import Chain, Cluster, Endpoint, HttpFilter, Kind, Proxy, Rejected, Role
 from rls.mesh.trees import Tree, number, text, texts, tree, trees, typed
 
@@ -68,8 +69,9 @@ def _configs(data: bytes | str, source: str) -> dict[str, Tree]:
     """The sections of a dump, by the names of their messages."""
     try:
         loaded = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise NotADump(f"{source}: not JSON: {error}; expected Envoy's /config_dump") from None
+    except (ValueError, RecursionError):
+        kind = kind_of(data.encode() if isinstance(data, str) else data)
+        raise NotADump(f"{source}: it is {kind}, expected the output of Envoy's /config_dump, which is JSON") from None
     if isinstance(loaded, list):
         raise NotADump(
             f"{source}: a list, expected a whole dump: `istioctl proxy-config all POD -o json`, not `listener`"

@@ -82,6 +82,6 @@ class Sources:
         if key in self._queries:
             query = {"query_parameter_name": self._queries[key], "descriptor_key": key}
             return {"query_parameters": query}
-        if key in _ALONE:
-            return {key: {}}
-        return {"request_headers": {"header_name": self._headers[key], "descriptor_key": key}}
+        if key in self._headers:
+            return {"request_headers": {"header_name": self._headers[key], "descriptor_key": key}}
+        return {key: {}}

@@ -27,13 +27,13 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from rls import __version__
+from rls.observe.otel import DEFAULT_BATCH, PROTOCOLS, exporter_mistakes
 from rls.observe.spans import Span
 
 LENGTH_BYTES = 4
 _NICE = 5
 """The server goes first where both need one CPU."""
 _NANOSECONDS = 1_000_000_000
-_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("rls", __version__)
 
@@ -47,9 +47,9 @@ def exporter_of(name: str, environ: Mapping[str, str]) -> SpanExporter:
     if name == "otlp":
         names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
         protocol = next((environ[one].strip() for one in names if environ.get(one)), "grpc")
-        if protocol not in _PROTOCOLS:
-            raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}, expected one of: {', '.join(_PROTOCOLS)}")
-        name = _PROTOCOLS[protocol]
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}, expected one of: {', '.join(PROTOCOLS)}")
+        name = PROTOCOLS[protocol]
     for point in entry_points(group="opentelemetry_traces_exporter", name=name):
         made: SpanExporter = point.load()()
         return made
@@ -128,9 +128,11 @@ def main() -> None:
 
     warning = _LastWarning()
     logging.getLogger().addHandler(warning)
+    for name in exporter_mistakes(os.environ):  # the server has logged them
+        del os.environ[name]
     try:
         exporter, of = exporter_of(sys.argv[1], os.environ), resource()
-        most = int(os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE") or 512)
+        most = int(os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE") or DEFAULT_BATCH)
     except Exception as error:  # noqa: BLE001 - of whatever exporter
         report(failed=0, reason=str(error) or repr(error))
         sys.exit(1)

@@ -146,7 +146,7 @@ VARIABLES = {
     # Logs, metrics, traces
     "LOG_LEVEL": (
         "log_level",
-        "`debug`, `info`, `warn` or `error`; `info` by default, which logs nothing for a request",
+        "`debug`, `info`, `warning` or `error`; `warn` and `fatal` are read, too. `info` by default, which logs nothing for a request",
     ),
     "LOG_FORMAT": ("log_format", "the same value: `text` or `json`"),
     "USE_PROMETHEUS": ("", "`/metrics` is always there"),

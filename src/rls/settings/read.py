@@ -50,6 +50,17 @@ def read(flags: Mapping[str, Any]) -> Settings:
     raise SettingsError(*mistakes)
 
 
+def unusable(given: Mapping[str, str]) -> dict[str, str]:
+    """Those of the settings *given*, texts by name, with which no server starts, each with what was expected."""
+    mistakes = {name: f"{variable(needed)} as well" for name, needed in _NEEDS.items() if not given.get(needed)}
+    values: dict[str, Any] = {"config": "rules", **given}
+    try:
+        Settings(**values)
+    except ValidationError as error:
+        mistakes |= {str(details["loc"][0]): _reason(details) for details in error.errors()}
+    return {name: reason for name, reason in mistakes.items() if given.get(name)}
+
+
 _ON = (True, "1", "true", "t", "yes", "y", "on")  # as pydantic reads a bool
 
 

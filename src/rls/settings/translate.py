@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from rls.addresses import join_address
+from rls.addresses import join_address, redacted
 from rls.settings import old_redis
 from rls.settings.envoyproxy import SAME, VARIABLES, known_as
+from rls.settings.read import unusable
 from rls.settings.schema import PREFIX, Settings, flag, variable
-from rls.settings.values import parse_duration
+from rls.settings.values import explained, parse_duration
 
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false", "")
 ENVOYS_TIMEOUT = 0.02
@@ -40,23 +41,30 @@ class Line(NamedTuple):
     notes: tuple[str, ...]
 
     @property
+    def setting(self) -> str:
+        """The name of our setting; "" for a variable that is not ours."""
+        return self.name.removeprefix(PREFIX).lower() if self.name.startswith(PREFIX) else ""
+
+    @property
     def flag(self) -> str:
         """The same as a flag of `rls serve`; "" for a variable that is not ours."""
-        return flag(self.name.removeprefix(PREFIX).lower()) if self.name.startswith(PREFIX) else ""
+        return flag(self.setting) if self.setting else ""
 
 
 class Translation(NamedTuple):
-    """What an environment comes to. Each old variable is in one of the three.
+    """What an environment comes to. Each old variable is in one of the first three.
 
     Attributes:
         lines: Our variables.
         left_out: Old variables that need none, each with the reason.
         open: Old variables that need a hand, each with what is wrong.
+        ignored: What was not translated, since it is none of them, each with the reason. Who reads an environment adds it.
     """
 
     lines: tuple[Line, ...]
     left_out: tuple[tuple[str, str], ...]
     open: tuple[tuple[str, str], ...]
+    ignored: tuple[tuple[str, str], ...] = ()
 
 
 class _Result(NamedTuple):
@@ -132,7 +140,7 @@ class _Translator:
                 lines.append(Line(name, self.given[name], (name,), (remark,)))
             elif not setting:
                 (open_ if self._needs_a_hand(name) else left_out).append((name, remark))
-        return Translation(tuple(lines), tuple(left_out), tuple(open_))
+        return _without_mistakes(Translation(tuple(lines), tuple(left_out), tuple(open_)))
 
     def _by_setting(self) -> dict[str, list[str]]:
         """The given variables of each setting, in the order of the table; rules always have one."""
@@ -249,6 +257,18 @@ class _Translator:
         if not self._is_on("GRPC_SERVER_USE_TLS"):
             return _Result("", (_UNUSED.format("GRPC_SERVER_USE_TLS"),))
         return _Result(self.given[name])
+
+
+def _without_mistakes(done: Translation) -> Translation:
+    """*done*, where lines with which no server starts need a hand."""
+    mistakes = unusable({line.setting: line.value for line in done.lines if line.setting})
+    wrong = [line for line in done.lines if line.setting in mistakes]
+    open_ = [
+        (name, f"no server starts with it: {explained(line.name, redacted(line.value), mistakes[line.setting])}")
+        for line in wrong
+        for name in line.sources
+    ]
+    return done._replace(lines=tuple(line for line in done.lines if line not in wrong), open=(*done.open, *open_))
 
 
 _ORDER = {name: number for number, name in enumerate(VARIABLES)}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rls.errors import SettingsError
+from rls.file_kinds import binary_kind
 from rls.secret_files import read_secret
 
 SHORTEST = 16
@@ -100,6 +101,8 @@ def tokens_of(text: bytes) -> list[tuple[str, bytes]]:
     Raises:
         ValueError: There are none, or a line is no token. The text does not hold it.
     """
+    if kind := binary_kind(text):
+        raise ValueError(f"it is {kind}, expected a line of ASCII for each token")
     found: list[tuple[str, bytes]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -46,8 +47,8 @@ class Envoy:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that the least patient filter waits; None where nobody knows."""
-        return min((one.timeout for one in self.filters if one.timeout), default=None)
+        """Seconds that the least patient filter waits, infinite for ever; None where nobody knows."""
+        return min((one.timeout or math.inf for one in self.filters), default=None)
 
     def look(self) -> Iterator[Result]:
         """What was found."""
@@ -91,9 +92,16 @@ class Envoy:
             yield good("envoy stats", text)
 
 
-def timeouts(wait: float, backend: float, p99: float | None) -> Iterator[Result]:
-    """Whether the *wait* of Envoy is enough for what the server waits for its *backend*, and for what was measured."""
-    shown = milliseconds(wait)
+def timeouts(wait: float | None, backend: float, p99: float | None) -> Iterator[Result]:
+    """Whether the *wait* of Envoy, None where nobody knows it, is enough for that for the *backend*, and for the measured one."""
+    if wait is None:
+        text = f"a call may wait {milliseconds(backend)} for Redis, and how long Envoy waits for the call is not known"
+        advice = (
+            f"--envoy, or --envoy-timeout with `timeout` of its filter: {milliseconds(2 * backend)} or more is enough"
+        )
+        yield unknown("timeouts", text, advice)
+        return
+    shown = milliseconds(wait) if wait < math.inf else "for ever"
     if backend > wait / 2:
         advice = f"set --backend-timeout to {milliseconds(wait / 2)} or less, or raise `timeout` of Envoy's filter"
         text = f"a call may wait {milliseconds(backend)} for Redis, and Envoy waits {shown} for the call"

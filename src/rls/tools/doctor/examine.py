@@ -12,7 +12,7 @@ from rls.engine.digests import digest_domain, revision_of
 from rls.slices import finish
 from rls.sources.load import LoadResult, load
 from rls.tools.doctor import cpu, server
-from rls.tools.doctor.envoy import DEFAULT_TIMEOUT, Envoy, timeouts
+from rls.tools.doctor.envoy import Envoy, timeouts
 from rls.tools.doctor.grpc_port import GrpcPort
 from rls.tools.doctor.redis import Redis
 from rls.tools.doctor.result import Result, bad, good, unknown
@@ -34,7 +34,7 @@ class Asked:
     domain: str = ""
     key_prefix: str = ""
     backend_timeout: float = 0.01
-    envoy_timeout: float = DEFAULT_TIMEOUT
+    envoy_timeout: float | None = None
     tls: ClientTls | None = None
     token: str = ""
     root: Path = field(default=Path("/"))
@@ -65,7 +65,10 @@ async def examine(asked: Asked) -> AsyncIterator[Result]:
         yield result
     if asked.http:
         yield server.throttling(throttled, server.throttled_periods(asked.http))
-    yield cpu.look_at_cpu(asked.root) if _is_here(asked) else cpu.elsewhere()
+    if not (asked.grpc or asked.http or asked.admin):
+        yield unknown("cpu limit", "no server was asked")
+    else:
+        yield cpu.look_at_cpu(asked.root) if _is_here(asked) else cpu.elsewhere()
 
 
 def _domains(asked: Asked, envoy: Envoy | None, rules: LoadResult | None, admin: server.AdminPort) -> list[str]:
@@ -92,11 +95,10 @@ async def _of_redis(asked: Asked, admin: server.AdminPort) -> AsyncIterator[Resu
 def _of_admin(asked: Asked, admin: server.AdminPort, rules: LoadResult | None) -> Iterator[Result]:
     revision = ""
     if rules is not None:
-        where = ", ".join(map(str, asked.config))
         if rules.diagnostics:
-            yield bad("rules", f"{where}: {rules.diagnostics[0]}", "rls check lists all mistakes")
+            yield bad("rules file", str(rules.diagnostics[0]), "rls check lists all mistakes")
         else:
-            yield good("rules", f"{where}: no mistakes")
+            yield good("rules file", f"{', '.join(map(str, asked.config))}: no mistakes")
             revision = revision_of({name: finish(digest_domain(one)) for name, one in rules.rules.domains.items()})
     if asked.admin:
         yield from admin.look(revision)
@@ -104,5 +106,5 @@ def _of_admin(asked: Asked, admin: server.AdminPort, rules: LoadResult | None) -
 
 def _is_here(asked: Asked) -> bool:
     """Whether the server is on this machine."""
-    address = asked.grpc or asked.http
-    return not address or unix_path(address) is not None or split_address(address)[0].startswith(_LOOPBACK)
+    address = asked.grpc or asked.http or asked.admin
+    return unix_path(address) is not None or split_address(address)[0].startswith(_LOOPBACK)

@@ -94,12 +94,8 @@ class Redis:
 
     async def _node(self, store: Any, node: Any) -> AsyncIterator[Result]:
         address = node.endpoint.address
-        missing = [right async for right in self._missing(store, node)]
-        for command, effect in missing:
-            advice = f"ACL SETUSER … +{command.lower()} (docs/settings.md lists all)"
-            yield bad("redis rights", f"{address} refuses {command}: {effect}", advice)
-        if not missing:
-            yield good("redis rights", f"{address} allows all that rls needs")
+        async for result in self._rights(store, node, address):
+            yield result
         yield await self._version(node, address)
         yield await self._policy(node, address)
         before = time.time()
@@ -110,17 +106,25 @@ class Redis:
             return
         yield clock(f"Redis at {address}", int(seconds) + int(microseconds) / 1e6, before, time.time())
 
-    async def _missing(self, store: Any, node: Any) -> AsyncIterator[tuple[str, str]]:
+    async def _rights(self, store: Any, node: Any, address: str) -> AsyncIterator[Result]:
         key = store.own_key(node, _KEY)
         if key is None:
+            yield unknown("redis rights", f"{address} serves no key to try them on")
             return
+        is_good = True
         for command, (name, *rest), effect in _RIGHTS:
             arguments = ["return 1", "1", key] if command == "EVAL" else [key, *rest]
             try:
                 await node.query(packed(name, *arguments))
             except BackendError as error:
+                is_good = False
                 if re.search(r"NOPERM|unknown command", str(error)):
-                    yield command, effect
+                    advice = f"ACL SETUSER … +{command.lower()} (docs/settings.md lists all)"
+                    yield bad("redis rights", f"{address} refuses {command}: {effect}", advice)
+                else:
+                    yield unknown("redis rights", f"{address} does not say whether it allows {command}: {error}")
+        if is_good:
+            yield good("redis rights", f"{address} allows all that rls needs")
 
     async def _version(self, node: Any, address: str) -> Result:
         try:
@@ -138,7 +142,9 @@ class Redis:
         except (BackendError, AttributeError):
             return unknown("redis memory", f"{address} does not say its memory", "ACL SETUSER … +info")
         policy, limit = info.get("maxmemory_policy", ""), int(info.get("maxmemory") or 0)
-        if not policy or policy == "noeviction" or not limit:
+        if not policy and limit:
+            return unknown("redis memory", f"{address} does not say what it does at its maxmemory of {limit}")
+        if policy == "noeviction" or not limit:
             return good(
                 "redis memory",
                 f"{address} evicts nothing (maxmemory {limit or 'without limit'}, {policy or 'no policy'})",

@@ -15,6 +15,7 @@ from rls.tools.doctor.web import WebError, get, read_json
 SKEWED_SECONDS = 1.0
 """The shortest window: with a larger difference, two servers count one hit in two windows."""
 _PAGE = "docs/operations.md"
+_IN_FORCE = "rules in force"
 _THROTTLED = re.compile(r"^rls_cpu_throttled_periods_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 
 
@@ -50,7 +51,9 @@ def throttling(before: float | None, after: float | None) -> Result:
     if before is None or after is None:
         return unknown("cpu", "throttling is not known: the server has no CPU limit, or its /metrics does not answer")
     if after > before:
-        advice = "raise the CPU limit of the pod, or remove it: a stop lasts up to 100 ms, and Envoy waits 20"
+        advice = (
+            "raise the CPU limit of the pod, or remove it: a stop lasts up to 100 ms, and Envoy may not wait so long"
+        )
         return bad("cpu", f"the CPU limit stopped the server in {after - before:g} periods just now", advice)
     since = f"; {after:g} periods since it started" if after else ""
     return good("cpu", f"the CPU limit does not stop the server now{since}")
@@ -105,17 +108,17 @@ class AdminPort:
         number, errors, running = (self.status.get(key) for key in ("rules", "errors", "revision"))
         if errors:
             yield bad(
-                "rules", f"{errors} errors in the rules: the last good ones are in force", "rls check PATH lists them"
+                _IN_FORCE, f"{errors} errors in the rules: the last good ones are in force", "rls check PATH lists them"
             )
         elif not number:
-            yield bad("rules", "no rule is in force: every request passes", "name rules with --config or RLS_CONFIG")
+            yield bad(_IN_FORCE, "no rule is in force: every request passes", "name rules with --config or RLS_CONFIG")
         elif revision and revision != running:
             advice = "compare with rls check --against; the server reads changes within two seconds, a ConfigMap takes a minute"
-            yield bad("rules", f"revision {running} is in force, and the files are {revision}", advice)
+            yield bad(_IN_FORCE, f"revision {running} is in force, and the files are {revision}", advice)
         else:
             same = ", that of the files" if revision else ""
             are = "rule is" if number == 1 else "rules are"
-            yield good("rules", f"{number} {are} in force, revision {running}{same}")
+            yield good(_IN_FORCE, f"{number} {are} in force, revision {running}{same}")
 
     def _clock(self, before: float, after: float) -> Result:
         try:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from rls.file_kinds import binary_kind
 from rls.sources.disk import demand_no_device
 
 _CHUNK_BYTES = 1 << 20
@@ -31,6 +32,7 @@ class Log:
         size: Bytes on disk; 0 where that is not known.
         read: Bytes of these that were read so far.
         broken: Why it ended before its end; "" where it did not.
+        binary: What it is where that is no text; "" before it was read.
 
     Raises:
         OSError: It cannot be opened, or is a device.
@@ -39,7 +41,7 @@ class Log:
     def __init__(self, path: str) -> None:
         self.name = "<stdin>" if path == "-" else path
         self.size = self.read = 0
-        self.broken = ""
+        self.broken = self.binary = ""
         if path == "-":
             self._raw: BinaryIO = sys.stdin.buffer
         else:
@@ -60,6 +62,8 @@ class Log:
             try:
                 # read1: what a pipe holds now is not kept back until there is more.
                 while chunk := source.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]
+                    if not self.read:
+                        self.binary = binary_kind(chunk)
                     if self.size:
                         self.read = raw.tell()
                     yield chunk
