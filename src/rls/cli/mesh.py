@@ -13,6 +13,7 @@ from rls.cli.help import Command, Group
 from rls.cli.output import say
 from rls.cli.rules import read_rules
 from rls.cli.urls import refuse_urls
+from rls.cli.usage import empty_path
 from rls.printable import json_line, printable_line
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def check(
 
     if not dumps and not namespaces:
         raise typer.BadParameter("nothing to check: expected files with config dumps, or --namespace NAME")
+    if "" in (dumps or []):
+        raise typer.BadParameter(empty_path("DUMP"))
     demand_one(dumps or [])
     refuse_urls(dumps or [], "a file; curl -s URL/config_dump | rls mesh check -")
     proxies = [limited(proxy) for proxy in _proxies(dumps or [], namespaces or [])]
