@@ -136,14 +136,22 @@ def test_wrong_usage(server: RlsProcess, words: tuple[str, ...], said: str) -> N
 @pytest.mark.parametrize(
     ("which", "said"),
     [
-        ("nowhere.invalid", "--pods is 'nowhere.invalid': "),
-        ("127.0.0.1:x", "--pods is '127.0.0.1:x': "),
+        ("127.0.0.1:x", "--pods is '127.0.0.1:x': expected a port from 0 to 65535"),
+        ("::1", "--pods is '::1': expected brackets around the IPv6 address: [::1]"),
+        ("a..b", "--pods is 'a..b', which is no host name: expected kubectl, kubectl:NAMESPACE, or HOST[:PORT]"),
+        ("127.0.0.1:1,", "--pods has an empty part: expected commas only between addresses"),
     ],
 )
-def test_pods_that_nobody_knows(which: str, said: str) -> None:
+def test_pods_that_nobody_can_mean(which: str, said: str) -> None:
     result = rls("status", "--pods", which)
-    assert result.exit_code == 2
-    assert said in result.output
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+
+
+@pytest.mark.parametrize("command", [("status",), ("top",), ("tail", "--once")], ids=" ".join)
+def test_pods_that_nobody_knows_do_not_answer(command: tuple[str, ...]) -> None:
+    result = rls(*command, "--pods", "nowhere.invalid")
+    assert result.exit_code == 3
+    assert result.output.startswith("rls: --pods is 'nowhere.invalid': ")
     assert "expected kubectl, kubectl:NAMESPACE, or HOST[:PORT] that DNS resolves" in result.output
 
 
@@ -186,11 +194,25 @@ def test_pods_through_kubectl() -> None:
     assert [(row["entries"][0]["value"], row["count"]) for row in rows] == [("acme", 5), ("umbrella", 1)]
 
 
-def test_kubectl_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("status",), ("top",), ("tail", "--once")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("", "kubectl is not installed"),
+        ("echo connection refused >&2; exit 1", "kubectl get pods: connection refused"),
+        ("""echo '{"items": []}'""", "no pod runs in namespace rate-limit with the label app.kubernetes.io/name=rls"),
+    ],
+    ids=["missing", "no cluster", "no pods"],
+)
+def test_kubectl_that_finds_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, said: str, command: tuple[str, ...]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    result = rls("top", "--pods", "kubectl")
-    assert result.exit_code == 2
-    assert result.output.startswith("rls: --pods kubectl: ")
+    if program:
+        (tmp_path / "kubectl").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "kubectl").chmod(0o755)
+    result = rls(*command, "--pods", "kubectl")
+    assert (result.exit_code, result.output) == (3, f"rls: --pods kubectl: {said}\n")
 
 
 def test_who_is_refused_most(server: RlsProcess) -> None:
