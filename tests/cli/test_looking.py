@@ -126,6 +126,14 @@ def test_no_server(command: str) -> None:
         (("top", "--window", "x"), "rls: window=x: expected one of: 5m, start"),
         (("top", "--by", "size"), "rls: --by is 'size': expected refused or hits or near or shadow"),
         (("top", "--limit", "0"), "rls: --limit: expected 1 or more"),
+        (("top", "--entry", "foo"), "rls: --entry is 'foo': expected KEY=VALUE, such as company_id=acme"),
+        (("tail", "--once", "--entry", "foo"), "rls: --entry is 'foo': expected KEY=VALUE, such as company_id=acme"),
+        (
+            ("top", "--rule", "companyid"),
+            "rls: no rule companyid in force in the domain mesh: expected company_id or remote_address",
+        ),
+        (("top", "--domain", "msh"), "rls: no domain msh in force: expected mesh"),
+        (("override", "list", "--domain", "msh"), "rls: no domain msh in force: expected mesh"),
     ],
 )
 def test_wrong_usage(server: RlsProcess, words: tuple[str, ...], said: str) -> None:
@@ -249,6 +257,27 @@ def test_what_is_refused_is_printed_once(server: RlsProcess, other: RlsProcess, 
     chosen = rls("tail", "--once", "--since", "1h", "--entry", "company_id=umbrella", "--pods", both, "--json").output
     (row,) = map(json.loads, chosen.splitlines())
     assert (row["pod"], row["entries"][0]["value"]) == (server.addresses["admin"], "umbrella")
+
+
+def test_tail_warns_of_a_rule_that_is_not_in_force_and_goes_on(server: RlsProcess) -> None:
+    result = rls("tail", "--admin", server.addresses["admin"], "--once", "--rule", "nope")
+    assert (result.exit_code, result.stdout) == (0, "")
+    expected = "rls: warning: no rule nope in force in the domain mesh: expected company_id or remote_address\n"
+    assert result.stderr == expected
+
+
+def test_a_rule_is_known_if_one_pod_has_it(server: RlsProcess, tmp_path: Path) -> None:
+    rules = RULES.replace("remote_address", "path")
+    with RlsProcess(tmp_path, rules=rules) as newer:
+        pods = f"{server.addresses['admin']},{newer.addresses['admin']}"
+        for rule in ("path", "remote_address"):
+            result = rls("top", "--pods", pods, "--rule", rule)
+            assert (result.exit_code, result.output) == (0, "Nobody was refused.\n")
+        unknown = rls("top", "--pods", f"{pods},127.0.0.1:1", "--rule", "paht")
+    assert (unknown.exit_code, unknown.stderr.partition(":")[2].partition(":")[0]) == (
+        2,
+        " no rule paht in force in the domain mesh",
+    )
 
 
 class Terminal:

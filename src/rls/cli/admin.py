@@ -34,6 +34,7 @@ _NEEDED: Mapping[str, tuple[str, type]] = {
     "POST /overrides": ("override", dict),
     "DELETE /overrides": ("ended", dict),
     "GET /refusals": ("refusals", list),
+    "GET /rules": ("rules", list),
     "GET /top": ("rows", list),
 }
 """What answers have, by the method and the first part of the path: another server may answer in JSON, too."""

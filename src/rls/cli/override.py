@@ -9,8 +9,10 @@ from urllib.parse import quote
 import typer
 
 from rls.cli.admin import ADMIN, NOT_DONE, Admin, Domain, Json, TokenFile, ask_admin, entries_of, needed
+from rls.cli.filters import OnlyDomain, not_in_force
 from rls.cli.help import Command, Group
 from rls.cli.output import console, pass_on
+from rls.cli.pods import Pod
 from rls.observe.entries import entries_text
 from rls.printable import json_line, printable_again
 
@@ -62,11 +64,13 @@ def set_(
 
 
 @override.command("list", cls=Command, epilog="Example: rls override list --domain mesh")
-def list_(domain: SomeDomain = "", admin: Admin = ADMIN, token_file: TokenFile = None, json: Json = False) -> None:
+def list_(domain: OnlyDomain = "", admin: Admin = ADMIN, token_file: TokenFile = None, json: Json = False) -> None:
     """Print the overrides in force.
     Exit codes: 0 well, 1 the server cannot read them, 2 wrong usage, 3 no answer.
     """
     found = ask_admin(admin, "/overrides", {"domain": domain} if domain else {}, token_file=token_file)
+    if not found["overrides"] and (wrong := not_in_force([Pod(admin, admin)], domain, "", token_file)):
+        raise typer.BadParameter(wrong)
     if json:
         typer.echo(json_line(found))
     else:

@@ -60,6 +60,17 @@ class Query:
         values: list[str] = self._request.query_params.getlist(name)
         return values
 
+    def entries(self) -> list[str]:
+        """The filters `entry`.
+
+        Raises:
+            WrongRequest: One is no entry, so that nothing would have it.
+        """
+        for text in self.texts("entry"):
+            if text.find("=") < 1:
+                raise WrongRequest(f"entry={_shown(text)}", "KEY=VALUE, such as company_id=acme")
+        return self.texts("entry")
+
     def number(self, name: str, default: int, most: int, least: int = 1) -> int:
         """A whole number from *least* to *most*.
 

@@ -151,7 +151,7 @@ SCHEMAS: dict[str, Schema] = {
             "stands_for": WHOLE,
         }
     ),
-    "Rules": members({"total": WHOLE, "offset": WHOLE, "rules": array(of("Rule"))}),
+    "Rules": members({"total": WHOLE, "offset": WHOLE, "rules": array(of("Rule"))}, {"unknown": TEXT}),
     "Rule": members(
         {
             **_RULE,
