@@ -113,8 +113,30 @@ def test_counters_are_read_reset_and_given_back(admin, folder) -> None:
         found = rls(admin, "counter", *command, *words, token=folder / "tokens")
         assert found.exit_code == 0, found.output
         assert json.loads(found.stdout)["counters"][0]["limit"] == "2/year"
-    none = rls(admin, "counter", "get", "-d", "mesh", "path=/")
-    assert (none.exit_code, none.stderr) == (1, "rls: no rule limits path=/ in mesh\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("mesh", "path=/"), "no limit for path=/: no rule of the domain mesh matches these keys in this order"),
+        (
+            ("nope", "company_id=x"),
+            "no limit for company_id=x: the server has no rules for the domain nope: expected the",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        (("counter", "get"), ()),
+        (("counter", "reset"), ()),
+        (("counter", "give"), ("--hits", "1")),
+        (("override", "set"), ("9/year", "--for", "1h", "--reason", "T-1")),
+    ],
+)
+def test_why_nothing_limits_is_said_as_by_call(admin, folder, words, said, command, more) -> None:
+    found = rls(admin, *command, "-d", *words, *more, token=folder / "tokens")
+    assert (found.exit_code, found.stderr[: len(said) + 5]) == (1, f"rls: {said}")
 
 
 @pytest.mark.parametrize(

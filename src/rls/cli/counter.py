@@ -48,7 +48,8 @@ def get(
     _print(found, json=json)
     counters = found["counters"]
     if not counters:
-        pass_on(f"rls: no rule limits {entries_text(found['entries'])} in {found['domain']}", err=True)
+        nothing = f"no rule limits {entries_text(found['entries'])} in {found['domain']}"
+        pass_on(f"rls: {found.get('no_limit', nothing)}", err=True)
     raise typer.Exit(0 if counters and all(row["code"] == "OK" for row in counters) else NOT_DONE)
 
 

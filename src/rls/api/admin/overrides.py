@@ -12,7 +12,7 @@ from starlette.responses import Response
 from rls.api.admin.access import AUTHOR, peer_of
 from rls.api.admin.answer import answer_json
 from rls.api.admin.body import Body
-from rls.api.admin.counters import no_rule, unavailable
+from rls.api.admin.counters import no_limit, unavailable
 from rls.api.admin.query import Query, WrongRequest, seconds_of, time_of
 from rls.api.admin.route import AdminRoute
 from rls.api.admin.rows import Row, identity, iso, limit_text
@@ -89,7 +89,7 @@ class OverrideRoutes:
         checks = self._counters.checks(domain, given)
         rule = checks[0].rule if checks else None
         if rule is None:
-            raise no_rule(domain, given)
+            raise no_limit(self._counters.rules, domain, given, checks)
         self._bound(limit, rule)
         author = request.scope["state"][AUTHOR]
         entries = bounded(checks[0].descriptor.entries)

@@ -274,7 +274,7 @@ SCHEMAS: dict[str, Schema] = {
             "descriptors_error": WHOLE,
         }
     ),
-    "Counters": members({"domain": TEXT, **_ENTRIES, "counters": array(of("Counter"))}),
+    "Counters": members({"domain": TEXT, **_ENTRIES, "counters": array(of("Counter"))}, {"no_limit": TEXT}),
     "Counter": members(_COUNTER),
     "CounterList": members(
         {"domain": TEXT, "all": TRUTH, "counters": array(members({"counter_key": TEXT, "count": WHOLE}))}
