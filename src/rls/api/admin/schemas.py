@@ -308,6 +308,7 @@ SCHEMAS: dict[str, Schema] = {
             "code": maybe(TEXT),
             "time": TIME,
             "known": TRUTH,
+            "not_limited": maybe(TEXT),
             "backend_error": maybe(TEXT),
             "descriptors": array(of("ExplainedDescriptor")),
         }
