@@ -46,6 +46,18 @@ class SettingsError(RlsError):
         return "\n".join(map(str, self.args))
 
 
+class UnusableSetting(SettingsError):
+    """The value of a setting is of no use, as a file that cannot be read.
+
+    Attributes:
+        setting: Its name.
+    """
+
+    def __init__(self, setting: str, text: str) -> None:
+        super().__init__(text)
+        self.setting = setting
+
+
 class Stopped(RlsError):
     """A part of the service ended by itself and stopped the service."""
 

@@ -215,6 +215,53 @@ async def test_top_of_a_rule_whose_path_has_slashes_and_dots(admin) -> None:
         assert (row["rule"], row["count"]) == ("path_/a.b/c", 3)
 
 
+@pytest.mark.parametrize(
+    ("domain", "rule", "said"),
+    [
+        (
+            "domain",
+            "comapny",
+            "no rule comapny in force in the domain domain: expected company, path_/a.b/c or address",
+        ),
+        ("domain", "per comp", "no rule per comp in force in the domain domain: expected per company, "),
+        ("domian", "company", "no domain domian in force: expected domain or other"),
+        ("domian", "", "no domain domian in force: expected domain or other"),
+        ("", "xx", "no rule xx in force: expected "),
+        ("domain", "a\u202eb" * 99, "no rule a\\u202eba\\u202eb"),
+    ],
+)
+async def test_a_domain_or_a_rule_that_is_not_in_force_is_said_to_be_none(admin, domain, rule, said) -> None:
+    found = await admin.get(f"/rules?domain={quote(domain)}&name={quote(rule)}&limit=1")
+    assert found["unknown"].startswith(said)
+    if domain and rule:
+        status, error, expected = await admin.error(f"/rules/{quote(domain)}/{quote(rule)}/top")
+        assert (status, f"{error}: expected {expected}") == (404, found["unknown"])
+    await admin.rulebook.publish(0, Layer(RuleSet()))
+    assert (await admin.get(f"/rules?domain={quote(domain)}&name={quote(rule)}"))["unknown"].endswith(
+        "a server with rules"
+    )
+
+
+async def test_a_rule_that_was_in_force_a_moment_ago_is_known(admin) -> None:
+    await admin.check(("company", "acme"), times=7)
+    await admin.rulebook.publish(0, Layer(rule_set({(Step("x"),): rule("x")})))
+    for name in ("company", "per%20company"):
+        assert [row["count"] for row in (await admin.get(f"/rules/domain/{name}/top"))["rows"]] == [2]
+        assert (await admin.get(f"/rules?name={name}")) == {"total": 0, "offset": 0, "rules": []}
+    assert (await admin.error("/rules/domain/address/top"))[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/top", "/refusals", "/rules/domain/company/top"])
+async def test_an_entry_that_is_none_is_an_error(admin, path) -> None:
+    for entry in ("acme", "=acme"):
+        assert await admin.error(f"{path}?entry={entry}") == [
+            400,
+            f"entry={entry}",
+            "KEY=VALUE, such as company_id=acme",
+        ]
+    await admin.get(f"{path}?entry=company%3D")
+
+
 async def test_refusals_are_shown_one_by_one_the_newest_first(admin) -> None:
     await admin.check(("company", "acme"), times=6)
     admin.clock.now += 60

@@ -297,9 +297,36 @@ def test_rules_that_are_not_there(tmp_path) -> None:
 
 def test_an_address_of_redis_that_cannot_be_used(tmp_path) -> None:
     assert refused(["--config", str(tmp_path), "--backend", "redis://u:hunter2@cache?pasword=x"]) == (
-        1,
-        ["rls: the backend redis://cache cannot be used: unknown option pasword, did you mean password?"],
+        2,
+        ["rls: --backend: the backend redis://cache cannot be used: unknown option pasword, did you mean password?"],
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("per-second-backend", "redis://cache?foo=1", "the backend redis://cache cannot be used: unknown option foo"),
+        ("hash-secret-file", "{empty}", "cannot use the secret for digests in {empty}: a secret of 0 bytes, expected"),
+        ("hash-secret-file", "{none}", "cannot read the secret for digests in {none}: No such file or directory"),
+        ("json-token-file", "{none}", "cannot read the token for /json in {none}: No such file or directory"),
+        ("json-token-file", "{empty}", "the token for /json in {empty} is empty"),
+        ("admin-token-file", "{none}", "cannot use {none}: No such file or directory"),
+        ("admin-token-file", "{empty}", "cannot use {empty}: it has no token"),
+    ],
+)
+def test_a_value_that_is_of_no_use_is_named_with_its_flag_or_variable(
+    tmp_path, monkeypatch, name: str, value: str, said: str
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    (tmp_path / "empty").touch()
+    places = {one: f"{tmp_path}/{one}" for one in ("empty", "none")}
+    for source in (f"--{name}", f"RLS_{name.upper().replace('-', '_')}"):
+        given = [source, value.format(**places)] if source.startswith("--") else []
+        if not given:
+            monkeypatch.setenv(source, value.format(**places))
+        listeners = [word for one in ("grpc", "http", "admin") for word in (f"--{one}", "127.0.0.1:0")]
+        code, (line,) = refused(["--config", f"{tmp_path}/rules.yaml", *listeners, *given])
+        assert (code, line.startswith(f"rls: {source}: {said.format(**places)}")) == (2, True), line
 
 
 def test_certificates_that_are_not_there(tmp_path) -> None:

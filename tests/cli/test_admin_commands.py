@@ -97,7 +97,6 @@ def test_overrides_are_set_listed_and_ended(admin, folder) -> None:
     listed = json.loads(rls(admin, "override", "list", "--json").stdout)
     assert [row["author"] for row in listed["overrides"]] == ["alice"]
     assert "T-1" in rls(admin, "override", "list", "--domain", "mesh").stdout
-    assert rls(admin, "override", "list", "--domain", "other").stdout == "no overrides\n"
     read = rls(admin, "counter", "get", "-d", "mesh", "company_id=acme")
     name = listed["overrides"][0]["id"]
     assert (read.exit_code, f"company_id=acme: 0 of 9/year by override {name} used" in read.stdout) == (0, True)
@@ -114,21 +113,80 @@ def test_counters_are_read_reset_and_given_back(admin, folder) -> None:
         found = rls(admin, "counter", *command, *words, token=folder / "tokens")
         assert found.exit_code == 0, found.output
         assert json.loads(found.stdout)["counters"][0]["limit"] == "2/year"
-    none = rls(admin, "counter", "get", "-d", "mesh", "path=/")
-    assert (none.exit_code, none.stderr) == (1, "rls: no rule limits path=/ in mesh\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("mesh", "path=/"), "no limit for path=/: no rule of the domain mesh matches these keys in this order"),
+        (
+            ("nope", "company_id=x"),
+            "no limit for company_id=x: the server has no rules for the domain nope: expected the",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        (("counter", "get"), ()),
+        (("counter", "reset"), ()),
+        (("counter", "give"), ("--hits", "1")),
+        (("override", "set"), ("9/year", "--for", "1h", "--reason", "T-1")),
+    ],
+)
+def test_why_nothing_limits_is_said_as_by_call(admin, folder, words, said, command, more) -> None:
+    found = rls(admin, *command, "-d", *words, *more, token=folder / "tokens")
+    assert (found.exit_code, found.stderr[: len(said) + 5]) == (1, f"rls: {said}")
+
+
+TOKEN_EXPECTED = "--token-file FILE, or RLS_ADMIN_TOKEN_FILE, with a token of the server's --admin-token-file"
+TIME_EXPECTED = "--for 30m, 2h or 3d, or --until 2026-01-31T12:00:00Z; at most 31 days"
+LIMIT_EXPECTED = (
+    "a number from 0 to 4294967295, a slash, and one of second, minute, hour, day, week, month, year; such as"
+)
+SET = ["override", "set", "-d", "mesh", "company_id=x", "--reason", "T-1"]
+CHANGES = (
+    ["counter", "reset", "-d", "mesh", "company_id=x"],
+    ["counter", "give", "-d", "mesh", "company_id=x", "--hits", "1"],
+    [*SET, "9/year", "--for", "1h"],
+    ["override", "end", "1f6a09c2"],
+)
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["counter", "reset", "-d", "mesh", "company_id=x"], 1, "a token is needed"),
-        (["counter", "get", "company_id=x"], 2, "--domain is missing"),
+        *((words, 1, f"a token is needed: expected {TOKEN_EXPECTED}") for words in CHANGES),
+        (["counter", "get", "company_id=x"], 2, "--domain is missing: expected --domain NAME"),
         (["counter", "get", "-d", "mesh"], 2, "no entries: expected KEY=VALUE"),
         (["counter", "get", "-d", "mesh", "acme"], 2, "'acme' is not an entry"),
-        (["counter", "give", "-d", "mesh", "company_id=x"], 2, "--hits is missing"),
+        (["counter", "give", "-d", "mesh", "company_id=x"], 2, "--hits is missing: expected --hits COUNT"),
+        (
+            ["counter", "give", "-d", "mesh", "company_id=x", "--hits", "0"],
+            2,
+            "--hits is '0': expected a whole number from 1",
+        ),
         (["override", "set", "-d", "mesh", "company_id=x", "--for", "1h", "--reason", "x"], 2, "and then a limit"),
-        (["override", "set", "-d", "mesh", "company_id=x", "9/year", "--for", "1h"], 2, "--reason is missing"),
-        (["counter", "give", "-d", "mesh", "company_id=x", "--hits", "x"], 2, "--hits: expected a whole number"),
+        (
+            ["override", "set", "-d", "mesh", "company_id=x", "9/year", "--for", "1h"],
+            2,
+            "--reason is missing: expected --reason TEXT",
+        ),
+        ([*SET, "9/year"], 2, f"neither --for nor --until: expected {TIME_EXPECTED}"),
+        ([*SET, "9/year", "--for", "1h", "--until", "x"], 2, f"both --for and --until: expected {TIME_EXPECTED}"),
+        ([*SET, "9/year", "--for", "soon"], 2, f"soon is no time: expected {TIME_EXPECTED}"),
+        ([*SET, "9/year", "--for", "32d"], 2, f"it would hold for 2764800 s: expected {TIME_EXPECTED}"),
+        (
+            [*SET, "99999999999/minute", "--for", "1h"],
+            2,
+            "LIMIT is '99999999999/minute': expected at most 4294967295 requests",
+        ),
+        ([*SET, "5/fortnight", "--for", "1h"], 2, f"LIMIT is '5/fortnight': expected {LIMIT_EXPECTED}"),
+        (
+            ["counter", "give", "-d", "mesh", "company_id=x", "--hits", "x"],
+            2,
+            "--hits is 'x': expected a whole number from 1 to 4294967295",
+        ),
         (["counter", "get", "-d", "mesh", "company_id=\udcff"], 2, "expected KEY=VALUE in UTF-8"),
         (["override", "end", "a", "b"], 2, "expected one ID"),
         (["override", "end", ""], 2, "expected one ID"),
@@ -139,6 +197,21 @@ def test_counters_are_read_reset_and_given_back(admin, folder) -> None:
 def test_what_is_wrong_is_said(server, arguments, code, said) -> None:
     found = rls(server.addresses["admin"], *arguments)
     assert (found.exit_code, said in found.output) == (code, True), found.output
+
+
+def test_a_wrong_token_is_said(admin, tmp_path) -> None:
+    (tmp_path / "tokens").write_text("another-token-of-these-tests")
+    for words in CHANGES:
+        found = rls(admin, *words, token=tmp_path / "tokens")
+        assert (found.exit_code, found.stderr) == (1, f"rls: the token is not a valid one: expected {TOKEN_EXPECTED}\n")
+
+
+def test_a_limit_that_refuses_all_is_warned_of(admin, folder) -> None:
+    for json_too in ([], ["--json"]):
+        found = rls(admin, *SET, "0/minute", "--for", "1h", *json_too, token=folder / "tokens")
+        warning = "rls: warning: the limit of company_id=x is 0/minute: every request that it matches is refused\n"
+        assert (found.exit_code, found.stderr) == (0, warning)
+    assert rls(admin, "override", "end", "-d", "mesh", "company_id=x", token=folder / "tokens").exit_code == 0
 
 
 def test_no_answer_is_said(server, folder) -> None:

@@ -90,10 +90,39 @@ def test_what_is_said_of_a_request(folder: Path, arguments: list[str], code: int
     assert told in done.stdout.splitlines()
 
 
-def test_a_domain_without_rules(folder: Path) -> None:
-    done = run("--config", "rules.yaml", "-d", "mess", "a=b")
-    assert done.exit_code == 0
-    assert "there are no rules for the domain mess" in done.stdout
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-d", "mess", "a=b"], "no rules for the domain mess, expected mesh"),
+        (["-d", "mesh", "comapny_id=acme"], "no rule matches comapny_id=acme, expected company_id"),
+        (["-d", "mesh", "company_id=b", "paht=/"], "no rule matches company_id=b,paht=/, expected path"),
+        (["-d", "mesh", "company_id=b", "path=/x"], "no rule matches company_id=b,path=/x"),
+        (["-d", "mesh", "group=a"], "no rule matches group=a"),
+        (["-d", "mesh", "zzz=1", "--descriptor", "y=2"], "no rule matches zzz=1 or y=2"),
+        (["-d", "mesh", "x=1", "--descriptor", "company_id=loader"], "no rule matches x=1; the rule of company_id=loader is `unlimited`"),
+    ],
+)  # fmt: skip
+def test_where_nothing_limits_this_comes_first(folder: Path, arguments: list[str], told: str) -> None:
+    done = run("--config", "rules.yaml", *arguments)
+    assert (done.exit_code, done.stdout.splitlines()[:2]) == (0, [f"not limited: {told}", "OK would be answered"])
+    assert json.loads(run("--config", "rules.yaml", *arguments, "--json").stdout)["not_limited"] == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-d", "mess", "a=b"], ["rls: no limit for a=b: no rules for the domain mess, expected mesh"]),
+        (["-d", "mesh", "company_id=acme", "--hits", "9", "--descriptor", "x=1"], ["rls: no limit for x=1: no rule of the domain mesh matches these keys in this order"]),
+        (["-d", "mesh", "company_id=loader"], ["rls: no limit for company_id=loader: its rule is `unlimited`"]),
+        (["-d", "mesh", "company_id=b", "--descriptor", "remote_address=1"], ["rls: no limit for remote_address=1: company replaces it for this request, so it does not count"]),
+    ],
+)  # fmt: skip
+def test_a_limit_may_be_expected(folder: Path, arguments: list[str], told: list[str]) -> None:
+    for json_too in ([], ["--json"]):
+        done = run("--config", "rules.yaml", *arguments, *json_too, "--expect-limit")
+        assert (done.exit_code, done.stderr.splitlines()) == (4, told)
+    assert offline("company_id=acme", "--hits", "4", "--expect-limit").exit_code == 1
+    assert offline("company_id=acme", "--expect-limit").exit_code == 0
 
 
 def test_json_has_what_decides_at_its_top(folder: Path) -> None:
@@ -125,6 +154,9 @@ def test_a_running_server(folder: Path) -> None:
         assert server.metric("rls_hits_total") == 2
         done = run("--admin", server.addresses["http"], *asked)
         assert (done.exit_code, "does not answer as an admin address of rls" in done.stderr) == (3, True)
+        done = run("--admin", server.addresses["admin"], "-d", "mehs", "company_id=acme", "--expect-limit")
+        assert done.exit_code == 4
+        assert done.stdout.startswith("not limited: no rules for the domain mehs, expected mesh\n")
     done = run("--admin", server.addresses["admin"], *asked)
     assert (done.exit_code, "no answer from" in done.stderr) == (3, True)
 
@@ -169,6 +201,9 @@ def test_envoy_may_send_nothing(folder: Path) -> None:
     )
     done = offline("--envoyfilter", "filter.yaml")
     assert (done.exit_code, "OK Envoy sends no descriptor" in done.stdout) == (0, True)
+    assert done.stdout.startswith("not limited: Envoy sends no descriptor, so it does not ask\n")
+    done = offline("--envoyfilter", "filter.yaml", "--expect-limit")
+    assert (done.exit_code, done.stderr) == (4, "rls: no limit: Envoy sends no descriptor, so it does not ask\n")
     done = offline("--envoyfilter", "filter.yaml", "--json")
     assert (json.loads(done.stdout)["code"], json.loads(done.stdout)["considered"]) == ("OK", [])
 

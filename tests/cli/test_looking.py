@@ -126,6 +126,14 @@ def test_no_server(command: str) -> None:
         (("top", "--window", "x"), "rls: window=x: expected one of: 5m, start"),
         (("top", "--by", "size"), "rls: --by is 'size': expected refused or hits or near or shadow"),
         (("top", "--limit", "0"), "rls: --limit: expected 1 or more"),
+        (("top", "--entry", "foo"), "rls: --entry is 'foo': expected KEY=VALUE, such as company_id=acme"),
+        (("tail", "--once", "--entry", "foo"), "rls: --entry is 'foo': expected KEY=VALUE, such as company_id=acme"),
+        (
+            ("top", "--rule", "companyid"),
+            "rls: no rule companyid in force in the domain mesh: expected company_id or remote_address",
+        ),
+        (("top", "--domain", "msh"), "rls: no domain msh in force: expected mesh"),
+        (("override", "list", "--domain", "msh"), "rls: no domain msh in force: expected mesh"),
     ],
 )
 def test_wrong_usage(server: RlsProcess, words: tuple[str, ...], said: str) -> None:
@@ -136,14 +144,22 @@ def test_wrong_usage(server: RlsProcess, words: tuple[str, ...], said: str) -> N
 @pytest.mark.parametrize(
     ("which", "said"),
     [
-        ("nowhere.invalid", "--pods is 'nowhere.invalid': "),
-        ("127.0.0.1:x", "--pods is '127.0.0.1:x': "),
+        ("127.0.0.1:x", "--pods is '127.0.0.1:x': expected a port from 0 to 65535"),
+        ("::1", "--pods is '::1': expected brackets around the IPv6 address: [::1]"),
+        ("a..b", "--pods is 'a..b', which is no host name: expected kubectl, kubectl:NAMESPACE, or HOST[:PORT]"),
+        ("127.0.0.1:1,", "--pods has an empty part: expected commas only between addresses"),
     ],
 )
-def test_pods_that_nobody_knows(which: str, said: str) -> None:
+def test_pods_that_nobody_can_mean(which: str, said: str) -> None:
     result = rls("status", "--pods", which)
-    assert result.exit_code == 2
-    assert said in result.output
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+
+
+@pytest.mark.parametrize("command", [("status",), ("top",), ("tail", "--once")], ids=" ".join)
+def test_pods_that_nobody_knows_do_not_answer(command: tuple[str, ...]) -> None:
+    result = rls(*command, "--pods", "nowhere.invalid")
+    assert result.exit_code == 3
+    assert result.output.startswith("rls: --pods is 'nowhere.invalid': ")
     assert "expected kubectl, kubectl:NAMESPACE, or HOST[:PORT] that DNS resolves" in result.output
 
 
@@ -186,11 +202,25 @@ def test_pods_through_kubectl() -> None:
     assert [(row["entries"][0]["value"], row["count"]) for row in rows] == [("acme", 5), ("umbrella", 1)]
 
 
-def test_kubectl_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("status",), ("top",), ("tail", "--once")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("", "kubectl is not installed"),
+        ("echo connection refused >&2; exit 1", "kubectl get pods: connection refused"),
+        ("""echo '{"items": []}'""", "no pod runs in namespace rate-limit with the label app.kubernetes.io/name=rls"),
+    ],
+    ids=["missing", "no cluster", "no pods"],
+)
+def test_kubectl_that_finds_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, said: str, command: tuple[str, ...]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    result = rls("top", "--pods", "kubectl")
-    assert result.exit_code == 2
-    assert result.output.startswith("rls: --pods kubectl: ")
+    if program:
+        (tmp_path / "kubectl").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "kubectl").chmod(0o755)
+    result = rls(*command, "--pods", "kubectl")
+    assert (result.exit_code, result.output) == (3, f"rls: --pods kubectl: {said}\n")
 
 
 def test_who_is_refused_most(server: RlsProcess) -> None:
@@ -227,6 +257,27 @@ def test_what_is_refused_is_printed_once(server: RlsProcess, other: RlsProcess, 
     chosen = rls("tail", "--once", "--since", "1h", "--entry", "company_id=umbrella", "--pods", both, "--json").output
     (row,) = map(json.loads, chosen.splitlines())
     assert (row["pod"], row["entries"][0]["value"]) == (server.addresses["admin"], "umbrella")
+
+
+def test_tail_warns_of_a_rule_that_is_not_in_force_and_goes_on(server: RlsProcess) -> None:
+    result = rls("tail", "--admin", server.addresses["admin"], "--once", "--rule", "nope")
+    assert (result.exit_code, result.stdout) == (0, "")
+    expected = "rls: warning: no rule nope in force in the domain mesh: expected company_id or remote_address\n"
+    assert result.stderr == expected
+
+
+def test_a_rule_is_known_if_one_pod_has_it(server: RlsProcess, tmp_path: Path) -> None:
+    rules = RULES.replace("remote_address", "path")
+    with RlsProcess(tmp_path, rules=rules) as newer:
+        pods = f"{server.addresses['admin']},{newer.addresses['admin']}"
+        for rule in ("path", "remote_address"):
+            result = rls("top", "--pods", pods, "--rule", rule)
+            assert (result.exit_code, result.output) == (0, "Nobody was refused.\n")
+        unknown = rls("top", "--pods", f"{pods},127.0.0.1:1", "--rule", "paht")
+    assert (unknown.exit_code, unknown.stderr.partition(":")[2].partition(":")[0]) == (
+        2,
+        " no rule paht in force in the domain mesh",
+    )
 
 
 class Terminal:

@@ -46,8 +46,18 @@ def test_limits_as_people_write_them(text: str, limit: RateLimit) -> None:
     "text", ["", "5", "5/", "/minute", "-5/minute", "5/0 minutes", "5.5/minute", "٥/minute", "5/minute/day", "5/min"]
 )
 def test_what_is_no_limit(text: str) -> None:
-    with pytest.raises(ValueError, match=r"limit such as|window of at least"):
+    with pytest.raises(
+        ValueError,
+        match=r"a number from 0 to 4294967295, a slash, and one of second, minute, .*, year; such as|window of at least",
+    ):
         parse_limit(text)
+
+
+def test_the_largest_number_of_a_limit() -> None:
+    assert parse_limit("4294967295/minute").requests_per_unit == 4294967295
+    for text in ("4294967296/minute", "99999999999/minute"):
+        with pytest.raises(ValueError, match=r"^at most 4294967295 requests"):
+            parse_limit(text)
 
 
 @given(st.integers(1, 400_000), st.sampled_from(Unit), st.integers(1, 1_000))

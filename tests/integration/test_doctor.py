@@ -161,8 +161,22 @@ def test_a_redis_that_refuses_us(redis: RedisServer) -> None:
     assert the(found, "redis")[2].startswith("give the user +get +set +incrby")
     _, found = doctor(None, *off, "--redis", f"redis://rls:wrong@127.0.0.1:{port}")
     assert the(found, "redis")[2] == "correct the user and the password in the URL, or in its password_file"
-    _, found = doctor(None, *off, "--redis", "redis://h:port")
-    assert the(found, "redis")[0] == "bad"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("foo", "--redis is 'foo': expected memory://, redis://HOST:PORT/DB, "),
+        ("redis://:secret@h:port", "--redis is 'redis://:***@h:port': expected a port from 0 to 65535 after the host"),
+        ("redis://h?foo=bar", "the backend redis://h cannot be used: unknown option foo, expected "),
+    ],
+)
+def test_a_url_that_is_none_of_a_backend(url: str, said: str) -> None:
+    """It is found as `rls serve --backend` says it, and the rest is asked nevertheless."""
+    code, found = doctor(None, "--grpc", "off", "--http", "off", "--admin", "off", "--redis", url)
+    state, text, advice = the(found, "redis")
+    assert (code, state, text[: len(said)], advice) == (1, "bad", said, "correct --redis")
+    assert len(found) > 1
 
 
 def test_a_redis_that_evicts(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_there_are_bounds(pair) -> None:
         ({"until": "2036-01-01T00:00:00Z"}, 400, "both for and until"),
         ({"for": None, "until": "2036-01-01T00:00:00"}, 400, "is no time"),
         ({"for": None, "until": "2016-01-01T00:00:00Z"}, 400, "it would hold for -"),
-        ({"entries": [{"key": "path", "value": "/"}]}, 404, "no rule with a limit matches path=/"),
+        ({"entries": [{"key": "path", "value": "/"}]}, 404, "no limit for path=/: no rule of the domain mesh matches"),
         ({"entries": [{"key": "company_id", "value": "x" * 129}]}, 400, "entries with long values"),
     ],
     ids=str,

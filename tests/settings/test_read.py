@@ -77,14 +77,31 @@ def test_all_mistakes_at_once(monkeypatch) -> None:
         drain_timeout="5 minutes", near_limit_ratio="2", max_concurrent_streams="many", log_level="loud", tls_key="k"
     ) == [
         "--config (RLS_CONFIG) is missing: expected at least one file or directory with rules",
-        "--near-limit-ratio is '2': expected a number less than or equal to 1",
+        "--near-limit-ratio is '2': expected a number above 0, up to 1",
         "RLS_SHADOW_MODE is 'maybe': expected true or false",
         "RLS_GRPC is 'nowhere': expected HOST:PORT, [IPV6]:PORT, PORT or unix:/path",
-        "--max-concurrent-streams is 'many': expected a whole number",
+        "--max-concurrent-streams is 'many': expected a whole number from 1 to 2147483647",
         "--drain-timeout is '5 minutes': expected a duration such as 10ms, 5s or 1m30s",
         "--log-level is 'loud': expected 'debug', 'info', 'warning' or 'error'",
         "--tls-key also needs --tls-cert (RLS_TLS_CERT)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        *(("near_limit_ratio", value, "a number above 0, up to 1") for value in ("nan", "inf", "0", "2", "x")),
+        *(("decision_log_share", value, "a number from 0 to 1") for value in ("nan", "-1", "2")),
+        *(("max_override_factor", value, "a number from 0") for value in ("nan", "inf", "-1", "x")),
+        *(("memory_counters", value, "a whole number from 1") for value in ("0", "1.5", "x", "9" * 5_000)),
+        ("max_overrides", "-1", "a whole number from 0"),
+        ("backend_timeout", "0", "a duration above 0, such as 10ms, 5s or 1m30s"),
+        ("default_deadline", 0.0, "a duration above 0, such as 10ms, 5s or 1m30s"),
+    ],
+)
+def test_a_number_is_expected_with_both_of_its_bounds(name: str, value: object, expected: str) -> None:
+    (mistake,) = mistakes(config=["rules"], **{name: value})
+    assert mistake.endswith(f": expected {expected}")
 
 
 def test_digests_need_a_secret_and_names_of_counters_that_no_other_server_knows(monkeypatch) -> None:
@@ -104,7 +121,7 @@ def test_digests_need_a_secret_and_names_of_counters_that_no_other_server_knows(
 def test_no_bound_on_messages_lies_below_those_that_are_not_measured() -> None:
     """The transport takes shorter ones as they come."""
     (mistake,) = mistakes(config=["rules"], max_message_bytes=SHORT - 1)
-    assert mistake == "--max-message-bytes is 1023: expected a number greater than or equal to 1024"
+    assert mistake == "--max-message-bytes is 1023: expected a whole number from 1024 to 2147483647"
     assert read({"config": ["rules"], "max_message_bytes": SHORT}).max_message_bytes == SHORT
 
 

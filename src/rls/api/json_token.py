@@ -27,7 +27,7 @@ class JsonToken:
         try:
             token = read_secret(path)
         except OSError as error:
-            raise SettingsError(f"cannot read the token for /json: {error}") from error
+            raise SettingsError(f"cannot read the token for /json in {path}: {error.strerror or error}") from error
         if not token:
             raise SettingsError(f"the token for /json in {path} is empty")
 

@@ -19,6 +19,7 @@ from rls.api.http import admin_app
 from rls.api.readiness import Readiness
 from rls.app.engine import Engine
 from rls.app.telemetry import Telemetry
+from rls.app.unusable import value_of
 from rls.engine.counters import Counters
 from rls.observe.audit import Audit
 from rls.settings import Settings
@@ -34,7 +35,7 @@ class Admin:
         app: Answers.
 
     Raises:
-        SettingsError: The file with the tokens cannot be used.
+        UnusableSetting: The file with the tokens cannot be used.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class Admin:
         overrides: OverrideSource,
     ) -> None:
         rulebook = engine.rulebook
-        self._tokens = AdminTokens(settings.admin_token_file)
+        with value_of("admin_token_file"):
+            self._tokens = AdminTokens(settings.admin_token_file)
         self._audit = Audit(telemetry.log, telemetry.history)
         self._address = settings.admin
         status = Status(

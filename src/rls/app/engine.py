@@ -8,6 +8,7 @@ from rls.app.hashing import open_pseudonyms, register_hashing_metric
 from rls.app.replicas import Replicas
 from rls.app.stores import open_backend
 from rls.app.telemetry import Telemetry
+from rls.app.unusable import value_of
 from rls.core.decide import Modes
 from rls.core.keys import KeyFormat
 from rls.core.plan import CountingOptions
@@ -43,7 +44,7 @@ class Engine:
         rulebook: Puts rules in force.
 
     Raises:
-        SettingsError: The secret for digests cannot be used.
+        UnusableSetting: The secret for digests, or the URL of a backend, cannot be used.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class Engine:
         self._settings = settings
         self._enforcement = enforcement = telemetry.enforcement
         metrics = telemetry.metrics
-        self.pseudonyms = open_pseudonyms(settings.hash_secret_file, settings.hash_keys)
+        with value_of("hash_secret_file"):
+            self.pseudonyms = open_pseudonyms(settings.hash_secret_file, settings.hash_keys)
         self.store, self.stores = open_backend(
             settings,
             metrics,

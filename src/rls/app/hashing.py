@@ -26,7 +26,7 @@ def open_pseudonyms(file: Path | None, keys: Collection[str]) -> Pseudonyms | No
     try:
         return Pseudonyms(read_secret(file), keys or None)
     except OSError as error:
-        raise SettingsError(f"cannot read the secret for digests: {error}") from error
+        raise SettingsError(f"cannot read the secret for digests in {file}: {error.strerror or error}") from error
     except ValueError as error:
         raise SettingsError(
             f"cannot use the secret for digests in {file}: {error}; try `openssl rand -hex 32`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from rls.api.health import Health
 from rls.api.http import public_app
@@ -13,6 +14,7 @@ from rls.app.admin import Admin
 from rls.app.engine import Engine
 from rls.app.telemetry import Telemetry
 from rls.app.transports import Sockets, handlers_of, open_transport
+from rls.app.unusable import value_of
 from rls.app.watching import Watching
 from rls.observe.handshakes import log_handshakes
 from rls.settings import Settings
@@ -53,7 +55,7 @@ class Listeners:
                 lambda: engine.rulebook.diagnostics,
                 telemetry.metrics.page,
                 json_checks=settings.json_checks,
-                json_token=JsonToken(settings.json_token_file) if settings.json_token_file else None,
+                json_token=_json_token(settings.json_token_file),
             )
             self.all["http"] = HttpListener(public, settings.http, counted=sockets.http)
         if settings.admin:
@@ -64,3 +66,15 @@ class Listeners:
     def addresses(self) -> Mapping[str, str]:
         """Where each listens, or "off". Only after all have started."""
         return {name: self.all[name].address if name in self.all else "off" for name in NAMES}
+
+
+def _json_token(file: Path | None) -> JsonToken | None:
+    """That in *file*.
+
+    Raises:
+        UnusableSetting: The file cannot be read, or is empty.
+    """
+    if file is None:
+        return None
+    with value_of("json_token_file"):
+        return JsonToken(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rls.app.unusable import value_of
 from rls.engine.enforcement import Reporter
 from rls.observe.decisions import MEMORY, REDIS
 from rls.observe.metrics import Metrics
@@ -33,12 +34,17 @@ def open_backend(
         report_ttl_refused: Called with the replies of nodes that reject TTLs of counters.
         inspection: Asks the nodes of Redis.
         on_batch: Called with each batch that is sent; None for nobody.
+
+    Raises:
+        UnusableSetting: A URL is of no use.
     """
     refusals = TtlRefusals(report_ttl_refused)
-    backend = _open(settings.backend, settings, metrics, refusals, on_batch)
+    with value_of("backend"):
+        backend = _open(settings.backend, settings, metrics, refusals, on_batch)
     opened: list[CounterStore] = [backend]
     if settings.per_second_backend is not None:
-        per_second = _open(settings.per_second_backend, settings, metrics, refusals, on_batch)
+        with value_of("per_second_backend"):
+            per_second = _open(settings.per_second_backend, settings, metrics, refusals, on_batch)
         opened.append(per_second)
         backend = PerSecondStore(backend, per_second)
     in_redis = [one for one in opened if isinstance(one, RedisStore | RedisClusterStore)]

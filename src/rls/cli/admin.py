@@ -34,6 +34,7 @@ _NEEDED: Mapping[str, tuple[str, type]] = {
     "POST /overrides": ("override", dict),
     "DELETE /overrides": ("ended", dict),
     "GET /refusals": ("refusals", list),
+    "GET /rules": ("rules", list),
     "GET /top": ("rows", list),
 }
 """What answers have, by the method and the first part of the path: another server may answer in JSON, too."""
@@ -116,10 +117,17 @@ def request_admin(
         what = f"{address} does not answer as an admin address of rls: HTTP {status}{_first_line(text)}"
         raise AdminError(f"{what}: {_EXPECTED}", UNANSWERED)
     if status != HTTPStatus.OK:
-        expected = f": expected {found['expected']}" if found.get("expected") else ""
+        expected = f": expected {_expected(status, found)}" if found.get("expected") else ""
         code = WRONG if status == HTTPStatus.BAD_REQUEST else NOT_DONE
         raise AdminError(f"{found['error']}{expected}", code)
     return found
+
+
+def _expected(status: int, found: Mapping[str, Any]) -> str:
+    """What the server expected, as it is given on the command line."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        return "--token-file FILE, or RLS_ADMIN_TOKEN_FILE, with a token of the server's --admin-token-file"
+    return str(found["expected"])
 
 
 ask_admin = or_exit(request_admin)
@@ -170,12 +178,21 @@ def entries_of(words: Sequence[str]) -> list[dict[str, str]]:
         raise typer.BadParameter(str(error)) from None
 
 
-def needed(name: str, value: str) -> str:
-    """*value* of the option *name*.
+def needed(name: str, value: str, expected: str) -> str:
+    """*value* of the option *name*; the message names what was *expected*.
 
     Raises:
         typer.BadParameter: It is empty.
     """
     if not value.strip():
-        raise typer.BadParameter(f"{name} is missing")
+        raise typer.BadParameter(f"{name} is missing: expected {expected}")
     return value
+
+
+def needed_domain(value: str) -> str:
+    """*value* of `--domain`.
+
+    Raises:
+        typer.BadParameter: It is empty.
+    """
+    return needed("--domain", value, "--domain NAME, with a `domain` of the server's rules")

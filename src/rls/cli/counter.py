@@ -16,10 +16,13 @@ from rls.cli.admin import (
     ask_admin,
     entries_of,
     needed,
+    needed_domain,
 )
 from rls.cli.help import Command, Group
 from rls.cli.output import pass_on
+from rls.cli.requests import whole
 from rls.cli.rows import rule_text
+from rls.core.model import UINT32_MAX
 from rls.observe.entries import entries_text
 from rls.printable import json_line
 
@@ -42,13 +45,14 @@ def get(
     """Print what the counters of a descriptor stand at.
     Exit codes: 0 within the limit, 1 over it or no limit, 2 wrong usage, 3 no answer.
     """
-    parameters = [("domain", needed("--domain", domain))]
+    parameters = [("domain", needed_domain(domain))]
     parameters += [("entry", f"{one['key']}={one['value']}") for one in entries_of(entries or [])]
     found = ask_admin(admin, "/counters", parameters, token_file=token_file)
     _print(found, json=json)
     counters = found["counters"]
     if not counters:
-        pass_on(f"rls: no rule limits {entries_text(found['entries'])} in {found['domain']}", err=True)
+        nothing = f"no rule limits {entries_text(found['entries'])} in {found['domain']}"
+        pass_on(f"rls: {found.get('no_limit', nothing)}", err=True)
     raise typer.Exit(0 if counters and all(row["code"] == "OK" for row in counters) else NOT_DONE)
 
 
@@ -66,7 +70,7 @@ def reset(
     """Let the counters of a descriptor begin at 0 again, on all servers within a second.
     Exit codes: 0 done, 1 not done, 2 wrong usage, 3 no answer.
     """
-    body = {"domain": needed("--domain", domain), "entries": entries_of(entries or []), "reason": reason}
+    body = {"domain": needed_domain(domain), "entries": entries_of(entries or []), "reason": reason}
     _print(ask_admin(admin, "/counters/reset", body=body, token_file=token_file), json=json)
 
 
@@ -76,7 +80,7 @@ def reset(
 def give(
     entries: Entries = None,
     domain: Domain = "",
-    hits: Annotated[int, typer.Option("--hits", metavar="COUNT", help="As many; required.")] = 0,
+    hits: Annotated[str, typer.Option("--hits", metavar="COUNT", help="As many; required.")] = "",
     reason: Reason = "",
     admin: Admin = ADMIN,
     token_file: TokenFile = None,
@@ -85,9 +89,11 @@ def give(
     """Give hits back to a descriptor: its counters go down, to 0 at the least.
     Exit codes: 0 done, 1 not done, 2 wrong usage, 3 no answer.
     """
-    if hits < 1:
-        raise typer.BadParameter("--hits is missing: expected a whole number from 1")
-    body = {"domain": needed("--domain", domain), "entries": entries_of(entries or []), "hits": hits, "reason": reason}
+    try:
+        count = whole("--hits", needed("--hits", hits, "--hits COUNT, with the hits to give back"), 1, UINT32_MAX)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    body = {"domain": needed_domain(domain), "entries": entries_of(entries or []), "hits": count, "reason": reason}
     _print(ask_admin(admin, "/counters/give", body=body, token_file=token_file), json=json)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rls.cli.admin import ADMIN, ask_admin
+from rls.cli.output import pass_on
 from rls.cli.requests import request_of, whole
 from rls.cli.rules import read_rules
 from rls.core.model import UINT32_MAX, Request
@@ -17,7 +18,7 @@ from rls.printable import json_line, printable
 if TYPE_CHECKING:
     from rls.cli.http_request import Described
 
-REFUSED, UNANSWERED = 1, 3
+REFUSED, UNANSWERED, UNLIMITED = 1, 3, 4
 """Exit codes."""
 
 Texts = list[str] | None
@@ -48,12 +49,15 @@ def explain(
     clusters: Annotated[
         Texts, typer.Option("--cluster", metavar="KIND=NAME", help="of KIND source or destination.")
     ] = None,
+    expect_limit: Annotated[
+        bool, typer.Option("--expect-limit", help="Exit with 4 unless limits apply to all.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Say which rule applies to a request, and why no other does.
-    Exit codes: 0 OK, 1 OVER_LIMIT, 2 wrong usage, 3 no answer.
+    """Say which rule applies, and why no other does.
+    Exit codes: 0 OK, 1 OVER_LIMIT.
     """
-    from rls.cli.explained import print_explanation  # noqa: PLC0415
+    from rls.cli.explained import print_explanation, without_limit  # noqa: PLC0415
     from rls.cli.http_request import http_request, through_actions  # noqa: PLC0415
 
     if admin and config:
@@ -76,6 +80,10 @@ def explain(
         typer.echo(json_line(row, indent=2))
     else:
         print_explanation(row)
+    if expect_limit and row["code"] is not None and (found := list(without_limit(row))):
+        for reason in found:
+            pass_on(f"rls: {reason}", err=True)
+        raise typer.Exit(UNLIMITED)
     raise typer.Exit({"OK": 0, "OVER_LIMIT": REFUSED}.get(row["code"], UNANSWERED))
 
 
@@ -94,7 +102,9 @@ def _nothing(domain: str, described: Described | None) -> dict[str, Any]:
         "duration_until_reset",
     )
     empty: dict[str, Any] = {"considered": [], "descriptors": [], "backend_error": None}
-    return {**dict.fromkeys(keys), "domain": domain, "code": "OK" if certain else None, **empty}
+    not_limited = "Envoy sends no descriptor, so it does not ask" if certain else None
+    answer = {"code": "OK" if certain else None, "not_limited": not_limited}
+    return {**dict.fromkeys(keys), "domain": domain, **answer, **empty}
 
 
 def _request(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rls.api.no_limit import UNLIMITED, no_match
+from rls.observe.entries import entries_text
 from rls.printable import printable_again
 
 Row = Mapping[str, Any]
@@ -14,9 +16,26 @@ _TAKEN = ("taken", "request goes on")
 
 def print_explanation(row: Row) -> None:
     """Print *row*, what `/api/v1/explain` answers; with `actions` of an EnvoyFilter, these first."""
-    _print(
-        [*_of_actions(row), _answer(row), *(line for one in row["descriptors"] for line in _of_descriptor(row, one))]
-    )
+    not_limited = [("", f"not limited: {row['not_limited']}")] if row.get("not_limited") else []
+    descriptors = (line for one in row["descriptors"] for line in _of_descriptor(row, one))
+    _print([*not_limited, *_of_actions(row), _answer(row), *descriptors])
+
+
+def without_limit(row: Row) -> Iterator[str]:
+    """Why no limit applies to a descriptor of *row*; once for each to which none does, so nothing where all are limited."""
+    if not row["descriptors"] and row["code"] is not None:
+        yield f"no limit: {row['not_limited']}"
+    for one in row["descriptors"]:
+        if one["limit"] is None:
+            yield f"no limit for {entries_text(one['entries'])}: {_why(row, one)}"
+        elif one["limit"] == "unlimited":
+            yield f"no limit for {entries_text(one['entries'])}: {UNLIMITED}"
+
+
+def _why(row: Row, one: Row) -> str:
+    if not row["known"]:
+        return str(row.get("not_limited") or f"no rules for the domain {row['domain']}")
+    return no_match(row["domain"]) if one["rule"] is None else ", ".join(one["reasons"])
 
 
 def _print(lines: Sequence[tuple[str, str]]) -> None:

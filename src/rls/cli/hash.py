@@ -37,8 +37,7 @@ def hash_values(
     try:
         pseudonyms = open_pseudonyms(secret_file, parse_keys(keys))
     except SettingsError as error:
-        say(f"rls: {printable(str(error))}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.BadParameter(printable(f"--hash-secret-file or RLS_HASH_SECRET_FILE: {error}")) from None
     assert pseudonyms is not None
     for entry in entries:
         key, equals, value = entry.partition("=")

@@ -7,6 +7,7 @@ from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from rls.api.no_limit import UNLIMITED, no_domain, no_match
 from rls.core.model import UINT32_MAX, Request
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def _reasons(request: Request, answer: Answer, knows_domain: Callable[[], bool |
         if status is not None and status.limit is not None:
             continue
         if status is not None and status.limit_remaining == UINT32_MAX:
-            yield f"no limit for {descriptor.text}: its rule is `unlimited`"
+            yield f"no limit for {descriptor.text}: {UNLIMITED}"
         else:
             yield f"no limit for {descriptor.text}: {_why(request.domain, known=knows_domain())}"
 
@@ -45,8 +46,5 @@ def _why(domain: str, *, known: bool | None) -> str:
     if known is None:
         return f"no rule matches, or there are no rules for the domain {domain}"
     if not known:
-        return f"the server has no rules for the domain {domain}: expected the `domain` of a rules file"
-    return (
-        f"no rule of the domain {domain} matches these keys in this order, or another rule of the request replaces the "
-        "one that does"
-    )
+        return ": expected ".join(no_domain(domain))
+    return f"{no_match(domain)}, or another rule of the request replaces the one that does"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from rls.cli.admin import ADMIN, NOT_DONE, Admin, Domain, Json, TokenFile, ask_admin, entries_of, needed
+from rls.cli.admin import ADMIN, NOT_DONE, Admin, Domain, Json, TokenFile, ask_admin, entries_of, needed, needed_domain
+from rls.cli.filters import OnlyDomain, not_in_force
 from rls.cli.help import Command, Group
 from rls.cli.output import console, pass_on
+from rls.cli.pods import Pod
 from rls.observe.entries import entries_text
 from rls.printable import json_line, printable_again
 
@@ -44,29 +47,56 @@ def set_(
     *entries, limit = words or [""]
     if not entries or "=" in limit:
         raise typer.BadParameter("expected KEY=VALUE and then a limit, such as company_id=acme 5000/minute")
+    _check(limit, length, until)
     body = {
-        "domain": needed("--domain", domain),
+        "domain": needed_domain(domain),
         "entries": entries_of(entries),
         "limit": limit,
-        "reason": needed("--reason", reason),
+        "reason": needed(
+            "--reason", reason, "--reason TEXT, with the ticket or the cause, for the log and for rls override list"
+        ),
         **({"for": length} if length else {}),
         **({"until": until} if until else {}),
     }
     found = ask_admin(admin, "/overrides", body=body, token_file=token_file)
+    row = found["override"]
+    if row.get("requests_per_unit") == 0:
+        blocks = "every request that it matches is refused"
+        pass_on(f"rls: warning: the limit of {entries_text(row['entries'])} is {row['limit']}: {blocks}", err=True)
     if json:
         typer.echo(json_line(found))
         return
-    row = found["override"]
     pass_on(f"{entries_text(row['entries'])}: {row['limit']} until {row['until']}, was {found['before']}")
     pass_on(f"  override {row['id']} of the rule {row['domain']} {row['rule']}")
 
 
+def _check(limit: str, length: str, until: str) -> None:
+    """Check what the server checks as well, to name it as it is given on the command line.
+
+    Raises:
+        typer.BadParameter: One of them is wrong.
+    """
+    from rls.api.admin.query import WrongRequest, end_of  # noqa: PLC0415
+    from rls.core.overrides import parse_limit  # noqa: PLC0415
+
+    try:
+        parse_limit(limit)
+    except ValueError as error:
+        raise typer.BadParameter(f"LIMIT is '{limit}': expected {error}") from None
+    try:
+        end_of(length, until, time.time(), ("--for ", "--until "))
+    except WrongRequest as error:
+        raise typer.BadParameter(f"{error}: expected {error.expected}") from None
+
+
 @override.command("list", cls=Command, epilog="Example: rls override list --domain mesh")
-def list_(domain: SomeDomain = "", admin: Admin = ADMIN, token_file: TokenFile = None, json: Json = False) -> None:
+def list_(domain: OnlyDomain = "", admin: Admin = ADMIN, token_file: TokenFile = None, json: Json = False) -> None:
     """Print the overrides in force.
     Exit codes: 0 well, 1 the server cannot read them, 2 wrong usage, 3 no answer.
     """
     found = ask_admin(admin, "/overrides", {"domain": domain} if domain else {}, token_file=token_file)
+    if not found["overrides"] and (wrong := not_in_force([Pod(admin, admin)], domain, "", token_file)):
+        raise typer.BadParameter(wrong)
     if json:
         typer.echo(json_line(found))
     else:
@@ -93,7 +123,7 @@ def end(
     """
     given = words or []
     if any("=" in word for word in given):
-        name = _named(given, needed("--domain", domain), admin, token_file)
+        name = _named(given, needed_domain(domain), admin, token_file)
     elif len(given) == 1 and given[0]:
         name = given[0]
     else:

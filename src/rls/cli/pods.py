@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from rls.addresses import join_address, split_address, unix_path
-from rls.cli.admin import WRONG, AdminError
+from rls.addresses import join_address, split_host, unix_path
+from rls.cli.admin import UNANSWERED, WRONG, AdminError
+from rls.cli.output import pass_on
 from rls.kubectl import CannotAsk, forwarded, output
 
 PodsOption = Annotated[
@@ -63,8 +63,8 @@ def asked_pods(admin: str, which: str) -> Iterator[list[Pod]]:
     """The servers to ask: those of `--pods` if *which* is given, else the one at *admin*; kubectl forwards ports meanwhile.
 
     Raises:
-        typer.BadParameter: *which* cannot be understood, or DNS does not know it.
-        typer.Exit: kubectl failed; what it says was printed.
+        typer.BadParameter: *which* cannot be understood.
+        typer.Exit: There is nobody to ask, since DNS does not know the name, or kubectl failed; that was printed.
     """
     with ExitStack() as stack:
         if not which:
@@ -98,15 +98,22 @@ def ask_all(pods: Sequence[Pod], ask: Callable[[str], dict[str, Any]]) -> list[T
 def _resolved(address: str) -> list[Pod]:
     if unix_path(address) is not None:
         return [Pod(address, address)]
+    if not address:
+        raise typer.BadParameter("--pods has an empty part: expected commas only between addresses")
+    expected = "expected kubectl, kubectl:NAMESPACE, or HOST[:PORT] that DNS resolves, such as rls-replicas.rate-limit"
     try:
-        host, port = split_address(address) if re.search(r":\d+$", address) else (address.strip("[]"), ADMIN_PORT)
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, ValueError) as error:
-        expected = "kubectl, kubectl:NAMESPACE, or HOST[:PORT] that DNS resolves, such as rls-replicas.rate-limit"
-        raise typer.BadParameter(f"--pods is '{address}': {error}: expected {expected}") from None
+        host, port = split_host(address)
+        found = socket.getaddrinfo(host, port or ADMIN_PORT, type=socket.SOCK_STREAM)
+    except OSError as error:
+        _nobody(f"--pods is '{address}': {error.strerror}: {expected}")
+    except UnicodeError:  # of IDNA
+        raise typer.BadParameter(f"--pods is '{address}', which is no host name: {expected}") from None
+    except ValueError as error:
+        raise typer.BadParameter(f"--pods is '{address}': expected {error}") from None
     # A pod may have an address of each family: the first family counts.
     hosts = sorted({str(where[0]) for family, _, _, _, where in found if family == found[0][0]})
-    return [Pod(join_address(one, port), join_address(one, port)) for one in hosts]
+    addresses = [join_address(one, port or ADMIN_PORT) for one in hosts]
+    return [Pod(address, address) for address in addresses]
 
 
 def _forwarded(stack: ExitStack, namespace: str) -> list[Pod]:
@@ -117,7 +124,13 @@ def _forwarded(stack: ExitStack, namespace: str) -> list[Pod]:
         names = [item["metadata"]["name"] for item in items if item.get("status", {}).get("phase") == "Running"]
         ports = [(name, stack.enter_context(forwarded(namespace, name, ADMIN_PORT))) for name in names]
     except CannotAsk as error:
-        raise typer.BadParameter(f"--pods kubectl: {error}") from None
+        _nobody(f"--pods kubectl: {error}")
     if not names:
-        raise typer.BadParameter(f"no pod runs in namespace {namespace} with the label {_SELECTOR}")
+        _nobody(f"--pods kubectl: no pod runs in namespace {namespace} with the label {_SELECTOR}")
     return [Pod(name, f"127.0.0.1:{port}") for name, port in ports]
+
+
+def _nobody(why: str) -> NoReturn:
+    """End the command as one without an answer."""
+    pass_on(f"rls: {why}", err=True)
+    raise typer.Exit(UNANSWERED)

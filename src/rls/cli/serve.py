@@ -16,11 +16,12 @@ from rls.cli.banner import banner
 from rls.cli.help import Command
 from rls.cli.output import discard_output, say
 from rls.core.rules import RuleSet
-from rls.errors import RlsError, SettingsError
+from rls.errors import RlsError, SettingsError, UnusableSetting
 from rls.settings import (
     RENAMED,
     BackendUrl,
     Flag,
+    Given,
     Settings,
     deprecated,
     duration_text,
@@ -104,6 +105,9 @@ def _serve(**flags: Any) -> None:
     warnings += [("unknown_setting", text) for text in unknown]
     try:
         run(settings, warnings, started)
+    except UnusableSetting as error:
+        say(f"rls: {Given(given, os.environ).source(error.setting)}: {error}", err=True)
+        raise typer.Exit(2) from None
     except RlsError as error:
         say(f"rls: {error}", err=True)
         raise typer.Exit(1) from None

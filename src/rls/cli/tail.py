@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from rls.cli.admin import ADMIN, UNANSWERED, Admin, Json, TokenFile, request_admin
+from rls.cli.filters import OnlyDomain, OnlyEntries, OnlyRule, filters, not_in_force
 from rls.cli.output import pass_on
 from rls.cli.pods import PodsOption, Told, ask_all, asked_pods
 from rls.cli.rows import rule_text
@@ -58,11 +59,9 @@ class Refusals:
 def tail(
     admin: Admin = ADMIN,
     pods: PodsOption = "",
-    domain: Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="Only this domain.")] = "",
-    rule: Annotated[str, typer.Option("--rule", metavar="RULE", help="Only the rule with this path or name.")] = "",
-    entry: Annotated[
-        list[str] | None, typer.Option("--entry", metavar="KEY=VALUE", help="Only what has this entry. Repeatable.")
-    ] = None,
+    domain: OnlyDomain = "",
+    rule: OnlyRule = "",
+    entry: OnlyEntries = None,
     since: Annotated[str, typer.Option("--since", metavar="WHEN", help="Begin with 90s, 5m, 2h ago or a time.")] = "1s",
     once: Annotated[bool, typer.Option("--once", help="End after what there is already.")] = False,
     token_file: TokenFile = None,
@@ -72,11 +71,12 @@ def tail(
 
     Exit codes: 0, 2 for wrong usage, 3 without an answer.
     """
-    parameters = {"domain": domain, "rule": rule, "entry": entry or (), "limit": _MOST}
-    given = {name: value for name, value in parameters.items() if value}
+    given = {**filters(domain, rule, entry), "limit": _MOST}
     refusals = Refusals(since)
     failing: set[str] = set()
     with suppress(KeyboardInterrupt), asked_pods(admin, pods) as asked:
+        if wrong := not_in_force(asked, domain, rule, token_file):
+            pass_on(f"rls: warning: {wrong}", err=True)
         while True:
             ask = functools.partial(_ask, parameters={**given, "since": refusals.since}, token_file=token_file)
             told = ask_all(asked, ask)

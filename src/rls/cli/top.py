@@ -13,6 +13,7 @@ import typer
 
 from rls.cli.admin import ADMIN, UNANSWERED, Admin, AdminError, Json, TokenFile, request_admin
 from rls.cli.choices import choice
+from rls.cli.filters import OnlyDomain, OnlyEntries, OnlyRule, filters, not_in_force
 from rls.cli.live import is_terminal, show_live
 from rls.cli.output import console, pass_on
 from rls.cli.pods import PodsOption, Told, ask_all, asked_pods
@@ -88,11 +89,9 @@ def top(
     pods: PodsOption = "",
     by: Annotated[By, choice(By, "--by", "refused, hits, near or shadow.", "WHAT")] = By.REFUSED,
     window: Annotated[str, typer.Option("--window", metavar="5m|start", help="Which time counts.")] = "5m",
-    domain: Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="Only this domain.")] = "",
-    rule: Annotated[str, typer.Option("--rule", metavar="RULE", help="Only the rule with this path or name.")] = "",
-    entry: Annotated[
-        list[str] | None, typer.Option("--entry", metavar="KEY=VALUE", help="Only what has this entry. Repeatable.")
-    ] = None,
+    domain: OnlyDomain = "",
+    rule: OnlyRule = "",
+    entry: OnlyEntries = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=_MOST, metavar="ROWS", help="So many rows.")] = 20,
     once: Annotated[bool, typer.Option("--once", help="Print it once, on a terminal too.")] = False,
     token_file: TokenFile = None,
@@ -103,9 +102,10 @@ def top(
     Exit codes: 0, 2 for wrong usage, 3 without an answer.
     """
     view = View(by)
-    parameters = {"window": window, "domain": domain, "rule": rule, "entry": entry or (), "limit": _MOST}
-    given = {name: value for name, value in parameters.items() if value}
+    given = {"window": window, **filters(domain, rule, entry), "limit": _MOST}
     with asked_pods(admin, pods) as asked:
+        if wrong := not_in_force(asked, domain, rule, token_file):
+            raise typer.BadParameter(wrong)
 
         def ask() -> list[Told]:
             found = {**given, "by": str(view.by)}

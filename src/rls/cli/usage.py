@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from rls.alike import closest, either
+
 UsageError: Any = typer.BadParameter.__base__
 """What the command line's parser raises; Typer does not export it."""
 _PARSER = (
@@ -36,13 +38,14 @@ def mistake(error: Any) -> str:
     if hasattr(error, "possibilities"):
         close = sorted(error.possibilities or ())
         all_of_them = f"{command} --help-all" if command.endswith(" serve") else f"{command} --help"
-        meant = f", expected {' or '.join(close)}" if close else ""
+        meant = f", expected {either(close)}" if close else ""
         return f"no such option: {name}{meant}; {all_of_them} lists all"
     if found := re.search(r"unexpected extra argument(?:\(s\)|s)? \((.*)\)$", message):
         return _unexpected(found[1], command)
-    if found := re.match(r"No such command '(.*?)'\.(?: Did you mean '(.*)'\?)?", message):
-        commands = ", ".join(error.ctx.command.list_commands(error.ctx))
-        return f"no such command: {found[1]}, expected {found[2] or 'one of ' + commands}; rls --help lists all"
+    if found := re.match(r"No such command '(.*?)'\.", message):
+        commands = error.ctx.command.list_commands(error.ctx)
+        meant = either(closest(found[1], commands) or commands)
+        return f"no such command: {found[1]}, expected {meant}; {command} --help lists all"
     return message
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from rls.core.model import MAX_WINDOW_SECONDS, UINT32_MAX, Descriptor, Entry, RateLimit, Unit
 
 Entries: TypeAlias = tuple[Entry, ...]
-_LIMIT = re.compile(r"(\d{1,10})\s*/\s*(?:(\d{1,10})\s*)?(second|minute|hour|day|week|month|year)s?", re.ASCII)
+_LIMIT = re.compile(r"(\d{1,40})\s*/\s*(?:(\d{1,10})\s*)?(second|minute|hour|day|week|month|year)s?", re.ASCII)
 
 
 class Override(NamedTuple):
@@ -65,10 +65,13 @@ def parse_limit(text: str) -> RateLimit:
     """
     found = _LIMIT.fullmatch(text.strip().lower())
     if found is None:
-        raise ValueError("a limit such as 500/minute or 50/3 days")
+        units = ", ".join(unit.name.lower() for unit in sorted(Unit, key=lambda unit: unit.seconds))
+        raise ValueError(
+            f"a number from 0 to {UINT32_MAX}, a slash, and one of {units}; such as 500/minute or 50/3 days"
+        )
     requests, several, unit = int(found[1]), int(found[2] or 1), Unit[found[3].upper()]
     if requests > UINT32_MAX:
-        raise ValueError(f"at most {UINT32_MAX} requests")
+        raise ValueError(f"at most {UINT32_MAX} requests, such as 500/minute")
     if not 1 <= several * unit.seconds <= MAX_WINDOW_SECONDS:
         raise ValueError("a window of at least a second and at most a century")
     return RateLimit(requests, unit, several)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
+from rls.alike import MOST_SHOWN, choice, closest, narrowing
 from rls.core.algorithms import by_check
 from rls.core.check import Check, Status
 from rls.core.decide import Decision, Modes, decide, is_quota
@@ -19,7 +21,7 @@ from rls.engine.limiter import Limiter
 from rls.engine.prepared import PreparedRequest
 from rls.engine.refunds import refund_of
 from rls.errors import BackendError
-from rls.slices import finish, run
+from rls.slices import Steps, finish, run
 from rls.stores.base import counts_of
 from rls.utc import utc
 
@@ -74,6 +76,8 @@ class Explanation(NamedTuple):
         modes: Of the server.
         failed: Why the store does not answer; "" where it does.
         overrides: Those in force for the domain of the request.
+        expected: Names as a choice that may be meant: domains where the rules do not know that of the request, keys where
+            one of a descriptor is like those that the rules have in its place; "" for none.
     """
 
     plan: Plan
@@ -83,6 +87,7 @@ class Explanation(NamedTuple):
     modes: Modes
     failed: str = ""
     overrides: Mapping[Entries, Override] = {}
+    expected: str = ""
 
     def override(self, descriptor: ExplainedDescriptor, check: Check) -> Override | None:
         """The override whose limit *check* of *descriptor* has, if any."""
@@ -113,7 +118,8 @@ async def explain(limiter: Limiter, request: Request, now: int) -> Explanation:
     policies = [limiter.policies.policy(check) for check in plan.checks]
     counted = _Counted(updates, before, limiter.node_of)
     found = _explanation(request, plan, walks, counted, now, limiter.modes, policies, failed)
-    return found._replace(overrides=planner.rules.overrides.get(request.domain, {}))
+    expected = await run(_expected(planner.rules, request, walks))
+    return found._replace(overrides=planner.rules.overrides.get(request.domain, {}), expected=expected)
 
 
 def explain_offline(rules: RuleSet, request: Request, now: int, counting: CountingOptions, modes: Modes) -> Explanation:
@@ -126,7 +132,29 @@ def explain_offline(rules: RuleSet, request: Request, now: int, counting: Counti
         for one in request.descriptors
     ]
     counted = _Counted(updates, (0,) * len(updates), lambda _: "")
-    return _explanation(request, plan, walks, counted, now, modes, [], "")
+    found = _explanation(request, plan, walks, counted, now, modes, [], "")
+    return found._replace(expected=finish(_expected(rules, request, walks)))
+
+
+def _expected(rules: RuleSet, request: Request, walks: Sequence[Walk | None]) -> Steps[str]:
+    """See `Explanation.expected`; in steps."""
+    close: list[str] = []
+    if request.domain not in rules.domains:
+        for close in narrowing(request.domain, rules.domains):  # noqa: B007 - the last one counts
+            yield
+        return choice(close, list(islice(rules.domains, MOST_SHOWN)), len(rules.domains)) if rules.domains else ""
+    keys = [closest(*found) for found in map(_last_keys, request.descriptors, walks) if found is not None]
+    close = list(dict.fromkeys(chain.from_iterable(keys)))
+    return choice(close, ()) if close else ""
+
+
+def _last_keys(descriptor: Descriptor, found: Walk | None) -> tuple[str, set[str]] | None:
+    """The key at which a walk ended without a node, and those that were in its place; None where it ended otherwise."""
+    if found is None or found.end is not End.NO_NODE:
+        return None
+    level = max((one.level for one in found.considered), default=1)
+    key, keys = descriptor.entries[level - 1].key, {one.key for one in found.considered if one.level == level}
+    return None if key in keys else (key, keys)
 
 
 class _Counted(NamedTuple):

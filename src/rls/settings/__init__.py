@@ -2,7 +2,7 @@
 
 from rls.settings.envoyproxy import left_over
 from rls.settings.read import deprecated, read, unknown_variables
-from rls.settings.renamed import RENAMED, old_flag
+from rls.settings.renamed import RENAMED, Given, old_flag
 from rls.settings.schema import PREFIX, Flag, Settings, flag, variable
 from rls.settings.values import BackendUrl, duration_text
 
@@ -11,6 +11,7 @@ __all__ = [
     "RENAMED",
     "BackendUrl",
     "Flag",
+    "Given",
     "Settings",
     "deprecated",
     "duration_text",

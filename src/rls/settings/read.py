@@ -9,12 +9,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from rls.addresses import redacted
 from rls.errors import SettingsError
 from rls.settings.renamed import RENAMED, Given
-from rls.settings.schema import PREFIX, Settings, flag, variable
+from rls.settings.schema import PREFIX, Flag, Settings, flag, variable
 from rls.settings.values import REPLACED_TRANSPORTS, explained, lowered
 
 # Kubernetes sets these in every container for a Service called `rls` or `rls-…`; they are never settings.
@@ -27,7 +28,11 @@ _NEEDS = {
     "tls_client_san": "tls_client_ca",
     "hash_keys": "hash_secret_file",
 }
-_SPELLINGS = {"a valid boolean": "true or false", "a valid integer": "a whole number", "a valid number": "a number"}
+_NUMBERS = frozenset(
+    {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
+    | {"int_parsing", "int_from_float", "int_parsing_size", "float_parsing"}
+)
+"""What pydantic calls mistakes in numbers."""
 
 
 def read(flags: Mapping[str, Any]) -> Settings:
@@ -125,7 +130,21 @@ def _expected(name: str) -> str:
 
 def _reason(details: ErrorDetails) -> str:
     """What was expected, from pydantic's words or a parser's."""
+    if details["type"] in _NUMBERS:
+        return _number(Settings.model_fields[str(details["loc"][0])])
     text = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     text = text.partition(", unable to")[0]
-    text = _SPELLINGS.get(text, text)
-    return f"a number {text}" if text.startswith(("greater", "less")) else text
+    return "true or false" if text == "a valid boolean" else text
+
+
+def _number(field: FieldInfo) -> str:
+    """The numbers that *field* takes, with both of their bounds."""
+    above, least, most = (
+        next((getattr(one, name) for one in field.metadata if hasattr(one, name)), None) for name in ("gt", "ge", "le")
+    )
+    if any(isinstance(one, Flag) and one.metavar == "DURATION" for one in field.metadata):
+        return f"a duration above {above}, such as 10ms, 5s or 1m30s"
+    kind = "a whole number" if field.annotation is int else "a number"
+    if above is not None:
+        return f"{kind} above {above}" + ("" if most is None else f", up to {most}")
+    return f"{kind} from {least}" + ("" if most is None else f" to {most}")

@@ -13,6 +13,7 @@ from starlette.routing import Route, compile_path
 
 from rls.api.admin import rows
 from rls.api.admin.answer import answer_error, answer_json, answer_rows, told
+from rls.api.admin.in_force import not_in_force
 from rls.api.admin.openapi import openapi_route
 from rls.api.admin.pods import Pods, merge_tops
 from rls.api.admin.query import Query, WrongRequest
@@ -141,6 +142,8 @@ class AdminApi:
     async def _top_of_rule(self, request: Request) -> Response:
         query = Query(request, ("by", "entry", "limit", "window"))
         asked = _asked(query, request.path_params["domain"], request.path_params["rule"])
+        if wrong := await run(not_in_force(self._rules(), self._top, asked.domain, asked.rule)):
+            raise wrong
         return self._top_page(asked, await self._find_top(asked))
 
     async def _find_top(self, asked: Asked) -> Top:
@@ -163,7 +166,7 @@ class AdminApi:
 
     async def _refusals(self, request: Request) -> Response:
         query = Query(request, ("domain", "entry", "limit", "rule", "since"))
-        domain, rule, entries = query.text("domain"), query.text("rule"), set(query.texts("entry"))
+        domain, rule, entries = query.text("domain"), query.text("rule"), set(query.entries())
         since, most = query.since("since", self._clock()), query.number("limit", 100, KEPT)
         slices = Slices()
         found: list[Row] = []
@@ -181,7 +184,11 @@ class AdminApi:
         query = Query(request, ("contains", "domain", "limit", "name", "offset"))
         page = _page(query, query.text("name"))._replace(text=query.text("contains"))
         found = await run(found_rules(self._rules(), self._top, self._counters, page, self._clock()))
-        return answer_rows({"total": found.total, "offset": page.offset}, "rules", found.rows)
+        head: Row = {"total": found.total, "offset": page.offset}
+        if not found.total and (page.domain or page.name):
+            wrong = await run(not_in_force(self._rules(), self._top, page.domain, page.name))
+            head |= {} if wrong is None else {"unknown": f"{wrong}: expected {wrong.expected}"}
+        return answer_rows(head, "rules", found.rows)
 
     async def _shadow(self, request: Request) -> Response:
         page = _page(Query(request, ("domain", "limit", "offset")), "")
@@ -249,7 +256,7 @@ def _asked(query: Query, domain: str, rule: str) -> Asked:
         query.choice("window", Window.MINUTES),
         domain,
         rule,
-        query.texts("entry"),
+        query.entries(),
         query.number("limit", SHOWN, MOST_TOP),
     )
 

@@ -14,8 +14,11 @@ from rls.api.admin.query import Query, WrongRequest
 from rls.api.admin.route import AdminRoute
 from rls.api.admin.rows import Row, id_of, identity
 from rls.api.admin.talkers import described_limit
+from rls.api.no_limit import UNLIMITED, no_domain, no_match
+from rls.core.check import Check
 from rls.core.keys import CounterKeys
 from rls.core.model import UINT32_MAX, Code, Descriptor, Entry
+from rls.core.rules import RuleSet
 from rls.engine.counters import Counters, CounterState
 from rls.engine.limiter import Limiter
 from rls.errors import BackendError
@@ -66,7 +69,11 @@ class CounterRoutes:
             found = await self._counters.read(domain, entries)
         except BackendError as error:
             raise unavailable(error) from error
-        return answer_json(self._head(domain, entries) | {"counters": [self._row(domain, one) for one in found]})
+        answer = self._head(domain, entries) | {"counters": [self._row(domain, one) for one in found]}
+        if not found:
+            why = no_limit(self._counters.rules, domain, entries, self._counters.checks(domain, entries))
+            answer["no_limit"] = f"{why}: expected {why.expected}"
+        return answer_json(answer)
 
     async def _list(self, domain: str, most: int) -> Response:
         """Keys and counts, as the stores have them."""
@@ -99,8 +106,9 @@ class CounterRoutes:
 
     async def _change(self, request: Request, body: Body, action: str, hits: int) -> Response:
         domain, entries, reason = body.needed("domain"), body.entries(), body.text("reason")
-        if not any(check.limit for check in self._counters.checks(domain, entries)):
-            raise no_rule(domain, entries)
+        checks = self._counters.checks(domain, entries)
+        if not any(check.limit for check in checks):
+            raise no_limit(self._counters.rules, domain, entries, checks)
         head = self._head(domain, entries)
         who = {
             "author": request.scope["state"][AUTHOR],
@@ -165,14 +173,15 @@ def key_text(found: CounterState) -> str:
     return printable(found.keys[0].decode(errors="surrogateescape"))
 
 
-def no_rule(domain: str, entries: Sequence[Entry]) -> WrongRequest:
-    """The error of a request for *entries* that no rule limits."""
-    asked = Descriptor(tuple(entries)).text[:200]
-    return WrongRequest(
-        f"no rule with a limit matches {printable(asked)} in the domain {printable(domain)}",
-        "the entries of a descriptor, all of them, in their order",
-        404,
-    )
+def no_limit(rules: RuleSet, domain: str, entries: Sequence[Entry], checks: Sequence[Check]) -> WrongRequest:
+    """The error of a request for *entries* that no rule limits, and that comes to *checks*."""
+    shown_domain, asked = printable(domain), printable(Descriptor(tuple(entries)).text[:200])
+    why, expected = no_match(shown_domain), "the entries of a descriptor, all of them, in their order"
+    if domain not in rules.domains:
+        why, expected = no_domain(shown_domain)
+    elif any(check.unlimited for check in checks):
+        why, expected = UNLIMITED, "a rule with a limit"
+    return WrongRequest(f"no limit for {asked}: {why}", expected, 404)
 
 
 def _entry(text: str) -> Entry:

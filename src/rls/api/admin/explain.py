@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
@@ -22,7 +22,7 @@ from rls.core.rules import RuleId
 from rls.engine.explain import Counter, ExplainedCheck, ExplainedDescriptor, Explanation, explain, reasons
 from rls.engine.limiter import Limiter
 from rls.errors import NotLoaded, RequestError
-from rls.observe.entries import bounded, shown
+from rls.observe.entries import bounded, entries_text, shown
 from rls.printable import printable
 
 _EXPECTED = 'a check as /json takes it: {"domain": NAME, "descriptors": [{"entries": [{"key": KEY, "value": VALUE}]}]}'
@@ -87,10 +87,25 @@ def explanation_row(found: Explanation) -> Row:
         "code": None if decision is None else decision.code.name,
         "time": iso(found.now),
         "known": found.plan.known,
+        "not_limited": _not_limited(found, descriptors),
         "backend_error": printable(found.failed) or None,
         "considered": decisive["considered"],
         "descriptors": descriptors,
     }
+
+
+def _not_limited(found: Explanation, rows: Sequence[Row]) -> str | None:
+    """Why no limit applies to any descriptor, of which *rows* tell; None where one does."""
+    if any(check.check.limit is not None for one in found.descriptors for check in one.checks):
+        return None
+    expected = f", expected {printable(found.expected)}" if found.expected else ""
+    if not found.plan.known:
+        return f"no rules for the domain {printable(found.plan.domain)}{expected}"
+    texts = [entries_text(row["entries"]) for row in rows]
+    unmatched = [text for text, one in zip(texts, found.descriptors, strict=True) if one.matched is None]
+    unlimited = [text for text, row in zip(texts, rows, strict=True) if row["limit"] is not None]
+    reasons = [f"no rule matches {' or '.join(unmatched)}{expected}"] if unmatched else []
+    return "; ".join([*reasons, *(f"the rule of {text} is `unlimited`" for text in unlimited)])
 
 
 def _decisive(found: Explanation) -> int:

@@ -56,7 +56,7 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("GET", "/refusals"): _Operation(("domain", "entry", "limit", "rule", "since"), "Refusals"),
     ("GET", "/revisions"): _Operation(("limit",), "Revisions"),
     ("GET", "/rules"): _Operation((*_PAGE, "contains", "name"), "Rules"),
-    ("GET", "/rules/{domain}/{rule}/top"): _Operation(("by", "entry", "limit", "window"), "Top"),
+    ("GET", "/rules/{domain}/{rule}/top"): _Operation(("by", "entry", "limit", "window"), "Top", "", ("404",)),
     ("GET", "/shadow"): _Operation(_PAGE, "Shadow"),
     ("GET", "/status"): _Operation((), "Status"),
     ("GET", "/top"): _Operation(("by", "domain", "entry", "limit", "pods", "rule", "window"), "Top"),

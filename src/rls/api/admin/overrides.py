@@ -12,8 +12,8 @@ from starlette.responses import Response
 from rls.api.admin.access import AUTHOR, peer_of
 from rls.api.admin.answer import answer_json
 from rls.api.admin.body import Body
-from rls.api.admin.counters import no_rule, unavailable
-from rls.api.admin.query import Query, WrongRequest, seconds_of, time_of
+from rls.api.admin.counters import no_limit, unavailable
+from rls.api.admin.query import Query, WrongRequest, end_of
 from rls.api.admin.route import AdminRoute
 from rls.api.admin.rows import Row, identity, iso, limit_text
 from rls.api.admin.rules import applies_to
@@ -29,8 +29,6 @@ from rls.printable import printable
 from rls.sources.overrides import OverrideRefused, OverrideSource
 from rls.utc import utc
 
-LONGEST_SECONDS = 31 * 86_400
-"""How long an override may hold: what is meant to stay belongs into the rules."""
 _LONGEST_LIMIT = 40
 
 
@@ -89,7 +87,7 @@ class OverrideRoutes:
         checks = self._counters.checks(domain, given)
         rule = checks[0].rule if checks else None
         if rule is None:
-            raise no_rule(domain, given)
+            raise no_limit(self._counters.rules, domain, given, checks)
         self._bound(limit, rule)
         author = request.scope["state"][AUTHOR]
         entries = bounded(checks[0].descriptor.entries)
@@ -191,14 +189,4 @@ def _limit(body: Body) -> RateLimit:
 
 def _until(body: Body, now: float) -> float:
     """When it ends: `for` says how long it holds, or `until` gives the time."""
-    length, end = body.text("for"), body.text("until")
-    expected = "for: 30m, 2h or 3d, or until: 2026-01-31T12:00:00Z; at most 31 days"
-    if bool(length) == bool(end):
-        raise WrongRequest("both for and until" if length else "neither for nor until", expected)
-    try:
-        found = now + seconds_of(length) if length else time_of(end)
-    except ValueError:
-        raise WrongRequest(f"{printable(length or end)} is no time", expected) from None
-    if not now < found <= now + LONGEST_SECONDS:
-        raise WrongRequest(f"it would hold for {round(found - now)} s", expected)
-    return found
+    return end_of(body.text("for"), body.text("until"), now, ("for: ", "until: "))

@@ -17,6 +17,8 @@ E = TypeVar("E", bound=StrEnum)
 
 _SHOWN = 100
 _PART = re.compile(r"([0-9]{1,9})([smhd])")
+LONGEST_SECONDS = 31 * 86_400
+"""How long an override may hold: what is meant to stay belongs into the rules."""
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -59,6 +61,17 @@ class Query:
         """All values of *name*."""
         values: list[str] = self._request.query_params.getlist(name)
         return values
+
+    def entries(self) -> list[str]:
+        """The filters `entry`.
+
+        Raises:
+            WrongRequest: One is no entry, so that nothing would have it.
+        """
+        for text in self.texts("entry"):
+            if text.find("=") < 1:
+                raise WrongRequest(f"entry={_shown(text)}", "KEY=VALUE, such as company_id=acme")
+        return self.texts("entry")
 
     def number(self, name: str, default: int, most: int, least: int = 1) -> int:
         """A whole number from *least* to *most*.
@@ -142,3 +155,28 @@ def time_of(text: str) -> float:
     if found.tzinfo is None:
         raise ValueError(text)
     return found.timestamp()
+
+
+def end_of(length: str, end: str, now: float, names: tuple[str, str]) -> float:
+    """The Unix seconds at which an override ends that holds for a *length*, or that has an *end*; one of them is "".
+
+    Args:
+        length: As in `seconds_of`.
+        end: As in `time_of`.
+        now: Unix seconds.
+        names: How messages call the two, with what stands before a value.
+
+    Raises:
+        WrongRequest: It is given twice or not at all, it is no time, or it is too long.
+    """
+    expected = f"{names[0]}30m, 2h or 3d, or {names[1]}2026-01-31T12:00:00Z; at most {LONGEST_SECONDS // 86_400} days"
+    if bool(length) == bool(end):
+        one, other = (name.rstrip(": ") for name in names)
+        raise WrongRequest(f"both {one} and {other}" if length else f"neither {one} nor {other}", expected)
+    try:
+        found = now + seconds_of(length) if length else time_of(end)
+    except ValueError:
+        raise WrongRequest(f"{printable(length or end)} is no time", expected) from None
+    if not now < found <= now + LONGEST_SECONDS:
+        raise WrongRequest(f"it would hold for {round(found - now)} s", expected)
+    return found

@@ -151,7 +151,7 @@ SCHEMAS: dict[str, Schema] = {
             "stands_for": WHOLE,
         }
     ),
-    "Rules": members({"total": WHOLE, "offset": WHOLE, "rules": array(of("Rule"))}),
+    "Rules": members({"total": WHOLE, "offset": WHOLE, "rules": array(of("Rule"))}, {"unknown": TEXT}),
     "Rule": members(
         {
             **_RULE,
@@ -274,7 +274,7 @@ SCHEMAS: dict[str, Schema] = {
             "descriptors_error": WHOLE,
         }
     ),
-    "Counters": members({"domain": TEXT, **_ENTRIES, "counters": array(of("Counter"))}),
+    "Counters": members({"domain": TEXT, **_ENTRIES, "counters": array(of("Counter"))}, {"no_limit": TEXT}),
     "Counter": members(_COUNTER),
     "CounterList": members(
         {"domain": TEXT, "all": TRUTH, "counters": array(members({"counter_key": TEXT, "count": WHOLE}))}
@@ -308,6 +308,7 @@ SCHEMAS: dict[str, Schema] = {
             "code": maybe(TEXT),
             "time": TIME,
             "known": TRUTH,
+            "not_limited": maybe(TEXT),
             "backend_error": maybe(TEXT),
             "descriptors": array(of("ExplainedDescriptor")),
         }

@@ -51,7 +51,7 @@ class AdminTokens:
             try:
                 self._tokens = tokens_of(read_secret(path, LONGEST_FILE))
             except (OSError, ValueError) as error:
-                raise SettingsError(f"--admin-token-file: cannot use {path}: {error}") from error
+                raise SettingsError(f"cannot use {path}: {_reason(error)}") from error
 
     @property
     def exist(self) -> bool:
@@ -93,6 +93,10 @@ class AdminTokens:
                     self._said = str(error)
                     _LOG.error("the tokens of the admin address cannot be used, so nobody has one: %s", error)
             self._read_at = self._timer()
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def tokens_of(text: bytes) -> list[tuple[str, bytes]]:

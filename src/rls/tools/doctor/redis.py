@@ -10,6 +10,7 @@ from typing import Any
 
 from rls.addresses import redacted
 from rls.errors import BackendError, SettingsError
+from rls.settings.values import explained, parse_backend
 from rls.stores.opening import open_store
 from rls.stores.redis.handshake import packed
 from rls.stores.schemes import MEMORY, StoreOptions
@@ -48,6 +49,11 @@ class Redis:
             )
             return
         options = StoreOptions(timeout_seconds=_CONNECT_SECONDS, key_prefix=self._prefix)
+        try:
+            parse_backend(self._url)
+        except ValueError as error:
+            yield bad("redis", explained("--redis", self._name, str(error)), "correct --redis")
+            return
         try:
             store: Any = open_store(self._url, options)
         except SettingsError as error:
