@@ -337,6 +337,6 @@ def test_a_file_without_a_usable_token_is_a_mistake(tmp_path) -> None:
     options = ("--config", str(tmp_path / "rules.yaml"), "--admin-token-file", str(tmp_path / "tokens"))
     command = [sys.executable, "-m", "rls", "serve", *options]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert "the token in line 2 is shorter than 16 characters" in found.stderr
     assert TOKEN not in found.stderr

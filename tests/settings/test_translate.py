@@ -162,7 +162,7 @@ def test_where_redis_is(given: dict[str, str], url: str) -> None:
         ({"TRACING_ENABLED": "true"}, "`OTEL_EXPORTER_OTLP_ENDPOINT` switches traces on"),
         (
             {"NEAR_LIMIT_RATIO": "7"},
-            "no server starts with it: RLS_NEAR_LIMIT_RATIO is '7': expected a number less than or equal to 1",
+            "no server starts with it: RLS_NEAR_LIMIT_RATIO is '7': expected a number above 0, up to 1",
         ),
         (
             {"REDIS_URL": "a b", "REDIS_SOCKET_TYPE": "tcp"},
