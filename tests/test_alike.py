@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rls.alike import choice, closest, either
+from rls.alike import closest, either, suggestion
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,6 @@ def test_the_closest_come_first_wherever_they_stand() -> None:
 
 def test_a_long_list_is_short_and_says_how_much_is_left_out() -> None:
     names = list("abcdefgh")
-    assert choice(["h"], names) == "h, a, b, c, d or one of 3 others"
-    assert choice([], names[:5], total=100) == "a, b, c, d, e or one of 95 others"
-    assert choice(["b"], ["a", "b"]) == "b or a"
+    assert suggestion(["h"], names) == "h, a, b, c, d or one of 3 others"
+    assert suggestion([], names[:5], total=100) == "a, b, c, d, e or one of 95 others"
+    assert suggestion(["b"], ["a", "b"]) == "b or a"

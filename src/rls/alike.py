@@ -38,8 +38,8 @@ def narrowing(given: str, known: Iterable[str]) -> Iterator[list[str]]:
     yield get_close_matches(given, dict.fromkeys([*close, *chunk]), n=_CLOSE)
 
 
-def choice(close: Sequence[str], known: Sequence[str], total: int = 0) -> str:
-    """Names as a choice, the *close* ones first, then the first of *known*, of which there are *total* if those are not all."""
+def suggestion(close: Sequence[str], known: Sequence[str], total: int = 0) -> str:
+    """Names as a suggestion, the *close* ones first, then the first of *known*, of which there are *total* if those are not all."""
     names = list(dict.fromkeys([*close, *known]))
     shown = names[:MOST_SHOWN]
     more = max(total, len(names)) - len(shown)

@@ -124,7 +124,7 @@ class Loading:
                 (Reason.RULES_NOT_READ, "path", [layer.unread for layer in layers]),
             )
         ]
-        reports.append(self._none([diagnostic for layer in layers for diagnostic in layer.empty]))
+        reports.append(self._no_rules([diagnostic for layer in layers for diagnostic in layer.empty]))
         # Those that begin come first: while one takes the place of another, limits are never as configured.
         for reason, text, state in sorted(reports, key=lambda report: not report[1]):
             self._enforcement.report(reason, text, state=state)
@@ -138,7 +138,7 @@ class Loading:
             self._enforcement.report(Reason.RULES_NOT_POLLED, text if is_late else "")
             await asyncio.sleep(self._late_seconds / _CHECKS)
 
-    def _none(self, empty: Sequence[Diagnostic]) -> tuple[Reason, str, State]:
+    def _no_rules(self, empty: Sequence[Diagnostic]) -> tuple[Reason, str, State]:
         """What to report of paths without rules, or where no rule is in force at all."""
         rulebook, where = self._rulebook, _summary("path", empty)
         if rulebook.loaded and (rulebook.rules.size() or self._allow_no_rules):

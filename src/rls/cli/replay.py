@@ -60,23 +60,15 @@ def replay(
 
     Exit codes: 0 played, 1 some are refused that --against allows, 2 wrong usage.
     """
-    from rls.cli.overwriting import Read, demand_apart  # noqa: PLC0415
     from rls.cli.replay_text import lines_of  # noqa: PLC0415
-    from rls.cli.standard_input import demand_one  # noqa: PLC0415
     from rls.tools.replay.logs import Log  # noqa: PLC0415
     from rls.tools.replay.report import report  # noqa: PLC0415
     from rls.tools.replay.run import DomainMissing, run  # noqa: PLC0415
 
     if config is None:
         raise typer.BadParameter("--config is missing: expected --config RULES, with the rules to play")
-    if "" in logs:
-        raise typer.BadParameter(empty_path("LOG"))
-    refuse_urls(logs, "a file; curl -s URL | rls replay -")
-    demand_one(logs)
     rules = {"--config": config} if against is None else {"--config": config, "--against": against}
-    read = [Read(log, "the log that is read") for log in logs]
-    read += [Read(path, f"the rules of {name}") for name, path in rules.items()]
-    demand_apart({"--svg": svg, "--html": html}, read)
+    _demand_files(logs, rules, {"--svg": svg, "--html": html})
     options = _options(form, descriptors or [], domain, only or [], time, zone)
     rule_sets = _rule_sets(list(rules.values()))
     opened = [_opened(Log, path) for path in logs]
@@ -95,6 +87,19 @@ def replay(
     if not came.replay.requests:
         raise typer.Exit(2)
     raise typer.Exit(1 if came.replay.newly.total else 0)
+
+
+def _demand_files(logs: Sequence[str], rules: Mapping[str, Path], written: Mapping[str, Path | None]) -> None:
+    """Refuse files that cannot be read or must not be written, before any is opened."""
+    from rls.cli.overwriting import Read, demand_apart  # noqa: PLC0415
+    from rls.cli.standard_input import demand_one  # noqa: PLC0415
+
+    if "" in logs:
+        raise typer.BadParameter(empty_path("LOG"))
+    refuse_urls(logs, "a file; curl -s URL | rls replay -")
+    demand_one(logs)
+    read = [Read(log, "the log that is read") for log in logs]
+    demand_apart(written, [*read, *(Read(path, f"the rules of {name}") for name, path in rules.items())])
 
 
 def _options(form: str, descriptors: Sequence[str], domain: str, only: Sequence[str], time: str, zone: str) -> Options:

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from rls.core.model import Entry
 from rls.core.rules import RuleId, RuleSet, TrieNode
 from rls.engine.digests import said_by
-from rls.engine.enforced import Enforced, apart, fields_that_differ, said_otherwise
+from rls.engine.enforced import Enforced, differing, fields_that_differ, said_otherwise
 from rls.slices import STEP, Steps
 
 K = TypeVar("K", str, tuple[str, str])
@@ -211,7 +211,7 @@ class _Found:
         rule = new or old
         if len(listed) < self._most and rule is not None:
             if was is not None and now is not None:
-                was, now = apart(was, now)
+                was, now = differing(was, now)
             listed.append(Change(kind, rule.id, was, now, tuple(self._way), _others(before, after)))
 
     def _is_step(self) -> bool:

@@ -12,7 +12,7 @@ from rls.core.model import Descriptor, Entry, Request
 from rls.core.plan import CountingOptions, Planner
 from rls.core.rules import Rule, RuleId, RuleSet
 from rls.engine.changes import Change, Changes, Kind
-from rls.engine.enforced import Enforced, apart, fields_that_differ, said_otherwise
+from rls.engine.enforced import Enforced, differing, fields_that_differ, said_otherwise
 
 
 class Direction(StrEnum):
@@ -142,7 +142,7 @@ class Comparison:
         held, holds = _enforced(before), _enforced(after)
         direction = _direction(held, holds)
         if held is not None and holds is not None:
-            held, holds = apart(held, holds)
+            held, holds = differing(held, holds)
         counters, says = _counters(before, after)
         rule = None if after.rule is None else after.rule.id
         return Effect(change, direction, held, holds, rule, counters, says)
@@ -197,7 +197,7 @@ def _counters(before: Check, after: Check) -> tuple[Counters, str]:
     if before.limit is None:
         return Counters.BEGIN, "nothing was counted before: counters begin at zero"
     if before.key == after.key:
-        return Counters.STAY, f"counters stay{_meaning(before, after)}{_said_otherwise(before.rule, after.rule)}"
+        return Counters.STAY, f"counters stay{_meaning(before, after)}{_other_fields(before.rule, after.rule)}"
     if before.window_seconds != after.window_seconds:
         old, new = _window(before), _window(after)
         return Counters.BEGIN, f"counters begin at zero, since windows last {new}, and lasted {old}"
@@ -214,7 +214,7 @@ def _meaning(before: Check, after: Check) -> str:
     return f": who was refused has {new - old} hits more in this window" if new > old else ""
 
 
-def _said_otherwise(before: Rule | None, after: Rule | None) -> str:
+def _other_fields(before: Rule | None, after: Rule | None) -> str:
     """What else differs between two rules."""
     if before is None or after is None:
         return ""

@@ -69,7 +69,7 @@ class Enforced(NamedTuple):
         return f"{text}, {self.on_backend_error} on a backend error" if self.on_backend_error else text
 
 
-def apart(before: Enforced, after: Enforced) -> tuple[Enforced, Enforced]:
+def differing(before: Enforced, after: Enforced) -> tuple[Enforced, Enforced]:
     """Two revisions with limits and modes, and of the rest only what differs: it is said beside the limits."""
     rest: dict[str, Any] = {"shared": False, "replaces": frozenset(), "on_backend_error": None}
     same = {name: none for name, none in rest.items() if getattr(before, name) == getattr(after, name)}

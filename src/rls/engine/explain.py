@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
-from rls.alike import MOST_SHOWN, choice, closest, narrowing
+from rls.alike import MOST_SHOWN, closest, narrowing, suggestion
 from rls.core.algorithms import by_check
 from rls.core.check import Check, Status
 from rls.core.decide import Decision, Modes, decide, is_quota
@@ -142,10 +142,10 @@ def _expected(rules: RuleSet, request: Request, walks: Sequence[Walk | None]) ->
     if request.domain not in rules.domains:
         for close in narrowing(request.domain, rules.domains):  # noqa: B007 - the last one counts
             yield
-        return choice(close, list(islice(rules.domains, MOST_SHOWN)), len(rules.domains)) if rules.domains else ""
+        return suggestion(close, list(islice(rules.domains, MOST_SHOWN)), len(rules.domains)) if rules.domains else ""
     keys = [closest(*found) for found in map(_last_keys, request.descriptors, walks) if found is not None]
     close = list(dict.fromkeys(chain.from_iterable(keys)))
-    return choice(close, ()) if close else ""
+    return suggestion(close, ()) if close else ""
 
 
 def _last_keys(descriptor: Descriptor, found: Walk | None) -> tuple[str, set[str]] | None:

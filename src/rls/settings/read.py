@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from rls.addresses import redacted
+from rls.alike import closest
 from rls.errors import SettingsError
 from rls.settings.renamed import RENAMED, Given
 from rls.settings.schema import PREFIX, Flag, Settings, flag, variable
@@ -82,7 +82,7 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
             if name != capitals:
                 yield f"{name} is not a setting: expected it in capitals, {capitals}"
             continue
-        close = get_close_matches(rest, known, n=1)
+        close = closest(rest, known)
         yield f"{name} is not a setting" + (f"; did you mean {PREFIX}{close[0]}?" if close else "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
-from rls.alike import MOST_SHOWN, choice, narrowing
+from rls.alike import MOST_SHOWN, narrowing, suggestion
 from rls.api.admin.query import WrongRequest
 from rls.api.admin.talkers import Asked
 from rls.core.rules import Rule, RuleSet
@@ -61,7 +61,7 @@ def _close(given: str, known: Iterable[str]) -> Steps[list[str]]:
 def _error(text: str, close: Sequence[str], known: Iterable[str], total: int) -> WrongRequest:
     """The error *text*, with names that are *close*, and the first of *known*, of which there are *total*."""
     first = islice(known, MOST_SHOWN)
-    return WrongRequest(text, choice([*map(printable, close)], [*map(printable, first)], total), 404)
+    return WrongRequest(text, suggestion([*map(printable, close)], [*map(printable, first)], total), 404)
 
 
 def _shown(text: str) -> str:

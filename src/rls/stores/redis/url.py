@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
 from rls.addresses import hosts_of, split_host, split_url
+from rls.alike import closest
 from rls.errors import SettingsError
 
 _OPTIONS = ("client_name", "db", "password", "password_file", "username")
@@ -145,7 +145,7 @@ def _ambiguous(parts: SplitResult) -> bool:
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:
-    close = get_close_matches(name, known, n=1)
+    close = closest(name, known)
     return f"unknown option {name}, " + (
         f"did you mean {close[0]}?" if close else f"expected {', '.join(sorted(known))}"
     )

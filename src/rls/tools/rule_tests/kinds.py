@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from rls.alike import closest
 from rls.config.nodes import Scalar, YamlMapping, YamlNode, YamlSequence
 from rls.config.scalars import NULL, WrongTagError, as_text, resolve
 from rls.tools.rule_tests.mistakes import Located, Mistakes
@@ -271,7 +271,7 @@ class Shape:
         return read
 
     def _meant(self, name: str) -> str:
-        close = get_close_matches(name, self.keys, n=1)
+        close = closest(name, self.keys)[:1]
         return " or ".join(f"`{one}`" for one in close) or "one of: " + ", ".join(f"`{one}`" for one in self.keys)
 
     def schema(self) -> Schema:
