@@ -33,9 +33,10 @@ _COLUMNS = (
     *("RSS MiB", "normal after"),
 )
 _READING = """\
-The peak is the best of some numbers of calls in flight. Then calls are made at a rate, come what may, on 32
-connections; each is given up after 20 ms. *In time* is the share of the peak that was answered before that: the median
-of the rounds, and the worst of them. *Lost* are connections that ended with calls under way. Each call that was given
+The peak is the best of some numbers of calls in flight. Calls are made at a rate, come what may, on 32 connections; each
+is given up after 20 ms. The peak is measured just before and just after: a machine that is shared changes its speed by
+the second. *In time* is the share of the peak that was answered before that: the median of the rounds, and the worst of
+them. *Lost* are connections that ended with calls under way. Each call that was given
 up or not answered is in one of *refused*, *given up* and *late* (answered all the same, after it was given up). *Normal
 after*: when at half of the peak nearly all calls were answered again; – where that took longer than a second.
 
@@ -58,6 +59,7 @@ class Outcome:
     """The results of calls at a rate.
 
     Attributes:
+        peak: Calls answered per second by clients that wait for answers, just before and after.
         offered: Calls per second.
         goodput: Answers in time per second.
         through_envoy: Share of the requests through Envoy that were answered in time; None without Envoy.
@@ -72,6 +74,7 @@ class Outcome:
         others: CPU that anything else on the machine used meanwhile, in cores.
     """
 
+    peak: float
     offered: float
     goodput: float
     through_envoy: float | None
@@ -87,13 +90,17 @@ class Outcome:
     client_cpu: float
     others: float
 
+    @property
+    def share(self) -> float:
+        """Of the peak."""
+        return self.goodput / self.peak
+
 
 class Row(NamedTuple):
     """The median of some rounds, and the least share of the peak in any."""
 
     server: str
     way: Way
-    peak: float
     times: float
     outcome: Outcome
     worst: float
@@ -130,7 +137,7 @@ def _line(row: Row) -> str:
     proxied = "–" if one.through_envoy is None else f"{one.through_envoy:.0%}"
     normal = "–" if one.normal_after is None else f"{one.normal_after:.1f} s"
     cells = [
-        *(row.server, f"{row.peak:,.0f}", f"{one.offered / row.peak:.2f}", f"{one.goodput / row.peak:.0%}"),
+        *(row.server, f"{one.peak:,.0f}", f"{one.offered / one.peak:.2f}", f"{one.share:.0%}"),
         *(
             f"{row.worst:.0%}",
             proxied,
@@ -154,8 +161,14 @@ def _draw(path: Path, rows: Sequence[Row], about: Mapping[str, str]) -> None:
         for server in dict.fromkeys(row.server for row in rows):
             mine = [row for row in rows if (row.server, row.way) == (server, way)]
             offered = [row.times for row in mine]
-            shares = [100 * row.outcome.goodput / row.peak for row in mine]
-            axis.plot(offered, shares, marker="o", color=_COLORS[server], label=f"{server}, peak {mine[0].peak:,.0f}/s")
+            shares = [100 * row.outcome.share for row in mine]
+            axis.plot(
+                offered,
+                shares,
+                marker="o",
+                color=_COLORS[server],
+                label=f"{server}, peak {mine[0].outcome.peak:,.0f}/s",
+            )
             axis.fill_between(offered, [100 * row.worst for row in mine], shares, color=_COLORS[server], alpha=0.2)
         axis.plot([0, 1, 3], [0, 100, 100], color="#bbbbbb", linestyle=":", linewidth=1)
         axis.set(title=way.name, xlabel="offered, of the peak", ylim=(0, 112), xlim=(0.3, 3.2))

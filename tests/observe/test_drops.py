@@ -50,6 +50,15 @@ def test_shedding_is_logged_when_it_begins_and_when_it_has_ended():
     assert lines()[3:] == ["[info] shedding_ended calls=1 seconds=0.0"]
 
 
+def test_calls_that_are_shed_together_are_all_counted():
+    drops, alarm, lines = drops_with_log()
+    drops.add("shed", 5)
+    drops.add("shed", 3)
+    assert drops.counts["shed"] == 8
+    alarm.run(2 * QUIET_SECONDS)
+    assert lines()[1:] == ["[info] shedding_ended calls=8 seconds=10.0"]
+
+
 def test_calls_that_are_late_are_not_shed():
     drops, alarm, lines = drops_with_log()
     drops.add("late")

@@ -76,6 +76,10 @@ async def serve(kind) -> AsyncIterator[Serve]:
         health = Health()
         health.set(serving=True)
         dropped: list[Dropped] = []
+
+        def on_drop(why: Dropped, count: int = 1, /) -> None:
+            dropped.extend([why] * count)
+
         service = ServiceDefinition({path: as_handler(one) for path, one in (handlers or {}).items()} | health.handlers)
         # Envoy's 20 ms are over before a busy machine has read all of a call.
         policy.setdefault("default_deadline", 10.0)
@@ -90,7 +94,7 @@ async def serve(kind) -> AsyncIterator[Serve]:
             address,
             policy=ServerPolicy(**policy),
             limits=limits,
-            reports=ServerReports(dropped.append, connections=connections, certificate=certificate, calls=calls),
+            reports=ServerReports(on_drop, connections=connections, certificate=certificate, calls=calls),
             tls=tls,
             **(options or {}),
         )

@@ -13,8 +13,8 @@ from collections import Counter
 import grpc
 import pytest
 
-from rls.transport.base import Closed, Dropped, ServerLimits, Tls
-from rls.transport.handler import Bidirectional, ServerStreaming, StreamingCall, Unary
+from rls.transport.base import Closed, Dropped, ServerLimits, ServerPolicy, ServerReports, Tls
+from rls.transport.handler import Bidirectional, ServerStreaming, ServiceDefinition, StreamingCall, Unary
 from rls.transport.http2 import Responder
 from rls.transport.native import accept
 from rls.transport.native import connection as connection_module
@@ -191,6 +191,23 @@ async def test_answers_do_not_wait_until_a_connection_is_read_again(serve, monke
         found = [await client.response(stream) for stream in streams]
         assert [response.grpc_status for response in found] == [0, RESOURCE_EXHAUSTED, RESOURCE_EXHAUSTED]
         assert len(held_back) == 1
+
+
+async def test_connection_that_is_held_back_late_in_a_long_turn_is_read_again():
+    """Where the time of those that came before it is over."""
+    read: list[NativeConnection] = []
+
+    class Held(NativeConnection):
+        def read_again(self) -> None:
+            read.append(self)
+
+    hub = Hub(ServiceDefinition({}), ServerPolicy(), ServerLimits(), ServerReports())
+    first, second = Held(hub, None), Held(hub, None)
+    hub.hold_back(first)
+    await until(lambda: read == [first])
+    hub.hold_back(second)
+    await until(lambda: read == [first, second])
+    await hub.drain(0.0)
 
 
 async def test_connection_that_was_not_read_is_read_again_by_itself(serve):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rls.transport.permits import WAIT, Permits, StreamPermits, has_room
+from rls.transport.permits import WAIT, Permits, StreamPermits, room_for
 from rls.transport.status import Aborted
 from tests.clock import Clock
 
@@ -38,7 +38,7 @@ def slow_permits(**others):
 def let_in(permits, mine, others, connections, seconds=SECONDS):
     """How many calls of a connection that has *mine* are let in, one after the other, beside those of *others*."""
     count = 0
-    while count < 100_000 and permits.allow(mine + count, others + mine + count, connections, seconds):
+    while count < 100_000 and permits.room(mine + count, others + mine + count, connections, seconds):
         count += 1
     return count
 
@@ -46,9 +46,9 @@ def let_in(permits, mine, others, connections, seconds=SECONDS):
 @pytest.mark.parametrize("connections", [1, 2, 50])
 def test_without_a_limit_all_are_let_in_while_the_cpu_keeps_up(connections):
     permits = Permits(0)
-    assert permits.allow(10**6, 10**7, connections, SECONDS)
+    assert permits.room(10**6, 10**7, connections, SECONDS)
     permits.note(3, waits=False)
-    assert permits.allow(10**6, 10**7, connections, 0.0)
+    assert permits.room(10**6, 10**7, connections, 0.0)
 
 
 @pytest.mark.parametrize(("limit", "alone"), [(1, 1), (3, 3), (7, 7), (8, 7), (128, 112), (10_000, 8_750)])
@@ -56,22 +56,37 @@ def test_one_connection_leaves_an_eighth_to_others(limit, alone):
     permits = Permits(limit)
     assert let_in(permits, 0, 0, 1) == alone
     assert let_in(permits, 0, alone, 2) == max(1, min(limit - alone, -(-limit // 3)))
-    assert not permits.allow(1, limit, 2, SECONDS)
+    assert not permits.room(1, limit, 2, SECONDS)
 
 
 def test_the_first_call_of_a_connection_is_let_in_over_the_limit():
     permits = Permits(8)
-    assert permits.allow(0, 8, 8, SECONDS)
-    assert permits.allow(0, 1_000, 1_000, SECONDS)
-    assert not permits.allow(1, 9, 9, SECONDS)
+    assert permits.room(0, 8, 8, SECONDS)
+    assert permits.room(0, 1_000, 1_000, SECONDS)
+    assert not permits.room(1, 9, 9, SECONDS)
 
 
 def test_the_last_eighth_is_for_those_that_have_less_than_an_equal_share():
-    assert has_room(80, 75, 3, 19)
-    assert not has_room(80, 75, 4, 19)
-    assert not has_room(80, 80, 0, 19)
-    assert has_room(80, 69, 69, 1)
-    assert not has_room(80, 70, 70, 1)
+    assert room_for(80, 75, 3, 19)
+    assert not room_for(80, 75, 4, 19)
+    assert not room_for(80, 80, 0, 19)
+    assert room_for(80, 69, 69, 1)
+    assert not room_for(80, 70, 70, 1)
+
+
+@given(
+    rate=st.sampled_from([0, 300, 20_000]),
+    limit=st.integers(0, 300),
+    mine=st.integers(0, 40),
+    others=st.integers(0, 300),
+    connections=st.integers(1, 20),
+    seconds=st.floats(-0.01, 0.1),
+)
+def test_so_many_are_let_in_as_there_is_room_for(rate, limit, mine, others, connections, seconds):
+    permits, _ = late_permits(rate, limit)
+    assert permits.room(mine, others + mine, connections, seconds) == let_in(
+        permits, mine, others, connections, seconds
+    )
 
 
 @given(st.integers(1, 300), st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=600))
@@ -83,13 +98,13 @@ def test_over_the_limit_there_are_no_more_than_first_calls(limit, steps):
         mine, total = held.get(connection, 0), sum(held.values())
         active = sum(1 for count in held.values() if count) or 1
         if comes:
-            if permits.allow(mine, total, active, SECONDS):
+            if permits.room(mine, total, active, SECONDS):
                 held[connection] = mine + 1
         elif mine:
             held[connection] = mine - 1
         assert sum(held.values()) <= limit + sum(1 for count in held.values() if count)
         if sum(held.values()) < permits.free:
-            assert permits.allow(0, sum(held.values()), active, SECONDS)
+            assert permits.room(0, sum(held.values()), active, SECONDS)
 
 
 @pytest.mark.parametrize("rate", [2_000, 20_000, 80_000])
@@ -104,26 +119,26 @@ def test_call_with_time_is_let_in_whatever_waits():
     """As twenty calls of 100 descriptors, each of which takes a millisecond, with a deadline of 30 s."""
     permits, _ = late_permits(1_000)
     assert let_in(permits, 0, 0, 1, seconds=30) >= 5_000
-    assert not permits.allow(20, 20, 1, SECONDS)
+    assert not permits.room(20, 20, 1, SECONDS)
 
 
 def test_calls_of_a_connection_with_many_keep_no_other_out():
     permits, _ = late_permits(20_000)
-    assert not permits.allow(1_000, 1_000, 1, SECONDS)
+    assert not permits.room(1_000, 1_000, 1, SECONDS)
     # They take turns: of the other's calls, each waits for one of its own and one of those.
     assert let_in(permits, 0, 1_000, 2) == pytest.approx(20_000 * SECONDS * WAIT / 2, abs=2)
 
 
 def test_the_only_call_of_a_connection_is_let_in():
     permits, _ = late_permits(20_000)
-    assert permits.allow(0, 1_000, 1_000, SECONDS)
-    assert not permits.allow(1, 1_000, 1_000, SECONDS)
+    assert permits.room(0, 1_000, 1_000, SECONDS)
+    assert not permits.room(1, 1_000, 1_000, SECONDS)
 
 
 def test_some_may_always_wait():
     permits = slow_permits()
-    assert permits.allow(5, 7, 1, SECONDS)
-    assert not permits.allow(8, 8, 1, SECONDS)
+    assert permits.room(5, 7, 1, SECONDS)
+    assert not permits.room(8, 8, 1, SECONDS)
 
 
 def test_a_pause_of_the_process_lets_no_fewer_in():
@@ -150,7 +165,7 @@ def test_time_in_which_none_is_begun_is_no_measure():
 def test_time_in_which_no_call_waits_is_no_measure():
     permits, clock = late_permits(20_000)
     permits.note(1, waits=False)
-    assert permits.allow(10**6, 10**6, 1, SECONDS)
+    assert permits.room(10**6, 10**6, 1, SECONDS)
     clock.now += 60
     permits.note(1, waits=True)
     assert permits.rate == pytest.approx(20_000, rel=0.1)

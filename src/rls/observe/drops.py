@@ -49,11 +49,11 @@ class Drops:
         self._since = 0.0
         self._before = self._seen = 0
 
-    def add(self, reason: str) -> None:
-        """Count one call."""
-        self.counts[reason] += 1
+    def add(self, reason: str, count: int = 1) -> None:
+        """Count so many calls."""
+        self.counts[reason] += count
         if not self._shedding and reason in self._shed:
-            self._start()
+            self._start(count)
 
     def register(self, metrics: Metrics) -> None:
         """Add the counts to *metrics*."""
@@ -69,11 +69,11 @@ class Drops:
             "reason",
         )
 
-    def _start(self) -> None:
+    def _start(self, count: int) -> None:
         self._shedding = True
         self._since = self._clock()
         self._seen = self.shed
-        self._before = self._seen - 1
+        self._before = self._seen - count
         self._log.warning("shedding_started", answer=self._answer)
         self._poll_later()
 

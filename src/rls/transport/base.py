@@ -193,19 +193,29 @@ class ServerLimits:
     max_message_bytes: int = 1_048_576
 
 
+class OnDrop(Protocol):
+    """Counts unary calls that were dropped, all for one reason."""
+
+    def __call__(self, why: Dropped, count: int = 1, /) -> None: ...
+
+
+def ignore_drops(_why: Dropped, _count: int = 1, /) -> None:
+    """An `OnDrop` that does nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerReports:
     """Where a server reports what happens.
 
     Attributes:
-        on_drop: Called for every unary call that was dropped.
+        on_drop: Called for all unary calls that were dropped.
         on_limit: Called with how many unary calls may be in progress, at first and whenever that changes.
         connections: Where it counts its connections.
         certificate: Where it reports on its certificate.
         calls: Where it says how many calls are in progress.
     """
 
-    on_drop: Callable[[Dropped], None] = lambda _: None
+    on_drop: OnDrop = ignore_drops
     on_limit: Callable[[int], None] = lambda _: None
     connections: Connections = field(default_factory=Connections)
     certificate: CertificateStatus = field(default_factory=CertificateStatus)

@@ -46,7 +46,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from rls.transport.base import Dropped, ServerPolicy
+from rls.transport.base import OnDrop, ServerPolicy, ignore_drops
 from rls.transport.http2 import Request, Responder
 
 
@@ -166,7 +166,7 @@ class Turn:
 
     Args:
         policy: How long callers wait.
-        on_drop: To be called for every call that is not answered.
+        on_drop: To be called for all calls that are not answered.
 
     Attributes:
         waited: Seconds that what is being read has waited for what was read before it.
@@ -181,7 +181,7 @@ class Turn:
         [Callable[[Any], Awaitable[bytes]], bytes | None], Callable[[Responder, int, Request, Any, float], None]
     ]
 
-    def __init__(self, policy: ServerPolicy | None = None, on_drop: Callable[[Dropped], None] = lambda _: None) -> None:
+    def __init__(self, policy: ServerPolicy | None = None, on_drop: OnDrop = ignore_drops) -> None:
         self.policy = policy or ServerPolicy()
         self.on_drop = on_drop
         self.waited = 0.0

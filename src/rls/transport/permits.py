@@ -29,19 +29,20 @@ _LEAST = 8
 _UNLIMITED = 1 << 62
 
 
-def has_room(limit: int, total: int, mine: int, connections: int) -> bool:
-    """Whether one more may be added to *total*, of which one connection has *mine*, and so many *connections* any.
+def room_for(limit: int, total: int, mine: int, connections: int) -> int:
+    """How many more one connection may add to *total*, of which it has *mine*, and so many *connections* any.
 
     The last eighth of *limit* is for connections that have less than an equal share, one more connection counted.
     """
-    return total < limit - limit // 8 or (total < limit and mine * (connections + 1) < limit)
+    share = -(-limit // (connections + 1))
+    return max(0, limit - limit // 8 - total, min(limit - total, share - mine))
 
 
 class Permits:
     """Decides for one server, by how many calls are in progress: begun or about to be, and not answered.
 
     **The bound.** Over `limit` calls in progress, only the first call of a connection is let in. A connection with many
-    calls leaves room for others: see `has_room`.
+    calls leaves room for others: see `room_for`.
 
     **While calls wait for the CPU**, as many are let in as can be begun in time: by Little's law, the rate at which calls
     were begun lately, times the seconds that the new call has. So the newest are shed first. Connections take turns, so
@@ -83,23 +84,21 @@ class Permits:
         self._told = self._limit
         on_limit(limit)
 
-    def allow(self, mine: int, total: int, connections: int, seconds: float) -> bool:
-        """Whether one more call is let in.
+    def room(self, mine: int, total: int, connections: int, seconds: float) -> int:
+        """How many more calls of one connection are let in, one after another.
 
         Args:
-            mine: Calls that its connection has in progress.
+            mine: Calls that the connection has in progress.
             total: Calls that all have.
             connections: How many connections have any.
-            seconds: How long its caller still waits.
+            seconds: How long its callers still wait.
         """
-        if not mine:
-            return True
-        if not has_room(self._limit, total, mine, connections):
-            return False
-        if not self.late:
-            return True
-        ahead = min(total, (mine + 1) * connections)
-        return ahead < _LEAST or ahead <= self.rate * seconds * WAIT
+        room = room_for(self._limit, total, mine, connections)
+        if self.late:
+            # A call has to wait for all calls, or for as many of each connection as its own has.
+            most = max(_LEAST - 1, int(self.rate * seconds * WAIT))
+            room = min(room, max(most + 1 - total, most // connections - mine))
+        return max(room, 0 if mine else 1)
 
     def note(self, begun: int, *, waits: bool, strained: bool = False) -> None:
         """Called again and again while calls wait for the CPU or it is strained, and once when neither is so any more.
@@ -136,7 +135,7 @@ class Permits:
 
 
 class StreamPermits:
-    """Bounds the calls of one streaming method, and how many of them one connection has: see `has_room`.
+    """Bounds the calls of one streaming method, and how many of them one connection has: see `room_for`.
 
     Args:
         max_calls: At one time.
@@ -156,7 +155,7 @@ class StreamPermits:
         """
         held, most = self._by_connection, self._max_calls
         total, mine = held.total(), held.get(connection, 0)
-        if not has_room(most, total, mine, len(held) or 1):
+        if not room_for(most, total, mine, len(held) or 1):
             self._on_shed()
             text = f"{total} of at most {most} calls of this method are in progress, {mine} of them on this connection"
             rest = f"; the other {most - total} are for other connections" if total < most else ""

@@ -50,7 +50,7 @@ class Gate:
         """
         mine, clients = self._by_client.get(client, 0), len(self._by_client) or 1
         seconds = self._default_deadline if seconds is None else seconds
-        if not self._permits.allow(mine, self.in_progress, clients, seconds):
+        if not self._permits.room(mine, self.in_progress, clients, seconds):
             raise Shed("too many calls are in progress")
 
     @contextlib.contextmanager

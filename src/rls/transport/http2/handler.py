@@ -42,7 +42,7 @@ class Responder(Protocol):
         """End a call with another status than OK; *text* is for the caller. False where it is over."""
 
     def fail_all(self, stream_ids: Sequence[int], code: StatusCode, text: str) -> None:
-        """End calls with a status, that a `RejectedHandler` was given."""
+        """End one or more calls, that a `RejectedHandler` was given, with a status."""
 
     def send_part(self, stream_id: int, part: bytes | memoryview) -> int:
         """Send of *part*, some bytes of length-prefixed messages of a streaming call, what the client's windows allow.

@@ -62,7 +62,8 @@ class Outgoing(Streams):
             for stream_id in stream_ids:
                 self._headers(stream_id, block, _END_STREAM)
         else:
-            self._write(b"".join([start + stream_id.to_bytes(4, "big") + block for stream_id in stream_ids]))
+            numbers = [stream_id.to_bytes(4, "big") for stream_id in stream_ids]
+            self._write(start + (block + start).join(numbers) + block)
 
     def send_part(self, stream_id: int, part: bytes | memoryview) -> int:
         """See `Responder`."""

@@ -139,9 +139,9 @@ class Hub:
         self._end_turn_soon()
 
     def hold_back(self, connection: NativeConnection) -> None:
-        """Let *connection* read again in a while, together with others: some of its calls were shed."""
+        """Let *connection* read again in a while, together with others of this turn: some of its calls were shed."""
         if not self._held_back:
-            self._loop.call_later(_HELD_BACK_SECONDS, self._read_again)
+            self._loop.call_later(_HELD_BACK_SECONDS, self._read_again, self._held_back)
         self._held_back.append(connection)
 
     def renew(self) -> None:
@@ -171,8 +171,9 @@ class Hub:
         await self._wait_until_empty(_CLOSE_SECONDS)
         self._ticking.cancel()
 
-    def _read_again(self) -> None:
-        held_back, self._held_back = self._held_back, []
+    def _read_again(self, held_back: list[NativeConnection]) -> None:
+        if held_back is self._held_back:  # the turn is a long one, and not over yet
+            self._held_back = []
         for connection in held_back:
             self._safely(connection, connection.read_again)
 
@@ -207,6 +208,7 @@ class Hub:
             now = clock()
         if self._unfinished or self.starts.is_late:
             self._end_turn_soon()
+        self._held_back = []
 
     def _begin_waiting(self) -> None:
         """Begin calls that wait for their turn, for as long as was read: else reading would leave no time for answers."""

@@ -38,22 +38,22 @@ class Gate:
         self._on_drop = turn.on_drop
         # Of connections that have any.
         self._counted: dict[Connection, int] = {}
-        # While a connection reads: what else is in progress; and with which grpc-timeout a call was refused, as all the
-        # others are that come with it and have no more time.
+        # While a connection reads: what else is in progress; and how many more calls with this grpc-timeout are let in.
         self._others = 0
-        self._refused: float | None = _NONE
+        self._timeout: float | None = _NONE
+        self._room = 0
 
     def begin(self, connection: Connection, waited: float) -> None:
         """*connection* is about to read what has *waited* for so many seconds."""
         self._turn.waited = waited
-        self._refused = _NONE
+        self._timeout = _NONE
         self._others = self.in_progress - self._counted.get(connection, 0) + connection.handed_over
         alike = connection.alike
         if alike is not None:
             total, permits = self._others + len(connection.calls), self._permits
             full = permits.late or total >= permits.free
-            refuses = full and self._refuses(connection, total, alike.head.timeout, mine=_in_progress(connection))
-            connection.rejecting = alike if refuses else None
+            has_room = not full or self._measure(connection, total, alike.head.timeout, mine=_in_progress(connection))
+            connection.rejecting = None if has_room else alike
 
     def count(self, connection: Connection) -> None:
         """*connection* has read, or answered."""
@@ -84,8 +84,7 @@ class Gate:
 
         def shed_all(connection: Responder, stream_ids: Sequence[int]) -> None:
             self.shed += len(stream_ids)
-            for _ in stream_ids:
-                self._on_drop(Dropped.SHED)
+            self._on_drop(Dropped.SHED, len(stream_ids))
             connection.fail_all(stream_ids, StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
 
         shed_many = shed_all if shed_answer is None else None
@@ -98,26 +97,28 @@ class Gate:
             total = self._others + len(calls)
             if permits.late or total > free:
                 known = cast("Connection", connection)
-                timeout = request.head.timeout
-                if self._refuses(known, total - 1, timeout, mine=_in_progress(known) - 1):
+                head = request.head
+                if head.timeout != self._timeout:
+                    self._measure(known, total - 1, head.timeout, mine=_in_progress(known) - 1)
+                if not self._room:
                     if stream_id not in calls:
                         self._others -= 1
                     known.reject_alike(request, shed, shed_many)
                     shed(connection, stream_id, request, message, now)
                     return
+                self._room -= 1
+                if not self._room and known.alike is not None and known.alike.head is head:
+                    known.rejecting = known.alike  # calls like this one need not be read
             begin((handler, stream_id, request, message, now))
 
         return gated
 
-    def _refuses(self, connection: Connection, total: int, timeout: float | None, *, mine: int) -> bool:
-        """Whether there is no permit for one more call, beside *mine* of its connection and *total* in all."""
-        if timeout == self._refused:
-            return True
+    def _measure(self, connection: Connection, total: int, timeout: float | None, *, mine: int) -> int:
+        """How many more calls with *timeout* are let in, beside *mine* of *connection* and *total* in all."""
         seconds = (self._default_deadline if timeout is None else timeout) - self._turn.waited
-        if self._permits.allow(mine, total, len(self._counted) or 1, seconds):
-            return False
-        self._refused = timeout
-        return True
+        self._timeout = timeout
+        self._room = self._permits.room(mine, total, len(self._counted) or 1, seconds)
+        return self._room
 
 
 def _in_progress(connection: Connection) -> int:
