@@ -18,7 +18,8 @@ from benches import overload_report as report
 from benches.client import Phase, Result, measure
 from benches.machine import describe, on_core, others_seconds, resident_mib
 from benches.overload_report import Outcome, Row, Way
-from benches.processes import LOAD_CORE, Envoy, Missing, Running
+from benches.processes import LOAD_CORE, SERVER_CORE, Envoy, Missing, Running
+from benches.speed import Speed, watched
 from examples.mesh.processes import Missing as NoEnvoy
 
 CONNECTIONS = 32
@@ -61,6 +62,7 @@ class Stand:
     server: Running
     redis: Running
     envoy: Envoy | None
+    speed: Speed
 
     def put_through_envoy(self, phases: Sequence[Phase]) -> list[Result]:
         """Put a load on its Envoy, from new connections; Envoy is who gives up."""
@@ -96,14 +98,16 @@ class Stand:
 
 
 @contextlib.contextmanager
-def stand(way: Way, name: str, start: Callable[..., contextlib.AbstractContextManager[Running]]) -> Iterator[Stand]:
-    """All of it, new."""
+def stand(
+    way: Way, name: str, start: Callable[..., contextlib.AbstractContextManager[Running]], speed: Speed
+) -> Iterator[Stand]:
+    """All of it, new; *speed* is that of the server's core."""
     with tempfile.TemporaryDirectory(prefix="rls-bench-") as path, contextlib.ExitStack() as stack:
         folder = Path(path)
         redis = stack.enter_context(processes.redis(folder))
         server = stack.enter_context(start(folder, redis))
         envoy = stack.enter_context(processes.envoy(folder, server, way.descriptors)) if way.proxy else None
-        yield Stand(name, way, server, redis, envoy)
+        yield Stand(name, way, server, redis, envoy, speed)
 
 
 def run(plan: Plan) -> list[Row]:
@@ -114,7 +118,7 @@ def run(plan: Plan) -> list[Row]:
             folder, backend=f"redis://{redis.address}", transport="grpcio"
         ),
     }
-    with tempfile.TemporaryDirectory(prefix="rls-bench-") as unpacked:
+    with tempfile.TemporaryDirectory(prefix="rls-bench-") as unpacked, watched(SERVER_CORE) as speed:
         program = processes.peer(Path(unpacked), "ratelimit")
         if program is not None:
             servers["ratelimit (Go)"] = lambda folder, redis: processes.envoyproxy_ratelimit(
@@ -123,7 +127,7 @@ def run(plan: Plan) -> list[Row]:
         rows: list[Row] = []
         for way in WAYS:
             for name, start in servers.items():
-                with stand(way, name, start) as one:
+                with stand(way, name, start, speed) as one:
                     rows += _overload(one, plan)
         return rows
 
@@ -189,8 +193,7 @@ def _outcome(one: Stand, in_flight: int, peak: float, times: float, plan: Plan) 
         refused["HTTP 503"] += upstream.get("upstream_rq_503", 0)
         refused["timed out in Envoy"] = upstream.get("upstream_rq_timeout", 0)
     return Outcome(
-        # The speed of a machine that is shared changes by the second: what counts is the peak just before and just after.
-        peak=(first[0].goodput + last[0].goodput) / 2,
+        peak=_peak(one.speed, first[0], during[0], last[0]),
         offered=sum(result.sent for result in during) / plan.seconds,
         goodput=sum(result.goodput for result in during),
         through_envoy=during[1].answered / during[1].sent if one.envoy is not None else None,
@@ -206,6 +209,12 @@ def _outcome(one: Stand, in_flight: int, peak: float, times: float, plan: Plan) 
         client_cpu=max(result.client_cpu for result in during),
         others=max(0.0, others),
     )
+
+
+def _peak(speed: Speed, first: Result, during: Result, last: Result) -> float:
+    """The peak just before and just after, as it would have been at the speed that the core had in between."""
+    before, between, after = (speed.piece_seconds(one.began, one.began + one.seconds) for one in (first, during, last))
+    return (first.goodput * before + last.goodput * after) / 2 / between
 
 
 def _share(phases: Sequence[Phase], share: float) -> list[Phase]:

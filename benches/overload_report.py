@@ -34,8 +34,9 @@ _COLUMNS = (
 )
 _READING = """\
 The peak is the best of some numbers of calls in flight. Calls are made at a rate, come what may, on 32 connections; each
-is given up after 20 ms. The peak is measured just before and just after: a machine that is shared changes its speed by
-the second. *In time* is the share of the peak that was answered before that: the median of the rounds, and the worst of
+is given up after 20 ms. The peak is measured just before and just after. The host of a machine may halve its speed for a
+second, so a little piece of work measures the speed of the server's core all the time, and the peak is given as it would
+be at the speed of the overload. *In time* is the share of the peak that was answered before that: the median of the rounds, and the worst of
 them. *Lost* are connections that ended with calls under way. Each call that was given
 up or not answered is in one of *refused*, *given up* and *late* (answered all the same, after it was given up). *Normal
 after*: when at half of the peak nearly all calls were answered again; – where that took longer than a second.

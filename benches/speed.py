@@ -1,0 +1,82 @@
+"""How fast a core is from moment to moment. Its host has other guests, who may halve that for seconds; no counter of ours tells."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+
+from benches.machine import on_core
+
+_ROOT = Path(__file__).parent.parent
+_PAUSE_SECONDS = 0.02
+_PIECE = 8_000
+"""Additions, in 0.2 to 0.4 ms: a hundredth of the core goes into them."""
+
+
+class Speed:
+    """What the same piece of work took on a core, again and again."""
+
+    def __init__(self) -> None:
+        self._samples: list[tuple[float, float]] = []
+
+    def note(self, at: float, seconds: float) -> None:
+        """A piece took so many *seconds* of CPU; *at* is of `time.perf_counter`."""
+        self._samples.append((at, seconds))
+
+    def piece_seconds(self, began: float, ended: float) -> float:
+        """The mean of the pieces between two times of `time.perf_counter`: a core that is half as fast has twice as much.
+
+        Raises:
+            LookupError: There is none.
+        """
+        found = [seconds for at, seconds in self._samples if began <= at <= ended]
+        if not found:
+            raise LookupError("the speed of the core was not measured in that time")
+        return mean(found)
+
+
+@contextlib.contextmanager
+def watched(core: int) -> Iterator[Speed]:
+    """The speed of *core*, measured by a process of its own."""
+    speed = Speed()
+    command = [*on_core(core), sys.executable, "-m", "benches.speed"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT, start_new_session=True) as process:
+        reader = threading.Thread(target=_read, args=(process, speed), daemon=True)
+        reader.start()
+        try:
+            yield speed
+        finally:
+            process.kill()
+            reader.join()
+
+
+def _read(process: subprocess.Popen[str], speed: Speed) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        at, seconds = map(float, line.split())
+        speed.note(at, seconds)
+
+
+def _piece() -> float:
+    began = time.process_time()
+    total = 0
+    for number in range(_PIECE):
+        total += number & 7
+    return time.process_time() - began
+
+
+def main() -> None:
+    while True:
+        time.sleep(_PAUSE_SECONDS)
+        # The first may have to fetch its code into the caches.
+        print(time.perf_counter(), min(_piece(), _piece()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
