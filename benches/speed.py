@@ -33,7 +33,7 @@ class Speed:
         """The mean of the pieces between two times of `time.perf_counter`: a core that is half as fast has twice as much.
 
         Raises:
-            LookupError: There is none.
+            LookupError: None was taken then.
         """
         found = [seconds for at, seconds in self._samples if began <= at <= ended]
         if not found:

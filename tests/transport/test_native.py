@@ -13,15 +13,15 @@ from collections import Counter
 import grpc
 import pytest
 
-from rls.transport.base import Closed, Dropped, ServerLimits, ServerPolicy, ServerReports, Tls
-from rls.transport.handler import Bidirectional, ServerStreaming, ServiceDefinition, StreamingCall, Unary
+from rls.transport.base import Closed, Dropped, ServerLimits, Tls
+from rls.transport.handler import Bidirectional, ServerStreaming, StreamingCall, Unary
 from rls.transport.http2 import Responder
 from rls.transport.native import accept
 from rls.transport.native import connection as connection_module
 from rls.transport.native import hub as hub_module
 from rls.transport.native import stream as stream_module
 from rls.transport.native.connection import NativeConnection
-from rls.transport.native.hub import Hub
+from rls.transport.native.held_back import HeldBack
 from rls.transport.status import Aborted
 from tests.certs import Authority, put
 from tests.transport.conftest import direct, until
@@ -150,7 +150,7 @@ async def test_calls_over_the_limit_are_shed_but_for_the_first_of_a_connection(s
 async def test_connection_whose_calls_are_shed_is_not_read_for_a_while(serve, monkeypatch):
     """What it sends meanwhile comes in one read: many small ones would take the time that answers need."""
     held_back: list[NativeConnection] = []
-    monkeypatch.setattr(Hub, "hold_back", lambda _, connection: held_back.append(connection))
+    monkeypatch.setattr(HeldBack, "add", lambda _, connection: held_back.append(connection))
     keeping = Keeping()
     served = await serve({DIRECT: direct(keeping), ECHO: echo}, limits=ServerLimits(max_concurrency=1))
     async with RawClient.connect(served.address) as client, RawClient.connect(served.address) as other:
@@ -176,7 +176,7 @@ async def test_connection_whose_calls_are_shed_is_not_read_for_a_while(serve, mo
 async def test_answers_do_not_wait_until_a_connection_is_read_again(serve, monkeypatch, answer):
     """And what is to be said of calls that were shed goes with them."""
     held_back: list[NativeConnection] = []
-    monkeypatch.setattr(Hub, "hold_back", lambda _, connection: held_back.append(connection))
+    monkeypatch.setattr(HeldBack, "add", lambda _, connection: held_back.append(connection))
     monkeypatch.setattr(hub_module, "_TICK_SECONDS", 60.0)
     keeping = Keeping()
     handler = answering(b"direct") if answer == "at once" else keeping
@@ -191,23 +191,6 @@ async def test_answers_do_not_wait_until_a_connection_is_read_again(serve, monke
         found = [await client.response(stream) for stream in streams]
         assert [response.grpc_status for response in found] == [0, RESOURCE_EXHAUSTED, RESOURCE_EXHAUSTED]
         assert len(held_back) == 1
-
-
-async def test_connection_that_is_held_back_late_in_a_long_turn_is_read_again():
-    """Where the time of those that came before it is over."""
-    read: list[NativeConnection] = []
-
-    class Held(NativeConnection):
-        def read_again(self) -> None:
-            read.append(self)
-
-    hub = Hub(ServiceDefinition({}), ServerPolicy(), ServerLimits(), ServerReports())
-    first, second = Held(hub, None), Held(hub, None)
-    hub.hold_back(first)
-    await until(lambda: read == [first])
-    hub.hold_back(second)
-    await until(lambda: read == [first, second])
-    await hub.drain(0.0)
 
 
 async def test_connection_that_was_not_read_is_read_again_by_itself(serve):

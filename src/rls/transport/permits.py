@@ -56,8 +56,9 @@ class Permits:
 
     Attributes:
         late: Whether calls wait for the CPU, or are shed while it is busy.
+        most: Usual calls that may be in progress at present.
         free: With so many calls in progress or fewer, and if not `late`, every call is let in.
-        rate: Calls begun in a second, as measured when calls last waited for the CPU.
+        rate: Calls begun in a second, as measured when it was last `late`.
     """
 
     def __init__(
@@ -75,13 +76,11 @@ class Permits:
         self._usual_seconds = usual_seconds
         self._on_limit = on_limit
         self._clock = clock
-        # Of the last windows of time in which calls always waited; of the present window, when it began and calls begun, and
-        # whether calls waited when that was last noted.
+        # Of the last windows of time that were late throughout; of the present window, when it began and calls begun.
         self._rates = deque([self.rate] * _WINDOWS, maxlen=_WINDOWS)
-        self._waited = False
         self._since = 0.0
         self._begun = 0
-        self._told = self._limit
+        self.most = self._limit
         on_limit(limit)
 
     def room(self, mine: int, total: int, connections: int, seconds: float) -> int:
@@ -100,25 +99,22 @@ class Permits:
             room = min(room, max(most + 1 - total, most // connections - mine))
         return max(room, 0 if mine else 1)
 
-    def note(self, begun: int, *, waits: bool, strained: bool = False) -> None:
-        """Called again and again while calls wait for the CPU or it is strained, and once when neither is so any more.
+    def note(self, begun: int, *, late: bool) -> None:
+        """Called again and again while calls wait for the CPU, or are shed while it is busy; and once when that is over.
 
         Args:
             begun: Calls begun since the last time.
-            waits: Whether there are more that wait.
-            strained: Whether calls are shed while the CPU is busy. Where none waits, it may be busy with shedding: what was
-                begun is no measure of what it could begin.
+            late: Whether it is not over. What is begun while the CPU is busy with shedding, too, is what it has time for.
         """
-        if self._waited and waits:
+        if self.late and late:
             self._measure(begun)
-        elif waits:
+        elif late:
             self._since = self._clock()
             self._begun = 0
-        self._waited = waits
-        self.late = late = waits or strained
+        self.late = late
         limit = min(self._limit, max(_LEAST, int(self.rate * self._usual_seconds * WAIT))) if late else self._limit
-        if limit != self._told:
-            self._told = limit
+        if limit != self.most:
+            self.most = limit
             self._on_limit(0 if limit == _UNLIMITED else limit)
 
     def _measure(self, begun: int) -> None:

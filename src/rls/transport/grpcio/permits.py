@@ -71,5 +71,5 @@ class Gate:
 
     def _looked(self, late: bool) -> bool:
         answered, self._answered = self._answered, 0
-        self._permits.note(answered, waits=late)
+        self._permits.note(answered, late=late)
         return bool(answered or self._held)

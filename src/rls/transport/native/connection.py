@@ -211,7 +211,7 @@ class NativeConnection(asyncio.Protocol):
             # What is to be said of calls that were shed goes with the next answer, or when it is read again.
             connection.keep_back()
             self._held_back = True
-            hub.hold_back(self)
+            hub.held_back.add(self)
             self._read_or_not()
         hub.starts.begin(connection)
         if hub.tasks.running:

@@ -14,6 +14,7 @@ from rls.transport.handler import ServiceDefinition, Turn
 from rls.transport.http2 import ConnectionLimits, Memory, SharedPatterns
 from rls.transport.lateness import Lateness, Strain
 from rls.transport.native.connection import LONGEST_TURN, NativeConnection, clock
+from rls.transport.native.held_back import HeldBack
 from rls.transport.native.permits import Gate
 from rls.transport.native.routes import make_routes, refuse_all
 from rls.transport.native.starts import Starts
@@ -27,9 +28,10 @@ _TICK_SECONDS_DRAINING = 0.1
 _SLICE_SECONDS = 0.0005
 _BETWEEN_SLICES = 0.002
 _JITTER = 0.1
-_HELD_BACK_SECONDS = 0.003
-"""Nothing is read for so long from a connection whose calls were shed, and what is said of them waits for the next answer. So
-what it sends meanwhile comes in one read, and is answered in one write: each costs more than to shed a call."""
+_HELD_BACK = 0.3
+"""The part of a usual call's time for which a connection is held back at most."""
+_LOW = 4
+"""Calls are wanted while less than the fourth part of those are in progress that may be."""
 _RENEWALS_PER_SECOND = 100
 _CLOSE_SECONDS = 1.5
 
@@ -88,7 +90,7 @@ class Hub:
         self._unsent: dict[NativeConnection, None] = {}
         self._unfinished: dict[NativeConnection, None] = {}
         self._to_tick: list[NativeConnection] = []
-        self._held_back: list[NativeConnection] = []
+        self.held_back = HeldBack[NativeConnection](_HELD_BACK * policy.default_deadline, self._read_again)
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     def __len__(self) -> int:
@@ -138,12 +140,6 @@ class Hub:
         self._unfinished[connection] = None
         self._end_turn_soon()
 
-    def hold_back(self, connection: NativeConnection) -> None:
-        """Let *connection* read again in a while, together with others of this turn: some of its calls were shed."""
-        if not self._held_back:
-            self._loop.call_later(_HELD_BACK_SECONDS, self._read_again, self._held_back)
-        self._held_back.append(connection)
-
     def renew(self) -> None:
         """Drain all connections over some seconds: their certificates are not those in force."""
         now = clock()
@@ -171,11 +167,8 @@ class Hub:
         await self._wait_until_empty(_CLOSE_SECONDS)
         self._ticking.cancel()
 
-    def _read_again(self, held_back: list[NativeConnection]) -> None:
-        if held_back is self._held_back:  # the turn is a long one, and not over yet
-            self._held_back = []
-        for connection in held_back:
-            self._safely(connection, connection.read_again)
+    def _read_again(self, connection: NativeConnection) -> None:
+        self._safely(connection, connection.read_again)
 
     async def _wait_until_empty(self, seconds: float) -> None:
         try:
@@ -208,7 +201,7 @@ class Hub:
             now = clock()
         if self._unfinished or self.starts.is_late:
             self._end_turn_soon()
-        self._held_back = []
+        self.held_back.end_turn(wanted=self.gate.in_progress < self.permits.most // _LOW)
 
     def _begin_waiting(self) -> None:
         """Begin calls that wait for their turn, for as long as was read: else reading would leave no time for answers."""
@@ -216,11 +209,11 @@ class Hub:
         if starts.is_late:
             now = clock()
             starts.go_on(now + max(LONGEST_TURN, now - (self.turn_began or now)))
-        # Or they wait for the turn of their answers.
-        waits = starts.is_late or self._lateness.late
         strained = self._strain.look(self.gate.shed)
-        if waits or strained or permits.late:
-            permits.note(starts.begun, waits=waits, strained=strained)
+        # Or they wait for the turn of their answers.
+        late = starts.is_late or self._lateness.late or strained
+        if late or permits.late:
+            permits.note(starts.begun, late=late)
         starts.begun = 0
 
     def _tick(self) -> None:
