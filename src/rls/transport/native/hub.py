@@ -29,7 +29,8 @@ _SLICE_SECONDS = 0.0005
 _BETWEEN_SLICES = 0.002
 _JITTER = 0.1
 _HELD_BACK = 0.3
-"""The part of a usual call's time for which a connection is held back at most."""
+_HELD_BACK_SECONDS = 0.010
+"""A connection is held back for this part of a usual call's time, and no longer than that."""
 _LOW = 4
 """Calls are wanted while less than the fourth part of those are in progress that may be."""
 _RENEWALS_PER_SECOND = 100
@@ -90,7 +91,9 @@ class Hub:
         self._unsent: dict[NativeConnection, None] = {}
         self._unfinished: dict[NativeConnection, None] = {}
         self._to_tick: list[NativeConnection] = []
-        self.held_back = HeldBack[NativeConnection](_HELD_BACK * policy.default_deadline, self._read_again)
+        self.held_back = HeldBack[NativeConnection](
+            min(_HELD_BACK * policy.default_deadline, _HELD_BACK_SECONDS), self._read_again
+        )
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     def __len__(self) -> int:
