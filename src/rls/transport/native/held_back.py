@@ -11,8 +11,9 @@ T = TypeVar("T")
 
 
 class HeldBack(Generic[T]):
-    """Holds connections back until calls are wanted. What a connection sends meanwhile comes in one read, and is answered in
-    one write: each of these costs more than to shed a call.
+    """Holds connections back until calls are wanted.
+
+    What a connection sends meanwhile comes in one read, and is answered in one write: each of these costs more than to shed a call.
 
     Those of one turn of the loop are read again together, and those that have waited longest are the first.
 
