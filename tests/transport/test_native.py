@@ -21,7 +21,7 @@ from rls.transport.native import connection as connection_module
 from rls.transport.native import hub as hub_module
 from rls.transport.native import stream as stream_module
 from rls.transport.native.connection import NativeConnection
-from rls.transport.native.held_back import HeldBack
+from rls.transport.native.delayed_reads import DelayedReads
 from rls.transport.status import Aborted
 from tests.certs import Authority, put
 from tests.transport.conftest import direct, until
@@ -149,34 +149,34 @@ async def test_calls_over_the_limit_are_shed_but_for_the_first_of_a_connection(s
 
 async def test_connection_whose_calls_are_shed_is_not_read_for_a_while(serve, monkeypatch):
     """What it sends meanwhile comes in one read: many small ones would take the time that answers need."""
-    held_back: list[NativeConnection] = []
-    monkeypatch.setattr(HeldBack, "add", lambda _, connection: held_back.append(connection))
+    delayed: list[NativeConnection] = []
+    monkeypatch.setattr(DelayedReads, "add", lambda _, connection: delayed.append(connection))
     keeping = Keeping()
     served = await serve({DIRECT: direct(keeping), ECHO: echo}, limits=ServerLimits(max_concurrency=1))
     async with RawClient.connect(served.address) as client, RawClient.connect(served.address) as other:
         client.call(DIRECT, HELLO)
         await until(lambda: len(keeping.kept) == 1)
         shed = client.call(DIRECT, HELLO)
-        await until(lambda: len(held_back) == 1)
+        await until(lambda: len(delayed) == 1)
         unread = [client.responses[client.call(DIRECT, HELLO)] for _ in range(3)]
         assert (await other.ask(ECHO, HELLO)).grpc_status == 0
         assert not any(response.ended.is_set() for response in unread)
-        [connection] = held_back
+        [connection] = delayed
         connection.read_again()
         assert (await client.response(shed)).grpc_status == RESOURCE_EXHAUSTED
-        await until(lambda: len(held_back) == 2)
+        await until(lambda: len(delayed) == 2)
         connection.read_again()
         for response in unread:
             await until(response.ended.is_set)
         assert served.dropped.count(Dropped.SHED) == 4
-        assert held_back == [connection, connection]
+        assert delayed == [connection, connection]
 
 
 @pytest.mark.parametrize("answer", ["at once", "later"])
 async def test_answers_do_not_wait_until_a_connection_is_read_again(serve, monkeypatch, answer):
     """And what is to be said of calls that were shed goes with them."""
-    held_back: list[NativeConnection] = []
-    monkeypatch.setattr(HeldBack, "add", lambda _, connection: held_back.append(connection))
+    delayed: list[NativeConnection] = []
+    monkeypatch.setattr(DelayedReads, "add", lambda _, connection: delayed.append(connection))
     monkeypatch.setattr(hub_module, "_TICK_SECONDS", 60.0)
     keeping = Keeping()
     handler = answering(b"direct") if answer == "at once" else keeping
@@ -185,12 +185,12 @@ async def test_answers_do_not_wait_until_a_connection_is_read_again(serve, monke
         await client.ask(ECHO, HELLO)
         with gathered(client):
             streams = [client.call(DIRECT, HELLO) for _ in range(3)]
-        await until(lambda: len(held_back) == 1)
+        await until(lambda: len(delayed) == 1)
         for connection, stream in keeping.kept:
             connection.respond(stream, b"direct")
         found = [await client.response(stream) for stream in streams]
         assert [response.grpc_status for response in found] == [0, RESOURCE_EXHAUSTED, RESOURCE_EXHAUSTED]
-        assert len(held_back) == 1
+        assert len(delayed) == 1
 
 
 async def test_connection_that_was_not_read_is_read_again_by_itself(serve):

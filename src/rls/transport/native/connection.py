@@ -62,8 +62,21 @@ class NativeConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_cut_at", "_discarded", "_held_back", "_hub", "_in_turn", "_linger_until", "_reading", "_state", "_transport", "_unread",
-        "_unread_since", "age_at", "connection", "context", "stalled_since",
+        "_cut_at",
+        "_delayed",
+        "_discarded",
+        "_hub",
+        "_in_turn",
+        "_linger_until",
+        "_reading",
+        "_state",
+        "_transport",
+        "_unread",
+        "_unread_since",
+        "age_at",
+        "connection",
+        "context",
+        "stalled_since",
     )  # fmt: skip
 
     connection: Connection
@@ -79,7 +92,7 @@ class NativeConnection(asyncio.Protocol):
         # Bytes that the core has not been given; and since when some wait, there or in the core.
         self._unread = b""
         self._unread_since = 0.0
-        self._held_back = False
+        self._delayed = False
         # Whether all that comes up is sent when the core has read.
         self._in_turn = False
         self._linger_until = 0.0
@@ -148,8 +161,8 @@ class NativeConnection(asyncio.Protocol):
             self._receive(data, now, now - self._unread_since)
 
     def read_again(self) -> None:
-        """It was held back for long enough."""
-        self._held_back = False
+        """Its reads were delayed for long enough."""
+        self._delayed = False
         self.flush()
         self._read_or_not()
 
@@ -207,11 +220,11 @@ class NativeConnection(asyncio.Protocol):
         hub.gate.begin(connection, waited)
         self._in_turn = True
         behind = connection.receive(data, now, waited)
-        if hub.gate.shed > shed and not self._held_back and connection.state is ConnectionState.OPEN:
+        if hub.gate.shed > shed and not self._delayed and connection.state is ConnectionState.OPEN:
             # What is to be said of calls that were shed goes with the next answer, or when it is read again.
             connection.keep_back()
-            self._held_back = True
-            hub.held_back.add(self)
+            self._delayed = True
+            hub.delayed_reads.add(self)
             self._read_or_not()
         hub.starts.begin(connection)
         if hub.tasks.running:
@@ -250,7 +263,7 @@ class NativeConnection(asyncio.Protocol):
             self._hub.flush_later(self)
 
     def _read_or_not(self) -> None:
-        has_room = len(self._unread) < HIGH_WATER and not self._held_back
+        has_room = len(self._unread) < HIGH_WATER and not self._delayed
         reads = has_room and self._state is not _State.BEHIND and self.stalled_since is None
         if reads is not self._reading and not self._transport.is_closing():
             self._reading = reads

@@ -14,7 +14,7 @@ from rls.transport.handler import ServiceDefinition, Turn
 from rls.transport.http2 import ConnectionLimits, Memory, SharedPatterns
 from rls.transport.lateness import Lateness, Strain
 from rls.transport.native.connection import LONGEST_TURN, NativeConnection, clock
-from rls.transport.native.held_back import HeldBack
+from rls.transport.native.delayed_reads import DelayedReads
 from rls.transport.native.permits import Gate
 from rls.transport.native.routes import make_routes, refuse_all
 from rls.transport.native.starts import Starts
@@ -28,9 +28,9 @@ _TICK_SECONDS_DRAINING = 0.1
 _SLICE_SECONDS = 0.0005
 _BETWEEN_SLICES = 0.002
 _JITTER = 0.1
-_HELD_BACK = 0.3
-_HELD_BACK_SECONDS = 0.010
-"""A connection is held back for this part of a usual call's time, and no longer than that."""
+_DELAY = 0.3
+_MOST_DELAY_SECONDS = 0.010
+"""The reads of a connection are delayed by this part of a usual call's time, and by no more than that."""
 _LOW = 4
 """Calls are wanted while less than the fourth part of those are in progress that may be."""
 _RENEWALS_PER_SECOND = 100
@@ -91,8 +91,8 @@ class Hub:
         self._unsent: dict[NativeConnection, None] = {}
         self._unfinished: dict[NativeConnection, None] = {}
         self._to_tick: list[NativeConnection] = []
-        self.held_back = HeldBack[NativeConnection](
-            min(_HELD_BACK * policy.default_deadline, _HELD_BACK_SECONDS), self._read_again
+        self.delayed_reads = DelayedReads[NativeConnection](
+            min(_DELAY * policy.default_deadline, _MOST_DELAY_SECONDS), self._read_again
         )
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
 
@@ -204,7 +204,7 @@ class Hub:
             now = clock()
         if self._unfinished or self.starts.is_late:
             self._end_turn_soon()
-        self.held_back.end_turn(wanted=self.gate.in_progress < self.permits.most // _LOW)
+        self.delayed_reads.end_turn(wanted=self.gate.in_progress < self.permits.most // _LOW)
 
     def _begin_waiting(self) -> None:
         """Begin calls that wait for their turn, for as long as was read: else reading would leave no time for answers."""

@@ -10,15 +10,15 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class HeldBack(Generic[T]):
-    """Holds connections back until calls are wanted.
+class DelayedReads(Generic[T]):
+    """Delays reads until calls are wanted.
 
     What a connection sends meanwhile comes in one read, and is answered in one write: each of these costs more than to shed a call.
 
     Those of one turn of the loop are read again together, and those that have waited longest are the first.
 
     Args:
-        most_seconds: For which a connection is held back.
+        most_seconds: By which the reads of a connection are delayed.
         read_again: Called with each connection when that is over.
     """
 
@@ -30,7 +30,7 @@ class HeldBack(Generic[T]):
         self._groups: deque[list[T]] = deque()
 
     def add(self, connection: T) -> None:
-        """Hold *connection* back."""
+        """Delay the reads of *connection*."""
         group = self._group
         if not group:
             self._groups.append(group)
