@@ -11,12 +11,17 @@ def delayed_reads(seconds: float) -> tuple[DelayedReads[str], list[str]]:
     return DelayedReads(seconds, read.append), read
 
 
-async def test_connections_are_read_again_when_their_time_is_over():
-    delayed, read = delayed_reads(SOON)
+def in_two_turns(delayed: DelayedReads[str]) -> None:
+    """Delay two connections in one turn, and a third in the next, which goes on."""
     for name in ("a", "b"):
         delayed.add(name)
     delayed.end_turn(wanted=False)
     delayed.add("c")
+
+
+async def test_connections_are_read_again_when_their_time_is_over():
+    delayed, read = delayed_reads(SOON)
+    in_two_turns(delayed)
     delayed.end_turn(wanted=False)
     assert read == []
     await until(lambda: read == ["a", "b", "c"])
@@ -26,10 +31,7 @@ async def test_connections_are_read_again_when_their_time_is_over():
 
 async def test_when_calls_are_wanted_those_of_the_oldest_turn_are_read_again():
     delayed, read = delayed_reads(NEVER)
-    for name in ("a", "b"):
-        delayed.add(name)
-    delayed.end_turn(wanted=False)
-    delayed.add("c")
+    in_two_turns(delayed)
     delayed.end_turn(wanted=True)
     assert read == ["a", "b"]
     delayed.end_turn(wanted=True)

@@ -62,21 +62,8 @@ class NativeConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_cut_at",
-        "_delayed",
-        "_discarded",
-        "_hub",
-        "_in_turn",
-        "_linger_until",
-        "_reading",
-        "_state",
-        "_transport",
-        "_unread",
-        "_unread_since",
-        "age_at",
-        "connection",
-        "context",
-        "stalled_since",
+        "_cut_at", "_delayed", "_discarded", "_hub", "_in_turn", "_linger_until", "_reading", "_state", "_transport", "_unread",
+        "_unread_since", "age_at", "connection", "context", "stalled_since",
     )  # fmt: skip
 
     connection: Connection
