@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 
 from benches.client import BUCKET_SECONDS, Result
 from benches.machine import stolen_seconds
+from benches.speed import Speed
 
 HOST = "the host took CPU"
+SLOW = "a slow core"
+SLOW_SHARE = 0.75
+"""Of the fastest that a core was: below it, it is slow."""
 NOTHING = "none of these"
 _SETTLES = 2  # /proc/stat tells of the host's CPU in steps of 10 ms, and late
 
@@ -48,6 +52,16 @@ class Moments:
         if self._stolen > before:
             for bucket in range(_bucket() - _SETTLES, _bucket() + 1):
                 self._what[bucket].add(HOST)
+
+    def note_speed(self, speed: Speed, got: Result) -> None:
+        """Find the tenths of a second of *got* in which the core was slow."""
+        slow = speed.least_piece_seconds() / SLOW_SHARE
+        first = int(got.began / BUCKET_SECONDS)
+        for bucket in range(first, first + len(got.buckets)):
+            began = bucket * BUCKET_SECONDS
+            with contextlib.suppress(LookupError):  # nothing was measured, as the server had the core
+                if speed.piece_seconds(began, began + BUCKET_SECONDS) > slow:
+                    self._what[bucket].add(SLOW)
 
     def of(self, got: Result, names: Sequence[str]) -> dict[str, Moment]:
         """Each tenth of a second by the first of *names* that went on, or as `NOTHING`."""

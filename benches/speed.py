@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean
+from statistics import mean, quantiles
 
 from benches.machine import on_core
 
@@ -23,11 +24,13 @@ class Speed:
     """What the same piece of work took on a core, again and again."""
 
     def __init__(self) -> None:
-        self._samples: list[tuple[float, float]] = []
+        self._times: list[float] = []
+        self._seconds: list[float] = []
 
     def note(self, at: float, seconds: float) -> None:
-        """A piece took so many *seconds* of CPU; *at* is of `time.perf_counter`."""
-        self._samples.append((at, seconds))
+        """A piece took so many *seconds* of CPU; *at* is of `time.perf_counter`, and later than all before."""
+        self._times.append(at)
+        self._seconds.append(seconds)
 
     def piece_seconds(self, began: float, ended: float) -> float:
         """The mean of the pieces between two times of `time.perf_counter`: a core that is half as fast has twice as much.
@@ -35,10 +38,14 @@ class Speed:
         Raises:
             LookupError: None was taken then.
         """
-        found = [seconds for at, seconds in self._samples if began <= at <= ended]
+        found = self._seconds[bisect_left(self._times, began) : bisect_right(self._times, ended)]
         if not found:
             raise LookupError("the speed of the core was not measured in that time")
         return mean(found)
+
+    def least_piece_seconds(self) -> float:
+        """What a piece takes when the core is at its fastest: one of twenty took less, since a single one may do so by chance."""
+        return quantiles(self._seconds, n=20)[0]
 
 
 @contextlib.contextmanager
