@@ -18,10 +18,7 @@ from rls.transport.handler import Bidirectional, ServerStreaming, StreamingCall,
 from rls.transport.http2 import Responder
 from rls.transport.native import accept
 from rls.transport.native import connection as connection_module
-from rls.transport.native import hub as hub_module
 from rls.transport.native import stream as stream_module
-from rls.transport.native.connection import NativeConnection
-from rls.transport.native.delayed_reads import DelayedReads
 from rls.transport.status import Aborted
 from tests.certs import Authority, put
 from tests.transport.conftest import direct, until
@@ -122,126 +119,6 @@ async def test_bug_in_a_direct_handler_ends_one_call(serve, caplog):
         assert (response.grpc_status, response.blocks[-1]["grpc-message"]) == (INTERNAL, "internal error")
         assert (await client.ask(ECHO, HELLO)).messages == [b"hello"]
     assert "ValueError: secret" in caplog.text
-
-
-@pytest.mark.parametrize("cut", [None, 3], ids=["in one piece", "in two frames"])
-async def test_calls_over_the_limit_are_shed_but_for_the_first_of_a_connection(serve, cut):
-    """However the calls came, and whatever is half sent or watched."""
-    handler = Keeping()
-    limits = ServerLimits(max_concurrency=4)
-    served = await serve({ECHO: echo, DIRECT: direct(handler)}, limits=limits)
-    parts = (HELLO,) if cut is None else (HELLO[:cut], HELLO[cut:])
-    async with RawClient.connect(served.address) as client, RawClient.connect(served.address) as other:
-        for _ in range(8):
-            other.call(DIRECT, HELLO[:2], end=False)
-        for _ in range(4):
-            client.call(DIRECT, *parts)
-            await client.writer.drain()
-        await until(lambda: len(handler.kept) == 4)
-        assert (await client.ask(ECHO, *parts)).grpc_status == RESOURCE_EXHAUSTED
-        assert served.dropped == [Dropped.SHED]
-        assert (await other.ask(ECHO, *parts)).messages == [b"hello"]
-        connection, stream_id = handler.kept[0]
-        connection.respond(stream_id, b"")
-        await client.response(stream_id)
-        assert (await other.ask(ECHO, HELLO)).messages == [b"hello"]
-
-
-async def test_connection_whose_calls_are_shed_is_not_read_for_a_while(serve, monkeypatch):
-    """What it sends meanwhile comes in one read: many small ones would take the time that answers need."""
-    delayed: list[NativeConnection] = []
-    monkeypatch.setattr(DelayedReads, "add", lambda _, connection: delayed.append(connection))
-    keeping = Keeping()
-    served = await serve({DIRECT: direct(keeping), ECHO: echo}, limits=ServerLimits(max_concurrency=1))
-    async with RawClient.connect(served.address) as client, RawClient.connect(served.address) as other:
-        client.call(DIRECT, HELLO)
-        await until(lambda: len(keeping.kept) == 1)
-        shed = client.call(DIRECT, HELLO)
-        await until(lambda: len(delayed) == 1)
-        unread = [client.responses[client.call(DIRECT, HELLO)] for _ in range(3)]
-        assert (await other.ask(ECHO, HELLO)).grpc_status == 0
-        assert not any(response.ended.is_set() for response in unread)
-        [connection] = delayed
-        connection.read_again()
-        assert (await client.response(shed)).grpc_status == RESOURCE_EXHAUSTED
-        await until(lambda: len(delayed) == 2)
-        connection.read_again()
-        for response in unread:
-            await until(response.ended.is_set)
-        assert served.dropped.count(Dropped.SHED) == 4
-        assert delayed == [connection, connection]
-
-
-@pytest.mark.parametrize("answer", ["at once", "later"])
-async def test_answers_do_not_wait_until_a_connection_is_read_again(serve, monkeypatch, answer):
-    """And what is to be said of calls that were shed goes with them."""
-    delayed: list[NativeConnection] = []
-    monkeypatch.setattr(DelayedReads, "add", lambda _, connection: delayed.append(connection))
-    monkeypatch.setattr(hub_module, "_TICK_SECONDS", 60.0)
-    keeping = Keeping()
-    handler = answering(b"direct") if answer == "at once" else keeping
-    served = await serve({DIRECT: direct(handler), ECHO: echo}, limits=ServerLimits(max_concurrency=1))
-    async with RawClient.connect(served.address) as client:
-        await client.ask(ECHO, HELLO)
-        with gathered(client):
-            streams = [client.call(DIRECT, HELLO) for _ in range(3)]
-        await until(lambda: len(delayed) == 1)
-        for connection, stream in keeping.kept:
-            connection.respond(stream, b"direct")
-        found = [await client.response(stream) for stream in streams]
-        assert [response.grpc_status for response in found] == [0, RESOURCE_EXHAUSTED, RESOURCE_EXHAUSTED]
-        assert len(delayed) == 1
-
-
-async def test_connection_that_was_not_read_is_read_again_by_itself(serve):
-    keeping = Keeping()
-    served = await serve({DIRECT: direct(keeping)}, limits=ServerLimits(max_concurrency=1))
-    async with RawClient.connect(served.address) as client:
-        client.call(DIRECT, HELLO)
-        await until(lambda: len(keeping.kept) == 1)
-        for _ in range(10):
-            assert (await client.ask(DIRECT, HELLO)).grpc_status == RESOURCE_EXHAUSTED
-
-
-async def test_what_other_connections_had_to_wait_leaves_a_call_its_time(serve, monkeypatch):
-    """Calls wait for the CPU: how many are let in depends on how long each has waited itself."""
-    keeping = Keeping()
-    served = await serve({DIRECT: direct(keeping), ECHO: echo}, limits=ServerLimits(max_concurrency=100))
-    hub = served.transport._hub
-    monkeypatch.setattr(hub.permits, "note", lambda *_, **__: None)
-    async with RawClient.connect(served.address) as client:
-        await client.ask(ECHO, HELLO)
-        for _ in range(20):
-            client.call(DIRECT, HELLO, grpc_timeout="30S")
-        await until(lambda: len(keeping.kept) == 20)
-        hub.permits.late, hub.permits.rate = True, 0.0
-        assert (await client.ask(DIRECT, HELLO, grpc_timeout="30S")).grpc_status == RESOURCE_EXHAUSTED
-        hub.permits.rate, hub.turn.waited = 10.0, 29.0
-        client.call(DIRECT, HELLO, grpc_timeout="30S")
-        await until(lambda: len(keeping.kept) == 21)
-    assert served.dropped == [Dropped.SHED]
-
-
-async def test_calls_that_were_shed_take_no_room(serve, monkeypatch):
-    """However they came: of those that come in two frames, all in one read, some with more time than others."""
-    keeping = Keeping()
-    served = await serve({DIRECT: direct(keeping), ECHO: echo}, limits=ServerLimits(max_concurrency=40))
-    hub = served.transport._hub
-    monkeypatch.setattr(hub.permits, "note", lambda *_, **__: None)
-    async with RawClient.connect(served.address) as client:
-        await client.ask(ECHO, HELLO)
-        for _ in range(10):
-            client.call(DIRECT, HELLO, grpc_timeout="30S")
-            client.call(DIRECT, HELLO, grpc_timeout="1m")
-        await until(lambda: len(keeping.kept) == 20)
-        hub.permits.late, hub.permits.rate = True, 100.0
-        with gathered(client):
-            for _ in range(24):
-                client.call(DIRECT, HELLO[:3], HELLO[3:], grpc_timeout="1m")
-            for _ in range(2):
-                client.call(DIRECT, HELLO[:3], HELLO[3:], grpc_timeout="30S")
-        await until(lambda: len(keeping.kept) == 22)
-    assert served.dropped == [Dropped.SHED] * 24
 
 
 async def test_what_one_connection_learned_of_field_blocks_others_need_not_learn(serve):

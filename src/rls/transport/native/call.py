@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
+import ssl
 from collections.abc import Iterable, Iterator
 
 from rls.transport.handler import Call, Metadata, Peer
 from rls.transport.http2 import Request, Responder
+from rls.transport.tls import names_of
 
 _NOT_CUSTOM = frozenset({b"te", b"content-type", b"content-length"})
 """Fields of HTTP and gRPC, beside those whose names begin with ":" or "grpc-"."""
@@ -65,3 +68,14 @@ def text_of(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+def peer_of(transport: asyncio.BaseTransport, tls: ssl.SSLObject | None) -> Peer:
+    """The client at the other end."""
+    address = transport.get_extra_info("peername")
+    if not isinstance(address, tuple):
+        shown = "unix"
+    else:
+        host, port = address[:2]
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Peer(shown, tuple if tls is None else lambda: names_of(tls))

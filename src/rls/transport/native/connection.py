@@ -10,9 +10,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 from rls.transport.base import Closed
-from rls.transport.handler import Peer
 from rls.transport.handshakes import NO_ALPN
 from rls.transport.http2 import Connection, ConnectionState, ErrorCode
+from rls.transport.native.call import peer_of
 from rls.transport.status import StatusCode
 from rls.transport.tls import names_of, speaks_http2
 
@@ -62,8 +62,8 @@ class NativeConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_cut_at", "_delayed", "_discarded", "_hub", "_in_turn", "_linger_until", "_reading", "_state", "_transport", "_unread",
-        "_unread_since", "age_at", "connection", "context", "stalled_since",
+        "_cut_at", "_delayed", "_discarded", "_hub", "_in_turn", "_lain", "_linger_until", "_paused_at", "_reading", "_state",
+        "_transport", "_unread", "_unread_since", "age_at", "connection", "context", "stalled_since",
     )  # fmt: skip
 
     connection: Connection
@@ -76,6 +76,8 @@ class NativeConnection(asyncio.Protocol):
         self._hub = hub
         self._state = _State.READY
         self._reading = True
+        # When reading was paused; and for how long it was, before what is read now.
+        self._paused_at = self._lain = 0.0
         # Bytes that the core has not been given; and since when some wait, there or in the core.
         self._unread = b""
         self._unread_since = 0.0
@@ -123,7 +125,7 @@ class NativeConnection(asyncio.Protocol):
             return
         if self._state is _State.READY:
             self._state = _State.DEFERRED
-            self._unread_since = now
+            self._unread_since = now - waited
         self._unread += data
         self._go_on_later()
 
@@ -206,7 +208,7 @@ class NativeConnection(asyncio.Protocol):
         shed = hub.gate.shed
         hub.gate.begin(connection, waited)
         self._in_turn = True
-        behind = connection.receive(data, now, waited)
+        behind = connection.receive(data, now, waited + self._lain)
         if hub.gate.shed > shed and not self._delayed and connection.state is ConnectionState.OPEN:
             # What is to be said of calls that were shed goes with the next answer, or when it is read again.
             connection.keep_back()
@@ -225,7 +227,9 @@ class NativeConnection(asyncio.Protocol):
                 self._unread_since = now - waited
             self._state = _State.BEHIND
             self._go_on_later()
-        elif self._state is not _State.READY:
+            return
+        self._lain = 0.0
+        if self._state is not _State.READY:
             self._state = _State.READY
             self._read_or_not()
 
@@ -255,12 +259,15 @@ class NativeConnection(asyncio.Protocol):
         if reads is not self._reading and not self._transport.is_closing():
             self._reading = reads
             if reads:
+                self._lain = clock() - self._paused_at
                 self._transport.resume_reading()
             else:
+                self._paused_at = clock()
                 self._transport.pause_reading()
 
     def _give_up(self, why: Closed) -> None:
-        self._hub.closed[why] += 1
+        if not self._transport.is_closing():  # else it was given up before, in this turn of the loop
+            self._hub.closed[why] += 1
         self.abort()
 
     def _finish(self) -> None:
@@ -287,14 +294,3 @@ class NativeConnection(asyncio.Protocol):
         self._discarded += len(data)
         if self._discarded > LINGER_BYTES:
             self._transport.abort()
-
-
-def peer_of(transport: asyncio.BaseTransport, tls: ssl.SSLObject | None) -> Peer:
-    """The client at the other end."""
-    address = transport.get_extra_info("peername")
-    if not isinstance(address, tuple):
-        shown = "unix"
-    else:
-        host, port = address[:2]
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Peer(shown, tuple if tls is None else lambda: names_of(tls))

@@ -38,7 +38,7 @@ class Gate:
         self._on_drop = turn.on_drop
         # Of connections that have any.
         self._counted: dict[Connection, int] = {}
-        # While a connection reads: what else is in progress; and how many more calls with this grpc-timeout are let in.
+        # While a connection reads: what others have in progress; and how many more calls with this grpc-timeout are let in.
         self._others = 0
         self._timeout: float | None = _NONE
         self._room = 0
@@ -47,17 +47,18 @@ class Gate:
         """*connection* is about to read what has *waited* for so many seconds."""
         self._turn.waited = waited
         self._timeout = _NONE
-        self._others = self.in_progress - self._counted.get(connection, 0) + connection.handed_over
+        self._others = self.in_progress - self._counted.get(connection, 0)
         alike = connection.alike
         if alike is not None:
-            total, permits = self._others + len(connection.calls), self._permits
+            mine, permits = _in_progress(connection), self._permits
+            total = self._others + mine
             full = permits.late or total >= permits.free
-            has_room = not full or self._measure(connection, total, alike.head.timeout, mine=_in_progress(connection))
+            has_room = not full or self._measure(connection, total, alike.head.timeout, mine=mine)
             connection.rejecting = None if has_room else alike
 
     def count(self, connection: Connection) -> None:
         """*connection* has read, or answered."""
-        found = len(connection.calls) + connection.handed_over
+        found = _in_progress(connection)
         before = self._counted.get(connection, 0)
         if found != before:
             self.in_progress += found - before
@@ -90,19 +91,14 @@ class Gate:
         shed_many = shed_all if shed_answer is None else None
 
         def gated(connection: Responder, stream_id: int, request: Request, message: bytes, now: float) -> None:
-            calls = connection.calls  # type: ignore[attr-defined]  # a cast is a call, and this runs for every check
-            if stream_id not in calls:
-                self._others += 1
-            # This one is among them.
-            total = self._others + len(calls)
+            # This one is among them. A cast is a call, and this runs for every check.
+            total = self._others + len(connection.calls) + connection.handed_over  # type: ignore[attr-defined]
             if permits.late or total > free:
                 known = cast("Connection", connection)
                 head = request.head
                 if head.timeout != self._timeout:
                     self._measure(known, total - 1, head.timeout, mine=_in_progress(known) - 1)
                 if not self._room:
-                    if stream_id not in calls:
-                        self._others -= 1
                     known.reject_alike(request, shed, shed_many)
                     shed(connection, stream_id, request, message, now)
                     return

@@ -92,4 +92,5 @@ class Starts:
                     _LOG.exception("a handler failed")
                     connection.fail(stream_id, StatusCode.INTERNAL, "internal error")
             else:
+                self.begun -= 1
                 self._on_drop(Dropped.CANCELLED)
