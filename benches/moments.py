@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 
 from benches.client import BUCKET_SECONDS, Result
 from benches.machine import stolen_seconds
+from benches.pauses import Pauses
 from benches.speed import Speed
 
+PAUSED = "a pause of the machine"
 HOST = "the host took CPU"
 SLOW = "a slow core"
 SLOW_SHARE = 0.75
 """Of the fastest that a core was: below it, it is slow."""
 NOTHING = "none of these"
+_LATE_SECONDS = 0.010
 _SETTLES = 2  # /proc/stat tells of the host's CPU in steps of 10 ms, and late
 
 
@@ -63,6 +66,12 @@ class Moments:
                 if speed.piece_seconds(began, began + BUCKET_SECONDS) > slow:
                     self._what[bucket].add(SLOW)
 
+    def note_pauses(self, pauses: Pauses) -> None:
+        """Find the tenths of a second with a pause of the machine, or with calls that waited for its end."""
+        for ended, seconds in pauses.found:
+            for bucket in range(_bucket(ended - seconds - _LATE_SECONDS), _bucket(ended) + 1):
+                self._what[bucket].add(PAUSED)
+
     def of(self, got: Result, names: Sequence[str]) -> dict[str, Moment]:
         """Each tenth of a second by the first of *names* that went on, or as `NOTHING`."""
         found = {name: Moment(0, 0, 0) for name in (*names, NOTHING)}
@@ -74,5 +83,6 @@ class Moments:
         return found
 
 
-def _bucket() -> int:
-    return int(time.perf_counter() / BUCKET_SECONDS)
+def _bucket(at: float | None = None) -> int:
+    """Of *at*, by `time.perf_counter`; of now if left out."""
+    return int((time.perf_counter() if at is None else at) / BUCKET_SECONDS)

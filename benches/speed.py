@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
-import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import mean, quantiles
 
-from benches.machine import on_core
+from benches.core_watch import watching
 
-_ROOT = Path(__file__).parent.parent
 _PAUSE_SECONDS = 0.02
 _PIECE = 8_000
 """Additions, in 0.2 to 0.4 ms. Two pieces every 20 ms take 2 to 4 % of the core."""
@@ -52,22 +47,8 @@ class Speed:
 def watched(core: int) -> Iterator[Speed]:
     """The speed of *core*, measured by a process of its own."""
     speed = Speed()
-    command = [*on_core(core), sys.executable, "-m", "benches.speed"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT, start_new_session=True) as process:
-        reader = threading.Thread(target=_read, args=(process, speed), daemon=True)
-        reader.start()
-        try:
-            yield speed
-        finally:
-            process.kill()
-            reader.join()
-
-
-def _read(process: subprocess.Popen[str], speed: Speed) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        at, seconds = map(float, line.split())
-        speed.note(at, seconds)
+    with watching(core, __name__, speed.note):
+        yield speed
 
 
 def _piece() -> float:

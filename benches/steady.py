@@ -16,14 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benches import arguments, processes, rule_files
+from benches import arguments, pauses, processes, rule_files, speed
 from benches.client import BUCKET_SECONDS, Phase, Result, http2_context, measure
 from benches.loop_turns import TURNS, longer_than, loop_turns
 from benches.machine import cpu_seconds, describe, on_core, pin, stolen_seconds
-from benches.moments import HOST, SLOW, SLOW_SHARE, Moment, Moments
+from benches.moments import HOST, PAUSED, SLOW, SLOW_SHARE, Moment, Moments
 from benches.processes import LOAD_CORE, SERVER_CORE, Missing
 from benches.served import Served, serve
-from benches.speed import watched
 from examples.mesh.http import ask
 
 CALLS_PER_SECOND = 9_000
@@ -42,6 +41,7 @@ class Steady:
         rate: Calls that were due in a second.
         busy: Share of its core that the server used.
         stolen: Seconds of CPU that the host of this machine took.
+        pauses: Seconds of each pause of a core.
         speed: Of the server's core in the mean, as a share of the fastest that it was.
         beside: How often went on what, by name.
         moments: Late calls by what went on meanwhile.
@@ -52,6 +52,7 @@ class Steady:
     got: Result
     busy: float
     stolen: float
+    pauses: list[float]
     speed: float
     beside: dict[str, int]
     moments: dict[str, Moment]
@@ -66,21 +67,28 @@ class Steady:
 
 def run(rate: float, seconds: float) -> Steady:
     """Ten minutes, or so many *seconds*."""
-    with serve(secure=True) as served, watched(SERVER_CORE) as speed:
+    with (
+        serve(secure=True) as served,
+        pauses.watched((SERVER_CORE, LOAD_CORE)) as paused,
+        speed.watched(SERVER_CORE) as core_speed,
+    ):
         turns, cpu, stolen = loop_turns(served.http), cpu_seconds([served.process.pid]), stolen_seconds()
         with _beside(served) as (counts, moments):
             address, core = served.process.address, on_core(LOAD_CORE)
             phase = Phase(seconds, rate=rate)
             got = measure(address, [phase], connections=_CONNECTIONS, trust=served.certificate, prefix=core)[0]
-        moments.note_speed(speed, got)
+        ended = got.began + got.seconds
+        moments.note_speed(core_speed, got)
+        moments.note_pauses(paused)
         return Steady(
             rate=rate,
             got=got,
             busy=(cpu_seconds([served.process.pid]) - cpu) / seconds,
             stolen=stolen_seconds() - stolen,
-            speed=speed.least_piece_seconds() / speed.piece_seconds(got.began, got.began + got.seconds),
+            pauses=paused.between(got.began, ended),
+            speed=core_speed.least_piece_seconds() / core_speed.piece_seconds(got.began, ended),
             beside=dict(counts),
-            moments=moments.of(got, (HOST, SLOW, *_LONGEST_FIRST)),
+            moments=moments.of(got, (PAUSED, HOST, SLOW, *_LONGEST_FIRST)),
             turns={bound: number - turns.get(bound, 0) for bound, number in loop_turns(served.http).items()},
         )
 
@@ -164,7 +172,8 @@ def report(one: Steady) -> str:
         "lost": f"{got.lost:,}",
         "p50, p99": f"{got.p50_ms:.2f} ms, {got.p99_ms:.2f} ms",
         "CPU of the server": f"{one.busy:.0%} of its core",
-        "CPU that the host took": f"{one.stolen:.1f} s",
+        "CPU that the host took, as it says": f"{one.stolen:.1f} s",
+        f"pauses of a core over {pauses.PAUSE_SECONDS * 1000:g} ms": f"{len(one.pauses):,}, {sum(one.pauses):.1f} s in all",
         "speed of the server's core": f"{one.speed:.0%} of its fastest, in the mean",
         "beside": ", ".join(f"{number:,} {name}" for name, number in one.beside.items()),
         f"turns of the loop, of {sum(one.turns.values()):,} sampled": turns,
@@ -180,8 +189,9 @@ def report(one: Steady) -> str:
         "| --- | --- |",
         *(f"| {key} | {value} |" for key, value in rows.items()),
         "",
-        f"Each tenth of a second counts once, with the first of these that went on in it. The core is slow when it has less than {SLOW_SHARE:.0%}",
-        "of its fastest speed: its host has other guests. A little piece of work measures that, in 2 to 4 % of the core.",
+        "Each tenth of a second counts once, with the first of these that went on in it. The host of the machine has other guests. It",
+        "pauses a core: a task with real-time priority did not run when it was due. Or it makes the core slow, with less than",
+        f"{SLOW_SHARE:.0%} of its fastest speed, as the same little piece of work shows, again and again.",
         "",
         "| in a tenth of a second with | tenths | calls | late | of a million |",
         "| --- |" + " ---: |" * 4,
