@@ -163,7 +163,10 @@ def test_every_reason_is_provoked_and_explained() -> None:
 def test_a_mistake_in_the_url_of_redis_is_named_with_its_remedy(
     mistake: str, tmp_path: Path, redis: RedisServer, cluster: RedisCluster
 ) -> None:
-    """In /readyz, in the log, and there before the server says that it has started."""
+    """In /readyz and in the log; that the backend cannot count is there before the server says that it has started.
+
+    On a busy machine the first attempts may end without an answer.
+    """
     if mistake == "password":
         with redis.client() as client:
             client.config_set("requirepass", "right")
@@ -173,12 +176,11 @@ def test_a_mistake_in_the_url_of_redis_is_named_with_its_remedy(
         "cluster": (cluster.servers[1].url, "this is a node of a Redis Cluster", "begin with `redis+cluster://`"),
     }[mistake]
     with RlsProcess(tmp_path, *JSON, "--backend", url) as process:
-        line = logged(process, Reason.BACKEND_UNAVAILABLE)
-        assert line is not None
-        first_lines = process.output().partition('"server_started"')[0]
-        for text in (line["detail"], first_lines, *process.readiness()[1]):  # type: ignore[misc]
-            assert cause in text
-            assert remedy in text
+        assert f'"{Reason.BACKEND_UNAVAILABLE}"' in process.output().partition('"server_started"')[0]
+        text = process.wait_until(lambda: next((one for one in texts(process) if cause in one), ""), "/readyz says so")
+        assert remedy in text
+        told = [line["detail"] for line in lines_of(process, Reason.BACKEND_UNAVAILABLE)]
+        assert text in told
 
 
 def test_a_cause_that_changes_is_told_again(tmp_path: Path) -> None:
@@ -186,11 +188,12 @@ def test_a_cause_that_changes_is_told_again(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path, redis_binary(), ("--requirepass", "right"))
     options = (*JSON, "--backend", f"redis://:wrong@127.0.0.1:{redis.port}")
     with RlsProcess(tmp_path, *options) as process:
-        assert "Connection refused" in process.readiness()[1][0]  # type: ignore[index]
+        process.wait_until(lambda: "Connection refused" in str(texts(process)), "/readyz says so")
         with running(redis):
-            process.wait_until(lambda: "AUTH was refused" in process.readiness()[1][0], "/readyz says so")  # type: ignore[index]
+            process.wait_until(lambda: "AUTH was refused" in str(texts(process)), "/readyz says so")
         told = [line["detail"] for line in lines_of(process, Reason.BACKEND_UNAVAILABLE)]
-    assert ["refused: WRONGPASS" in text for text in told[:2]] == [False, True]
+    refused = next(number for number, text in enumerate(told) if "Connection refused" in text)
+    assert any("refused: WRONGPASS" in text for text in told[refused:])
 
 
 def test_a_redis_that_comes_and_goes_does_not_fill_the_log(tmp_path: Path, redis: RedisServer) -> None:
@@ -219,6 +222,11 @@ def lines_of(process: Process, reason: Reason) -> list[dict[str, str]]:
 
 def logged(process: Process, reason: Reason) -> dict[str, str] | None:
     return next(iter(lines_of(process, reason)), None)
+
+
+def texts(process: RlsProcess) -> list[str]:
+    """Of the reasons in /readyz."""
+    return [reason["text"] for reason in process.readyz()[1]["reasons"]]
 
 
 def reasons(process: RlsProcess) -> list[str]:
