@@ -257,11 +257,11 @@ def test_an_override_follows_rules_that_change_and_is_said_to_have_no_effect_wit
         assert where() == ("company_id", ["company_id"])
         acme = "  - {key: company_id, value: acme, rate_limit: {unit: year, requests_per_unit: 1}}\n"
         server.rules.write_text(before + acme)
-        wait_for(lambda: where() == ("company_id_acme", ["company_id_acme"]), "it applies to the rule that is new", 10)
+        wait_for(lambda: where() == ("company_id_acme", ["company_id_acme"]), "it applies to the rule that is new")
         server.rules.write_text(
             "domain: mesh\ndescriptors:\n  - {key: path, rate_limit: {unit: year, requests_per_unit: 1}}\n"
         )
-        wait_for(lambda: where() == (None, []), "no rule matches", 10)
+        wait_for(lambda: where() == (None, []), "no rule matches")
         said = rls(admin, "override", "list").stderr
         assert said.endswith(" has no effect: no rule matches company_id=acme\n")
     finally:
