@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +13,7 @@ from rich.console import Console
 from examples.demo import show
 from examples.demo.clients import CLIENTS, Curl, Tally
 from examples.mesh.envoy import Envoy, EnvoyConfig
-from examples.mesh.processes import Missing, NotSo, exit_on_signals, wait_for
+from examples.mesh.processes import Missing, NotSo, exit_on_signals, sleep_until_signal, wait_for
 from examples.mesh.servers import Rls, UserService
 from examples.tokens import Issuer
 
@@ -90,7 +89,7 @@ def _keep(console: Console, tokens: dict[str, str]) -> None:
         console.print("\nAll is left running until Ctrl-C. For the lines above, in another terminal:\n")
         for variable, token in tokens.items():
             console.print(f"export {variable}={token}", markup=False, soft_wrap=True)
-        signal.pause()
+        sleep_until_signal()
     except KeyboardInterrupt:
         console.print()
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -32,7 +32,8 @@ class NotSo(Exception):
 def exit_on_signals() -> None:
     """Make SIGTERM and SIGHUP raise `SystemExit`, with the status that a shell gives to a program that they end.
 
-    Python drops an exception that is raised while a destructor runs. The exit is raised again then, a moment later.
+    Python drops an exception that is raised while a destructor runs. The exit, or the KeyboardInterrupt of SIGINT, is raised again
+    then, a moment later.
     """
     unraisable = sys.unraisablehook
 
@@ -40,16 +41,26 @@ def exit_on_signals() -> None:
         sys.exit(128 + number)
 
     def on_unraisable(dropped: sys.UnraisableHookArgs) -> None:
-        if not isinstance(dropped.exc_value, SystemExit):
+        error = dropped.exc_value
+        if not isinstance(error, SystemExit | KeyboardInterrupt):
             unraisable(dropped)
             return
-        status = dropped.exc_value.code
-        signal.signal(signal.SIGALRM, lambda *_: sys.exit(status))
+
+        def raise_again(_: int, __: FrameType | None) -> None:
+            raise error
+
+        signal.signal(signal.SIGALRM, raise_again)
         signal.setitimer(signal.ITIMER_REAL, 0.05)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
     sys.unraisablehook = on_unraisable
+
+
+def sleep_until_signal() -> NoReturn:
+    """Until a signal raises. `signal.pause` would miss one that comes just before it."""
+    while True:
+        time.sleep(1.0)
 
 
 class Ports:

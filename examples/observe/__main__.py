@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from examples.mesh.processes import Missing, NotSo, exit_on_signals
+from examples.mesh.processes import Missing, NotSo, exit_on_signals, sleep_until_signal
 from examples.observe.faults import act
 from examples.observe.stage import Stage, stage
 
@@ -46,7 +45,7 @@ def main() -> None:
             elif arguments.seconds:
                 time.sleep(arguments.seconds)
             if not (arguments.seconds or arguments.picture):
-                signal.pause()
+                sleep_until_signal()
     except (Missing, NotSo) as error:
         sys.exit(f"observe: {error}")
     except KeyboardInterrupt:
