@@ -111,11 +111,14 @@ def _kill_a_primary(console: Console, stage: Stage, curl: Curl, tally: Tally) ->
     begin = time.monotonic()
     others = 0
 
+    def is_enforced() -> bool:
+        return all(one.get("/readyz").json()["state"] == "enforced" for one in stage.rls)
+
     def counted() -> str:
-        """What is left as Redis counts it; what `rls` counts by itself begins anew, so that more is left."""
+        """What is left as Redis counts it, once no `rls` counts by itself any more."""
         nonlocal others
-        left = _remaining(curl, tally)
-        if left and int(left) < int(before):
+        was_enforced, left = is_enforced(), _remaining(curl, tally)
+        if was_enforced and is_enforced():
             return left
         others += 1
         return ""
@@ -125,7 +128,10 @@ def _kill_a_primary(console: Console, stage: Stage, curl: Curl, tally: Tally) ->
     wait_for(lambda: len(stage.redis.primaries()) == PRIMARIES, "a replica has taken over")
     heir = _holder(stage, name.encode())
     console.print(f"After {seconds:.1f} s its replica on port {heir.port} counts, and had the counts: {after} left.")
-    console.print(f"{others} requests were counted by rls itself in the meantime, as on_backend_error says: local.\n")
+    console.print(
+        f"Of the {others} requests in the meantime, rls counted by itself those that Redis missed, as on_backend_error"
+    )
+    console.print("says: local. Redis got them afterwards.\n")
 
 
 def _remaining(curl: Curl, tally: Tally) -> str:

@@ -20,7 +20,7 @@ from tests.stores.redis.test_single_failures import HANGING
 
 Open = Callable[..., Any]
 SECOND = 1.0
-"""Within which a node that is back is in use again; on a busy machine, twice that."""
+"""Within which a node that is back is in use again."""
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +166,22 @@ async def test_it_starts_with_a_cluster_that_hangs(own_cluster: RedisCluster, op
     for server in own_cluster.servers:
         server.resume()
     await until_works(backend.ping)
+
+
+async def test_first_hits_that_are_counted_after_all_are_in_doubt(
+    own_cluster: RedisCluster, open_backend: Open
+) -> None:
+    """Nodes answer which slots they have, and count too late. Hits that are in no doubt would be sent again."""
+    first = hit()
+    for server in own_cluster.servers:
+        with own_cluster.client(server) as client:
+            client.client_pause(1_250, all=False)
+    backend = open_backend(own_cluster.url, timeout_seconds=1.0)
+    with pytest.raises(BackendError) as caught:
+        await backend.update([first])
+    await until_works(lambda: backend.update([first.with_amount(0)]))
+    [count] = await backend.update([first.with_amount(0)])
+    assert caught.value.in_doubt or not count
 
 
 async def test_a_node_that_is_announced_where_it_cannot_be_reached_fails_alone(

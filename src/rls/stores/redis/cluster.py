@@ -146,18 +146,25 @@ class RedisClusterStore(CounterStore):
         """Wait for the topology and a connection, and apply *updates*, all within the time of one call."""
         if self._topology.error is not None:
             raise self._topology.error.with_traceback(None)
-        return await self._within_time(self._ready_and_update(updates, origin))
+        deadline = asyncio.get_running_loop().time() + self._options.timeout_seconds
+        await self._within_time(self._topology.ready(), deadline)
+        return await self._within_time(self.update(updates, origin), deadline, in_doubt=True)
 
-    async def _ready_and_update(self, updates: Sequence[CounterUpdate], origin: object) -> Sequence[int]:
-        await self._topology.ready()
-        return await self.update(updates, origin)
+    async def _within_time(
+        self, work: Coroutine[Any, Any, _Result], deadline: float | None = None, *, in_doubt: bool = False
+    ) -> _Result:
+        """The result of *work*, until *deadline* or within the time of one call.
 
-    async def _within_time(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        Raises:
+            BackendError: It was not had by then; *in_doubt* says whether hits may be counted all the same.
+        """
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + self._options.timeout_seconds
         try:
-            async with asyncio.timeout(self._options.timeout_seconds):
+            async with asyncio.timeout_at(deadline):
                 return await work
         except TimeoutError:
-            raise self._topology.timeout_error() from None
+            raise self._topology.timeout_error(in_doubt=in_doubt) from None
 
     def _ping(self, node: Node) -> CounterUpdate | None:
         return next(self._pings([node]), None)

@@ -94,10 +94,13 @@ class Topology:
         if self.error is not None:
             raise self.error.with_traceback(None)
 
-    def timeout_error(self) -> BackendError:
-        """The error of a call that waited for the topology in vain; until there is one, further calls fail at once."""
+    def timeout_error(self, *, in_doubt: bool = False) -> BackendError:
+        """The error of a call that waited for the topology in vain; until there is one, further calls fail at once.
+
+        *in_doubt*: It was there, and the hits may have been sent.
+        """
         milliseconds = self._options.timeout_seconds * 1000
-        error = TimedOut(f"Redis at {self._addresses()}: no connection within {milliseconds:g} ms")
+        error = TimedOut(f"Redis at {self._addresses()}: no connection within {milliseconds:g} ms", in_doubt=in_doubt)
         if not self.known and self.error is None:
             self.error = error
         return error
