@@ -62,7 +62,7 @@ class NativeConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_cut_at", "_delayed", "_discarded", "_hub", "_in_turn", "_lain", "_linger_until", "_paused_at", "_reading", "_state",
+        "_cut_at", "_delayed", "_discarded", "_hub", "_in_turn", "_linger_until", "_paused_at", "_paused_for", "_reading", "_state",
         "_transport", "_unread", "_unread_since", "age_at", "connection", "context", "stalled_since",
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ class NativeConnection(asyncio.Protocol):
         self._state = _State.READY
         self._reading = True
         # When reading was paused; and for how long it was, before what is read now.
-        self._paused_at = self._lain = 0.0
+        self._paused_at = self._paused_for = 0.0
         # Bytes that the core has not been given; and since when some wait, there or in the core.
         self._unread = b""
         self._unread_since = 0.0
@@ -208,7 +208,7 @@ class NativeConnection(asyncio.Protocol):
         shed = hub.gate.shed
         hub.gate.begin(connection, waited)
         self._in_turn = True
-        behind = connection.receive(data, now, waited + self._lain)
+        behind = connection.receive(data, now, waited + self._paused_for)
         if hub.gate.shed > shed and not self._delayed and connection.state is ConnectionState.OPEN:
             # What is to be said of calls that were shed goes with the next answer, or when it is read again.
             connection.keep_back()
@@ -228,7 +228,7 @@ class NativeConnection(asyncio.Protocol):
             self._state = _State.BEHIND
             self._go_on_later()
             return
-        self._lain = 0.0
+        self._paused_for = 0.0
         if self._state is not _State.READY:
             self._state = _State.READY
             self._read_or_not()
@@ -259,7 +259,7 @@ class NativeConnection(asyncio.Protocol):
         if reads is not self._reading and not self._transport.is_closing():
             self._reading = reads
             if reads:
-                self._lain = clock() - self._paused_at
+                self._paused_for = clock() - self._paused_at
                 self._transport.resume_reading()
             else:
                 self._paused_at = clock()

@@ -31,7 +31,7 @@ _JITTER = 0.1
 _DELAY = 0.3
 _MOST_DELAY_SECONDS = 0.010
 """The reads of a connection are delayed by this part of a usual call's time, and by no more than that."""
-_CALM_SECONDS = 0.010
+_LOOK_AGAIN_SECONDS = 0.010
 """After the last turn of an overload, whether it is over is asked again so much later."""
 _LOW = 4
 """Calls are wanted while less than the fourth part of those are in progress that may be."""
@@ -89,7 +89,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self.turn_began = 0.0
         # Of the present turn of the loop: what is to be sent at its end, and what goes on after it.
-        self._ends_soon = self._calms = False
+        self._ends_soon = self._looks_again = False
         self._unsent: dict[NativeConnection, None] = {}
         self._unfinished: dict[NativeConnection, None] = {}
         self._to_tick: list[NativeConnection] = []
@@ -206,14 +206,14 @@ class Hub:
             now = clock()
         if self._unfinished or self.starts.is_late:
             self._end_turn_soon()
-        elif self.permits.late and not self._calms:
-            self._calms = True
-            self._loop.call_later(_CALM_SECONDS, self._calm)
+        elif self.permits.late and not self._looks_again:
+            self._looks_again = True
+            self._loop.call_later(_LOOK_AGAIN_SECONDS, self._look_again)
         self.delayed_reads.end_turn(wanted=self.gate.in_progress * _LOW < self.permits.most)
 
-    def _calm(self) -> None:
-        """End one more turn: where nobody sends anything, it would be the overload of the last one for ever."""
-        self._calms = False
+    def _look_again(self) -> None:
+        """End a turn in which nobody may have sent anything: else an overload would last until somebody does."""
+        self._looks_again = False
         self._end_turn_soon()
 
     def _begin_waiting(self) -> None:
