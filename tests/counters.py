@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 from rls.core.update import CounterUpdate
 from rls.errors import BackendError
@@ -13,6 +14,10 @@ from rls.errors import BackendError
 PATIENT = 60.0
 """Seconds to wait where a test is not about waiting: more than any busy machine needs."""
 
+LOOK_SECONDS = 0.005
+"""Between two looks of `until` and `until_works`, or more on a busy machine."""
+
+T = TypeVar("T")
 _numbers = itertools.count()
 
 
@@ -26,12 +31,24 @@ def hit(amount: int = 1, key: bytes | None = None, *, limit: int = 2**40, window
     return CounterUpdate(key or new_key(), amount, limit, now - now % window + 2 * window, window)
 
 
+class Looks(Generic[T]):
+    """Counts the looks at a condition: a busy machine takes fewer in a second, so their number is a bound where seconds are none."""
+
+    def __init__(self, condition: Callable[[], T]) -> None:
+        self.count = 0
+        self._condition = condition
+
+    def __call__(self) -> T:
+        self.count += 1
+        return self._condition()
+
+
 async def until(condition: Callable[[], object], seconds: float = PATIENT) -> None:
     """Return when *condition* holds; fail when it takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"still not so after {seconds:g} s"
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def until_works(call: Callable[[], Awaitable[object]], seconds: float = PATIENT) -> None:
@@ -42,6 +59,6 @@ async def until_works(call: Callable[[], Awaitable[object]], seconds: float = PA
             await call()
         except BackendError:
             assert time.monotonic() < deadline, f"still fails after {seconds:g} s"
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(LOOK_SECONDS)
         else:
             return

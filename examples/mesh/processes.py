@@ -18,6 +18,8 @@ from typing import NoReturn, Self, TypeVar
 T = TypeVar("T")
 
 PATIENT = 60.0
+LOOK_SECONDS = 0.02
+"""Between two looks of `wait_for`, or more on a busy machine."""
 """Seconds to wait for a program: more than any busy machine needs."""
 
 
@@ -110,7 +112,7 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENT) ->
                 return value
         except OSError as error:
             last = error
-        time.sleep(0.02)
+        time.sleep(LOOK_SECONDS)
     raise NotSo(f"not in {seconds:g} s: {what} (last: {last!r})")
 
 

@@ -223,7 +223,7 @@ def test_it_rests_while_nobody_looks(servers: Servers, open_tab: Open) -> None:
         tab.run("new Promise((done) => setTimeout(done, 3000))")
         return len(tab.asked) == before
 
-    wait_for(lambda: not asks_nothing(), "it asks")
+    assert not asks_nothing()
     tab.run(look.format("true"))
     wait_for(asks_nothing, "it rests when what was under way has ended", 40)
     before = len(tab.asked)

@@ -54,6 +54,19 @@ def answering(answer: bytes):
     return make
 
 
+def noting(begun: list[bytes]):
+    """A direct handler that notes each message, and answers with it."""
+
+    def make(_turn):
+        def handle(connection, stream_id, request, message, now):
+            begun.append(message)
+            connection.respond(stream_id, message)
+
+        return handle
+
+    return make
+
+
 class Keeping:
     """A direct handler that keeps its calls."""
 
@@ -73,15 +86,7 @@ async def test_direct_handler_wins_over_a_coroutine_of_the_same_path(serve):
 async def test_call_whose_reset_came_with_it_is_not_begun(serve):
     """As after a pause of the server, for which callers did not wait."""
     begun: list[bytes] = []
-
-    def make(_turn):
-        def handle(connection, stream_id, request, message, now):
-            begun.append(message)
-            connection.respond(stream_id, message)
-
-        return handle
-
-    served = await serve({DIRECT: direct(make)})
+    served = await serve({DIRECT: direct(noting(begun))})
     async with RawClient.connect(served.address) as client:
         await client.ask(DIRECT, message(b"first"))
         with gathered(client):

@@ -18,7 +18,7 @@ from rls.transport.native.delayed_reads import DelayedReads
 from tests.transport.conftest import direct, until
 from tests.transport.raw import RawClient
 from tests.transport.test_lifecycle import echo
-from tests.transport.test_native import DIRECT, ECHO, HELLO, RESOURCE_EXHAUSTED, Keeping, answering, gathered
+from tests.transport.test_native import DIRECT, ECHO, HELLO, RESOURCE_EXHAUSTED, Keeping, answering, gathered, noting
 
 
 @pytest.fixture
@@ -192,15 +192,7 @@ async def test_calls_that_are_not_begun_are_not_counted_as_begun(serve, monkeypa
     """They cost next to nothing: by them, calls would seem to cost nothing, and too many would be let in."""
     noted: list[int] = []
     begun: list[bytes] = []
-
-    def make(_turn):
-        def handle(connection, stream_id, _request, message, _now):
-            begun.append(message)
-            connection.respond(stream_id, message)
-
-        return handle
-
-    served = await serve({DIRECT: direct(make)})
+    served = await serve({DIRECT: direct(noting(begun))})
     hub = served.transport._hub
     monkeypatch.setattr(hub._strain, "look", lambda _: True)
     monkeypatch.setattr(hub.permits, "note", lambda number, **_: noted.append(number))
