@@ -18,17 +18,21 @@ _LOOK_SECONDS = 0.001
 
 @dataclass(slots=True)
 class Pauses:
-    """When no core ran anything, though a task with real-time priority was to run there.
+    """When a core ran nothing, though a task with real-time priority was to run there.
 
     Attributes:
         found: When each ended, by `time.perf_counter`, and its seconds.
+        are_measured: Whether they can be seen: it takes the right to real-time priority.
     """
 
     found: list[tuple[float, float]] = field(default_factory=list)
+    are_measured: bool = False
 
     def note(self, at: float, seconds: float) -> None:
-        """A core did not run for so many *seconds*, until *at*."""
-        self.found.append((at, seconds))
+        """A core did not run for so many *seconds*, until *at*; 0 when the look at it begins."""
+        self.are_measured = True
+        if seconds:
+            self.found.append((at, seconds))
 
     def between(self, began: float, ended: float) -> list[float]:
         """Seconds of each pause that ended between two times of `time.perf_counter`."""
@@ -37,7 +41,7 @@ class Pauses:
 
 @contextlib.contextmanager
 def watched(cores: Iterable[int]) -> Iterator[Pauses]:
-    """The pauses of *cores*, seen by a process on each, which takes 2 % of it. Without the right to real-time priority none is seen."""
+    """The pauses of *cores*, seen by a process on each, which takes 2 % of it."""
     pauses = Pauses()
     with contextlib.ExitStack() as stack:
         for core in cores:
@@ -53,6 +57,7 @@ def main() -> None:
             "benches: pauses of the machine are not measured: that takes the right to real-time priority, as root has it"
         )
     last = time.perf_counter()
+    print(last, 0.0, flush=True)
     while True:
         time.sleep(_LOOK_SECONDS)
         now = time.perf_counter()

@@ -202,7 +202,7 @@ def loads(server: Server) -> list[Load]:
 
 
 def report(found: list[Load], turns: list[Turns], least_piece_seconds: float) -> str:
-    """Markdown. The last one is of the core at its fastest."""
+    """Markdown. *least_piece_seconds*: of the core at its fastest."""
     lines = ["# Loads of rules under 5,000 checks a second", ""]
     lines += [f"- {key}: {value}" for key, value in describe().items()]
     lines += [

@@ -41,7 +41,7 @@ class Steady:
         rate: Calls that were due in a second.
         busy: Share of its core that the server used.
         stolen: Seconds of CPU that the host of this machine took.
-        pauses: Seconds of each pause of a core.
+        pauses: Seconds of each pause of a core; None where they cannot be measured.
         speed: Of the server's core in the mean, as a share of the fastest that it was.
         beside: How often went on what, by name.
         moments: Late calls by what went on meanwhile.
@@ -52,7 +52,7 @@ class Steady:
     got: Result
     busy: float
     stolen: float
-    pauses: list[float]
+    pauses: list[float] | None
     speed: float
     beside: dict[str, int]
     moments: dict[str, Moment]
@@ -85,7 +85,7 @@ def run(rate: float, seconds: float) -> Steady:
             got=got,
             busy=(cpu_seconds([served.process.pid]) - cpu) / seconds,
             stolen=stolen_seconds() - stolen,
-            pauses=paused.between(got.began, ended),
+            pauses=paused.between(got.began, ended) if paused.are_measured else None,
             speed=core_speed.least_piece_seconds() / core_speed.piece_seconds(got.began, ended),
             beside=dict(counts),
             moments=moments.of(got, (PAUSED, HOST, SLOW, *_LONGEST_FIRST)),
@@ -164,6 +164,7 @@ def report(one: Steady) -> str:
     got = one.got
     refused = ", ".join(f"{number:,} {code}" for code, number in got.refused.items()) or "none"
     turns = ", ".join(f"{longer_than(one.turns, bound)} over {bound * 1000:g} ms" for bound in TURNS)
+    found = "not measured" if one.pauses is None else f"{len(one.pauses):,}, {sum(one.pauses):.1f} s in all"
     rows = {
         "calls": f"{got.sent:,} in {got.seconds:g} s",
         "over 10 ms, of a million": f"{one.late_of_a_million:,.0f}; floor {FLOOR}, goal {GOAL}",
@@ -173,7 +174,7 @@ def report(one: Steady) -> str:
         "p50, p99": f"{got.p50_ms:.2f} ms, {got.p99_ms:.2f} ms",
         "CPU of the server": f"{one.busy:.0%} of its core",
         "CPU that the host took, as it says": f"{one.stolen:.1f} s",
-        f"pauses of a core over {pauses.PAUSE_SECONDS * 1000:g} ms": f"{len(one.pauses):,}, {sum(one.pauses):.1f} s in all",
+        f"pauses of a core over {pauses.PAUSE_SECONDS * 1000:g} ms": found,
         "speed of the server's core": f"{one.speed:.0%} of its fastest, in the mean",
         "beside": ", ".join(f"{number:,} {name}" for name, number in one.beside.items()),
         f"turns of the loop, of {sum(one.turns.values()):,} sampled": turns,
